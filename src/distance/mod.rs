@@ -1,0 +1,22 @@
+//! Distances between vectors, over plain slices.
+//!
+//! Every distance that a user sees and every distance that an index orders by comes from here, so that the two
+//! are equal to the last bit. Products and squared differences of `f32` run on simsimd's kernels, chosen for the
+//! processor at run time; very short vectors take a plain loop, which is faster there.
+
+pub mod bits;
+mod dense;
+mod space;
+pub mod sparse;
+
+pub use dense::Element;
+pub use space::{ElementKind, Metric, PreparedQuery, Space};
+
+/// Cosine distance from the three inner products of two vectors: `1 - ab / sqrt(aa * bb)`, in `[0, 2]`.
+///
+/// A zero vector has no direction: the result is then NaN, which PostgreSQL orders last.
+pub fn cosine_from_products(ab: f64, aa: f64, bb: f64) -> f64 {
+    let similarity = ab / (aa * bb).sqrt();
+    // `clamp` keeps NaN; rounding may otherwise push a similarity of equal directions past 1.
+    1.0 - similarity.clamp(-1.0, 1.0)
+}

@@ -1,0 +1,21 @@
+//! The SQL types `vector`, `halfvec` and `sparsevec`, and functions on PostgreSQL's `bit`.
+//!
+//! Names, semantics, text and binary forms and the layout on disk are pgvector's, so that a column can be taken
+//! over as it is.
+
+mod aggregate;
+mod array;
+mod bit;
+mod check;
+mod convert;
+mod dense;
+mod dense_io;
+mod sparse;
+mod sparse_io;
+mod text;
+mod varlena;
+mod wire;
+
+pub use bit::Bits;
+pub use dense::{Dense, HalfVec, Vector};
+pub use sparse::SparseVec;

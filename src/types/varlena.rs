@@ -1,0 +1,107 @@
+//! Values with a variable length: borrowed from PostgreSQL without a copy where they are stored plainly, freed after
+//! use where they had to be decompressed.
+
+use pgrx::pg_sys;
+use std::ptr::NonNull;
+
+/// Length word of a varlena value.
+pub const VARLENA_HEADER: usize = 4;
+
+/// A detoasted varlena value.
+pub struct Varlena {
+    ptr: NonNull<u8>,
+    /// Whether the value is a copy that nobody else refers to.
+    owned: bool,
+}
+
+impl Varlena {
+    /// Takes over a datum of a varlena type, decompressing or fetching it if need be.
+    ///
+    /// # Safety
+    /// `datum` is a valid, non-null pointer to a varlena value that outlives the result.
+    pub unsafe fn from_datum(datum: pg_sys::Datum) -> Self {
+        let original = datum.cast_mut_ptr::<pg_sys::varlena>();
+        // SAFETY: the caller passes a valid varlena pointer.
+        let plain = unsafe { pg_sys::pg_detoast_datum(original) };
+        let ptr = NonNull::new(plain.cast::<u8>()).expect("detoasting returns a value or raises an error");
+        Self { ptr, owned: plain != original }
+    }
+
+    /// Allocates a zeroed value of `bytes` bytes, length word included, in the current memory context.
+    pub fn alloc(bytes: usize) -> Self {
+        // SAFETY: palloc0 returns writable memory of that size or raises an error; a varlena length word begins it.
+        let ptr = unsafe {
+            let ptr = pg_sys::palloc0(bytes).cast::<u8>();
+            pgrx::varlena::set_varsize_4b(ptr.cast(), bytes as i32);
+            ptr
+        };
+        Self { ptr: NonNull::new(ptr).expect("palloc0 returns memory or raises an error"), owned: true }
+    }
+
+    /// The whole value, its length word included.
+    pub fn bytes(&self) -> &[u8] {
+        // SAFETY: a plain varlena value is as long as its length word says.
+        unsafe {
+            let len = pgrx::varlena::varsize_4b(self.ptr.as_ptr().cast());
+            std::slice::from_raw_parts(self.ptr.as_ptr(), len)
+        }
+    }
+
+    /// The whole value of a freshly allocated varlena.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        debug_assert!(self.owned, "values of others are read only");
+        let len = self.bytes().len();
+        // SAFETY: as in `bytes`; an owned value is referred to by nobody else.
+        unsafe { std::slice::from_raw_parts_mut(self.ptr.as_ptr(), len) }
+    }
+
+    /// Hands the value over to PostgreSQL.
+    pub fn into_datum(self) -> pg_sys::Datum {
+        let datum = pg_sys::Datum::from(self.ptr.as_ptr());
+        std::mem::forget(self);
+        datum
+    }
+}
+
+impl Drop for Varlena {
+    fn drop(&mut self) {
+        if self.owned {
+            // SAFETY: an owned value was allocated by PostgreSQL's allocator and is referred to by nobody else.
+            unsafe { pg_sys::pfree(self.ptr.as_ptr().cast()) };
+        }
+    }
+}
+
+/// Implements what `#[pg_extern]` asks of argument and result types, for a wrapper of [`Varlena`].
+///
+/// The SQL declarations stand in `sql/vdb.sql`, so the type names only serve pgrx's bookkeeping.
+macro_rules! sql_varlena_type {
+    ($type:ty, $name:literal) => {
+        pgrx::impl_sql_translatable!($type, $name);
+
+        // SAFETY: PostgreSQL passes a varlena of the declared SQL type; `wrap` checks its inner lengths.
+        unsafe impl<'fcx> pgrx::callconv::ArgAbi<'fcx> for $type {
+            unsafe fn unbox_arg_unchecked(arg: pgrx::callconv::Arg<'_, 'fcx>) -> Self {
+                // SAFETY: the functions are STRICT or take an `Option`, so the datum is not null here.
+                unsafe {
+                    let datum = arg.unbox_arg_using_from_datum::<pgrx::pg_sys::Datum>();
+                    Self::wrap($crate::types::varlena::Varlena::from_datum(
+                        datum.expect("the argument of a STRICT function is not null"),
+                    ))
+                }
+            }
+        }
+
+        // SAFETY: the datum is a varlena of the declared SQL type in the caller's memory context.
+        unsafe impl pgrx::callconv::BoxRet for $type {
+            unsafe fn box_into<'fcx>(
+                self,
+                fcinfo: &mut pgrx::callconv::FcInfo<'fcx>,
+            ) -> pgrx::datum::Datum<'fcx> {
+                // SAFETY: as above.
+                unsafe { fcinfo.return_raw_datum(self.into_datum()) }
+            }
+        }
+    };
+}
+pub(super) use sql_varlena_type;
