@@ -1,7 +1,11 @@
 //! `vdb`: the compute layer of a vector database inside PostgreSQL.
 
+mod am;
 mod distance;
+mod graph;
 mod pg;
+mod segment;
+mod storage;
 mod types;
 
 use pgrx::extension_sql_file;
@@ -10,6 +14,12 @@ pgrx::pg_module_magic!(name, version);
 
 extension_sql_file!("../sql/types.sql", name = "types");
 extension_sql_file!("../sql/operators.sql", name = "operators", requires = ["types"]);
+extension_sql_file!("../sql/index.sql", name = "index", requires = ["operators"]);
+
+#[pgrx::pg_guard]
+pub extern "C-unwind" fn _PG_init() {
+    am::options::register();
+}
 
 #[cfg(test)]
 pub mod pg_test {

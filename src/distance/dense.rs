@@ -2,7 +2,6 @@
 
 use half::f16;
 use half::slice::HalfFloatSliceExt;
-use simsimd::SpatialSimilarity;
 
 /// Below this many dimensions the call into a SIMD kernel costs more than the arithmetic (see `benches/kernels.rs`).
 const PLAIN_LOOP_DIMS: usize = 16;
@@ -43,7 +42,7 @@ impl Element for f32 {
         if a.len() < PLAIN_LOOP_DIMS {
             return f64::from(a.iter().zip(b).map(|(x, y)| x * y).sum::<f32>());
         }
-        <f32 as SpatialSimilarity>::dot(a, b).expect("equal lengths")
+        <f32 as simsimd::SpatialSimilarity>::dot(a, b).expect("equal lengths")
     }
 
     fn l2_squared(a: &[f32], b: &[f32]) -> f64 {
@@ -51,7 +50,7 @@ impl Element for f32 {
         if a.len() < PLAIN_LOOP_DIMS {
             return f64::from(a.iter().zip(b).map(|(x, y)| (x - y) * (x - y)).sum::<f32>());
         }
-        <f32 as SpatialSimilarity>::l2sq(a, b).expect("equal lengths")
+        <f32 as simsimd::SpatialSimilarity>::l2sq(a, b).expect("equal lengths")
     }
 
     fn l1(a: &[f32], b: &[f32]) -> f64 {
@@ -80,7 +79,7 @@ impl Element for f16 {
     }
 
     fn dot(a: &[f16], b: &[f16]) -> f64 {
-        widened(a, b, <f32 as Element>::dot)
+        widened(a, b, f32::dot)
     }
 
     fn l2_squared(a: &[f16], b: &[f16]) -> f64 {

@@ -4,11 +4,13 @@
 //! are equal to the last bit. Products and squared differences of `f32` run on simsimd's kernels, chosen for the
 //! processor at run time; very short vectors take a plain loop, which is faster there.
 
+mod arena;
 pub mod bits;
 mod dense;
 mod space;
 pub mod sparse;
 
+pub use arena::Arena;
 pub use dense::Element;
 pub use space::{ElementKind, Metric, PreparedQuery, Space};
 

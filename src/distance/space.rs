@@ -181,6 +181,11 @@ impl PreparedQuery {
         Some(Self { space, bytes: row.len(), row: aligned, squared_norm })
     }
 
+    /// Bytes of a row of the query's space (see [`Space::row_bytes`]).
+    pub fn row_bytes(&self) -> Option<usize> {
+        self.space.row_bytes()
+    }
+
     fn row(&self) -> &[u8] {
         &bytemuck::cast_slice(&self.row)[..self.bytes]
     }

@@ -79,7 +79,7 @@ mod tests {
             let ((ai, av), (bi, bv)) = (parts(&a), parts(&b));
             let sa = SparseSlice { indices: &ai, values: &av };
             let sb = SparseSlice { indices: &bi, values: &bv };
-            prop_assert!((sa.dot(sb) - f32::dot(&a, &b)).abs() < 1e-3);
+            prop_assert!((sa.dot(sb) - <f32 as Element>::dot(&a, &b)).abs() < 1e-3);
             prop_assert!((sa.l2_squared(sb) - f32::l2_squared(&a, &b)).abs() < 1e-3);
             prop_assert!((sa.l1(sb) - f32::l1(&a, &b)).abs() < 1e-3);
             prop_assert!((sa.squared_norm() - f32::dot(&a, &a)).abs() < 1e-3);

@@ -1,7 +1,13 @@
 //! Guards over PostgreSQL's resources: the home of `unsafe`.
 //!
-//! A guard releases what it holds when it is dropped. When an error unwinds the stack PostgreSQL's resource owner
+//! A guard releases what it holds when it is dropped. When an error unwinds the stack, PostgreSQL's resource owner
 //! and transaction abort release buffers and locks themselves, so guards then keep their hands off
 //! (`std::thread::panicking`).
 
+pub mod buffer;
 pub mod error;
+pub mod lock;
+pub mod progress;
+pub mod relation;
+pub mod threads;
+pub mod wal;

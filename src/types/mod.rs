@@ -17,5 +17,5 @@ mod varlena;
 mod wire;
 
 pub use bit::Bits;
-pub use dense::{Dense, HalfVec, Vector};
-pub use sparse::SparseVec;
+pub use dense::{HalfVec, Vector};
+pub use sparse::{MAX_NON_ZEROS, SparseVec};

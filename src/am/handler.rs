@@ -1,0 +1,45 @@
+//! What PostgreSQL asks an index access method for.
+
+use super::{build, cost, insert, options, scan, vacuum};
+use crate::pg::progress::Phase;
+use pgrx::{PgBox, pg_extern, pg_guard, pg_sys};
+
+#[pg_extern(sql = false)]
+fn vdb_hnsw_handler(_fcinfo: pg_sys::FunctionCallInfo) -> PgBox<pg_sys::IndexAmRoutine> {
+    // SAFETY: the node type and the struct belong together.
+    let mut routine =
+        unsafe { PgBox::<pg_sys::IndexAmRoutine>::alloc_node(pg_sys::NodeTag::T_IndexAmRoutine) };
+    routine.amstrategies = 0;
+    routine.amsupport = 1;
+    routine.amcanorderbyop = true;
+    routine.amoptionalkey = true;
+    // An index holds whatever fits the column, in a layout of its own.
+    routine.amkeytype = pg_sys::InvalidOid;
+    routine.amparallelvacuumoptions = pg_sys::VACUUM_OPTION_PARALLEL_BULKDEL as u8;
+
+    routine.ambuild = Some(build::ambuild);
+    routine.ambuildempty = Some(build::ambuildempty);
+    routine.aminsert = Some(insert::aminsert);
+    routine.ambulkdelete = Some(vacuum::ambulkdelete);
+    routine.amvacuumcleanup = Some(vacuum::amvacuumcleanup);
+    routine.amcostestimate = Some(cost::amcostestimate);
+    routine.amoptions = Some(options::amoptions);
+    routine.ambuildphasename = Some(ambuildphasename);
+    routine.amvalidate = Some(amvalidate);
+    routine.ambeginscan = Some(scan::ambeginscan);
+    routine.amrescan = Some(scan::amrescan);
+    routine.amgettuple = Some(scan::amgettuple);
+    routine.amendscan = Some(scan::amendscan);
+    routine.into_pg_boxed()
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn ambuildphasename(phase: i64) -> *mut std::ffi::c_char {
+    Phase::name(phase).map_or(std::ptr::null_mut(), |name| name.as_ptr().cast_mut())
+}
+
+/// Operator classes come with the extension; that they fit is what its tests show.
+#[pg_guard]
+unsafe extern "C-unwind" fn amvalidate(_opclass: pg_sys::Oid) -> bool {
+    true
+}

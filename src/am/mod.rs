@@ -1,0 +1,10 @@
+//! The index access method `vdb_hnsw`: PostgreSQL's callbacks, thin.
+
+mod build;
+mod cost;
+mod handler;
+mod insert;
+mod opclass;
+pub mod options;
+mod scan;
+mod vacuum;

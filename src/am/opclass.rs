@@ -1,0 +1,124 @@
+//! Operator classes: which space an index is in, and how a column's value becomes a row of it.
+
+use crate::distance::{ElementKind, Metric, Space};
+use crate::pg::error::Problem;
+use crate::pg::relation::Relation;
+use crate::types::{Bits, HalfVec, SparseVec, Vector};
+use pgrx::PgSqlErrorCode::*;
+use pgrx::{pg_extern, pg_sys};
+
+/// Most dimensions of an indexed `bit` column.
+const MAX_BITS: u32 = 64_000;
+
+const METRICS: [Metric; 6] =
+    [Metric::L2, Metric::InnerProduct, Metric::Cosine, Metric::L1, Metric::Hamming, Metric::Jaccard];
+const KINDS: [ElementKind; 4] = [ElementKind::F32, ElementKind::F16, ElementKind::Bit, ElementKind::Sparse];
+
+/// Support functions of operator classes: each tells its element kind and metric in one number.
+macro_rules! support_functions {
+    ($($name:ident: $kind:ident, $metric:ident;)*) => {$(
+        #[pg_extern(sql = false)]
+        fn $name() -> i32 {
+            ElementKind::$kind as i32 * METRICS.len() as i32 + Metric::$metric as i32
+        }
+    )*};
+}
+
+support_functions! {
+    vdb_vector_l2_support: F32, L2;
+    vdb_vector_ip_support: F32, InnerProduct;
+    vdb_vector_cosine_support: F32, Cosine;
+    vdb_vector_l1_support: F32, L1;
+    vdb_halfvec_l2_support: F16, L2;
+    vdb_halfvec_ip_support: F16, InnerProduct;
+    vdb_halfvec_cosine_support: F16, Cosine;
+    vdb_halfvec_l1_support: F16, L1;
+    vdb_bit_hamming_support: Bit, Hamming;
+    vdb_bit_jaccard_support: Bit, Jaccard;
+    vdb_sparsevec_l2_support: Sparse, L2;
+    vdb_sparsevec_ip_support: Sparse, InnerProduct;
+    vdb_sparsevec_cosine_support: Sparse, Cosine;
+    vdb_sparsevec_l1_support: Sparse, L1;
+}
+
+/// The space of an index, from its operator class and its column's declaration.
+pub fn space_of(index: Relation) -> Space {
+    const SUPPORT_FUNCTION: u16 = 1;
+    // SAFETY: the index is open and its operator class has this function, without arguments.
+    let code = unsafe {
+        let function = pg_sys::index_getprocinfo(index.raw(), 1, SUPPORT_FUNCTION);
+        pg_sys::FunctionCall0Coll(function, pg_sys::InvalidOid).value() as usize
+    };
+    let (Some(&kind), Some(&metric)) = (KINDS.get(code / METRICS.len()), METRICS.get(code % METRICS.len()))
+    else {
+        Problem::new(ERRCODE_INVALID_OBJECT_DEFINITION, format!("unknown operator class number {code}"))
+            .raise()
+    };
+    let typmod = index.first_column_typmod();
+    let Some(dims) = u32::try_from(typmod).ok().filter(|&dims| dims > 0) else {
+        Problem::new(ERRCODE_INVALID_PARAMETER_VALUE, "column does not have dimensions")
+            .hint("Declare them, as in vector(768), or index an expression, as in (embedding::vector(768)).")
+            .raise()
+    };
+    if kind == ElementKind::Bit && dims > MAX_BITS {
+        Problem::new(
+            ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+            format!("column cannot have more than {MAX_BITS} dimensions for a vdb_hnsw index"),
+        )
+        .raise();
+    }
+    Space { kind, metric, dims }
+}
+
+/// Calls `use_row` with the value's bytes as the index stores them.
+///
+/// # Safety
+/// `datum` is a non-null value of the SQL type that `space.kind` stands for.
+pub unsafe fn with_row<R>(space: Space, datum: pg_sys::Datum, use_row: impl FnOnce(&[u8]) -> R) -> R {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match space.kind {
+            ElementKind::F32 => {
+                let vector = Vector::from_datum(datum);
+                check_dims("vector", space, vector.dims());
+                use_row(bytemuck::cast_slice(vector.elements()))
+            }
+            ElementKind::F16 => {
+                let vector = HalfVec::from_datum(datum);
+                check_dims("halfvec", space, vector.dims());
+                use_row(bytemuck::cast_slice(vector.elements()))
+            }
+            ElementKind::Bit => {
+                let bits = Bits::from_datum(datum);
+                check_dims("bit", space, bits.len());
+                use_row(bits.bytes())
+            }
+            ElementKind::Sparse => {
+                let vector = SparseVec::from_datum(datum);
+                check_dims("sparsevec", space, vector.dims());
+                use_row(&vector.slice().to_row())
+            }
+        }
+    }
+}
+
+fn check_dims(type_name: &str, space: Space, dims: usize) {
+    if dims != space.dims as usize {
+        let message = format!("different {type_name} dimensions {} and {dims}", space.dims);
+        Problem::new(ERRCODE_DATA_EXCEPTION, message).raise();
+    }
+}
+
+/// Whether an index of this space has a place for the row: a zero vector has no direction.
+pub fn is_indexed(space: Space, row: &[u8]) -> bool {
+    if space.metric != Metric::Cosine {
+        return true;
+    }
+    match space.kind {
+        ElementKind::Sparse => row.len() > 4,
+        // Elements of dense vectors: a zero is all zero bits but for its sign.
+        ElementKind::F32 => row.chunks_exact(4).any(|x| f32::from_ne_bytes([x[0], x[1], x[2], x[3]]) != 0.0),
+        ElementKind::F16 => row.chunks_exact(2).any(|x| u16::from_ne_bytes([x[0], x[1]]) & 0x7FFF != 0),
+        ElementKind::Bit => true,
+    }
+}

@@ -1,0 +1,57 @@
+//! VACUUM, and the validation of CREATE INDEX CONCURRENTLY: PostgreSQL's callback is asked about every row.
+
+use crate::pg::relation::Relation;
+use crate::segment::{Tid, vacuum};
+use pgrx::{PgBox, pg_guard, pg_sys};
+
+#[pg_guard]
+pub unsafe extern "C-unwind" fn ambulkdelete(
+    info: *mut pg_sys::IndexVacuumInfo,
+    stats: *mut pg_sys::IndexBulkDeleteResult,
+    callback: pg_sys::IndexBulkDeleteCallback,
+    callback_state: *mut std::ffi::c_void,
+) -> *mut pg_sys::IndexBulkDeleteResult {
+    // SAFETY: PostgreSQL passes an open index; the callback takes an address and its own state.
+    unsafe {
+        let relation = Relation::from_raw((*info).index);
+        let callback = callback.expect("a bulk deletion has a callback");
+        let outcome = vacuum::vacuum(relation, |tid: Tid| {
+            let mut tid = tid;
+            pg_sys::ffi::pg_guard_ffi_boundary(|| callback((&raw mut tid).cast(), callback_state))
+        });
+        let mut stats = result(stats);
+        stats.tuples_removed += outcome.buried as f64;
+        stats.num_index_tuples = outcome.live as f64;
+        stats.num_pages = relation.blocks();
+        stats.into_pg()
+    }
+}
+
+#[pg_guard]
+pub unsafe extern "C-unwind" fn amvacuumcleanup(
+    info: *mut pg_sys::IndexVacuumInfo,
+    stats: *mut pg_sys::IndexBulkDeleteResult,
+) -> *mut pg_sys::IndexBulkDeleteResult {
+    // SAFETY: PostgreSQL passes an open index, and the result of `ambulkdelete` if that was called.
+    unsafe {
+        if (*info).analyze_only || stats.is_null() {
+            return stats;
+        }
+        let mut stats = result(stats);
+        stats.num_pages = Relation::from_raw((*info).index).blocks();
+        stats.into_pg()
+    }
+}
+
+/// # Safety
+/// `stats` is null or an earlier result.
+unsafe fn result(stats: *mut pg_sys::IndexBulkDeleteResult) -> PgBox<pg_sys::IndexBulkDeleteResult> {
+    // SAFETY: the caller's promise; a new result lives in the current context as the contract asks.
+    unsafe {
+        PgBox::from_pg(if stats.is_null() {
+            PgBox::<pg_sys::IndexBulkDeleteResult>::alloc0().into_pg()
+        } else {
+            stats
+        })
+    }
+}

@@ -1,0 +1,415 @@
+//! Building a graph on several threads.
+
+use super::Candidate;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+/// Nodes that can be compared with one another.
+pub trait Nodes: Sync {
+    fn score(&self, a: u32, b: u32) -> f32;
+}
+
+/// Neighbours of a node on upper layers, candidates looked at for each new node.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    pub m: usize,
+    pub ef_construction: usize,
+}
+
+/// Neighbour lists of the nodes of one layer, read without locks while others append to them.
+pub struct Layer {
+    /// Most neighbours of a node.
+    degree: usize,
+    /// For each node its number of neighbours, then room for `degree` of them.
+    slots: Vec<AtomicU32>,
+}
+
+impl Layer {
+    fn new(nodes: u32, degree: usize) -> Self {
+        let mut slots = Vec::new();
+        slots.resize_with(nodes as usize * (degree + 1), AtomicU32::default);
+        Self { degree, slots }
+    }
+
+    fn slot(&self, node: u32) -> &[AtomicU32] {
+        let stride = self.degree + 1;
+        &self.slots[node as usize * stride..][..stride]
+    }
+
+    /// The neighbours of a node at this moment.
+    ///
+    /// While others write, the list may mix an old and a new state: every entry is still some node of the layer.
+    pub fn neighbours(&self, node: u32) -> impl Iterator<Item = u32> {
+        let slot = self.slot(node);
+        let count = slot[0].load(Ordering::Acquire) as usize;
+        slot[1..=count].iter().map(|neighbour| neighbour.load(Ordering::Relaxed))
+    }
+
+    /// Replaces a node's neighbours; the caller holds its lock.
+    fn set(&self, node: u32, neighbours: impl Iterator<Item = u32>) {
+        let slot = self.slot(node);
+        let mut count = 0;
+        for neighbour in neighbours {
+            count += 1;
+            slot[count].store(neighbour, Ordering::Relaxed);
+        }
+        slot[0].store(count as u32, Ordering::Release);
+    }
+
+    /// Nodes of the layer.
+    pub fn nodes(&self) -> u32 {
+        (self.slots.len() / (self.degree + 1)) as u32
+    }
+}
+
+/// A built graph.
+pub struct Graph {
+    /// The base layer, then the layers above it.
+    pub layers: Vec<Layer>,
+}
+
+impl Graph {
+    /// Bytes that a graph of so many nodes takes while it is built on so many threads.
+    pub fn bytes_per_node(m: usize, threads: usize) -> usize {
+        // Upper layers together hold about 1 / (m - 1) of the nodes.
+        let base = (2 * m + 1) * 4;
+        let upper = (m + 1) * 4 / (m - 1).max(1);
+        base + upper + threads * size_of::<u16>()
+    }
+}
+
+/// Locks of nodes' neighbour lists; several nodes may share one.
+const LOCKS: usize = 1 << 14;
+
+/// Builds the graph of nodes `0..nodes`, of which `layers[l]` are on layer `l + 1`, on the current rayon pool.
+///
+/// `done` counts finished nodes. Returns early, with an unfinished graph, once `cancel` is set.
+pub fn build(
+    source: &impl Nodes,
+    nodes: u32,
+    layers: &[u32],
+    options: Options,
+    cancel: &AtomicBool,
+    done: &AtomicU64,
+) -> Graph {
+    let base = Layer::new(nodes, 2 * options.m);
+    let upper = layers.iter().map(|&count| Layer::new(count, options.m));
+    let graph = Graph { layers: std::iter::once(base).chain(upper).collect() };
+    let mut locks = Vec::new();
+    locks.resize_with(LOCKS, Mutex::default);
+    let builder = Builder { source, graph: &graph, locks, options };
+    // Node 0, the entry point, has nobody to be linked to.
+    let next = AtomicU32::new(1);
+    rayon::broadcast(|_| {
+        let mut scratch = Scratch::new(nodes);
+        loop {
+            let node = next.fetch_add(1, Ordering::Relaxed);
+            if node >= nodes || cancel.load(Ordering::Relaxed) {
+                return;
+            }
+            builder.insert(node, &mut scratch);
+            done.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    graph
+}
+
+struct Builder<'a, N> {
+    source: &'a N,
+    graph: &'a Graph,
+    locks: Vec<Mutex<()>>,
+    options: Options,
+}
+
+/// A thread's own memory.
+struct Scratch {
+    /// The round in which each node was seen last.
+    seen: Vec<u16>,
+    round: u16,
+}
+
+impl Scratch {
+    fn new(nodes: u32) -> Self {
+        Self { seen: vec![0; nodes as usize], round: 0 }
+    }
+
+    fn begin(&mut self) {
+        self.round = self.round.wrapping_add(1);
+        if self.round == 0 {
+            self.seen.fill(0);
+            self.round = 1;
+        }
+    }
+
+    /// Marks a node; false if it was marked in this round.
+    fn visit(&mut self, node: u32) -> bool {
+        std::mem::replace(&mut self.seen[node as usize], self.round) != self.round
+    }
+}
+
+impl<N: Nodes> Builder<'_, N> {
+    fn candidate(&self, from: u32, node: u32) -> Candidate {
+        Candidate { score: f64::from(self.source.score(from, node)), node }
+    }
+
+    fn insert(&self, node: u32, scratch: &mut Scratch) {
+        let top = self.graph.layers.len() - 1;
+        let level = (1..=top).take_while(|&layer| node < self.graph.layers[layer].nodes()).count();
+        let mut nearest = self.candidate(node, 0);
+        for layer in (level + 1..=top).rev() {
+            nearest = self.descend(node, nearest, &self.graph.layers[layer]);
+        }
+        // Until its lists are complete on every layer, nobody may find the node: he would be in a dead end.
+        let mut entries = vec![nearest];
+        let mut chosen = Vec::with_capacity(level + 1);
+        for layer in (0..=level).rev() {
+            let layer = &self.graph.layers[layer];
+            entries = self.search(node, &entries, layer, scratch);
+            chosen.push(self.select(&entries, layer.degree));
+        }
+        chosen.reverse();
+        for (layer, neighbours) in chosen.iter().enumerate() {
+            let _held = self.lock(node);
+            self.graph.layers[layer].set(node, neighbours.iter().map(|neighbour| neighbour.node));
+        }
+        for (layer, neighbours) in chosen.iter().enumerate() {
+            for neighbour in neighbours {
+                self.link_back(&self.graph.layers[layer], neighbour.node, node, neighbour.score);
+            }
+        }
+    }
+
+    fn lock(&self, node: u32) -> std::sync::MutexGuard<'_, ()> {
+        // A poisoned lock means that another thread has panicked: the build is lost anyway.
+        self.locks[node as usize % LOCKS].lock().expect("no thread has panicked")
+    }
+
+    /// Walks to the locally nearest node of a layer.
+    fn descend(&self, node: u32, mut nearest: Candidate, layer: &Layer) -> Candidate {
+        loop {
+            let next = layer.neighbours(nearest.node).map(|other| self.candidate(node, other)).min();
+            match next {
+                Some(next) if next < nearest => nearest = next,
+                _ => return nearest,
+            }
+        }
+    }
+
+    /// The `ef_construction` nearest nodes that a walk over a layer finds, in ascending order.
+    fn search(
+        &self,
+        node: u32,
+        entries: &[Candidate],
+        layer: &Layer,
+        scratch: &mut Scratch,
+    ) -> Vec<Candidate> {
+        let ef = self.options.ef_construction;
+        scratch.begin();
+        scratch.visit(node);
+        let mut best: BinaryHeap<Candidate> = entries.iter().copied().collect();
+        let mut frontier: BinaryHeap<Reverse<Candidate>> = entries.iter().copied().map(Reverse).collect();
+        for entry in entries {
+            scratch.visit(entry.node);
+        }
+        while let Some(Reverse(nearest)) = frontier.pop() {
+            if best.len() >= ef && best.peek().is_some_and(|worst| nearest > *worst) {
+                break;
+            }
+            for other in layer.neighbours(nearest.node) {
+                if !scratch.visit(other) {
+                    continue;
+                }
+                let candidate = self.candidate(node, other);
+                if best.len() < ef {
+                    best.push(candidate);
+                } else if let Some(mut worst) = best.peek_mut()
+                    && candidate < *worst
+                {
+                    *worst = candidate;
+                } else {
+                    continue;
+                }
+                frontier.push(Reverse(candidate));
+            }
+        }
+        best.into_sorted_vec()
+    }
+
+    /// Of candidates in ascending order, those that are nearer to the new node than to any chosen before
+    /// (the paper's algorithm 4); then, while there is room, the nearest of the others.
+    fn select(&self, candidates: &[Candidate], degree: usize) -> Vec<Candidate> {
+        if candidates.len() <= degree {
+            return candidates.to_vec();
+        }
+        let mut chosen: Vec<Candidate> = Vec::with_capacity(degree);
+        let mut others = Vec::new();
+        for &candidate in candidates {
+            if chosen.len() == degree {
+                break;
+            }
+            let apart = |other: &Candidate| {
+                f64::from(self.source.score(candidate.node, other.node)) > candidate.score
+            };
+            if chosen.iter().all(apart) {
+                chosen.push(candidate);
+            } else {
+                others.push(candidate);
+            }
+        }
+        let room = degree - chosen.len();
+        chosen.extend(others.into_iter().take(room));
+        chosen
+    }
+
+    /// Adds `node` to the neighbours of `to`, choosing anew if there are too many.
+    fn link_back(&self, layer: &Layer, to: u32, node: u32, score: f64) {
+        let _held = self.lock(to);
+        let neighbours: Vec<u32> = layer.neighbours(to).collect();
+        if neighbours.contains(&node) {
+            return;
+        }
+        if neighbours.len() < layer.degree {
+            layer.set(to, neighbours.into_iter().chain([node]));
+            return;
+        }
+        let mut candidates: Vec<Candidate> =
+            neighbours.into_iter().map(|other| self.candidate(to, other)).collect();
+        candidates.push(Candidate { score, node });
+        candidates.sort_unstable();
+        layer.set(to, self.select(&candidates, layer.degree).iter().map(|candidate| candidate.node));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::levels;
+    use super::super::search::{GraphReader, Search};
+    use super::*;
+
+    /// Points in the plane that fall into clusters.
+    struct Points(Vec<[f32; 2]>);
+
+    impl Points {
+        fn new(count: usize) -> Self {
+            let mut state = 1u32;
+            let mut next = || {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                (state >> 8) as f32 / (1 << 24) as f32
+            };
+            Self(
+                (0..count)
+                    .map(|i| {
+                        let centre = (i % 13) as f32 * 10.0;
+                        [centre + next(), next() * 3.0]
+                    })
+                    .collect(),
+            )
+        }
+
+        fn distance(a: [f32; 2], b: [f32; 2]) -> f32 {
+            (a[0] - b[0]).powi(2) + (a[1] - b[1]).powi(2)
+        }
+    }
+
+    impl Nodes for Points {
+        fn score(&self, a: u32, b: u32) -> f32 {
+            Self::distance(self.0[a as usize], self.0[b as usize])
+        }
+    }
+
+    struct Query<'a> {
+        points: &'a Points,
+        graph: &'a Graph,
+        query: [f32; 2],
+    }
+
+    impl GraphReader for Query<'_> {
+        fn nodes(&self) -> u32 {
+            self.points.0.len() as u32
+        }
+
+        fn upper_layers(&self) -> usize {
+            self.graph.layers.len() - 1
+        }
+
+        fn neighbours(&mut self, layer: usize, node: u32, neighbours: &mut Vec<u32>) {
+            neighbours.clear();
+            neighbours.extend(self.graph.layers[layer].neighbours(node));
+        }
+
+        fn score(&mut self, nodes: &[u32], scores: &mut Vec<f64>) {
+            scores.extend(
+                nodes.iter().map(|&n| f64::from(Points::distance(self.points.0[n as usize], self.query))),
+            );
+        }
+    }
+
+    fn graph_of(points: &Points) -> Graph {
+        let (_, layers) = levels::order(3, points.0.len() as u32, 8);
+        let options = Options { m: 8, ef_construction: 40 };
+        let (cancel, done) = (AtomicBool::new(false), AtomicU64::new(0));
+        build(points, points.0.len() as u32, &layers, options, &cancel, &done)
+    }
+
+    #[test]
+    fn a_search_finds_the_nearest_and_in_the_end_everything() {
+        let points = Points::new(3000);
+        let graph = graph_of(&points);
+        let mut hits = 0;
+        for i in 0..50 {
+            let query = [i as f32 * 2.6, 1.5];
+            let mut exact: Vec<(f32, u32)> =
+                points.0.iter().zip(0..).map(|(&p, n)| (Points::distance(p, query), n)).collect();
+            exact.sort_by(|a, b| a.0.total_cmp(&b.0));
+            let mut reader = Query { points: &points, graph: &graph, query };
+            let mut search = Search::new(40);
+            let found: Vec<Candidate> = std::iter::from_fn(|| search.next(&mut reader)).collect();
+            assert!(found.is_sorted_by_key(|candidate| candidate.score), "ascending");
+            let nearest = exact[..10].iter().filter(|(_, n)| found[..10].iter().any(|c| c.node == *n));
+            hits += nearest.count();
+            // Far clusters are found late, and what is found too late for the order is left out.
+            assert!(found.len() > 2500, "{} of 3000 nodes", found.len());
+            let mut nodes: Vec<u32> = found.iter().map(|candidate| candidate.node).collect();
+            nodes.sort();
+            nodes.dedup();
+            assert_eq!(nodes.len(), found.len(), "no node twice");
+        }
+        assert!(hits >= 490, "{hits} of 500 nearest neighbours");
+    }
+
+    #[test]
+    fn lists_hold_nodes_of_their_layer_and_no_more_than_the_degree() {
+        let points = Points::new(1000);
+        let graph = graph_of(&points);
+        for (l, layer) in graph.layers.iter().enumerate() {
+            for node in 0..layer.nodes() {
+                let neighbours: Vec<u32> = layer.neighbours(node).collect();
+                assert!(neighbours.len() <= if l == 0 { 16 } else { 8 });
+                assert!(neighbours.iter().all(|&other| other < layer.nodes() && other != node));
+                assert!(layer.nodes() == 1 || !neighbours.is_empty(), "layer {l}, node {node}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_cancelled_build_returns_at_once() {
+        let points = Points::new(1000);
+        let (cancel, done) = (AtomicBool::new(true), AtomicU64::new(0));
+        build(&points, 1000, &[], Options { m: 8, ef_construction: 40 }, &cancel, &done);
+        assert_eq!(done.into_inner(), 0);
+    }
+
+    #[test]
+    fn empty_and_tiny_graphs_are_searched() {
+        for count in [0, 1, 2] {
+            let points = Points::new(count);
+            let graph = graph_of(&points);
+            let mut reader = Query { points: &points, graph: &graph, query: [0.0, 0.0] };
+            let mut search = Search::new(5);
+            let found = std::iter::from_fn(|| search.next(&mut reader)).count();
+            assert_eq!(found, count);
+        }
+    }
+}

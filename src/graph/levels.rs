@@ -1,0 +1,49 @@
+//! Which layers a node is on.
+
+/// Highest level of a node; more would need more than 2^48 nodes even at `m = 2`… and nobody descends that far.
+const MAX_LEVEL: u8 = 24;
+
+/// The level of row `row`: geometric with ratio `1 / m`, reproducible from the seed.
+pub fn level(seed: u64, row: u32, m: usize) -> u8 {
+    let uniform = (mix(seed ^ mix(u64::from(row))) >> 11) as f64 / (1u64 << 53) as f64;
+    let level = -(1.0 - uniform).ln() / (m as f64).ln();
+    (level as u64).min(u64::from(MAX_LEVEL)) as u8
+}
+
+/// A bijective mixer of 64 bits (the finalizer of splitmix64: Steele, Lea, Flood 2014).
+fn mix(mut x: u64) -> u64 {
+    x = x.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    x ^ (x >> 31)
+}
+
+/// Rows in the order of their nodes, and the number of nodes on layer 1, 2, ….
+///
+/// Rows of one level keep their order.
+pub fn order(seed: u64, rows: u32, m: usize) -> (Vec<u32>, Vec<u32>) {
+    let levels: Vec<u8> = (0..rows).map(|row| level(seed, row, m)).collect();
+    let mut order: Vec<u32> = (0..rows).collect();
+    order.sort_by_key(|&row| std::cmp::Reverse(levels[row as usize]));
+    let top = order.first().map_or(0, |&row| levels[row as usize]);
+    let layers =
+        (1..=top).map(|layer| order.partition_point(|&row| levels[row as usize] >= layer) as u32).collect();
+    (order, layers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_layer_is_a_prefix_about_m_times_smaller() {
+        let (order, layers) = order(7, 100_000, 16);
+        let mut rows = order.clone();
+        rows.sort();
+        assert!(rows.into_iter().eq(0..100_000), "every row once");
+        assert!((5_500..7_000).contains(&layers[0]), "{layers:?}");
+        assert!(layers.windows(2).all(|pair| pair[1] < pair[0]), "{layers:?}");
+        assert!(order[..layers[0] as usize].iter().all(|&row| level(7, row, 16) >= 1));
+        assert!(order[layers[0] as usize..].is_sorted(), "the rest keeps its order");
+    }
+}

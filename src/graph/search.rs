@@ -1,0 +1,189 @@
+//! Search of one graph: nodes in ascending order of distance, as many as are asked for.
+
+use super::Candidate;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+/// A stored graph and the distances from one query to its nodes.
+///
+/// An implementation that meets a corrupt graph does not return; node numbers that it returns are below `nodes`.
+pub trait GraphReader {
+    fn nodes(&self) -> u32;
+    /// Number of layers above the base layer.
+    fn upper_layers(&self) -> usize;
+    /// Replaces `neighbours` by those of `node` on `layer`, the base layer being 0.
+    fn neighbours(&mut self, layer: usize, node: u32, neighbours: &mut Vec<u32>);
+    /// The distance of each node, in the order of `nodes`, appended to `scores`.
+    fn score(&mut self, nodes: &[u32], scores: &mut Vec<f64>);
+    /// Called between hops: may end a search that was cancelled by not returning.
+    fn poll(&mut self) {}
+}
+
+/// The state of a search between two calls.
+///
+/// Results come in ascending order. When `ef` of them are used up, the search is resumed with `ef` doubled; a node
+/// that is found only then, but is nearer than one already returned, is left out, so the order holds. When the
+/// graph is exhausted, nodes that cannot be reached are compared one by one: no node is lost.
+pub struct Search {
+    ef: usize,
+    visited: Vec<u64>,
+    /// Scored, not expanded.
+    frontier: BinaryHeap<Reverse<Candidate>>,
+    /// Scored while they were farther than the `ef` best, not expanded.
+    deferred: Vec<Candidate>,
+    /// Scored, not returned.
+    pool: BinaryHeap<Reverse<Candidate>>,
+    /// The `ef` best of this round.
+    best: BinaryHeap<Candidate>,
+    returned: usize,
+    last: Option<Candidate>,
+    state: State,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum State {
+    Fresh,
+    Paused,
+    /// The frontier is empty and every other node has been compared.
+    Exhausted,
+}
+
+impl Search {
+    /// A search that looks at `ef` candidates before it returns its first result.
+    pub fn new(ef: usize) -> Self {
+        Self {
+            ef: ef.max(1),
+            visited: Vec::new(),
+            frontier: BinaryHeap::new(),
+            deferred: Vec::new(),
+            pool: BinaryHeap::new(),
+            best: BinaryHeap::new(),
+            returned: 0,
+            last: None,
+            state: State::Fresh,
+        }
+    }
+
+    /// The next nearest node; `None` when every node was returned.
+    pub fn next<G: GraphReader>(&mut self, graph: &mut G) -> Option<Candidate> {
+        loop {
+            if self.state == State::Fresh {
+                self.enter(graph);
+                self.expand(graph);
+            } else if self.returned >= self.ef && self.state == State::Paused {
+                self.ef *= 2;
+                self.resume();
+                self.expand(graph);
+            }
+            match self.pool.pop() {
+                None if self.state == State::Exhausted => return None,
+                None => self.returned = self.ef,
+                Some(Reverse(candidate)) => {
+                    if self.last.is_some_and(|last| candidate.score.total_cmp(&last.score).is_lt()) {
+                        continue;
+                    }
+                    self.returned += 1;
+                    self.last = Some(candidate);
+                    return Some(candidate);
+                }
+            }
+        }
+    }
+
+    /// Descends from the entry point to the base layer.
+    fn enter<G: GraphReader>(&mut self, graph: &mut G) {
+        self.visited = vec![0; (graph.nodes() as usize).div_ceil(64)];
+        self.state = State::Paused;
+        if graph.nodes() == 0 {
+            return;
+        }
+        let (mut neighbours, mut scores) = (Vec::new(), Vec::new());
+        graph.score(&[0], &mut scores);
+        let mut nearest = Candidate { score: scores[0], node: 0 };
+        for layer in (1..=graph.upper_layers()).rev() {
+            loop {
+                graph.neighbours(layer, nearest.node, &mut neighbours);
+                scores.clear();
+                graph.score(&neighbours, &mut scores);
+                let next =
+                    neighbours.iter().zip(&scores).map(|(&node, &score)| Candidate { score, node }).min();
+                match next {
+                    Some(next) if next < nearest => nearest = next,
+                    _ => break,
+                }
+            }
+        }
+        self.visit(nearest.node);
+        self.add(nearest);
+    }
+
+    /// Marks a node; false if it was marked before.
+    fn visit(&mut self, node: u32) -> bool {
+        let word = &mut self.visited[node as usize / 64];
+        let bit = 1 << (node % 64);
+        let fresh = *word & bit == 0;
+        *word |= bit;
+        fresh
+    }
+
+    fn add(&mut self, candidate: Candidate) {
+        self.pool.push(Reverse(candidate));
+        if self.best.len() < self.ef {
+            self.best.push(candidate);
+        } else if let Some(mut worst) = self.best.peek_mut()
+            && candidate < *worst
+        {
+            *worst = candidate;
+        } else {
+            self.deferred.push(candidate);
+            return;
+        }
+        self.frontier.push(Reverse(candidate));
+    }
+
+    /// Takes up again what a smaller `ef` had put aside.
+    fn resume(&mut self) {
+        self.frontier.extend(self.deferred.drain(..).map(Reverse));
+        self.returned = 0;
+        let mut pool = std::mem::take(&mut self.pool).into_vec();
+        pool.sort_unstable_by(|a, b| b.cmp(a));
+        self.best = pool.iter().take(self.ef).map(|candidate| candidate.0).collect();
+        self.pool = pool.into();
+    }
+
+    fn expand<G: GraphReader>(&mut self, graph: &mut G) {
+        let (mut neighbours, mut scores) = (Vec::new(), Vec::new());
+        while let Some(Reverse(nearest)) = self.frontier.pop() {
+            if self.best.len() == self.ef && self.best.peek().is_some_and(|worst| nearest > *worst) {
+                self.deferred.push(nearest);
+                return;
+            }
+            graph.poll();
+            graph.neighbours(0, nearest.node, &mut neighbours);
+            neighbours.retain(|&node| self.visit(node));
+            scores.clear();
+            graph.score(&neighbours, &mut scores);
+            for (&node, &score) in neighbours.iter().zip(&scores) {
+                self.add(Candidate { score, node });
+            }
+        }
+        if self.deferred.is_empty() {
+            self.sweep(graph);
+        }
+    }
+
+    /// Compares every node that the graph did not lead to.
+    fn sweep<G: GraphReader>(&mut self, graph: &mut G) {
+        const BATCH: usize = 256;
+        let missed: Vec<u32> = (0..graph.nodes()).filter(|&node| self.visit(node)).collect();
+        let mut scores = Vec::new();
+        for nodes in missed.chunks(BATCH) {
+            graph.poll();
+            scores.clear();
+            graph.score(nodes, &mut scores);
+            let candidates = nodes.iter().zip(&scores).map(|(&node, &score)| Candidate { score, node });
+            self.pool.extend(candidates.map(Reverse));
+        }
+        self.state = State::Exhausted;
+    }
+}

@@ -1,0 +1,145 @@
+//! Buffers of PostgreSQL's shared page cache: pins and content locks.
+
+use super::relation::Relation;
+use pgrx::pg_sys;
+use std::ops::Deref;
+
+/// Bytes of a page; PostgreSQL is built with this block size unless somebody went out of their way.
+pub const PAGE_SIZE: usize = pg_sys::BLCKSZ as usize;
+
+/// A page as it lies in a buffer.
+pub type Page = [u8; PAGE_SIZE];
+
+/// A page's copy, aligned as buffers are.
+#[repr(C, align(8))]
+pub struct PageCopy(pub Page);
+
+/// A pinned buffer: the page stays in memory, but others may change it.
+pub struct Pinned {
+    id: pg_sys::Buffer,
+}
+
+impl Pinned {
+    /// Pins an existing page of the main fork, reading it from disk if need be.
+    pub fn read(relation: Relation, block: u32) -> Self {
+        // SAFETY: the relation is open; a block beyond its end raises an error.
+        Self { id: unsafe { pg_sys::ReadBuffer(relation.raw(), block) } }
+    }
+
+    /// Pins a page whose content is about to be replaced, zeroed and locked exclusively, without reading it.
+    pub fn overwrite(relation: Relation, block: u32) -> Exclusive {
+        // SAFETY: as in `read`; this mode returns the buffer locked exclusively.
+        let id = unsafe {
+            pg_sys::ReadBufferExtended(
+                relation.raw(),
+                pg_sys::ForkNumber::MAIN_FORKNUM,
+                block,
+                pg_sys::ReadBufferMode::RBM_ZERO_AND_LOCK,
+                std::ptr::null_mut(),
+            )
+        };
+        Exclusive { pinned: Self { id } }
+    }
+
+    pub(super) fn from_id(id: pg_sys::Buffer) -> Self {
+        Self { id }
+    }
+
+    pub fn share(self) -> Shared {
+        // SAFETY: the buffer is pinned and not locked by us: the only way to a lock is to give the pin away.
+        unsafe { pg_sys::LockBuffer(self.id, pg_sys::BUFFER_LOCK_SHARE as i32) };
+        Shared { pinned: self }
+    }
+
+    pub fn exclusive(self) -> Exclusive {
+        // SAFETY: as in `share`.
+        unsafe { pg_sys::LockBuffer(self.id, pg_sys::BUFFER_LOCK_EXCLUSIVE as i32) };
+        Exclusive { pinned: self }
+    }
+
+    /// The page without a content lock.
+    ///
+    /// Only for pages that nobody changes any more: parts of a sealed segment, on a primary.
+    pub fn frozen(&self) -> &Page {
+        self.page()
+    }
+
+    fn page(&self) -> &Page {
+        // SAFETY: a pinned buffer's page is valid memory of PAGE_SIZE bytes until the pin is released.
+        unsafe { &*pg_sys::BufferGetPage(self.id).cast::<Page>() }
+    }
+
+    pub(super) fn id(&self) -> pg_sys::Buffer {
+        self.id
+    }
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            // SAFETY: we hold this pin.
+            unsafe { pg_sys::ReleaseBuffer(self.id) };
+        }
+    }
+}
+
+fn unlock(pinned: &Pinned) {
+    if !std::thread::panicking() {
+        // SAFETY: the caller holds the content lock.
+        unsafe { pg_sys::LockBuffer(pinned.id, pg_sys::BUFFER_LOCK_UNLOCK as i32) };
+    }
+}
+
+/// A pinned buffer locked against writers.
+pub struct Shared {
+    pinned: Pinned,
+}
+
+impl Deref for Shared {
+    type Target = Page;
+
+    fn deref(&self) -> &Page {
+        self.pinned.page()
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        unlock(&self.pinned);
+    }
+}
+
+impl Shared {
+    pub fn copy(&self) -> Box<PageCopy> {
+        Box::new(PageCopy(**self))
+    }
+}
+
+/// A pinned buffer locked against everybody else; changed through [`super::wal::Record`] only.
+pub struct Exclusive {
+    pub(super) pinned: Pinned,
+}
+
+impl Deref for Exclusive {
+    type Target = Page;
+
+    fn deref(&self) -> &Page {
+        self.pinned.page()
+    }
+}
+
+impl Exclusive {
+    /// Fills a page of which a full image is logged afterwards (see [`super::wal::log_new_pages`]).
+    pub fn fill(&mut self, fill: impl FnOnce(&mut Page)) {
+        // SAFETY: the exclusive lock makes this the only reference; the page lives as long as the pin.
+        fill(unsafe { &mut *pg_sys::BufferGetPage(self.pinned.id).cast::<Page>() });
+        // SAFETY: pinned and locked exclusively, as MarkBufferDirty asks.
+        unsafe { pg_sys::MarkBufferDirty(self.pinned.id) };
+    }
+}
+
+impl Drop for Exclusive {
+    fn drop(&mut self) {
+        unlock(&self.pinned);
+    }
+}

@@ -1,0 +1,132 @@
+//! An open relation.
+
+use super::buffer::Pinned;
+use pgrx::pg_sys;
+
+/// PostgreSQL's InvalidSubTransactionId, which the bindings lack.
+const NO_SUBTRANSACTION: pg_sys::SubTransactionId = 0;
+
+/// An index or table that PostgreSQL has opened and locked for the length of a callback.
+#[derive(Clone, Copy)]
+pub struct Relation {
+    raw: pg_sys::Relation,
+}
+
+/// Which file a relation's pages are in, over all its rewrites.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FileId {
+    relation: u32,
+    file: u32,
+}
+
+impl Relation {
+    /// # Safety
+    /// `raw` is an open relation that stays open and locked while the value is used.
+    pub unsafe fn from_raw(raw: pg_sys::Relation) -> Self {
+        Self { raw }
+    }
+
+    pub fn raw(self) -> pg_sys::Relation {
+        self.raw
+    }
+
+    fn data(&self) -> &pg_sys::RelationData {
+        // SAFETY: see `from_raw`.
+        unsafe { &*self.raw }
+    }
+
+    fn form(&self) -> &pg_sys::FormData_pg_class {
+        // SAFETY: an open relation has its pg_class row in memory.
+        unsafe { &*self.data().rd_rel }
+    }
+
+    pub fn oid(self) -> pg_sys::Oid {
+        self.data().rd_id
+    }
+
+    pub fn name(self) -> String {
+        // SAFETY: a name is a C string within its fixed length.
+        let name = unsafe { std::ffi::CStr::from_ptr(self.form().relname.data.as_ptr()) };
+        name.to_string_lossy().into_owned()
+    }
+
+    pub fn file_id(self) -> FileId {
+        #[cfg(any(feature = "pg14", feature = "pg15"))]
+        let file = self.data().rd_node.relNode.to_u32();
+        #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+        let file = self.data().rd_locator.relNumber.to_u32();
+        FileId { relation: self.oid().to_u32(), file }
+    }
+
+    /// The modifier that the first column's type was declared with; -1 if it has none.
+    pub fn first_column_typmod(self) -> i32 {
+        // SAFETY: an open relation has a descriptor; its tuple descriptor is valid while it is open.
+        let descriptor = unsafe { pgrx::PgTupleDesc::from_pg_unchecked(self.data().rd_att) };
+        descriptor.get(0).map_or(-1, |column| column.type_mod())
+    }
+
+    /// Number of pages of the main fork.
+    pub fn blocks(self) -> u32 {
+        // SAFETY: the relation is open.
+        unsafe { pg_sys::RelationGetNumberOfBlocksInFork(self.raw, pg_sys::ForkNumber::MAIN_FORKNUM) }
+    }
+
+    /// Temporary tables are seen by one session only.
+    pub fn is_temporary(self) -> bool {
+        self.form().relpersistence == pg_sys::RELPERSISTENCE_TEMP as std::ffi::c_char
+    }
+
+    /// Whether changes must be written to the WAL; PostgreSQL's macro of the same meaning is not in the bindings.
+    pub fn needs_wal(self) -> bool {
+        let data = self.data();
+        #[cfg(any(feature = "pg14", feature = "pg15"))]
+        let new_file = data.rd_firstRelfilenodeSubid;
+        #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+        let new_file = data.rd_firstRelfilelocatorSubid;
+        // SAFETY: plain reads of variables that are set at server start.
+        let minimal = unsafe { pg_sys::wal_level < pg_sys::WalLevel::WAL_LEVEL_REPLICA as i32 };
+        let created_here = data.rd_createSubid != NO_SUBTRANSACTION || new_file != NO_SUBTRANSACTION;
+        self.form().relpersistence == pg_sys::RELPERSISTENCE_PERMANENT as std::ffi::c_char
+            && !(minimal && created_here)
+    }
+
+    /// Appends `count` zeroed pages that follow one another; returns the number of the first.
+    pub fn extend(self, count: u32) -> u32 {
+        let temporary = self.is_temporary();
+        if !temporary {
+            // SAFETY: the relation is open; the lock is released below, or by transaction abort.
+            unsafe { pg_sys::LockRelationForExtension(self.raw, pg_sys::ExclusiveLock as pg_sys::LOCKMODE) };
+        }
+        let first = self.blocks();
+        for _ in 0..count {
+            // SAFETY: the extension lock is held, so P_NEW appends exactly one page, pinned.
+            drop(Pinned::from_id(unsafe { pg_sys::ReadBuffer(self.raw, pg_sys::InvalidBlockNumber) }));
+        }
+        if !temporary {
+            // SAFETY: taken above.
+            unsafe {
+                pg_sys::UnlockRelationForExtension(self.raw, pg_sys::ExclusiveLock as pg_sys::LOCKMODE)
+            };
+        }
+        first
+    }
+}
+
+/// Whether the server replays WAL: pages then change under a reader that holds a pin only.
+pub fn in_recovery() -> bool {
+    // SAFETY: reads shared state; callable at any time.
+    unsafe { pg_sys::RecoveryInProgress() }
+}
+
+/// The next transaction id, with its epoch: pages given up now are out of everybody's sight once it is old.
+pub fn next_full_transaction_id() -> u64 {
+    // SAFETY: reads shared state; callable at any time.
+    unsafe { pg_sys::ReadNextFullTransactionId().value }
+}
+
+/// Whether no snapshot can be as old as transaction `id` any more.
+pub fn is_before_all_snapshots(relation: Relation, id: u64) -> bool {
+    let id = pg_sys::FullTransactionId { value: id };
+    // SAFETY: the relation is open.
+    unsafe { pg_sys::GlobalVisCheckRemovableFullXid(relation.raw, id) }
+}

@@ -1,0 +1,79 @@
+//! Computations on threads, while the backend's main thread listens for cancel, terminate and timeouts.
+
+use pgrx::pg_sys;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
+
+/// How often the main thread looks for interrupts while threads compute.
+const POLL: Duration = Duration::from_millis(10);
+
+/// Threads that a maintenance command may use: `max_parallel_maintenance_workers` and the backend itself, but no more
+/// than there are processors.
+pub fn maintenance_threads() -> usize {
+    // SAFETY: a plain read of a setting.
+    let workers = unsafe { pg_sys::max_parallel_maintenance_workers };
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    (workers.max(0) as usize + 1).min(processors)
+}
+
+/// Runs `work` on a pool of `threads` threads, calling `poll` on the main thread every now and then.
+///
+/// `work` must not call PostgreSQL, and must return soon after its flag is set: then the result is discarded, because
+/// the interrupt that set it raises its error here. A panic in `work` becomes an ordinary error.
+pub fn run<T: Send>(threads: usize, mut poll: impl FnMut(), work: impl FnOnce(&AtomicBool) -> T + Send) -> T {
+    // pgrx's check that only one thread calls PostgreSQL forgets that thread at every error: remind it before others start.
+    pg_sys::submodules::thread_check::check_active_thread();
+    let pool = pool(threads);
+    let cancel = AtomicBool::new(false);
+    let (sender, receiver) = channel();
+    let result = pool.in_place_scope(|scope| {
+        // Set on every way out, so that an error raised below does not wait for the whole computation.
+        let _cancel_on_exit = SetOnDrop(&cancel);
+        let cancel = &cancel;
+        scope.spawn(move |_| {
+            // The receiver is gone only if the main thread has left with an error.
+            let _ = sender.send(work(cancel));
+        });
+        loop {
+            match receiver.recv_timeout(POLL) {
+                Ok(value) => return Some(value),
+                Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout) => {
+                    pgrx::check_for_interrupts!();
+                    poll();
+                }
+            }
+        }
+    });
+    result.expect("a panic in the computation has been raised by the scope")
+}
+
+struct SetOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// A pool whose threads receive no signals: PostgreSQL's handlers must run on the main thread.
+fn pool(threads: usize) -> rayon::ThreadPool {
+    // SAFETY: the sets are initialised by sigfillset and by the first pthread_sigmask; the mask is restored.
+    unsafe {
+        let mut all = std::mem::zeroed();
+        let mut before = std::mem::zeroed();
+        libc::sigfillset(&mut all);
+        libc::pthread_sigmask(libc::SIG_BLOCK, &all, &mut before);
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+        libc::pthread_sigmask(libc::SIG_SETMASK, &before, std::ptr::null_mut());
+        pool.unwrap_or_else(|error| {
+            super::error::Problem::new(
+                pgrx::PgSqlErrorCode::ERRCODE_INSUFFICIENT_RESOURCES,
+                format!("could not start {threads} threads: {error}"),
+            )
+            .hint("Lower max_parallel_maintenance_workers.")
+            .raise()
+        })
+    }
+}

@@ -1,0 +1,244 @@
+//! Sealing: rows in memory become a segment with a graph.
+
+use super::{TID_BYTES, Tid, row_layout};
+use crate::distance::{Arena, Space};
+use crate::graph::build::{self, Graph, Layer, Nodes, Options};
+use crate::graph::levels;
+use crate::pg::progress::{self, Phase};
+use crate::pg::threads;
+use crate::storage::edit::Edit;
+use crate::storage::manifest::Sealed;
+use crate::storage::page::Kind;
+use crate::storage::part::{Layout, Part, PartWriter};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Rows on their way into one sealed segment.
+///
+/// Rows with equal bytes share one graph node: else a crowd of equal vectors would have only one another as
+/// neighbours, and cut themselves off from the rest of the graph.
+pub struct Batch {
+    arena: Arena,
+    /// Heap tuple of each arena row.
+    tids: Vec<Tid>,
+    /// Rows equal to an arena row.
+    duplicates: Vec<(u32, Tid)>,
+    /// First arena row with a checksum.
+    rows_by_checksum: HashMap<u32, u32>,
+}
+
+/// Where rows of a graph under construction are found: node numbers are not arena rows.
+struct Rows<'a> {
+    arena: &'a Arena,
+    row_of_node: &'a [u32],
+}
+
+impl Nodes for Rows<'_> {
+    fn score(&self, a: u32, b: u32) -> f32 {
+        self.arena.score(self.row_of_node[a as usize], self.row_of_node[b as usize])
+    }
+}
+
+/// How a sealed segment is to be built.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    pub graph: Options,
+    pub seed: u64,
+    pub threads: usize,
+    /// Whether a CREATE INDEX is under way, whose progress is shown.
+    pub show_progress: bool,
+}
+
+impl Batch {
+    pub fn new(space: Space) -> Self {
+        Self {
+            arena: Arena::new(space),
+            tids: Vec::new(),
+            duplicates: Vec::new(),
+            rows_by_checksum: HashMap::new(),
+        }
+    }
+
+    /// Rows, duplicates among them.
+    pub fn rows(&self) -> usize {
+        self.tids.len() + self.duplicates.len()
+    }
+
+    /// Bytes that the rows take, and that their graph will take.
+    pub fn bytes(&self, plan: &Plan) -> usize {
+        // A hash table's entry with its control byte, at the load after growing.
+        const CHECKSUM_BYTES: usize = 2 * 9;
+        let per_node = TID_BYTES as usize
+            + size_of::<u32>()
+            + CHECKSUM_BYTES
+            + Graph::bytes_per_node(plan.graph.m, plan.threads);
+        self.arena.bytes() + self.tids.len() * per_node + self.duplicates.len() * size_of::<(u32, Tid)>()
+    }
+
+    /// Adds a row; `false` if the bytes are no row of the space.
+    pub fn push(&mut self, tid: Tid, row: &[u8]) -> bool {
+        let checksum = crc32fast::hash(row);
+        if let Some(&first) = self.rows_by_checksum.get(&checksum)
+            && self.arena.row(first) == row
+        {
+            self.duplicates.push((first, tid));
+            return true;
+        }
+        let added = self.arena.push(row);
+        if added {
+            self.rows_by_checksum.entry(checksum).or_insert(self.tids.len() as u32);
+            self.tids.push(tid);
+        }
+        added
+    }
+
+    /// Builds the graph on threads and writes the segment's pages; the caller adds it to the manifest.
+    pub fn seal(mut self, edit: &mut Edit, plan: Plan) -> Sealed {
+        let id = edit.new_segment();
+        let nodes = self.tids.len() as u32;
+        let m = plan.graph.m;
+        self.rows_by_checksum = HashMap::new();
+        let (row_of_node, layers) = levels::order(plan.seed ^ u64::from(id), nodes, m);
+        if plan.show_progress {
+            progress::phase(Phase::BuildGraph);
+        }
+        let graph = {
+            let source = Rows { arena: &self.arena, row_of_node: &row_of_node };
+            let (done, layers) = (AtomicU64::new(0), &layers);
+            let show = || {
+                if plan.show_progress {
+                    progress::tuples(done.load(Ordering::Relaxed), u64::from(nodes));
+                }
+            };
+            threads::run(plan.threads, show, |cancel| {
+                build::build(&source, nodes, layers, plan.graph, cancel, &done)
+            })
+        };
+        if plan.show_progress {
+            progress::phase(Phase::WriteSegment);
+        }
+        self.write(edit, id, m, &row_of_node, layers, &graph)
+    }
+
+    fn write(
+        mut self,
+        edit: &mut Edit,
+        id: u32,
+        m: usize,
+        row_of_node: &[u32],
+        layers: Vec<u32>,
+        graph: &Graph,
+    ) -> Sealed {
+        let nodes = row_of_node.len() as u32;
+        let mut node_of_row = vec![0u32; row_of_node.len()];
+        for (node, &row) in (0..).zip(row_of_node) {
+            node_of_row[row as usize] = node;
+        }
+        for (row, _) in &mut self.duplicates {
+            *row = node_of_row[*row as usize];
+        }
+        self.duplicates.sort_unstable();
+        let rows = nodes + self.duplicates.len() as u32;
+        let mut crc = crc32fast::Hasher::new();
+
+        let slots = |bytes| Layout::Slots { bytes };
+        let mut writer = PartWriter::new(edit, Kind::Tids, id, slots(TID_BYTES), rows.into(), Some(&mut crc));
+        for &row in row_of_node {
+            writer.push(&self.tids[row as usize]);
+        }
+        for (_, tid) in &self.duplicates {
+            writer.push(tid);
+        }
+        let tids = writer.finish();
+
+        let bitmap_bytes = u64::from(rows).div_ceil(8);
+        let tombstone_bits =
+            PartWriter::new(edit, Kind::Tombstones, id, Layout::Tape, bitmap_bytes, None).finish();
+
+        let space = self.arena.space();
+        let layout = row_layout(space);
+        let total: u64 = match layout {
+            Layout::Slots { .. } => nodes.into(),
+            Layout::Tape => row_of_node.iter().map(|&row| self.arena.row(row).len() as u64).sum(),
+        };
+        let mut writer = PartWriter::new(edit, Kind::Rows, id, layout, total, Some(&mut crc));
+        for &row in row_of_node {
+            writer.push(self.arena.row(row));
+        }
+        let vectors = writer.finish();
+        let offsets = space.row_bytes().is_none().then(|| {
+            let count = u64::from(nodes) + 1;
+            let mut writer = PartWriter::new(edit, Kind::Offsets, id, slots(8), count, Some(&mut crc));
+            let mut offset = 0u64;
+            writer.push(&offset.to_ne_bytes());
+            for &row in row_of_node {
+                offset += self.arena.row(row).len() as u64;
+                writer.push(&offset.to_ne_bytes());
+            }
+            writer.finish()
+        });
+
+        let (base, upper) = graph.layers.split_first().expect("a graph has a base layer");
+        let graph_base = write_layers(edit, Kind::GraphBase, id, 2 * m, &[base], &mut crc);
+        let upper: Vec<&Layer> = upper.iter().collect();
+        let graph_upper = write_layers(edit, Kind::GraphUpper, id, m, &upper, &mut crc);
+
+        let count = self.duplicates.len() as u64;
+        let mut writer = PartWriter::new(edit, Kind::Duplicates, id, slots(4), count, Some(&mut crc));
+        for (node, _) in &self.duplicates {
+            writer.push(&node.to_ne_bytes());
+        }
+        let duplicates = writer.finish();
+
+        Sealed {
+            id,
+            level: 0,
+            rows,
+            nodes,
+            tombstones: 0,
+            layers,
+            tids,
+            tombstone_bits,
+            vectors,
+            offsets,
+            graph_base,
+            graph_upper,
+            duplicates,
+            crc: crc.finalize(),
+            created: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()),
+        }
+    }
+}
+
+/// Bytes of a node's slot: the number of its neighbours, then their node numbers.
+pub fn node_slot_bytes(degree: usize) -> u32 {
+    (4 + 4 * degree) as u32
+}
+
+fn write_layers(
+    edit: &mut Edit,
+    kind: Kind,
+    segment: u32,
+    degree: usize,
+    layers: &[&Layer],
+    crc: &mut crc32fast::Hasher,
+) -> Part {
+    let layout = Layout::Slots { bytes: node_slot_bytes(degree) };
+    let count = layers.iter().map(|layer| u64::from(layer.nodes())).sum();
+    let mut writer = PartWriter::new(edit, kind, segment, layout, count, Some(crc));
+    let mut slot = Vec::with_capacity(4 + 4 * degree);
+    for layer in layers {
+        for node in 0..layer.nodes() {
+            slot.clear();
+            slot.extend_from_slice(&[0; 4]);
+            for neighbour in layer.neighbours(node) {
+                slot.extend_from_slice(&neighbour.to_ne_bytes());
+            }
+            let count = (slot.len() / 4 - 1) as u32;
+            slot[..4].copy_from_slice(&count.to_ne_bytes());
+            writer.push(&slot);
+        }
+    }
+    writer.finish()
+}

@@ -1,0 +1,199 @@
+//! Reading a sealed segment: its graph for a search, its rows' heap tuples.
+
+use super::Tid;
+use crate::distance::PreparedQuery;
+use crate::graph::search::GraphReader;
+use crate::pg::error::Problem;
+use crate::pg::relation::Relation;
+use crate::storage::manifest::Sealed;
+use crate::storage::page::Kind;
+use crate::storage::part::{Layout, PartReader};
+
+/// The graph of a sealed segment as one query sees it.
+///
+/// Holds pins, so it must not outlive the callback in which it was made.
+pub struct SealedGraph<'a> {
+    relation: Relation,
+    segment: &'a Sealed,
+    query: &'a PreparedQuery,
+    base: PartReader<'a>,
+    upper: PartReader<'a>,
+    vectors: Vectors<'a>,
+}
+
+fn corrupt(relation: Relation, segment: &Sealed, detail: String) -> ! {
+    Problem::corrupt(format!("segment {} of index \"{}\" is corrupted", segment.id, relation.name()))
+        .detail(detail)
+        .raise()
+}
+
+impl<'a> SealedGraph<'a> {
+    pub fn new(relation: Relation, segment: &'a Sealed, query: &'a PreparedQuery) -> Self {
+        let part = |part, kind| PartReader::new(relation, part, kind, segment.id);
+        Self {
+            relation,
+            segment,
+            query,
+            base: part(&segment.graph_base, Kind::GraphBase),
+            upper: part(&segment.graph_upper, Kind::GraphUpper),
+            vectors: Vectors::new(relation, segment, query.row_bytes()),
+        }
+    }
+}
+
+impl GraphReader for SealedGraph<'_> {
+    fn nodes(&self) -> u32 {
+        self.segment.nodes
+    }
+
+    fn upper_layers(&self) -> usize {
+        self.segment.layers.len()
+    }
+
+    fn neighbours(&mut self, layer: usize, node: u32, neighbours: &mut Vec<u32>) {
+        let (slot, nodes) = if layer == 0 {
+            (self.base.slot(node.into()), self.segment.nodes)
+        } else {
+            let below = &self.segment.layers[..layer - 1];
+            let first: u64 = below.iter().map(|&nodes| u64::from(nodes)).sum();
+            (self.upper.slot(first + u64::from(node)), self.segment.layers[layer - 1])
+        };
+        let numbers: &[u32] = bytemuck::try_cast_slice(slot).unwrap_or_default();
+        let list = numbers.split_first().and_then(|(&count, rest)| rest.get(..count as usize));
+        match list {
+            Some(list) if list.iter().all(|&neighbour| neighbour < nodes) => {
+                neighbours.clear();
+                neighbours.extend_from_slice(list);
+            }
+            _ => corrupt(
+                self.relation,
+                self.segment,
+                format!("The neighbours of node {node} on layer {layer} make no sense."),
+            ),
+        }
+    }
+
+    fn score(&mut self, nodes: &[u32], scores: &mut Vec<f64>) {
+        for &node in nodes {
+            let score = self.query.score(self.vectors.get(node)).unwrap_or_else(|| {
+                corrupt(self.relation, self.segment, format!("The vector of node {node} makes no sense."))
+            });
+            scores.push(score);
+        }
+    }
+
+    fn poll(&mut self) {
+        pgrx::check_for_interrupts!();
+    }
+}
+
+/// The exact vectors of a sealed segment.
+struct Vectors<'a> {
+    relation: Relation,
+    segment: &'a Sealed,
+    row_bytes: Option<usize>,
+    vectors: PartReader<'a>,
+    offsets: Option<PartReader<'a>>,
+}
+
+impl<'a> Vectors<'a> {
+    fn new(relation: Relation, segment: &'a Sealed, row_bytes: Option<usize>) -> Self {
+        let part = |part, kind| PartReader::new(relation, part, kind, segment.id);
+        Self {
+            relation,
+            segment,
+            row_bytes,
+            vectors: part(&segment.vectors, Kind::Rows),
+            offsets: segment.offsets.as_ref().map(|offsets| part(offsets, Kind::Offsets)),
+        }
+    }
+
+    fn get(&mut self, node: u32) -> &[u8] {
+        match (self.segment.vectors.layout, self.row_bytes) {
+            (Layout::Slots { bytes }, Some(len)) if len <= bytes as usize => {
+                &self.vectors.slot(node.into())[..len]
+            }
+            (Layout::Tape, Some(len)) => self.vectors.tape(u64::from(node) * len as u64, len),
+            (Layout::Tape, None) => {
+                let Some(offsets) = &mut self.offsets else {
+                    corrupt(self.relation, self.segment, "Offsets are missing.".into())
+                };
+                let mut offset = |index: u64| {
+                    let slot = offsets.slot(index);
+                    u64::from_ne_bytes(slot.try_into().unwrap_or_default())
+                };
+                let (from, to) = (offset(node.into()), offset(u64::from(node) + 1));
+                let len = to.checked_sub(from).filter(|&len| len <= MAX_SPARSE_BYTES);
+                let Some(len) = len else {
+                    corrupt(
+                        self.relation,
+                        self.segment,
+                        format!("The vector of node {node} would lie from byte {from} to {to}."),
+                    )
+                };
+                self.vectors.tape(from, len as usize)
+            }
+            (layout, len) => {
+                corrupt(self.relation, self.segment, format!("Rows of {len:?} bytes lie in {layout:?}."))
+            }
+        }
+    }
+}
+
+/// Longest stored sparse row: its count, indices and values.
+const MAX_SPARSE_BYTES: u64 = 4 + 8 * crate::types::MAX_NON_ZEROS as u64;
+
+/// The heap tuples of a sealed segment's rows.
+pub struct SealedRows<'a> {
+    segment: &'a Sealed,
+    tids: PartReader<'a>,
+    tombstones: PartReader<'a>,
+    duplicates: PartReader<'a>,
+}
+
+impl<'a> SealedRows<'a> {
+    pub fn new(relation: Relation, segment: &'a Sealed) -> Self {
+        let part = |part, kind| PartReader::new(relation, part, kind, segment.id);
+        Self {
+            segment,
+            tids: part(&segment.tids, Kind::Tids),
+            tombstones: part(&segment.tombstone_bits, Kind::Tombstones),
+            duplicates: part(&segment.duplicates, Kind::Duplicates),
+        }
+    }
+
+    /// The heap tuple of a row, unless the row is dead.
+    pub fn live_tid(&mut self, row: u32) -> Option<Tid> {
+        if self.segment.tombstones > 0 {
+            // VACUUM may set bits in this byte meanwhile: whichever value is read, the heap decides visibility.
+            let bits = self.tombstones.tape(u64::from(row / 8), 1)[0];
+            if bits >> (row % 8) & 1 == 1 {
+                return None;
+            }
+        }
+        self.tids.slot(row.into()).get(..6)?.try_into().ok()
+    }
+
+    /// Appends the heap tuples of the live rows that share a node.
+    pub fn live_tids_of_node(&mut self, node: u32, tids: &mut impl Extend<Tid>) {
+        tids.extend(self.live_tid(node));
+        let (mut low, mut high) = (self.segment.nodes, self.segment.rows);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if self.node_of_duplicate(middle) < node {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        while low < self.segment.rows && self.node_of_duplicate(low) == node {
+            tids.extend(self.live_tid(low));
+            low += 1;
+        }
+    }
+
+    fn node_of_duplicate(&mut self, row: u32) -> u32 {
+        let slot = self.duplicates.slot(u64::from(row - self.segment.nodes));
+        u32::from_ne_bytes(slot.try_into().unwrap_or_default())
+    }
+}

@@ -1,0 +1,140 @@
+//! One search over all segments of an index: a merge of their streams.
+
+use super::sealed::{SealedGraph, SealedRows};
+use super::{Tid, growing};
+use crate::distance::PreparedQuery;
+use crate::graph::search::Search;
+use crate::pg::error::Problem;
+use crate::pg::relation::Relation;
+use crate::storage::manifest::Snapshot;
+use std::cmp::{Ordering, Reverse};
+use std::collections::{BinaryHeap, VecDeque};
+
+/// A row's exact score and its heap tuple.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Hit {
+    score: f64,
+    tid: Tid,
+}
+
+impl Eq for Hit {}
+
+impl PartialOrd for Hit {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Hit {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.score.total_cmp(&other.score).then(self.tid.cmp(&other.tid))
+    }
+}
+
+/// Rows of one or more segments in ascending order of score.
+enum Stream {
+    /// Every row of the growing segments.
+    Growing(BinaryHeap<Reverse<Hit>>),
+    /// The segment's number in the manifest, the search of its graph, rows of the node found last.
+    Sealed { index: usize, search: Search, ready: VecDeque<Hit> },
+}
+
+/// A search under way. Between two calls it holds neither pins nor locks.
+pub struct IndexSearch {
+    snapshot: Snapshot,
+    query: PreparedQuery,
+    streams: Vec<Stream>,
+    /// The next hit of each stream that has one, with the stream's number.
+    heads: BinaryHeap<Reverse<(Hit, usize)>>,
+    started: bool,
+}
+
+impl IndexSearch {
+    /// Scans the growing segments and prepares the search of the sealed ones.
+    pub fn new(relation: Relation, snapshot: Snapshot, query: PreparedQuery, ef: usize) -> Self {
+        let space = snapshot.meta.space;
+        let mut hits = Vec::new();
+        for segment in snapshot.manifest.flushing.iter().chain([&snapshot.meta.growing]) {
+            growing::for_each_row(relation, space, segment, |tid, row| {
+                let score = query.score(row).unwrap_or_else(|| {
+                    Problem::corrupt(format!("index \"{}\" has a damaged row", relation.name())).raise()
+                });
+                hits.push(Reverse(Hit { score, tid }));
+            });
+        }
+        let mut streams = vec![Stream::Growing(hits.into())];
+        streams.extend((0..snapshot.manifest.sealed.len()).map(|index| Stream::Sealed {
+            index,
+            search: Search::new(ef),
+            ready: VecDeque::new(),
+        }));
+        Self { snapshot, query, streams, heads: BinaryHeap::new(), started: false }
+    }
+
+    /// The heap tuple of the next nearest row.
+    pub fn next(&mut self, relation: Relation) -> Option<Tid> {
+        if !self.started {
+            self.started = true;
+            for stream in 0..self.streams.len() {
+                self.pull(relation, stream);
+            }
+        }
+        let Reverse((hit, stream)) = self.heads.pop()?;
+        self.pull(relation, stream);
+        Some(hit.tid)
+    }
+
+    /// Brings a stream's next hit among the heads.
+    fn pull(&mut self, relation: Relation, stream: usize) {
+        let hit = match &mut self.streams[stream] {
+            Stream::Growing(hits) => hits.pop().map(|hit| hit.0),
+            Stream::Sealed { index, search, ready } => {
+                let segment = &self.snapshot.manifest.sealed[*index];
+                while ready.is_empty() {
+                    let mut graph = SealedGraph::new(relation, segment, &self.query);
+                    let Some(nearest) = search.next(&mut graph) else { break };
+                    let mut tids = Vec::new();
+                    SealedRows::new(relation, segment).live_tids_of_node(nearest.node, &mut tids);
+                    ready.extend(tids.into_iter().map(|tid| Hit { score: nearest.score, tid }));
+                }
+                ready.pop_front()
+            }
+        };
+        self.heads.extend(hit.map(|hit| Reverse((hit, stream))));
+    }
+}
+
+/// All rows in no particular order: what a search without a query vector yields.
+pub struct Listing {
+    snapshot: Snapshot,
+    growing: Vec<Tid>,
+    segment: usize,
+    row: u32,
+}
+
+impl Listing {
+    pub fn new(relation: Relation, snapshot: Snapshot) -> Self {
+        let mut tids = Vec::new();
+        for segment in snapshot.manifest.flushing.iter().chain([&snapshot.meta.growing]) {
+            growing::for_each_row(relation, snapshot.meta.space, segment, |tid, _| tids.push(tid));
+        }
+        Self { snapshot, growing: tids, segment: 0, row: 0 }
+    }
+
+    pub fn next(&mut self, relation: Relation) -> Option<Tid> {
+        if let Some(tid) = self.growing.pop() {
+            return Some(tid);
+        }
+        while let Some(segment) = self.snapshot.manifest.sealed.get(self.segment) {
+            let mut rows = SealedRows::new(relation, segment);
+            while self.row < segment.rows {
+                self.row += 1;
+                if let Some(tid) = rows.live_tid(self.row - 1) {
+                    return Some(tid);
+                }
+            }
+            (self.segment, self.row) = (self.segment + 1, 0);
+        }
+        None
+    }
+}

@@ -1,0 +1,102 @@
+//! Vacuum: rows whose heap tuples are gone get tombstones.
+//!
+//! Reads TIDs and tombstones only. The maintenance lock keeps flushes away, which would copy a TID before its
+//! tombstone is set and so bring a dead row back.
+
+use super::{TID_BYTES, Tid, growing};
+use crate::pg::buffer::Pinned;
+use crate::pg::lock::MaintenanceLock;
+use crate::pg::relation::Relation;
+use crate::pg::wal::Record;
+use crate::storage::edit::Edit;
+use crate::storage::manifest::{Sealed, checked_block};
+use crate::storage::page::{self, Kind};
+use crate::storage::part::{Layout, lost};
+
+/// Rows left and rows newly buried.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Outcome {
+    pub live: u64,
+    pub buried: u64,
+}
+
+/// Asks `is_dead` about every row that is not dead yet.
+pub fn vacuum(relation: Relation, mut is_dead: impl FnMut(Tid) -> bool) -> Outcome {
+    let mut edit = Edit::open(relation, MaintenanceLock::wait(relation));
+    let mut outcome = Outcome::default();
+    for segment in edit.manifest.flushing.iter().chain([&edit.meta.growing]) {
+        let (live, buried) = growing::bury(relation, segment, &mut is_dead);
+        outcome.live += live;
+        outcome.buried += buried;
+    }
+    let mut changed = false;
+    for segment in &mut edit.manifest.sealed {
+        let before = segment.tombstones;
+        bury(relation, segment, &mut is_dead);
+        changed |= segment.tombstones != before;
+        outcome.buried += u64::from(segment.tombstones - before);
+        outcome.live += u64::from(segment.rows - segment.tombstones);
+    }
+    if changed {
+        edit.publish();
+    }
+    outcome
+}
+
+fn bury(relation: Relation, segment: &mut Sealed, is_dead: &mut impl FnMut(Tid) -> bool) {
+    let per_page = segment.tids.layout.slots_per_page() as usize;
+    let mut buried = 0;
+    for first in (0..segment.rows as usize).step_by(per_page.max(1)) {
+        pgrx::check_for_interrupts!();
+        let last = (first + per_page).min(segment.rows as usize);
+        let (index, _) = segment.tids.layout.slot(first as u64);
+        let block = checked_block(relation, &segment.tids.pages, index);
+        let tids = Pinned::read(relation, block).share().copy();
+        if !page::is(&tids.0, Kind::Tids, segment.id) {
+            lost(relation, block, Kind::Tids, segment.id);
+        }
+        // The bits of one page of TIDs may lie on two pages of tombstones.
+        let mut row = first;
+        while row < last {
+            let (index, _) = Layout::tape(row as u64 / 8);
+            let end = last.min((index as usize + 1) * page::PAYLOAD * 8);
+            buried += bury_rows(relation, segment, index, row..end, |row| {
+                let at = (row - first) * TID_BYTES as usize;
+                let tid = &page::payload(&tids.0)[at..at + TID_BYTES as usize];
+                is_dead(tid.try_into().expect("six bytes"))
+            });
+            row = end;
+        }
+    }
+    segment.tombstones += buried;
+}
+
+/// Sets the bits of those `rows` that are dead and were not; all bits lie on page `index` of the tombstones.
+fn bury_rows(
+    relation: Relation,
+    segment: &Sealed,
+    index: u64,
+    rows: std::ops::Range<usize>,
+    mut is_dead: impl FnMut(usize) -> bool,
+) -> u32 {
+    let block = checked_block(relation, &segment.tombstone_bits.pages, index);
+    let bits = Pinned::read(relation, block).share().copy();
+    if !page::is(&bits.0, Kind::Tombstones, segment.id) {
+        lost(relation, block, Kind::Tombstones, segment.id);
+    }
+    let byte_of = |row: usize| Layout::tape(row as u64 / 8).1;
+    let dead: Vec<usize> = rows
+        .filter(|&row| page::payload(&bits.0)[byte_of(row)] >> (row % 8) & 1 == 0 && is_dead(row))
+        .collect();
+    if !dead.is_empty() {
+        let buffer = Pinned::read(relation, block).exclusive();
+        let mut record = Record::begin(relation);
+        record.edit(&buffer, false, |page| {
+            for &row in &dead {
+                page::payload_mut(page)[byte_of(row)] |= 1 << (row % 8);
+            }
+        });
+        record.commit();
+    }
+    dead.len() as u32
+}

@@ -1,0 +1,139 @@
+//! A change of the manifest: new pages are written first, then one WAL record makes them count.
+
+use super::extent::{self, Extent, Extents, Freed};
+use super::manifest::{self, Manifest, Snapshot};
+use super::meta::{self, ManifestRoot, Meta};
+use super::page::{self, Kind, PAYLOAD, Stamp};
+use crate::pg::buffer::Pinned;
+use crate::pg::error::{OrRaise, Problem};
+use crate::pg::lock::MaintenanceLock;
+use crate::pg::relation::{Relation, is_before_all_snapshots, next_full_transaction_id};
+use crate::pg::wal::{Record, log_new_pages};
+
+/// The next generation of an index, in the making.
+///
+/// If it is dropped without being published, the index stays as it was; pages it took from the free list are free
+/// again, pages it appended to the relation are lost until REINDEX.
+pub struct Edit {
+    relation: Relation,
+    pub meta: Meta,
+    pub manifest: Manifest,
+    /// Pages for which a reader of an older generation may still look.
+    freed: Vec<Extent>,
+    _lock: Option<MaintenanceLock>,
+}
+
+impl Edit {
+    /// Begins a change of an existing index.
+    pub fn open(relation: Relation, lock: MaintenanceLock) -> Self {
+        let snapshot = Snapshot::read(relation);
+        let meta = Meta::clone(&snapshot.meta);
+        let mut manifest = Manifest::clone(&snapshot.manifest);
+        let since = meta.published_at;
+        manifest.free.extend(manifest.freed_now.drain(..).map(|extent| Freed { extent, since }));
+        extent::coalesce(&mut manifest.free);
+        Self { relation, meta, manifest, freed: Vec::new(), _lock: Some(lock) }
+    }
+
+    /// Begins the first generation of an index that is being created and that nobody else can see.
+    pub fn create(relation: Relation, meta: Meta) -> Self {
+        let block = relation.extend(1);
+        debug_assert_eq!(block, meta::BLOCK);
+        Self { relation, meta, manifest: Manifest::default(), freed: Vec::new(), _lock: None }
+    }
+
+    pub fn relation(&self) -> Relation {
+        self.relation
+    }
+
+    /// The generation that `publish` will make current.
+    pub fn generation(&self) -> u64 {
+        self.meta.generation + 1
+    }
+
+    pub fn new_segment(&mut self) -> u32 {
+        let id = self.meta.next_segment;
+        self.meta.next_segment = id.checked_add(1).unwrap_or_else(|| {
+            Problem::new(
+                pgrx::PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+                format!("index \"{}\" has used up its segment numbers", self.relation.name()),
+            )
+            .hint("Rebuild the index with REINDEX.")
+            .raise()
+        });
+        id
+    }
+
+    /// `pages` pages, from the free list as far as it goes, else appended to the relation.
+    pub fn allocate(&mut self, pages: u64) -> Extents {
+        let wanted = u32::try_from(pages).unwrap_or_else(|_| {
+            Problem::new(
+                pgrx::PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+                format!("index \"{}\" would need {pages} more pages", self.relation.name()),
+            )
+            .raise()
+        });
+        let relation = self.relation;
+        let mut extents =
+            extent::take(&mut self.manifest.free, wanted, |since| is_before_all_snapshots(relation, since));
+        let missing = wanted - extents.iter().map(|extent| extent.pages).sum::<u32>();
+        if missing > 0 {
+            extents.push(Extent { start: relation.extend(missing), pages: missing });
+        }
+        Extents::new(extents)
+    }
+
+    /// Gives pages up as of the next generation.
+    pub fn free(&mut self, extents: impl IntoIterator<Item = Extent>) {
+        self.freed.extend(extents);
+    }
+
+    /// Makes this the current generation.
+    pub fn publish(&mut self) {
+        let old_root = std::mem::take(&mut self.meta.manifest);
+        self.freed.extend(old_root.pages.iter());
+        self.meta.generation += 1;
+        let root = self.write_manifest();
+        self.meta.manifest = root;
+
+        let mut buffer = Pinned::read(self.relation, meta::BLOCK).exclusive();
+        // Under the lock: a reader of the generation before has taken its snapshot by now.
+        self.meta.published_at = next_full_transaction_id();
+        let page = self.meta.to_page().or_raise();
+        if self._lock.is_some() {
+            let mut record = Record::begin(self.relation);
+            record.edit(&buffer, true, |target| target.copy_from_slice(&page));
+            record.commit();
+        } else {
+            buffer.fill(|target| target.copy_from_slice(&page));
+            drop(buffer);
+            log_new_pages(self.relation, meta::BLOCK, 1);
+        }
+        let since = self.meta.published_at;
+        self.manifest.free.extend(self.manifest.freed_now.drain(..).map(|extent| Freed { extent, since }));
+    }
+
+    /// Writes the manifest to fresh pages.
+    fn write_manifest(&mut self) -> ManifestRoot {
+        // Taking pages for the manifest changes the free list that it records: whole runs vanish from it, and of one
+        // run the start moves, whose variable-length encoding may grow by a few bytes.
+        const SLACK: usize = 16;
+        self.manifest.freed_now = std::mem::take(&mut self.freed);
+        let bytes = manifest::encode(&self.manifest).len() + SLACK;
+        let pages = self.allocate(bytes.div_ceil(PAYLOAD) as u64);
+        let content = manifest::encode(&self.manifest);
+        let stamp = Stamp { kind: Kind::Manifest, segment: 0, generation: self.meta.generation as u32 };
+        let mut chunks = content.chunks(PAYLOAD);
+        for block in pages.blocks() {
+            Pinned::overwrite(self.relation, block).fill(|page| {
+                page::format(page, stamp);
+                let chunk = chunks.next().unwrap_or_default();
+                page::payload_mut(page)[..chunk.len()].copy_from_slice(chunk);
+            });
+        }
+        for extent in pages.iter() {
+            log_new_pages(self.relation, extent.start, extent.pages);
+        }
+        ManifestRoot { pages, bytes: content.len() as u32, crc: crc32fast::hash(&content) }
+    }
+}

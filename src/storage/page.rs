@@ -1,0 +1,106 @@
+//! The frame of a page: PostgreSQL's header, our payload, and a special area that says what the page is.
+
+use crate::pg::buffer::{PAGE_SIZE, Page};
+use crate::pg::error::Problem;
+
+/// PostgreSQL's page header.
+const HEADER: usize = 24;
+/// Special area: `u16` magic, `u8` kind, `u8` format version, `u32` segment, `u32` generation, `u32` zero.
+const SPECIAL: usize = 16;
+const SPECIAL_AT: usize = PAGE_SIZE - SPECIAL;
+const MAGIC: u16 = 0x76DB;
+const VERSION: u8 = 1;
+
+/// Bytes of a page that hold content; they begin eight-byte aligned.
+pub const PAYLOAD: usize = PAGE_SIZE - HEADER - SPECIAL;
+
+/// What a page holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Kind {
+    Meta = 1,
+    Manifest = 2,
+    Lane = 3,
+    GrowingTids = 4,
+    GrowingRows = 5,
+    Tids = 6,
+    Tombstones = 7,
+    Rows = 8,
+    Offsets = 9,
+    GraphBase = 10,
+    GraphUpper = 11,
+    Duplicates = 12,
+}
+
+/// Whose page it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    pub kind: Kind,
+    /// Segment id; 0 for meta and manifest pages.
+    pub segment: u32,
+    /// Low 32 bits of the manifest generation that wrote the page.
+    pub generation: u32,
+}
+
+/// Makes an empty page of ours. Its header leaves no hole, so that full images keep every byte.
+pub fn format(page: &mut Page, stamp: Stamp) {
+    page.fill(0);
+    let special = (SPECIAL_AT as u16).to_ne_bytes();
+    page[12..14].copy_from_slice(&special); // pd_lower
+    page[14..16].copy_from_slice(&special); // pd_upper
+    page[16..18].copy_from_slice(&special); // pd_special
+    let size_and_layout_version = PAGE_SIZE as u16 | 4;
+    page[18..20].copy_from_slice(&size_and_layout_version.to_ne_bytes());
+    let area = &mut page[SPECIAL_AT..];
+    area[..2].copy_from_slice(&MAGIC.to_ne_bytes());
+    area[2] = stamp.kind as u8;
+    area[3] = VERSION;
+    area[4..8].copy_from_slice(&stamp.segment.to_ne_bytes());
+    area[8..12].copy_from_slice(&stamp.generation.to_ne_bytes());
+}
+
+/// Whether the page is of this format, kind and segment.
+pub fn is(page: &Page, kind: Kind, segment: u32) -> bool {
+    let area = &page[SPECIAL_AT..];
+    area[..2] == MAGIC.to_ne_bytes()
+        && area[2] == kind as u8
+        && area[3] == VERSION
+        && area[4..8] == segment.to_ne_bytes()
+}
+
+/// The generation in the page's stamp.
+pub fn generation(page: &Page) -> u32 {
+    let area = &page[SPECIAL_AT..];
+    u32::from_ne_bytes([area[8], area[9], area[10], area[11]])
+}
+
+/// The error for a page that is not what the manifest says.
+pub fn mismatch(index: &str, block: u32, kind: Kind, segment: u32) -> Problem {
+    Problem::corrupt(format!("index \"{index}\" is corrupted at block {block}"))
+        .detail(format!("Expected a page of kind {kind:?} of segment {segment}."))
+}
+
+pub fn payload(page: &Page) -> &[u8] {
+    &page[HEADER..SPECIAL_AT]
+}
+
+pub fn payload_mut(page: &mut Page) -> &mut [u8] {
+    &mut page[HEADER..SPECIAL_AT]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_is_what_its_stamp_says_and_nothing_else() {
+        let mut page = [0xAAu8; PAGE_SIZE];
+        format(&mut page, Stamp { kind: Kind::Rows, segment: 7, generation: 3 });
+        assert!(is(&page, Kind::Rows, 7));
+        assert!(!is(&page, Kind::Tids, 7));
+        assert!(!is(&page, Kind::Rows, 8));
+        assert_eq!(generation(&page), 3);
+        assert!(payload(&page).iter().all(|&b| b == 0));
+        assert!(!is(&[0; PAGE_SIZE], Kind::Rows, 0), "a zeroed page is nobody's");
+    }
+}

@@ -1,0 +1,234 @@
+//! Parts of a segment: arrays of slots, or tapes of bytes, over a run of pages.
+
+use super::edit::Edit;
+use super::extent::Extents;
+use super::manifest::checked_block;
+use super::page::{self, Kind, PAYLOAD, Stamp};
+use crate::pg::buffer::{PAGE_SIZE, Page, PageCopy, Pinned};
+use crate::pg::relation::{Relation, in_recovery};
+use crate::pg::wal::log_new_pages;
+use serde::{Deserialize, Serialize};
+use std::ops::Deref;
+
+/// How content is laid over pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Layout {
+    /// Slots of equal size, none across a page boundary.
+    Slots { bytes: u32 },
+    /// Bytes in a row, across page boundaries.
+    Tape,
+}
+
+impl Layout {
+    /// For rows of `bytes` bytes, or of varying length (`None`). Slots keep numbers aligned.
+    pub fn for_rows(bytes: Option<usize>) -> Self {
+        match bytes {
+            Some(bytes) if bytes <= PAYLOAD => Layout::Slots { bytes: bytes.next_multiple_of(4) as u32 },
+            _ => Layout::Tape,
+        }
+    }
+
+    /// Slots of a page; a tape has none.
+    pub fn slots_per_page(self) -> u64 {
+        match self {
+            Layout::Slots { bytes } => PAYLOAD as u64 / u64::from(bytes.max(1)),
+            Layout::Tape => 0,
+        }
+    }
+
+    /// Page and byte within its payload where slot `index` begins.
+    pub fn slot(self, index: u64) -> (u64, usize) {
+        let per_page = self.slots_per_page().max(1);
+        let Layout::Slots { bytes } = self else { unreachable!("a tape has no slots") };
+        (index / per_page, (index % per_page) as usize * bytes as usize)
+    }
+
+    /// Page and byte within its payload of byte `at` of a tape.
+    pub fn tape(at: u64) -> (u64, usize) {
+        (at / PAYLOAD as u64, (at % PAYLOAD as u64) as usize)
+    }
+}
+
+/// A written part.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    pub layout: Layout,
+    pub pages: Extents,
+}
+
+/// Writes a part's pages in order, then logs them.
+pub struct PartWriter<'a> {
+    edit: &'a mut Edit,
+    stamp: Stamp,
+    layout: Layout,
+    pages: Extents,
+    written: u64,
+    page: Box<Page>,
+    used: usize,
+    crc: Option<&'a mut crc32fast::Hasher>,
+}
+
+/// Pages between two looks for interrupts.
+const PAGES_PER_POLL: u64 = 256;
+
+impl<'a> PartWriter<'a> {
+    /// Begins a part of `count` slots, or of `count` bytes of tape.
+    pub fn new(
+        edit: &'a mut Edit,
+        kind: Kind,
+        segment: u32,
+        layout: Layout,
+        count: u64,
+        crc: Option<&'a mut crc32fast::Hasher>,
+    ) -> Self {
+        let pages = match layout {
+            Layout::Slots { .. } => count.div_ceil(layout.slots_per_page().max(1)),
+            Layout::Tape => count.div_ceil(PAYLOAD as u64),
+        };
+        let stamp = Stamp { kind, segment, generation: edit.generation() as u32 };
+        let pages = edit.allocate(pages);
+        let mut page = Box::new([0; PAGE_SIZE]);
+        page::format(&mut page, stamp);
+        Self { edit, stamp, layout, pages, written: 0, page, used: 0, crc }
+    }
+
+    /// Appends one slot, whose bytes beyond `content` stay zero, or bytes of tape.
+    pub fn push(&mut self, mut content: &[u8]) {
+        if let Some(crc) = &mut self.crc {
+            crc.update(content);
+        }
+        match self.layout {
+            Layout::Slots { bytes } => {
+                let bytes = bytes as usize;
+                debug_assert!(content.len() <= bytes);
+                if self.used + bytes > PAYLOAD {
+                    self.write_page();
+                }
+                page::payload_mut(&mut self.page)[self.used..][..content.len()].copy_from_slice(content);
+                self.used += bytes;
+            }
+            Layout::Tape => {
+                while !content.is_empty() {
+                    if self.used == PAYLOAD {
+                        self.write_page();
+                    }
+                    let (now, later) = content.split_at(content.len().min(PAYLOAD - self.used));
+                    page::payload_mut(&mut self.page)[self.used..][..now.len()].copy_from_slice(now);
+                    self.used += now.len();
+                    content = later;
+                }
+            }
+        }
+    }
+
+    fn write_page(&mut self) {
+        let relation = self.edit.relation();
+        let block = checked_block(relation, &self.pages, self.written);
+        Pinned::overwrite(relation, block).fill(|page| page.copy_from_slice(&*self.page));
+        self.written += 1;
+        self.used = 0;
+        page::format(&mut self.page, self.stamp);
+        if self.written.is_multiple_of(PAGES_PER_POLL) {
+            pgrx::check_for_interrupts!();
+        }
+    }
+
+    /// Writes what is left, fills up with empty pages, and logs everything.
+    pub fn finish(mut self) -> Part {
+        while self.written < self.pages.pages() {
+            self.write_page();
+        }
+        for extent in self.pages.iter() {
+            log_new_pages(self.edit.relation(), extent.start, extent.pages);
+        }
+        Part { layout: self.layout, pages: self.pages }
+    }
+}
+
+/// Reads one part of a sealed segment.
+///
+/// Holds a pin on the page read last, so it must not outlive the callback in which it was made.
+pub struct PartReader<'a> {
+    relation: Relation,
+    part: &'a Part,
+    kind: Kind,
+    segment: u32,
+    current: Option<(u32, Held)>,
+    /// `u64`s keep copied numbers aligned.
+    scratch: Vec<u64>,
+}
+
+/// A page that stays as it is: pinned on a primary, copied on a standby, where replay may rewrite a recycled page.
+enum Held {
+    Pinned(Pinned),
+    Copied(Box<PageCopy>),
+}
+
+impl Deref for Held {
+    type Target = Page;
+
+    fn deref(&self) -> &Page {
+        match self {
+            Held::Pinned(pinned) => pinned.frozen(),
+            Held::Copied(page) => &page.0,
+        }
+    }
+}
+
+impl<'a> PartReader<'a> {
+    pub fn new(relation: Relation, part: &'a Part, kind: Kind, segment: u32) -> Self {
+        Self { relation, part, kind, segment, current: None, scratch: Vec::new() }
+    }
+
+    /// The payload of a page.
+    fn payload(&mut self, index: u64) -> &[u8] {
+        let block = checked_block(self.relation, &self.part.pages, index);
+        if self.current.as_ref().is_none_or(|(current, _)| *current != block) {
+            self.current = None;
+            let pinned = Pinned::read(self.relation, block);
+            let held = if in_recovery() { Held::Copied(pinned.share().copy()) } else { Held::Pinned(pinned) };
+            if !page::is(&held, self.kind, self.segment) {
+                lost(self.relation, block, self.kind, self.segment);
+            }
+            self.current = Some((block, held));
+        }
+        page::payload(&self.current.as_ref().expect("just set").1)
+    }
+
+    /// The bytes of slot `index`.
+    pub fn slot(&mut self, index: u64) -> &[u8] {
+        let Layout::Slots { bytes } = self.part.layout else { unreachable!("a tape has no slots") };
+        let (page, at) = self.part.layout.slot(index);
+        &self.payload(page)[at..at + bytes as usize]
+    }
+
+    /// `len` bytes of a tape from byte `at` on.
+    pub fn tape(&mut self, at: u64, len: usize) -> &[u8] {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        scratch.resize(len.div_ceil(8), 0);
+        let target: &mut [u8] = &mut bytemuck::cast_slice_mut(&mut scratch)[..len];
+        let mut done = 0;
+        while done < len {
+            let (page, from) = Layout::tape(at + done as u64);
+            let payload = &self.payload(page)[from..];
+            let now = payload.len().min(len - done);
+            target[done..done + now].copy_from_slice(&payload[..now]);
+            done += now;
+        }
+        self.scratch = scratch;
+        &bytemuck::cast_slice(&self.scratch)[..len]
+    }
+}
+
+/// A page is not what the manifest says: on a standby replay has overtaken the reader, elsewhere it is corruption.
+pub fn lost(relation: Relation, block: u32, kind: Kind, segment: u32) -> ! {
+    if in_recovery() {
+        crate::pg::error::Problem::new(
+            pgrx::PgSqlErrorCode::ERRCODE_T_R_SERIALIZATION_FAILURE,
+            format!("a segment of index \"{}\" was replaced while it was read", relation.name()),
+        )
+        .hint("Repeat the query.")
+        .raise();
+    }
+    page::mismatch(&relation.name(), block, kind, segment).raise()
+}
