@@ -1,6 +1,7 @@
 //! `vdb`: the compute layer of a vector database inside PostgreSQL.
 
 mod am;
+mod cpu;
 mod distance;
 mod graph;
 mod pg;

@@ -10,7 +10,6 @@ pub struct Arena {
     /// Where each row begins, in words, and its length in bytes; empty if all rows are `stride` words apart.
     places: Vec<(usize, u32)>,
     stride: usize,
-    rows: usize,
     /// Squared norm of each row, if the metric asks for it.
     squared_norms: Vec<f32>,
 }
@@ -18,15 +17,11 @@ pub struct Arena {
 impl Arena {
     pub fn new(space: Space) -> Self {
         let stride = space.row_bytes().map_or(0, |bytes| bytes.div_ceil(8));
-        Self { space, words: Vec::new(), places: Vec::new(), stride, rows: 0, squared_norms: Vec::new() }
+        Self { space, words: Vec::new(), places: Vec::new(), stride, squared_norms: Vec::new() }
     }
 
     pub fn space(&self) -> Space {
         self.space
-    }
-
-    pub fn len(&self) -> usize {
-        self.rows
     }
 
     /// Bytes that the rows occupy.
@@ -51,7 +46,6 @@ impl Arena {
         if self.space.metric == Metric::Cosine {
             self.squared_norms.push(norm as f32);
         }
-        self.rows += 1;
         true
     }
 
@@ -65,6 +59,11 @@ impl Arena {
             let bytes = self.space.row_bytes().expect("a stride means rows of one length");
             &bytemuck::cast_slice(words)[..bytes]
         }
+    }
+
+    /// Begins to load a row into the processor's caches.
+    pub fn prefetch(&self, row: u32) {
+        crate::cpu::prefetch(self.row(row));
     }
 
     /// The score of two rows (see [`Space::score`]), in single precision.

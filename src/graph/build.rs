@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 /// Nodes that can be compared with one another.
 pub trait Nodes: Sync {
     fn score(&self, a: u32, b: u32) -> f32;
+    /// The node will be compared soon: what it is compared by may be brought nearer.
+    fn prefetch(&self, _node: u32) {}
 }
 
 /// Neighbours of a node on upper layers, candidates looked at for each new node.
@@ -205,6 +207,9 @@ impl<N: Nodes> Builder<'_, N> {
         layer: &Layer,
         scratch: &mut Scratch,
     ) -> Vec<Candidate> {
+        // So many rows are on their way from memory while one is compared.
+        const AHEAD: usize = 4;
+        let mut fresh = Vec::new();
         let ef = self.options.ef_construction;
         scratch.begin();
         scratch.visit(node);
@@ -217,9 +222,14 @@ impl<N: Nodes> Builder<'_, N> {
             if best.len() >= ef && best.peek().is_some_and(|worst| nearest > *worst) {
                 break;
             }
-            for other in layer.neighbours(nearest.node) {
-                if !scratch.visit(other) {
-                    continue;
+            fresh.clear();
+            fresh.extend(layer.neighbours(nearest.node).filter(|&other| scratch.visit(other)));
+            for node in fresh.iter().take(AHEAD) {
+                self.source.prefetch(*node);
+            }
+            for (i, &other) in fresh.iter().enumerate() {
+                if let Some(&coming) = fresh.get(i + AHEAD) {
+                    self.source.prefetch(coming);
                 }
                 let candidate = self.candidate(node, other);
                 if best.len() < ef {
@@ -237,27 +247,32 @@ impl<N: Nodes> Builder<'_, N> {
         best.into_sorted_vec()
     }
 
-    /// Of candidates in ascending order, those that are nearer to the new node than to any chosen before
-    /// (the paper's algorithm 4); then, while there is room, the nearest of the others.
-    fn select(&self, candidates: &[Candidate], degree: usize) -> Vec<Candidate> {
-        if candidates.len() <= degree {
-            return candidates.to_vec();
-        }
-        let mut chosen: Vec<Candidate> = Vec::with_capacity(degree);
-        let mut others = Vec::new();
+    /// Splits candidates in ascending order: those that are nearer to the node than to any chosen before (the paper's
+    /// algorithm 4), at most `degree` of them, and the others.
+    fn split(&self, candidates: &[Candidate], degree: usize) -> (Vec<Candidate>, Vec<Candidate>) {
+        let (mut chosen, mut others): (Vec<Candidate>, Vec<Candidate>) = (Vec::with_capacity(degree), vec![]);
         for &candidate in candidates {
-            if chosen.len() == degree {
-                break;
-            }
             let apart = |other: &Candidate| {
                 f64::from(self.source.score(candidate.node, other.node)) > candidate.score
             };
-            if chosen.iter().all(apart) {
+            if chosen.len() < degree && chosen.iter().all(apart) {
                 chosen.push(candidate);
             } else {
                 others.push(candidate);
             }
         }
+        (chosen, others)
+    }
+
+    /// Neighbours of a new node: the chosen ones, then the nearest of the others as far as there is room.
+    ///
+    /// A full list is filled up at birth but not when it overflows later. On GloVe (100k × 100, m = 16) a build that
+    /// fills up at both took 2.5 times as long; the time that a search takes to a given recall was the same.
+    fn select(&self, candidates: &[Candidate], degree: usize) -> Vec<Candidate> {
+        if candidates.len() <= degree {
+            return candidates.to_vec();
+        }
+        let (mut chosen, others) = self.split(candidates, degree);
         let room = degree - chosen.len();
         chosen.extend(others.into_iter().take(room));
         chosen
@@ -278,7 +293,8 @@ impl<N: Nodes> Builder<'_, N> {
             neighbours.into_iter().map(|other| self.candidate(to, other)).collect();
         candidates.push(Candidate { score, node });
         candidates.sort_unstable();
-        layer.set(to, self.select(&candidates, layer.degree).iter().map(|candidate| candidate.node));
+        let (chosen, _) = self.split(&candidates, layer.degree);
+        layer.set(to, chosen.iter().map(|candidate| candidate.node));
     }
 }
 

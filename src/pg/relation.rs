@@ -65,6 +65,16 @@ impl Relation {
         descriptor.get(0).map_or(-1, |column| column.type_mod())
     }
 
+    /// Whether `buffer` holds this page still; if so, it is pinned now.
+    pub(super) fn is_in_buffer(self, block: u32, buffer: pg_sys::Buffer) -> bool {
+        #[cfg(any(feature = "pg14", feature = "pg15"))]
+        let file = self.data().rd_node;
+        #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+        let file = self.data().rd_locator;
+        // SAFETY: any valid buffer number will do: PostgreSQL compares the buffer's tag after pinning it.
+        unsafe { pg_sys::ReadRecentBuffer(file, pg_sys::ForkNumber::MAIN_FORKNUM, block, buffer) }
+    }
+
     /// Number of pages of the main fork.
     pub fn blocks(self) -> u32 {
         // SAFETY: the relation is open.

@@ -38,6 +38,10 @@ impl Nodes for Rows<'_> {
     fn score(&self, a: u32, b: u32) -> f32 {
         self.arena.score(self.row_of_node[a as usize], self.row_of_node[b as usize])
     }
+
+    fn prefetch(&self, node: u32) {
+        self.arena.prefetch(self.row_of_node[node as usize]);
+    }
 }
 
 /// How a sealed segment is to be built.

@@ -74,12 +74,13 @@ impl GraphReader for SealedGraph<'_> {
     }
 
     fn score(&mut self, nodes: &[u32], scores: &mut Vec<f64>) {
-        for &node in nodes {
-            let score = self.query.score(self.vectors.get(node)).unwrap_or_else(|| {
-                corrupt(self.relation, self.segment, format!("The vector of node {node} makes no sense."))
+        let (relation, segment, query) = (self.relation, self.segment, self.query);
+        self.vectors.for_each(nodes, |node, row| {
+            let score = query.score(row).unwrap_or_else(|| {
+                corrupt(relation, segment, format!("The vector of node {node} makes no sense."))
             });
             scores.push(score);
-        }
+        });
     }
 
     fn poll(&mut self) {
@@ -108,11 +109,17 @@ impl<'a> Vectors<'a> {
         }
     }
 
-    fn get(&mut self, node: u32) -> &[u8] {
+    fn for_each(&mut self, nodes: &[u32], mut visit: impl FnMut(u32, &[u8])) {
         match (self.segment.vectors.layout, self.row_bytes) {
             (Layout::Slots { bytes }, Some(len)) if len <= bytes as usize => {
-                &self.vectors.slot(node.into())[..len]
+                self.vectors.for_each_slot(nodes, |node, slot| visit(node, &slot[..len]));
             }
+            _ => nodes.iter().for_each(|&node| visit(node, self.from_tape(node))),
+        }
+    }
+
+    fn from_tape(&mut self, node: u32) -> &[u8] {
+        match (self.segment.vectors.layout, self.row_bytes) {
             (Layout::Tape, Some(len)) => self.vectors.tape(u64::from(node) * len as u64, len),
             (Layout::Tape, None) => {
                 let Some(offsets) = &mut self.offsets else {

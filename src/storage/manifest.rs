@@ -45,21 +45,6 @@ pub struct Sealed {
     pub created: u64,
 }
 
-impl Sealed {
-    pub fn parts(&self) -> impl Iterator<Item = &Part> {
-        [
-            &self.tids,
-            &self.tombstone_bits,
-            &self.vectors,
-            &self.graph_base,
-            &self.graph_upper,
-            &self.duplicates,
-        ]
-        .into_iter()
-        .chain(&self.offsets)
-    }
-}
-
 /// All segments but the growing one, and the free pages.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
@@ -145,13 +130,6 @@ fn read_pages(relation: Relation, meta: &Meta) -> Option<Manifest> {
 /// The bytes of a manifest as they are cut into pages.
 pub fn encode(manifest: &Manifest) -> Vec<u8> {
     meta::encode(manifest)
-}
-
-impl Manifest {
-    /// Pages of every sealed segment's parts.
-    pub fn extents_of(segment: &Sealed) -> impl Iterator<Item = super::extent::Extent> {
-        segment.parts().flat_map(|part| part.pages.iter())
-    }
 }
 
 /// Checks a block number from a page before it is used; corruption raises an error.

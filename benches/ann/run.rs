@@ -1,0 +1,191 @@
+//! One data set, one index, a sweep over the search parameter.
+
+use crate::Arguments;
+use crate::support::data::{Dataset, Result};
+use crate::support::server::Server;
+use postgres::{Client, NoTls};
+use serde_json::json;
+use std::io::Write;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// How a data set is stored and searched in SQL.
+pub struct Target {
+    pub url: String,
+    pub operator: &'static str,
+    pub opclass: &'static str,
+}
+
+impl Target {
+    pub fn new(url: String, metric: &str) -> Result<Self> {
+        let (operator, opclass) = match metric {
+            "cosine" => ("<=>", "vector_cosine_ops"),
+            "l2" => ("<->", "vector_l2_ops"),
+            "ip" => ("<#>", "vector_ip_ops"),
+            other => return Err(format!("unknown metric {other}").into()),
+        };
+        Ok(Self { url, operator, opclass })
+    }
+
+    pub fn connect(&self) -> Result<Client> {
+        Ok(Client::connect(&self.url, NoTls)?)
+    }
+
+    pub fn query(&self) -> String {
+        format!("SELECT id FROM items ORDER BY embedding {} $1::text::vector LIMIT 10", self.operator)
+    }
+}
+
+/// What one setting gave.
+pub struct Measured {
+    pub recall: f64,
+    pub qps: f64,
+    pub p50: Duration,
+    pub p99: Duration,
+}
+
+pub fn load(client: &mut Client, data: &Dataset) -> Result<()> {
+    client.batch_execute(&format!(
+        "DROP TABLE IF EXISTS items; CREATE TABLE items (id int, embedding vector({}))",
+        data.base.dims
+    ))?;
+    let mut copy = client.copy_in("COPY items FROM STDIN")?;
+    for row in 0..data.base.len() {
+        writeln!(copy, "{row}\t{}", data.base.text(row))?;
+    }
+    copy.finish()?;
+    // Not autovacuum, in the middle of a measurement.
+    client.batch_execute("VACUUM ANALYZE items")?;
+    Ok(client.batch_execute("CHECKPOINT")?)
+}
+
+/// The recall over every query, one after another, and how long each took.
+pub fn measure(
+    target: &Target,
+    data: &Dataset,
+    settings: &str,
+    clients: usize,
+    time: Duration,
+) -> Result<Measured> {
+    let texts: Vec<String> = (0..data.queries.len()).map(|query| data.queries.text(query)).collect();
+    let one_client = |first: usize| -> Result<(f64, usize, Vec<Duration>)> {
+        let mut client = target.connect()?;
+        client.batch_execute(settings)?;
+        let statement = client.prepare(&target.query())?;
+        let (mut recall, mut times) = (0.0, Vec::new());
+        let begin = Instant::now();
+        for query in (0..texts.len()).cycle().skip(first) {
+            // Every query once, then as often as time permits.
+            if times.len() >= texts.len() && begin.elapsed() >= time {
+                break;
+            }
+            let start = Instant::now();
+            let rows = client.query(&statement, &[&texts[query]])?;
+            times.push(start.elapsed());
+            let answer: Vec<u32> = rows.iter().map(|row| row.get::<_, i32>(0) as u32).collect();
+            recall += data.recall(query, &answer, 10);
+        }
+        Ok((recall, times.len(), times))
+    };
+    let begin = Instant::now();
+    let results: Vec<_> = std::thread::scope(|scope| {
+        let handles: Vec<_> = (0..clients)
+            .map(|client| {
+                let first = client * texts.len() / clients;
+                let one_client = &one_client;
+                scope.spawn(move || one_client(first))
+            })
+            .collect();
+        handles.into_iter().map(|handle| handle.join().expect("no client panics")).collect::<Result<_>>()
+    })?;
+    let elapsed = begin.elapsed();
+    let count: usize = results.iter().map(|(_, count, _)| count).sum();
+    let recall = results.iter().map(|(recall, ..)| recall).sum::<f64>() / count as f64;
+    let mut times: Vec<Duration> = results.into_iter().flat_map(|(.., times)| times).collect();
+    times.sort();
+    let percentile = |p: usize| times[(times.len() * p / 100).min(times.len() - 1)];
+    Ok(Measured {
+        recall,
+        qps: count as f64 / elapsed.as_secs_f64(),
+        p50: percentile(50),
+        p99: percentile(99),
+    })
+}
+
+/// Rows a second, inserted one by one in transactions of a hundred.
+fn insert(client: &mut Client, data: &Dataset, count: usize) -> Result<f64> {
+    let statement = client.prepare("INSERT INTO items VALUES ($1, $2::text::vector)")?;
+    let begin = Instant::now();
+    for chunk in (0..count).collect::<Vec<_>>().chunks(100) {
+        let mut transaction = client.transaction()?;
+        for &i in chunk {
+            let row = i % data.base.len();
+            let id = (data.base.len() + i) as i32;
+            transaction.execute(&statement, &[&id, &data.base.text(row)])?;
+        }
+        transaction.commit()?;
+    }
+    Ok(count as f64 / begin.elapsed().as_secs_f64())
+}
+
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let folder = arguments.given("data").ok_or("--data FOLDER is missing")?;
+    let data = Dataset::load(Path::new(folder))?;
+    let am = arguments.get("am", "vdb_hnsw");
+    let setting = arguments.get("setting", "vdb.ef_search");
+    let time = Duration::from_secs_f64(arguments.get("seconds", "3").parse()?);
+    let own = arguments.given("url").is_none().then(|| {
+        Server::start(&["shared_buffers = '2GB'", "max_wal_size = '8GB'", "autovacuum = off", "fsync = off"])
+    });
+    let url = own.as_ref().map_or_else(|| arguments.get("url", ""), Server::url);
+    let target = Target::new(url, &data.metric)?;
+    let mut client = target.connect()?;
+    let extension = arguments.get("extension", "vdb");
+    client.batch_execute(&format!("CREATE EXTENSION IF NOT EXISTS {extension}"))?;
+
+    let mut report = std::io::stdout().lock();
+    if arguments.given("keep").is_none() {
+        load(&mut client, &data)?;
+        client.batch_execute(&arguments.get("build-settings", "SET maintenance_work_mem = '2GB'"))?;
+        let with = arguments.get("with", "");
+        let with = if with.is_empty() { with } else { format!("WITH ({with})") };
+        let begin = Instant::now();
+        client.batch_execute(&format!(
+            "CREATE INDEX items_embedding ON items USING {am} (embedding {}) {with}",
+            target.opclass
+        ))?;
+        let build = begin.elapsed().as_secs_f64();
+        let size: i64 = client.query_one("SELECT pg_relation_size('items_embedding')", &[])?.get(0);
+        writeln!(report, "{}", json!({"am": am, "with": with, "build_s": build, "index_bytes": size}))?;
+        client.batch_execute("CHECKPOINT")?;
+    }
+    writeln!(
+        report,
+        "{:>8} {:>8} {:>9} {:>9} {:>9} {:>9}",
+        setting, "recall", "qps 1", "qps 2", "p50 ms", "p99 ms"
+    )?;
+    for value in arguments.get("values", "40,100,200,400").split(',') {
+        let settings = format!("SET enable_seqscan = off; SET {setting} = {value}");
+        let one = measure(&target, &data, &settings, 1, time)?;
+        let two = measure(&target, &data, &settings, 2, time)?;
+        let ms = |time: Duration| time.as_secs_f64() * 1e3;
+        let (p50, p99) = (ms(one.p50), ms(one.p99));
+        writeln!(
+            report,
+            "{value:>8} {:>8.4} {:>9.0} {:>9.0} {p50:>9.3} {p99:>9.3}",
+            one.recall, one.qps, two.qps
+        )?;
+        writeln!(
+            report,
+            "{}",
+            json!({"am": am, setting.as_str(): value, "recall_10": one.recall, "qps_1": one.qps, "qps_2": two.qps,
+                   "p50_ms": p50, "p99_ms": p99})
+        )?;
+    }
+    let inserts: usize = arguments.get("inserts", "5000").parse()?;
+    if inserts > 0 {
+        let rate = insert(&mut client, &data, inserts)?;
+        writeln!(report, "{}", json!({"am": am, "insert_rows_per_s": rate, "rows": inserts}))?;
+    }
+    Ok(())
+}

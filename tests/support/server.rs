@@ -1,0 +1,168 @@
+//! A PostgreSQL server of one's own, gone when it is dropped.
+
+use postgres::{Client, NoTls};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+pub struct Server {
+    folder: PathBuf,
+    port: u16,
+    keep: bool,
+}
+
+/// Runs a command as a user that PostgreSQL agrees to run as: never root.
+fn unprivileged(program: &Path) -> Command {
+    // SAFETY: geteuid cannot fail.
+    if unsafe { libc::geteuid() } == 0 {
+        let mut command = Command::new("runuser");
+        command.args(["-u", "postgres", "--"]).arg(program);
+        command
+    } else {
+        Command::new(program)
+    }
+}
+
+fn pg_config(what: &str) -> PathBuf {
+    let output = Command::new("pg_config").arg(what).output().expect("pg_config is installed");
+    PathBuf::from(String::from_utf8(output.stdout).expect("a path in UTF-8").trim())
+}
+
+fn run(command: &mut Command) {
+    let output = command.current_dir("/").output().expect("the command exists");
+    if !output.status.success() {
+        let text = String::from_utf8_lossy(&output.stderr);
+        panic!("{command:?} failed: {text}{}", String::from_utf8_lossy(&output.stdout));
+    }
+}
+
+impl Server {
+    /// Initialises and starts a server with these lines added to its configuration.
+    pub fn start(settings: &[&str]) -> Self {
+        static STARTED: AtomicU32 = AtomicU32::new(0);
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        let folder = std::env::temp_dir().join(format!("vdb-{}-{number}", std::process::id()));
+        let server = Self::create(folder, false);
+        server.configure(settings);
+        server.launch();
+        server
+    }
+
+    /// A server in `folder` that is made at the first call and kept.
+    pub fn start_kept(folder: &Path, settings: &[&str]) -> Self {
+        if folder.join("data/PG_VERSION").exists() {
+            let server = Self { folder: folder.to_path_buf(), port: free_port(), keep: true };
+            // A run before this one may have been killed.
+            let _ = server.pg_ctl(&["stop", "-m", "immediate"]).output();
+            server.configure(settings);
+            server.launch();
+            return server;
+        }
+        let server = Self::create(folder.to_path_buf(), true);
+        server.configure(settings);
+        server.launch();
+        server
+    }
+
+    fn create(folder: PathBuf, keep: bool) -> Self {
+        std::fs::create_dir_all(&folder).expect("the folder can be made");
+        // SAFETY: geteuid cannot fail.
+        if unsafe { libc::geteuid() } == 0 {
+            run(Command::new("chown").arg("postgres").arg(&folder));
+        }
+        let server = Self { folder, port: free_port(), keep };
+        let initdb = pg_config("--bindir").join("initdb");
+        run(unprivileged(&initdb).arg("-D").arg(server.data()).args([
+            "-A",
+            "trust",
+            "-U",
+            "postgres",
+            "--no-sync",
+            "-E",
+            "UTF8",
+            "--locale=C",
+        ]));
+        server
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
+    fn configure(&self, settings: &[&str]) {
+        let lines = [
+            format!("port = {}", self.port),
+            "listen_addresses = '127.0.0.1'".into(),
+            "unix_socket_directories = ''".into(),
+            "log_min_messages = warning".into(),
+        ];
+        let mut text = lines.join("\n");
+        for setting in settings {
+            text.push('\n');
+            text.push_str(setting);
+        }
+        text.push('\n');
+        std::fs::write(self.data().join("postgresql.auto.conf"), text).expect("the configuration is written");
+    }
+
+    fn pg_ctl(&self, arguments: &[&str]) -> Command {
+        let mut command = unprivileged(&pg_config("--bindir").join("pg_ctl"));
+        command.arg("-D").arg(self.data()).args(arguments).current_dir("/");
+        // A backtrace in every error would be part of its DETAIL.
+        command.env_remove("RUST_BACKTRACE").stdout(Stdio::null());
+        command
+    }
+
+    /// Starts the server; after a crash this recovers.
+    pub fn launch(&self) {
+        let log = self.folder.join("log");
+        let mut command = self.pg_ctl(&["start", "-w", "-t", "120", "-l"]);
+        command.arg(&log);
+        let status = command.status().expect("pg_ctl runs");
+        assert!(status.success(), "the server did not start; see {}", log.display());
+    }
+
+    /// kill -9: no process of the server gets to write anything more.
+    pub fn kill(&self) {
+        let pids = std::fs::read_to_string(self.data().join("postmaster.pid")).expect("the server runs");
+        let postmaster = pids.lines().next().expect("a process id").to_string();
+        let children =
+            Command::new("ps").args(["-o", "pid=", "--ppid", &postmaster]).output().expect("ps runs");
+        let children = String::from_utf8_lossy(&children.stdout).into_owned();
+        let pids: Vec<&str> = std::iter::once(&*postmaster).chain(children.split_whitespace()).collect();
+        run(Command::new("kill").arg("-9").args(&pids));
+        // Until the last of them is gone, its shared memory bars a new server.
+        while pids.iter().any(|pid| Path::new("/proc").join(pid).join("exe").exists()) {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        let _ = std::fs::remove_file(self.data().join("postmaster.pid"));
+    }
+
+    pub fn stop(&self) {
+        assert!(self.pg_ctl(&["stop", "-m", "fast", "-w"]).status().expect("pg_ctl runs").success());
+    }
+
+    pub fn url(&self) -> String {
+        format!("host=127.0.0.1 port={} user=postgres dbname=postgres", self.port)
+    }
+
+    pub fn connect(&self) -> Client {
+        Client::connect(&self.url(), NoTls).expect("the server accepts connections")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.pg_ctl(&["stop", "-m", "immediate"]).output();
+        if !self.keep {
+            let _ = std::fs::remove_dir_all(&self.folder);
+        }
+    }
+}
+
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .expect("a free port")
+        .port()
+}
