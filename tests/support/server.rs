@@ -85,6 +85,34 @@ impl Server {
         server
     }
 
+    /// A streaming standby of this server, caught up with its base backup.
+    pub fn standby(&self) -> Self {
+        let folder = self.folder.with_extension("standby");
+        std::fs::create_dir_all(&folder).expect("the folder can be made");
+        // SAFETY: geteuid cannot fail.
+        if unsafe { libc::geteuid() } == 0 {
+            run(Command::new("chown").arg("postgres").arg(&folder));
+        }
+        let standby = Self { folder, port: free_port(), keep: false };
+        let backup = pg_config("--bindir").join("pg_basebackup");
+        run(unprivileged(&backup).arg("-D").arg(standby.data()).args([
+            "-R",
+            "-X",
+            "stream",
+            "-c",
+            "fast",
+            "-d",
+            &self.url(),
+        ]));
+        // -R has written how to reach the primary; only the port is the standby's own.
+        let path = standby.data().join("postgresql.auto.conf");
+        let mut text = std::fs::read_to_string(&path).expect("the configuration is readable");
+        text.push_str(&format!("\nport = {}\n", standby.port));
+        std::fs::write(&path, text).expect("the configuration is written");
+        standby.launch();
+        standby
+    }
+
     fn data(&self) -> PathBuf {
         self.folder.join("data")
     }
@@ -103,6 +131,22 @@ impl Server {
         }
         text.push('\n');
         std::fs::write(self.data().join("postgresql.auto.conf"), text).expect("the configuration is written");
+    }
+
+    /// A fresh folder that the server may write to.
+    pub fn scratch(&self, name: &str) -> PathBuf {
+        let folder = self.folder.join(name);
+        run(unprivileged(Path::new("mkdir")).arg(&folder));
+        folder
+    }
+
+    /// pg_dump of one database, restored into another.
+    pub fn dump_and_restore(&self, from: &str, to: &str) {
+        let script = self.folder.join("dump.sql");
+        let url = |database: &str| self.url().replace("dbname=postgres", &format!("dbname={database}"));
+        let tool = |name: &str| unprivileged(&pg_config("--bindir").join(name));
+        run(tool("pg_dump").arg("-f").arg(&script).arg(url(from)));
+        run(tool("psql").args(["-q", "-v", "ON_ERROR_STOP=1", "-f"]).arg(&script).arg(url(to)));
     }
 
     fn pg_ctl(&self, arguments: &[&str]) -> Command {

@@ -1,0 +1,53 @@
+//! Recall on real word vectors.
+
+use crate::support::data::{Dataset, glove_folder};
+use crate::support::server::Server;
+use std::io::Write;
+
+const ROWS: usize = 25_000;
+const QUERIES: usize = 200;
+
+#[test]
+fn recall_on_word_vectors() {
+    let folder = glove_folder();
+    if !folder.join("meta.json").exists() {
+        eprintln!("SKIPPED: recall_on_word_vectors: no data in {}; run `make data`", folder.display());
+        return;
+    }
+    let data = Dataset::load(&folder).expect("the data set").slice(ROWS, QUERIES, 10);
+    let server = Server::start(&[]);
+    let mut client = server.connect();
+    client.batch_execute("CREATE EXTENSION vdb; CREATE TABLE items (id int, v vector(100))").expect("set-up");
+    let mut copy = client.copy_in("COPY items FROM STDIN").expect("COPY");
+    for row in 0..ROWS {
+        writeln!(copy, "{row}\t{}", data.base.text(row)).expect("a row");
+    }
+    copy.finish().expect("COPY");
+    client.batch_execute("CREATE INDEX ON items USING vdb_hnsw (v vector_cosine_ops)").expect("a build");
+
+    let mut recall = |settings: &str| {
+        client.batch_execute(settings).expect("settings");
+        let statement = client
+            .prepare("SELECT id FROM items ORDER BY v <=> $1::text::vector LIMIT 10")
+            .expect("a statement");
+        let mut sum = 0.0;
+        for query in 0..QUERIES {
+            let rows = client.query(&statement, &[&data.queries.text(query)]).expect("an answer");
+            let answer: Vec<u32> = rows.iter().map(|row| row.get::<_, i32>(0) as u32).collect();
+            sum += data.recall(query, &answer, 10);
+        }
+        sum / QUERIES as f64
+    };
+    // One segment, then several: a build that does not fit into memory must not find less.
+    let defaults = recall("SET enable_seqscan = off");
+    assert!(defaults >= 0.98, "recall {defaults} by default");
+    let few = recall("SET vdb.ef_search = 40");
+    assert!(few >= 0.90 && few < 1.0, "recall {few} at ef_search 40");
+    let many = recall("SET vdb.ef_search = 200");
+    assert!(many >= 0.98, "recall {many} at ef_search 200");
+    let segmented = recall(
+        "SET maintenance_work_mem = '6MB'; SET client_min_messages = warning;
+         REINDEX TABLE items; RESET vdb.ef_search",
+    );
+    assert!(segmented >= 0.98, "recall {segmented} over several segments");
+}
