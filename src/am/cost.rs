@@ -63,9 +63,12 @@ pub unsafe extern "C-unwind" fn amcostestimate(
             work.hops += one.hops;
             work.distances += one.distances;
         }
-        // A distance costs as many operators as its SQL function declares; reading a page from cache about a tuple.
+        // A distance costs as many operators as its SQL function declares. Every vector and every neighbour list is
+        // on some page of its own, most likely in memory: that costs about what looking at a heap tuple does.
         let distance = DISTANCE_OPERATORS * pg_sys::cpu_operator_cost;
-        let search = work.distances * distance + work.hops * pg_sys::cpu_index_tuple_cost;
+        let search = work.distances * distance
+            + (work.distances + work.hops) * pg_sys::cpu_tuple_cost
+            + ROOT_PAGES * pg_sys::seq_page_cost;
         // Rows after the first `ef` make the search go on; each costs about what one of the first did.
         let per_row = search / (ef as f64).min(tuples.max(1.0));
         *startup_cost = search;
@@ -76,6 +79,9 @@ pub unsafe extern "C-unwind" fn amcostestimate(
         *pages = costs.numIndexPages;
     }
 }
+
+/// Pages that every scan begins with, however small the index: the meta page and the lanes.
+const ROOT_PAGES: f64 = 5.0;
 
 /// COST of the distance functions in `sql/operators.sql`.
 const DISTANCE_OPERATORS: f64 = 10.0;

@@ -7,4 +7,6 @@ mod insert;
 mod opclass;
 pub mod options;
 mod scan;
+#[cfg(any(test, feature = "pg_test"))]
+mod sql_tests;
 mod vacuum;

@@ -1,6 +1,7 @@
 //! Building a graph on several threads.
 
 use super::Candidate;
+use super::levels::InsertionOrder;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Mutex;
@@ -102,15 +103,14 @@ pub fn build(
     let mut locks = Vec::new();
     locks.resize_with(LOCKS, Mutex::default);
     let builder = Builder { source, graph: &graph, locks, options };
-    // Node 0, the entry point, has nobody to be linked to.
+    let order = InsertionOrder::new(nodes, layers);
+    // Node 0, the entry point, comes first and has nobody to be linked to.
     let next = AtomicU32::new(1);
     rayon::broadcast(|_| {
         let mut scratch = Scratch::new(nodes);
         loop {
-            let node = next.fetch_add(1, Ordering::Relaxed);
-            if node >= nodes || cancel.load(Ordering::Relaxed) {
-                return;
-            }
+            let position = next.fetch_add(1, Ordering::Relaxed);
+            let Some(node) = order.node(position).filter(|_| !cancel.load(Ordering::Relaxed)) else { return };
             builder.insert(node, &mut scratch);
             done.fetch_add(1, Ordering::Relaxed);
         }

@@ -31,6 +31,44 @@ pub fn order(seed: u64, rows: u32, m: usize) -> (Vec<u32>, Vec<u32>) {
     (order, layers)
 }
 
+/// The order in which nodes are inserted: level by level from the top, within a level in steps of the golden ratio.
+///
+/// Rows that follow one another are often alike. Were they inserted at the same time, on two threads, neither would
+/// find the other; and rows that come sorted make worse graphs than shuffled ones.
+pub struct InsertionOrder {
+    /// First node and number of nodes of each level, from the top, and the step within it.
+    levels: Vec<(u32, u32, u64)>,
+}
+
+impl InsertionOrder {
+    /// For `nodes` nodes, of which `layers[l]` are on layer `l + 1`.
+    pub fn new(nodes: u32, layers: &[u32]) -> Self {
+        const GOLDEN: f64 = 0.618_033_988_749_895;
+        let mut first = 0;
+        let levels = layers.iter().rev().chain([&nodes]).map(|&end| {
+            let count = end - first;
+            let near = (f64::from(count) * GOLDEN) as u64;
+            let step = (near.max(1)..).find(|&step| gcd(step, u64::from(count.max(1))) == 1);
+            let level = (first, count, step.expect("a number above has no common factor"));
+            first = end;
+            level
+        });
+        Self { levels: levels.collect() }
+    }
+
+    /// The node inserted at a position; `None` past the end.
+    pub fn node(&self, position: u32) -> Option<u32> {
+        let &(first, count, step) =
+            self.levels.iter().find(|&&(first, count, _)| position < first + count)?;
+        let within = u64::from(position - first) * step % u64::from(count);
+        Some(first + within as u32)
+    }
+}
+
+fn gcd(a: u64, b: u64) -> u64 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -45,5 +83,23 @@ mod tests {
         assert!(layers.windows(2).all(|pair| pair[1] < pair[0]), "{layers:?}");
         assert!(order[..layers[0] as usize].iter().all(|&row| level(7, row, 16) >= 1));
         assert!(order[layers[0] as usize..].is_sorted(), "the rest keeps its order");
+    }
+
+    #[test]
+    fn every_node_is_inserted_once_and_after_those_of_higher_levels() {
+        for nodes in [0, 1, 2, 3, 10, 1000, 65_537] {
+            let (_, layers) = order(3, nodes, 8);
+            let order = InsertionOrder::new(nodes, &layers);
+            let inserted: Vec<u32> = (0..).map_while(|position| order.node(position)).collect();
+            for layer in layers.iter().chain([&nodes]) {
+                let mut first = inserted[..*layer as usize].to_vec();
+                first.sort();
+                assert!(first.into_iter().eq(0..*layer), "{nodes} nodes, layer of {layer}");
+            }
+            assert_eq!(inserted.first().copied().unwrap_or(0), 0, "the entry point comes first");
+        }
+        let order = InsertionOrder::new(10_000, &[]);
+        let apart = (0..9_999).map(|p| order.node(p).unwrap().abs_diff(order.node(p + 1).unwrap())).min();
+        assert!(apart > Some(3000), "{apart:?}");
     }
 }

@@ -12,6 +12,8 @@ mod dense;
 mod dense_io;
 mod sparse;
 mod sparse_io;
+#[cfg(any(test, feature = "pg_test"))]
+mod sql_tests;
 mod text;
 mod varlena;
 mod wire;
