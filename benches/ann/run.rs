@@ -6,7 +6,6 @@ use crate::support::server::Server;
 use postgres::{Client, NoTls};
 use serde_json::json;
 use std::io::Write;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// How a data set is stored and searched in SQL.
@@ -129,8 +128,7 @@ fn insert(client: &mut Client, data: &Dataset, count: usize) -> Result<f64> {
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let folder = arguments.given("data").ok_or("--data FOLDER is missing")?;
-    let data = Dataset::load(Path::new(folder))?;
+    let data = arguments.data()?;
     let am = arguments.get("am", "vdb_hnsw");
     let setting = arguments.get("setting", "vdb.ef_search");
     let time = Duration::from_secs_f64(arguments.get("seconds", "3").parse()?);

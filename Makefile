@@ -1,0 +1,52 @@
+# Every target sets up what it needs; see README.md.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.PHONY: demo test install bench lint setup data
+
+export PATH := $(PATH):$(HOME)/.cargo/bin
+export USER ?= $(shell id -un)
+# The build script passes the one flag that is needed; this way dependencies are compiled once.
+export CARGO_PGRX_DISABLE_GC_SECTIONS_WORKAROUND := 1
+# In a server's environment it would put a backtrace into every error's DETAIL.
+unexport RUST_BACKTRACE
+
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+PG = pg$$(pg_config --version | sed -E 's/^PostgreSQL ([0-9]+).*/\1/')
+FEATURES = --no-default-features --features $(PG)
+ANN = cargo bench $(FEATURES) --bench ann --
+# A server must be able to enter it: a folder below a closed home will not do.
+DEMO_CLUSTER ?= /var/tmp/vdb-demo-$(USER)
+
+demo: install data
+	$(ANN) demo --cluster $(DEMO_CLUSTER)
+
+# Lib tests first: they install the extension that the server-level tests use.
+test: setup
+	.ci/data || echo "SKIPPED: no word vectors, so the recall test will be skipped"
+	$(SUDO) rm -f "$$(pg_config --pkglibdir)/vdb.so"
+	scratch=$$(mktemp -d); chmod 755 "$$scratch"; trap '$(SUDO) rm -rf "$$scratch"' EXIT
+	$(SUDO) install -d -o postgres "$$scratch/t"
+	cargo pgrx test $(PG) --runas postgres --pgdata "$$scratch/t/data"
+
+# Never over a library that a running server has mapped: the old file is unlinked first.
+install: setup
+	cargo build --release $(FEATURES)
+	$(SUDO) rm -f "$$(pg_config --pkglibdir)/vdb.so"
+	cargo pgrx install --release $(if $(SUDO),--sudo) --pg-config "$$(command -v pg_config)" $(FEATURES)
+
+bench: install data
+	cargo bench $(FEATURES) --bench kernels
+	$(ANN) run
+
+lint: setup
+	cargo fmt --check
+	cargo clippy --all-targets $(FEATURES) -- -D warnings
+
+setup:
+	.ci/setup
+
+data:
+	.ci/data
+
+.ONESHELL:

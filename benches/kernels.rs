@@ -1,0 +1,68 @@
+//! Distance kernels: simsimd's against a plain loop, at small and large dimensions.
+
+#[path = "../src/cpu.rs"]
+#[allow(dead_code)]
+mod cpu;
+#[path = "../src/distance/mod.rs"]
+#[allow(dead_code, unused_imports)]
+mod distance;
+
+use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use distance::Element;
+use half::f16;
+use std::hint::black_box;
+
+fn vectors(dims: usize) -> (Vec<f32>, Vec<f32>) {
+    let vector = |phase: f32| (0..dims).map(|i| (i as f32 * 0.7 + phase).sin()).collect();
+    (vector(0.0), vector(1.0))
+}
+
+fn plain_dot(a: &[f32], b: &[f32]) -> f32 {
+    a.iter().zip(b).map(|(x, y)| x * y).sum()
+}
+
+fn plain_l2(a: &[f32], b: &[f32]) -> f32 {
+    a.iter().zip(b).map(|(x, y)| (x - y) * (x - y)).sum()
+}
+
+fn dense(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("dense");
+    for dims in [3, 8, 15, 16, 32, 100, 768, 1536] {
+        let (a, b) = vectors(dims);
+        let half = |v: &[f32]| v.iter().map(|&x| f16::from_f32(x)).collect::<Vec<_>>();
+        let (ha, hb) = (half(&a), half(&b));
+        let mut bench = |name: &str, f: &mut dyn FnMut()| {
+            group.bench_function(BenchmarkId::new(name, dims), |bencher| bencher.iter(&mut *f));
+        };
+        bench("dot", &mut || _ = black_box(<f32 as Element>::dot(black_box(&a), black_box(&b))));
+        bench("dot plain loop", &mut || _ = black_box(plain_dot(black_box(&a), black_box(&b))));
+        bench("l2", &mut || _ = black_box(<f32 as Element>::l2_squared(black_box(&a), black_box(&b))));
+        bench("l2 plain loop", &mut || _ = black_box(plain_l2(black_box(&a), black_box(&b))));
+        bench("l1", &mut || _ = black_box(<f32 as Element>::l1(black_box(&a), black_box(&b))));
+        bench("half l2", &mut || _ = black_box(<f16 as Element>::l2_squared(black_box(&ha), black_box(&hb))));
+    }
+    group.finish();
+}
+
+fn bits(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("bits");
+    for bytes in [8, 128, 1024] {
+        let (a, b) = (vec![0x5Au8; bytes], vec![0xC3u8; bytes]);
+        group.bench_function(BenchmarkId::new("hamming", bytes * 8), |bencher| {
+            bencher.iter(|| distance::bits::hamming(black_box(&a), black_box(&b)));
+        });
+        group.bench_function(BenchmarkId::new("jaccard", bytes * 8), |bencher| {
+            bencher.iter(|| distance::bits::jaccard(black_box(&a), black_box(&b)));
+        });
+    }
+    group.finish();
+}
+
+criterion_group! {
+    name = kernels;
+    config = Criterion::default()
+        .warm_up_time(std::time::Duration::from_millis(200))
+        .measurement_time(std::time::Duration::from_millis(500));
+    targets = dense, bits
+}
+criterion_main!(kernels);
