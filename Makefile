@@ -15,6 +15,8 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 PG = pg$$(pg_config --version | sed -E 's/^PostgreSQL ([0-9]+).*/\1/')
 FEATURES = --no-default-features --features $(PG)
 ANN = cargo bench $(FEATURES) --bench ann --
+# Written by the last `make install`; the tests install a build of their own over it.
+INSTALLED = target/.installed
 # A server must be able to enter it: a folder below a closed home will not do.
 DEMO_CLUSTER ?= /var/tmp/vdb-demo-$(USER)
 
@@ -24,16 +26,18 @@ demo: install data
 # Lib tests first: they install the extension that the server-level tests use.
 test: setup
 	.ci/data || echo "SKIPPED: no word vectors, so the recall test will be skipped"
-	$(SUDO) rm -f "$$(pg_config --pkglibdir)/vdb.so"
+	$(SUDO) rm -f "$$(pg_config --pkglibdir)/vdb.so" $(INSTALLED)
 	scratch=$$(mktemp -d); chmod 755 "$$scratch"; trap '$(SUDO) rm -rf "$$scratch"' EXIT
 	$(SUDO) install -d -o postgres "$$scratch/t"
 	cargo pgrx test $(PG) --runas postgres --pgdata "$$scratch/t/data"
 
+install: setup $(INSTALLED)
+
 # Never over a library that a running server has mapped: the old file is unlinked first.
-install: setup
-	cargo build --release $(FEATURES)
+$(INSTALLED): Cargo.toml Cargo.lock vdb.control $(shell find src sql -type f)
 	$(SUDO) rm -f "$$(pg_config --pkglibdir)/vdb.so"
 	cargo pgrx install --release $(if $(SUDO),--sudo) --pg-config "$$(command -v pg_config)" $(FEATURES)
+	touch $@
 
 bench: install data
 	cargo bench $(FEATURES) --bench kernels

@@ -1,13 +1,10 @@
 //! Dense vectors of `f32` and of half-precision `f16`.
 
+use super::widen::{self, Sum};
 use half::f16;
-use half::slice::HalfFloatSliceExt;
 
 /// Below this many dimensions the call into a SIMD kernel costs more than the arithmetic (see `benches/kernels.rs`).
 const PLAIN_LOOP_DIMS: usize = 16;
-
-/// Half-precision operands are widened to `f32` in blocks of this many dimensions, on the stack.
-const WIDEN_BLOCK: usize = 512;
 
 /// A number that a dense vector holds.
 pub trait Element: Copy + Default + PartialEq + bytemuck::Pod + Send + Sync {
@@ -79,34 +76,16 @@ impl Element for f16 {
     }
 
     fn dot(a: &[f16], b: &[f16]) -> f64 {
-        widened(a, b, f32::dot)
+        widen::sum(a, b, Sum::Products)
     }
 
     fn l2_squared(a: &[f16], b: &[f16]) -> f64 {
-        widened(a, b, f32::l2_squared)
+        widen::sum(a, b, Sum::SquaredDifferences)
     }
 
     fn l1(a: &[f16], b: &[f16]) -> f64 {
-        widened(a, b, f32::l1)
+        widen::sum(a, b, Sum::AbsoluteDifferences)
     }
-}
-
-/// Sums an additive `f32` kernel over blocks widened from half precision.
-///
-/// simsimd's own half-precision kernels accumulate in half precision on processors that can: too coarse for
-/// distances that users compare with exact ones.
-fn widened(a: &[f16], b: &[f16], kernel: fn(&[f32], &[f32]) -> f64) -> f64 {
-    let mut wide_a = [0f32; WIDEN_BLOCK];
-    let mut wide_b = [0f32; WIDEN_BLOCK];
-    a.chunks(WIDEN_BLOCK)
-        .zip(b.chunks(WIDEN_BLOCK))
-        .map(|(a, b)| {
-            let (x, y) = (&mut wide_a[..a.len()], &mut wide_b[..b.len()]);
-            a.convert_to_f32_slice(x);
-            b.convert_to_f32_slice(y);
-            kernel(x, y)
-        })
-        .sum()
 }
 
 #[cfg(test)]

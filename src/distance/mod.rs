@@ -9,6 +9,7 @@ pub mod bits;
 mod dense;
 mod space;
 pub mod sparse;
+mod widen;
 
 pub use arena::Arena;
 pub use dense::Element;
