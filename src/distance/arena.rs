@@ -5,19 +5,37 @@ use super::{Metric, Space};
 /// Rows of one space, appended and addressed by number.
 pub struct Arena {
     space: Space,
-    // `u64`s, so that every row is aligned for every element kind.
-    words: Vec<u64>,
-    /// Where each row begins, in words, and its length in bytes; empty if all rows are `stride` words apart.
-    places: Vec<(usize, u32)>,
-    stride: usize,
+    /// Chunks never grow, so a row stays where it is and no memory is kept in reserve but the last chunk's.
+    chunks: Vec<Vec<Word>>,
+    place: Place,
     /// Squared norm of each row, if the metric asks for it.
     squared_norms: Vec<f32>,
 }
 
+/// Memory aligned for every element kind.
+type Word = u64;
+
+/// Words of a chunk; a row that is longer gets a chunk of its own.
+const CHUNK_WORDS: usize = 1 << 17;
+
+/// Where rows are found.
+enum Place {
+    /// Rows of one length, `1 << shift` of them in a chunk, `words` apart.
+    Even { shift: u32, words: usize, bytes: usize, rows: usize },
+    /// Chunk, first word and length in bytes of each row.
+    Listed(Vec<(u32, u32, u32)>),
+}
+
 impl Arena {
     pub fn new(space: Space) -> Self {
-        let stride = space.row_bytes().map_or(0, |bytes| bytes.div_ceil(8));
-        Self { space, words: Vec::new(), places: Vec::new(), stride, squared_norms: Vec::new() }
+        let place = match space.row_bytes() {
+            None => Place::Listed(Vec::new()),
+            Some(bytes) => {
+                let words = bytes.div_ceil(size_of::<Word>()).max(1);
+                Place::Even { shift: (CHUNK_WORDS / words).max(1).ilog2(), words, bytes, rows: 0 }
+            }
+        };
+        Self { space, chunks: Vec::new(), place, squared_norms: Vec::new() }
     }
 
     pub fn space(&self) -> Space {
@@ -26,22 +44,45 @@ impl Arena {
 
     /// Bytes that the rows occupy.
     pub fn bytes(&self) -> usize {
-        self.words.len() * 8 + self.places.len() * size_of::<(usize, u32)>() + self.squared_norms.len() * 4
+        let words: usize = self.chunks.iter().map(Vec::capacity).sum();
+        let listed = match &self.place {
+            Place::Even { .. } => 0,
+            Place::Listed(rows) => rows.capacity() * size_of::<(u32, u32, u32)>(),
+        };
+        words * size_of::<Word>() + listed + self.squared_norms.capacity() * size_of::<f32>()
     }
 
     /// Appends a row; `false`, and nothing is appended, if the bytes are no row of the space.
     pub fn push(&mut self, row: &[u8]) -> bool {
-        let start = self.words.len();
-        self.words.resize(start + row.len().div_ceil(8), 0);
-        let target = &mut bytemuck::cast_slice_mut(&mut self.words[start..])[..row.len()];
+        let words = row.len().div_ceil(size_of::<Word>());
+        let full = match &self.place {
+            Place::Even { shift, rows, .. } => rows.is_multiple_of(1 << shift),
+            Place::Listed(_) => self.chunks.last().is_none_or(|chunk| chunk.capacity() - chunk.len() < words),
+        };
+        if full {
+            let capacity = match &self.place {
+                Place::Even { shift, words, .. } => words << shift,
+                Place::Listed(_) => words.max(CHUNK_WORDS),
+            };
+            self.chunks.push(Vec::with_capacity(capacity));
+        }
+        let chunk_number = self.chunks.len() - 1;
+        let chunk = &mut self.chunks[chunk_number];
+        let start = chunk.len();
+        chunk.resize(start + words, 0);
+        let target = &mut bytemuck::cast_slice_mut(&mut chunk[start..])[..row.len()];
         target.copy_from_slice(row);
         let norm = if self.space.is_row(target) { self.space.squared_norm(target) } else { None };
         let Some(norm) = norm else {
-            self.words.truncate(start);
+            chunk.truncate(start);
+            if full {
+                self.chunks.pop();
+            }
             return false;
         };
-        if self.stride == 0 {
-            self.places.push((start, row.len() as u32));
+        match &mut self.place {
+            Place::Even { rows, .. } => *rows += 1,
+            Place::Listed(rows) => rows.push((chunk_number as u32, start as u32, row.len() as u32)),
         }
         if self.space.metric == Metric::Cosine {
             self.squared_norms.push(norm as f32);
@@ -51,14 +92,16 @@ impl Arena {
 
     pub fn row(&self, row: u32) -> &[u8] {
         let row = row as usize;
-        if self.stride == 0 {
-            let (start, len) = self.places[row];
-            &bytemuck::cast_slice(&self.words[start..])[..len as usize]
-        } else {
-            let words = &self.words[row * self.stride..][..self.stride];
-            let bytes = self.space.row_bytes().expect("a stride means rows of one length");
-            &bytemuck::cast_slice(words)[..bytes]
-        }
+        let (chunk, start, bytes) = match &self.place {
+            Place::Even { shift, words, bytes, .. } => {
+                (row >> shift, (row & ((1 << shift) - 1)) * words, *bytes)
+            }
+            Place::Listed(rows) => {
+                let (chunk, start, bytes) = rows[row];
+                (chunk as usize, start as usize, bytes as usize)
+            }
+        };
+        &bytemuck::cast_slice(&self.chunks[chunk][start..])[..bytes]
     }
 
     /// Begins to load a row into the processor's caches.
@@ -71,5 +114,36 @@ impl Arena {
         let norms = || Some((self.squared_norms[a as usize].into(), self.squared_norms[b as usize].into()));
         let score = self.space.score(self.row(a), self.row(b), norms);
         score.expect("push accepts rows of the space only") as f32
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::distance::ElementKind;
+    use crate::distance::sparse::SparseSlice;
+
+    #[test]
+    fn rows_are_what_was_pushed() {
+        let space = Space { kind: ElementKind::F32, metric: Metric::Cosine, dims: 300 };
+        let mut arena = Arena::new(space);
+        let row = |i: usize| -> Vec<f32> { (0..300).map(|d| (i * 300 + d) as f32).collect() };
+        assert!(!arena.push(&[0; 8]), "too short");
+        for i in 0..2000 {
+            assert!(arena.push(bytemuck::cast_slice(&row(i))));
+        }
+        assert!(!arena.push(&[0; 8]));
+        assert!((0..2000).all(|i| arena.row(i as u32) == bytemuck::cast_slice::<f32, u8>(&row(i))));
+        assert!(arena.bytes() >= 2000 * 1200 && arena.bytes() < 2000 * 1200 + (2 << 20), "{}", arena.bytes());
+
+        let space = Space { kind: ElementKind::Sparse, metric: Metric::L2, dims: 100_000 };
+        let mut arena = Arena::new(space);
+        let sparse = |i: usize| {
+            let indices: Vec<i32> = (0..(i * 37 % 9000) as i32).collect();
+            SparseSlice { indices: &indices, values: &vec![i as f32; indices.len()] }.to_row()
+        };
+        assert!((0..300).all(|i| arena.push(&sparse(i))));
+        assert!((0..300).all(|i| arena.row(i as u32) == sparse(i)));
+        assert_eq!(arena.score(7, 7), 0.0);
     }
 }

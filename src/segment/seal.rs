@@ -77,7 +77,7 @@ impl Batch {
             + size_of::<u32>()
             + CHECKSUM_BYTES
             + Graph::bytes_per_node(plan.graph.m, plan.threads);
-        self.arena.bytes() + self.tids.len() * per_node + self.duplicates.len() * size_of::<(u32, Tid)>()
+        self.arena.bytes() + self.tids.len() * per_node + self.duplicates.capacity() * size_of::<(u32, Tid)>()
     }
 
     /// Adds a row; `false` if the bytes are no row of the space.
