@@ -1,6 +1,7 @@
 //! `vdb`: the compute layer of a vector database inside PostgreSQL.
 
 mod am;
+mod codec;
 mod cpu;
 mod distance;
 mod graph;

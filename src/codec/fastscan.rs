@@ -1,0 +1,252 @@
+//! Inner products of one query with 32 one-bit codes at a time, from tables of four dimensions held in registers.
+//!
+//! The idea is André, Kermarrec, Le Scouarnec's ("Cache locality is not enough", VLDB 2015), as RaBitQ uses it. Each
+//! group of four dimensions has a table of 16 sums, in a byte each; a byte shuffle looks up one group of many codes.
+//! The portable kernel is the specification; the others are equal to it bit for bit.
+
+/// Codes of a block.
+pub const BLOCK: usize = 32;
+/// Dimensions of a group.
+const GROUP: usize = 4;
+/// Bytes of a block for each group: two codes share a byte.
+const GROUP_BYTES: usize = BLOCK / 2;
+/// Groups whose sums of bytes fit into 16 bits.
+const GROUPS_PER_CHUNK: usize = 256;
+
+/// Bytes of a block of codes of so many dimensions.
+pub fn block_bytes(dims: usize) -> usize {
+    dims / GROUP * GROUP_BYTES
+}
+
+/// Lays out up to 32 codes as a block: for each group 16 bytes, in each the nibbles of codes `i` and `i + 16`.
+///
+/// A code has one bit a dimension, dimension 0 first in each byte. Missing codes are zero.
+pub fn pack(codes: &[&[u8]], dims: usize) -> Vec<u8> {
+    let mut block = vec![0; block_bytes(dims)];
+    for (i, code) in codes.iter().enumerate() {
+        for group in 0..dims / GROUP {
+            let nibble = code[group / 2] >> (group % 2 * 4) & 0x0F;
+            block[group * GROUP_BYTES + i % 16] |= nibble << (i / 16 * 4);
+        }
+    }
+    block
+}
+
+/// The tables of one query.
+#[derive(Clone, Debug)]
+pub struct Table {
+    /// For each group the sums over the subsets of its dimensions, as multiples of `step` above `low`.
+    entries: Vec<[u8; 16]>,
+    low: f32,
+    step: f32,
+}
+
+impl Table {
+    /// For a query of a multiple of 64 dimensions.
+    pub fn new(query: &[f32]) -> Self {
+        let sums = query.chunks_exact(GROUP).map(|group| {
+            let mut sums = [0f32; 16];
+            for subset in 1..16usize {
+                let lowest = subset.trailing_zeros() as usize;
+                sums[subset] = sums[subset & (subset - 1)] + group[lowest];
+            }
+            sums
+        });
+        let sums: Vec<[f32; 16]> = sums.collect();
+        let (low, high) = sums
+            .iter()
+            .flatten()
+            .fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), &x| (low.min(x), high.max(x)));
+        let step = if high > low { (high - low) / 255.0 } else { 1.0 };
+        let entry = |x: f32| ((x - low) / step).round() as u8;
+        Self { entries: sums.into_iter().map(|sums| sums.map(entry)).collect(), low, step }
+    }
+
+    /// The inner product that a sum of entries stands for.
+    pub fn product(&self, sum: u32) -> f32 {
+        self.step * sum as f32 + self.entries.len() as f32 * self.low
+    }
+
+    /// Sums of entries for each code of a block. A block of another size than the query's counts as far as it goes.
+    pub fn sums(&self, block: &[u8]) -> [u32; BLOCK] {
+        let mut sums = [0u32; BLOCK];
+        let chunks = self.entries.chunks(GROUPS_PER_CHUNK);
+        for (entries, block) in chunks.zip(block.chunks(GROUPS_PER_CHUNK * GROUP_BYTES)) {
+            let (block, _) = block.as_chunks::<GROUP_BYTES>();
+            let groups = entries.len().min(block.len());
+            let chunk = chunk_sums(&entries[..groups], &block[..groups]);
+            for (sum, chunk) in sums.iter_mut().zip(chunk) {
+                *sum += u32::from(chunk);
+            }
+        }
+        sums
+    }
+}
+
+/// Sums over at most [`GROUPS_PER_CHUNK`] groups, by the fastest kernel that the processor has.
+fn chunk_sums(entries: &[[u8; 16]], block: &[[u8; GROUP_BYTES]]) -> [u16; BLOCK] {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if std::arch::is_x86_feature_detected!("avx512bw") {
+            // SAFETY: the processor has the feature that the kernel is compiled for.
+            return unsafe { x86::avx512(entries, block) };
+        }
+        if std::arch::is_x86_feature_detected!("avx2") {
+            // SAFETY: as above.
+            return unsafe { x86::avx2(entries, block) };
+        }
+    }
+    portable(entries, block)
+}
+
+fn portable(entries: &[[u8; 16]], block: &[[u8; GROUP_BYTES]]) -> [u16; BLOCK] {
+    let mut sums = [0u16; BLOCK];
+    for (entries, nibbles) in entries.iter().zip(block) {
+        for (i, byte) in nibbles.iter().enumerate() {
+            sums[i] += u16::from(entries[usize::from(byte & 0x0F)]);
+            sums[i + 16] += u16::from(entries[usize::from(byte >> 4)]);
+        }
+    }
+    sums
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::{BLOCK, GROUP_BYTES};
+    use std::arch::x86_64::*;
+
+    /// Even bytes and odd bytes of the looked-up entries are summed apart, in 16 bits; `[even, odd]` of codes 0–15,
+    /// then of codes 16–31, eight codes each.
+    type Sums = [[u16; 8]; 4];
+
+    fn interleave(sums: Sums) -> [u16; BLOCK] {
+        let mut codes = [0; BLOCK];
+        for i in 0..8 {
+            codes[2 * i] = sums[0][i];
+            codes[2 * i + 1] = sums[1][i];
+            codes[16 + 2 * i] = sums[2][i];
+            codes[17 + 2 * i] = sums[3][i];
+        }
+        codes
+    }
+
+    fn add(a: Sums, b: [u16; BLOCK]) -> [u16; BLOCK] {
+        let a = interleave(a);
+        std::array::from_fn(|i| a[i] + b[i])
+    }
+
+    /// Two groups at a time.
+    #[target_feature(enable = "avx2")]
+    pub fn avx2(entries: &[[u8; 16]], block: &[[u8; GROUP_BYTES]]) -> [u16; BLOCK] {
+        let nibble = _mm256_set1_epi8(0x0F);
+        let even = _mm256_set1_epi16(0x00FF);
+        let mut sums = [_mm256_setzero_si256(); 4];
+        let (entry_pairs, entry_rest) = entries.as_chunks::<2>();
+        let (block_pairs, block_rest) = block.as_chunks::<2>();
+        for (entries, nibbles) in entry_pairs.iter().zip(block_pairs) {
+            // SAFETY: both are 32 bytes long; the loads ask for no alignment.
+            let (table, codes) = unsafe {
+                (_mm256_loadu_si256(entries.as_ptr().cast()), _mm256_loadu_si256(nibbles.as_ptr().cast()))
+            };
+            let low = _mm256_shuffle_epi8(table, _mm256_and_si256(codes, nibble));
+            let high = _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16::<4>(codes), nibble));
+            sums[0] = _mm256_add_epi16(sums[0], _mm256_and_si256(low, even));
+            sums[1] = _mm256_add_epi16(sums[1], _mm256_srli_epi16::<8>(low));
+            sums[2] = _mm256_add_epi16(sums[2], _mm256_and_si256(high, even));
+            sums[3] = _mm256_add_epi16(sums[3], _mm256_srli_epi16::<8>(high));
+        }
+        let halves = sums.map(|sum| {
+            let mut eight = [0u16; 8];
+            let folded = _mm_add_epi16(_mm256_castsi256_si128(sum), _mm256_extracti128_si256::<1>(sum));
+            // SAFETY: eight numbers of 16 bits; the store asks for no alignment.
+            unsafe { _mm_storeu_si128(eight.as_mut_ptr().cast(), folded) };
+            eight
+        });
+        add(halves, super::portable(entry_rest, block_rest))
+    }
+
+    /// Four groups at a time.
+    #[target_feature(enable = "avx512f,avx512bw,avx2")]
+    pub fn avx512(entries: &[[u8; 16]], block: &[[u8; GROUP_BYTES]]) -> [u16; BLOCK] {
+        let nibble = _mm512_set1_epi8(0x0F);
+        let even = _mm512_set1_epi16(0x00FF);
+        let mut sums = [_mm512_setzero_si512(); 4];
+        let (entry_quads, entry_rest) = entries.as_chunks::<4>();
+        let (block_quads, block_rest) = block.as_chunks::<4>();
+        for (entries, nibbles) in entry_quads.iter().zip(block_quads) {
+            // SAFETY: both are 64 bytes long; the loads ask for no alignment.
+            let (table, codes) = unsafe {
+                (_mm512_loadu_si512(entries.as_ptr().cast()), _mm512_loadu_si512(nibbles.as_ptr().cast()))
+            };
+            let low = _mm512_shuffle_epi8(table, _mm512_and_si512(codes, nibble));
+            let high = _mm512_shuffle_epi8(table, _mm512_and_si512(_mm512_srli_epi16::<4>(codes), nibble));
+            sums[0] = _mm512_add_epi16(sums[0], _mm512_and_si512(low, even));
+            sums[1] = _mm512_add_epi16(sums[1], _mm512_srli_epi16::<8>(low));
+            sums[2] = _mm512_add_epi16(sums[2], _mm512_and_si512(high, even));
+            sums[3] = _mm512_add_epi16(sums[3], _mm512_srli_epi16::<8>(high));
+        }
+        let eighths = sums.map(|sum| {
+            let half = _mm256_add_epi16(_mm512_castsi512_si256(sum), _mm512_extracti64x4_epi64::<1>(sum));
+            let folded = _mm_add_epi16(_mm256_castsi256_si128(half), _mm256_extracti128_si256::<1>(half));
+            let mut eight = [0u16; 8];
+            // SAFETY: eight numbers of 16 bits; the store asks for no alignment.
+            unsafe { _mm_storeu_si128(eight.as_mut_ptr().cast(), folded) };
+            eight
+        });
+        add(eighths, super::portable(entry_rest, block_rest))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn every_kernel_is_the_portable_one(
+            pairs in prop::collection::vec((any::<[u8; 16]>(), any::<[u8; 16]>()), 0..GROUPS_PER_CHUNK + 1)
+        ) {
+            let (entries, block): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
+            let expected = portable(&entries, &block);
+            prop_assert_eq!(chunk_sums(&entries, &block), expected);
+            #[cfg(target_arch = "x86_64")]
+            {
+                if std::arch::is_x86_feature_detected!("avx2") {
+                    // SAFETY: the processor has the feature.
+                    prop_assert_eq!(unsafe { x86::avx2(&entries, &block) }, expected);
+                }
+                if std::arch::is_x86_feature_detected!("avx512bw") {
+                    // SAFETY: the processor has the feature.
+                    prop_assert_eq!(unsafe { x86::avx512(&entries, &block) }, expected);
+                }
+            }
+        }
+
+        #[test]
+        fn sums_are_inner_products(
+            (query, codes) in (1usize..40).prop_flat_map(|n| {
+                let codes = prop::collection::vec(any::<u8>(), n * 8);
+                (prop::collection::vec(-1f32..1.0, n * 64), prop::collection::vec(codes, 1..33))
+            })
+        ) {
+            let table = Table::new(&query);
+            let borrowed: Vec<&[u8]> = codes.iter().map(Vec::as_slice).collect();
+            let sums = table.sums(&pack(&borrowed, query.len()));
+            for (code, sum) in codes.iter().zip(sums) {
+                let exact: f32 =
+                    query.iter().enumerate().filter(|(i, _)| code[i / 8] >> (i % 8) & 1 == 1).map(|(_, x)| x).sum();
+                // Each of the groups is rounded by half a step.
+                let slack = table.step * 0.5 * (query.len() / GROUP) as f32 + 1e-2;
+                prop_assert!((table.product(sum) - exact).abs() <= slack);
+            }
+        }
+    }
+
+    #[test]
+    fn the_largest_chunk_does_not_overflow() {
+        let entries = vec![[255u8; 16]; GROUPS_PER_CHUNK];
+        let block = vec![[0x5A; 16]; GROUPS_PER_CHUNK];
+        assert_eq!(chunk_sums(&entries, &block), [65_280; BLOCK]);
+    }
+}

@@ -1,0 +1,173 @@
+//! RaBitQ with one bit a dimension.
+//!
+//! For a residual `r = o - c` of a rotated vector `o` to a rotated centre `c`, the code is the sign of each dimension,
+//! `v` the vector of `±1/2` with these signs. Then `⟨r, q - c⟩ ≈ ‖r‖² / ⟨r, v⟩ · ⟨v, q - c⟩`, unbiased over the
+//! rotations; the centre enters through numbers stored beside the code, so one table of a query serves every centre.
+
+use super::fastscan::{BLOCK, Table};
+
+/// What the estimate is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// Squared Euclidean distance.
+    L2Squared,
+    /// Negative inner product, up to a constant that the centre's own score brings along. On unit vectors and with the
+    /// centre's cosine distance, that is the cosine distance.
+    NegativeInnerProduct,
+}
+
+/// The numbers beside a code.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Factors {
+    /// Added to the centre's score.
+    pub add: f32,
+    /// Multiplies `⟨v, q⟩`.
+    pub rescale: f32,
+    /// Times `‖q - c‖`: how far the estimate may be off, but for one in thousands.
+    pub error: f32,
+}
+
+/// Standard deviations that the error bound allows for (the paper's `ε₀`).
+const EPSILON: f32 = 1.9;
+
+/// Encodes a rotated vector against a rotated centre: the bits, dimension 0 first in each byte, go to `code`.
+pub fn encode(vector: &[f32], centre: &[f32], target: Target, code: &mut [u8]) -> Factors {
+    debug_assert_eq!(vector.len(), centre.len());
+    debug_assert_eq!(vector.len(), code.len() * 8);
+    let (mut squared, mut absolute, mut centre_dot_signs, mut residual_dot_centre) = (0f32, 0f32, 0f32, 0f32);
+    for ((byte, vector), centre) in code.iter_mut().zip(vector.chunks_exact(8)).zip(centre.chunks_exact(8)) {
+        *byte = 0;
+        for i in 0..8 {
+            let residual = vector[i] - centre[i];
+            let positive = residual > 0.0;
+            *byte |= u8::from(positive) << i;
+            squared += residual * residual;
+            absolute += residual.abs();
+            centre_dot_signs += if positive { centre[i] } else { -centre[i] };
+            residual_dot_centre += residual * centre[i];
+        }
+    }
+    // ⟨r, v⟩ and ⟨c, v⟩, as v is half the signs.
+    let (along, centre_along) = (absolute / 2.0, centre_dot_signs / 2.0);
+    if along <= 0.0 {
+        // The vector is the centre: its score is the centre's.
+        return Factors::default();
+    }
+    let ratio = squared / along;
+    let dims = vector.len() as f32;
+    // ‖v‖² = d / 4, so this is 1 / cos² of the angle between residual and code, less 1.
+    let spread = (ratio * dims / (4.0 * along) - 1.0).max(0.0);
+    let error = squared.sqrt() * EPSILON * (spread / (dims - 1.0)).sqrt();
+    match target {
+        Target::L2Squared => {
+            Factors { add: squared + 2.0 * ratio * centre_along, rescale: -2.0 * ratio, error: 2.0 * error }
+        }
+        Target::NegativeInnerProduct => {
+            Factors { add: ratio * centre_along - residual_dot_centre, rescale: -ratio, error }
+        }
+    }
+}
+
+/// A rotated query, ready to be estimated against codes of any centre.
+#[derive(Clone, Debug)]
+pub struct Query {
+    table: Table,
+    /// Half the sum over the rotated query: what `⟨bits, q⟩` exceeds `⟨v, q⟩` by.
+    half_sum: f32,
+}
+
+impl Query {
+    pub fn new(rotated: &[f32]) -> Self {
+        Self { table: Table::new(rotated), half_sum: rotated.iter().sum::<f32>() / 2.0 }
+    }
+
+    /// Estimated scores of the codes of one block, from the centre's exact score.
+    ///
+    /// `block` is laid out as [`super::fastscan::pack`] does.
+    pub fn estimate(&self, block: &[u8], adds: &[f32], rescales: &[f32], centre_score: f64) -> [f32; BLOCK] {
+        let sums = self.table.sums(block);
+        let mut estimates = [f32::INFINITY; BLOCK];
+        let factors = adds.iter().zip(rescales);
+        for ((estimate, sum), (add, rescale)) in estimates.iter_mut().zip(sums).zip(factors) {
+            let along = self.table.product(sum) - self.half_sum;
+            *estimate = centre_score as f32 + add + rescale * along;
+        }
+        estimates
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fastscan::pack;
+    use super::super::rotation::Rotation;
+    use super::*;
+
+    struct Sample {
+        /// Errors of estimates, in units of the bound.
+        relative: Vec<f64>,
+    }
+
+    /// Estimates over many rotations of one triple of vectors whose residuals are as different as can be.
+    fn sample(dims: usize, target: Target) -> Sample {
+        let vector = |phase: f32| -> Vec<f32> {
+            (0..dims)
+                .map(|i| ((i * i) as f32 * 0.013 + phase).sin() + if i == 0 { 2.0 } else { 0.0 })
+                .collect()
+        };
+        let (row, centre, query) = (vector(0.3), vector(1.1), vector(2.9));
+        let dot = |a: &[f32], b: &[f32]| -> f64 { a.iter().zip(b).map(|(x, y)| f64::from(x * y)).sum() };
+        let l2 =
+            |a: &[f32], b: &[f32]| -> f64 { a.iter().zip(b).map(|(x, y)| f64::from(x - y).powi(2)).sum() };
+        let score = |a: &[f32]| match target {
+            Target::L2Squared => l2(a, &query),
+            Target::NegativeInnerProduct => -dot(a, &query),
+        };
+        let relative = (0..400)
+            .map(|seed| {
+                let rotation = Rotation::new(seed, dims);
+                let rotate = |v: &[f32]| {
+                    let mut padded = v.to_vec();
+                    padded.resize(rotation.dims(), 0.0);
+                    rotation.apply(&mut padded);
+                    padded
+                };
+                let mut code = vec![0; rotation.dims() / 8];
+                let factors = encode(&rotate(&row), &rotate(&centre), target, &mut code);
+                let block = pack(&[&code], rotation.dims());
+                let query_codes = Query::new(&rotate(&query));
+                let estimate =
+                    query_codes.estimate(&block, &[factors.add], &[factors.rescale], score(&centre))[0];
+                let bound = f64::from(factors.error) * l2(&query, &centre).sqrt();
+                (f64::from(estimate) - score(&row)) / bound
+            })
+            .collect();
+        Sample { relative }
+    }
+
+    #[test]
+    fn the_estimate_is_unbiased_and_keeps_its_bound() {
+        for target in [Target::L2Squared, Target::NegativeInnerProduct] {
+            for dims in [60, 100, 384, 768, 1000] {
+                let Sample { relative } = sample(dims, target);
+                let count = relative.len() as f64;
+                let mean = relative.iter().sum::<f64>() / count;
+                let deviation = (relative.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / count).sqrt();
+                // The mean of 400 draws lies within four of its standard deviations of zero.
+                assert!(mean.abs() < 4.0 * deviation / count.sqrt(), "{target:?} {dims}: mean {mean}");
+                let beyond = relative.iter().filter(|x| x.abs() > 1.0).count() as f64 / count;
+                assert!(beyond < 0.08, "{target:?} {dims}: {beyond} of the estimates miss the bound");
+                assert!(deviation > 0.2, "{target:?} {dims}: the bound is not idle: {deviation}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_vector_at_its_centre_is_estimated_exactly() {
+        let centre: Vec<f32> = (0..64).map(|i| i as f32).collect();
+        let mut code = [0; 8];
+        let factors = encode(&centre, &centre, Target::L2Squared, &mut code);
+        let query = Query::new(&[1.0; 64]);
+        let block = pack(&[&code], 64);
+        assert_eq!(query.estimate(&block, &[factors.add], &[factors.rescale], 5.5)[0], 5.5);
+    }
+}

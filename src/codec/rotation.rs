@@ -1,0 +1,135 @@
+//! A random rotation in `O(d log d)`: rounds of random signs and fast Hadamard transforms.
+//!
+//! A transform needs a power of two; where the dimensions are none, it is applied to the first and to the last so many
+//! of them by turns, and a rotation by 45° mixes the two halves in between (a Kac walk). The order of summation is
+//! fixed, so the result is the same to the last bit on every processor.
+
+use std::f32::consts::FRAC_1_SQRT_2;
+
+const ROUNDS: usize = 4;
+/// Rotated vectors are padded to a multiple of this many dimensions.
+const GRANULE: usize = 64;
+
+/// A rotation of vectors of some number of dimensions, given by a seed.
+#[derive(Clone, Debug)]
+pub struct Rotation {
+    /// For each round a factor of 1 or -1 for each dimension.
+    signs: Vec<f32>,
+    dims: usize,
+}
+
+/// Dimensions of a rotated vector.
+pub fn rotated_dims(dims: usize) -> usize {
+    dims.next_multiple_of(GRANULE).max(GRANULE)
+}
+
+impl Rotation {
+    pub fn new(seed: u64, dims: usize) -> Self {
+        let dims = rotated_dims(dims);
+        let mut state = seed;
+        let mut bits = 0;
+        let signs = (0..ROUNDS * dims)
+            .map(|i| {
+                if i % 64 == 0 {
+                    bits = splitmix(&mut state);
+                }
+                if bits >> (i % 64) & 1 == 1 { 1.0 } else { -1.0 }
+            })
+            .collect();
+        Self { signs, dims }
+    }
+
+    /// Dimensions of a rotated vector: those of the original, rounded up.
+    pub fn dims(&self) -> usize {
+        self.dims
+    }
+
+    /// Rotates `vector` in place. It has [`Self::dims`] numbers, of which those beyond the original are zero.
+    pub fn apply(&self, vector: &mut [f32]) {
+        debug_assert_eq!(vector.len(), self.dims);
+        let power = 1 << self.dims.ilog2();
+        for (round, signs) in self.signs.chunks_exact(self.dims).enumerate() {
+            for (x, sign) in vector.iter_mut().zip(signs) {
+                *x *= sign;
+            }
+            if power == self.dims {
+                hadamard(vector);
+            } else {
+                let from = if round % 2 == 0 { 0 } else { self.dims - power };
+                hadamard(&mut vector[from..from + power]);
+                let (low, high) = vector.split_at_mut(self.dims / 2);
+                for (x, y) in low.iter_mut().zip(high) {
+                    (*x, *y) = ((*x + *y) * FRAC_1_SQRT_2, (*x - *y) * FRAC_1_SQRT_2);
+                }
+            }
+        }
+    }
+}
+
+/// Fast Walsh-Hadamard transform, scaled so that lengths stay as they are. The length is a power of two.
+fn hadamard(vector: &mut [f32]) {
+    let mut half = 1;
+    while half < vector.len() {
+        for pair in vector.chunks_exact_mut(2 * half) {
+            let (low, high) = pair.split_at_mut(half);
+            for (x, y) in low.iter_mut().zip(high) {
+                (*x, *y) = (*x + *y, *x - *y);
+            }
+        }
+        half *= 2;
+    }
+    let scale = 1.0 / (vector.len() as f32).sqrt();
+    for x in vector {
+        *x *= scale;
+    }
+}
+
+/// The next number of splitmix64 (Steele, Lea, Flood 2014).
+fn splitmix(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    let mut x = *state;
+    x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    x ^ (x >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn distances_are_preserved(
+            (a, b) in (1usize..1700).prop_flat_map(|n| {
+                (prop::collection::vec(-1f32..1.0, n), prop::collection::vec(-1f32..1.0, n))
+            }),
+            seed in any::<u64>()
+        ) {
+            let rotation = Rotation::new(seed, a.len());
+            let rotate = |v: &[f32]| {
+                let mut padded = v.to_vec();
+                padded.resize(rotation.dims(), 0.0);
+                rotation.apply(&mut padded);
+                padded
+            };
+            let distance = |a: &[f32], b: &[f32]| -> f64 {
+                a.iter().zip(b).map(|(x, y)| f64::from(x - y).powi(2)).sum()
+            };
+            let (before, after) = (distance(&a, &b), distance(&rotate(&a), &rotate(&b)));
+            prop_assert!((before - after).abs() <= 1e-4 * before.max(1e-3), "{before} became {after}");
+        }
+    }
+
+    #[test]
+    fn one_dimension_is_spread_over_all() {
+        for dims in [64, 100, 128, 384, 768, 1536] {
+            let rotation = Rotation::new(5, dims);
+            let mut vector = vec![0f32; rotation.dims()];
+            vector[3] = 1.0;
+            rotation.apply(&mut vector);
+            let largest = vector.iter().fold(0f32, |max, x| max.max(x.abs()));
+            assert!(largest < 6.0 / (dims as f32).sqrt(), "{dims}: {largest}");
+        }
+    }
+}
