@@ -17,6 +17,7 @@ use pgrx::{PgBox, PgSqlErrorCode, pg_guard, pg_sys};
 pub fn plan(meta: &Meta, show_progress: bool) -> Plan {
     Plan {
         graph: Options { m: meta.graph.m.into(), ef_construction: meta.graph.ef_construction.into() },
+        quantizer: meta.quantizer,
         seed: meta.seed,
         threads: threads::maintenance_threads(),
         show_progress,
@@ -69,7 +70,7 @@ impl Build {
 
 fn new_meta(index: Relation) -> Meta {
     let space = opclass::space_of(index);
-    let (graph, quantizer) = options::of(index);
+    let (graph, quantizer) = options::of(index, space);
     Meta::new(space, graph, quantizer, rand_seed())
 }
 

@@ -1,7 +1,9 @@
 //! Settings (`vdb.…`) and options of an index (`WITH (…)`).
 
+use crate::distance::Space;
 use crate::pg::error::Problem;
 use crate::pg::relation::Relation;
+use crate::segment::coded;
 use crate::storage::meta::{GraphOptions, Quantizer};
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, PgSqlErrorCode, pg_guard, pg_sys};
 use std::sync::OnceLock;
@@ -12,6 +14,9 @@ static GROWING_ROWS: GucSetting<i32> = GucSetting::<i32>::new(10_000);
 const DEFAULT_EF_SEARCH: i32 = 240;
 const DEFAULT_M: i32 = 16;
 const DEFAULT_EF_CONSTRUCTION: i32 = 64;
+
+/// The quantizer is chosen by the space.
+const QUANTIZER_UNSET: i32 = -1;
 
 /// The kind of options that PostgreSQL gave us a number for.
 static KIND: OnceLock<pg_sys::relopt_kind::Type> = OnceLock::new();
@@ -83,14 +88,15 @@ pub fn register() {
                 symbol_val: value as i32,
             };
             let end = pg_sys::relopt_enum_elt_def { string_val: std::ptr::null(), symbol_val: 0 };
-            let members = Box::leak(Box::new([member(c"none", Quantizer::None), end]));
+            let members = [member(c"none", Quantizer::None), member(c"rabitq", Quantizer::Rabitq), end];
+            let members = Box::leak(Box::new(members));
             pg_sys::add_enum_reloption(
                 kind,
                 c"quantizer".as_ptr(),
                 c"How vectors are encoded for search".as_ptr(),
                 members.as_mut_ptr(),
-                Quantizer::None as i32,
-                c"Valid values are \"none\".".as_ptr(),
+                QUANTIZER_UNSET,
+                c"Valid values are \"none\" and \"rabitq\".".as_ptr(),
                 lock,
             );
             kind
@@ -131,19 +137,30 @@ pub unsafe extern "C-unwind" fn amoptions(options: pg_sys::Datum, validate: bool
     }
 }
 
-/// The options of an index, checked against one another.
-pub fn of(index: Relation) -> (GraphOptions, Quantizer) {
+/// The options of an index over `space`, checked against one another.
+pub fn of(index: Relation, space: Space) -> (GraphOptions, Quantizer) {
     // SAFETY: the relation is open; its options, if it has any, were parsed by `amoptions`.
     let stored = unsafe { (*index.raw()).rd_options.cast::<Stored>().as_ref() };
-    let (m, ef_construction) =
-        stored.map_or((DEFAULT_M, DEFAULT_EF_CONSTRUCTION), |stored| (stored.m, stored.ef_construction));
+    let (m, ef_construction, quantizer) = stored
+        .map_or((DEFAULT_M, DEFAULT_EF_CONSTRUCTION, QUANTIZER_UNSET), |stored| {
+            (stored.m, stored.ef_construction, stored.quantizer)
+        });
+    let invalid = |message: &str| Problem::new(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, message);
     if ef_construction < 2 * m {
-        Problem::new(
-            PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
-            "ef_construction must be greater than or equal to 2 * m",
-        )
-        .detail(format!("ef_construction is {ef_construction}, m is {m}."))
-        .raise();
+        invalid("ef_construction must be greater than or equal to 2 * m")
+            .detail(format!("ef_construction is {ef_construction}, m is {m}."))
+            .raise();
     }
-    (GraphOptions { m: m as u16, ef_construction: ef_construction as u16 }, Quantizer::None)
+    let quantizer = if quantizer == Quantizer::None as i32 {
+        Quantizer::None
+    } else if coded::is_supported(space) {
+        Quantizer::Rabitq
+    } else if quantizer == QUANTIZER_UNSET {
+        Quantizer::None
+    } else {
+        invalid("quantizer \"rabitq\" cannot encode this column under this operator class")
+            .detail("It encodes vector and halfvec, under L2, inner product and cosine.")
+            .raise()
+    };
+    (GraphOptions { m: m as u16, ef_construction: ef_construction as u16 }, quantizer)
 }

@@ -186,7 +186,8 @@ impl PreparedQuery {
         self.space.row_bytes()
     }
 
-    fn row(&self) -> &[u8] {
+    /// The query's own bytes.
+    pub fn row(&self) -> &[u8] {
         &bytemuck::cast_slice(&self.row)[..self.bytes]
     }
 

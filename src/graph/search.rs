@@ -15,9 +15,20 @@ pub trait GraphReader {
     fn neighbours(&mut self, layer: usize, node: u32, neighbours: &mut Vec<u32>);
     /// The distance of each node, in the order of `nodes`, appended to `scores`.
     fn score(&mut self, nodes: &[u32], scores: &mut Vec<f64>);
+    /// Whether base-layer neighbours come with estimates of their distances.
+    fn has_estimates(&self) -> bool {
+        false
+    }
+    /// Appends to `estimated` the base-layer neighbours of some nodes, whose distances are known, with estimates.
+    ///
+    /// Called only if there are estimates.
+    fn estimate_neighbours(&mut self, _found: &[Candidate], _estimated: &mut Vec<Candidate>) {}
     /// Called between hops: may end a search that was cancelled by not returning.
     fn poll(&mut self) {}
 }
+
+/// Nodes visited together, so that the memory of one is on its way while another is looked at.
+const TOGETHER: usize = 4;
 
 /// The state of a search between two calls.
 ///
@@ -113,8 +124,12 @@ impl Search {
                 }
             }
         }
-        self.visit(nearest.node);
-        self.add(nearest);
+        if graph.has_estimates() {
+            self.frontier.push(Reverse(nearest));
+        } else {
+            self.visit(nearest.node);
+            self.add(nearest);
+        }
     }
 
     /// Marks a node; false if it was marked before.
@@ -152,6 +167,71 @@ impl Search {
     }
 
     fn expand<G: GraphReader>(&mut self, graph: &mut G) {
+        if graph.has_estimates() { self.walk_by_estimates(graph) } else { self.walk_by_distances(graph) }
+    }
+
+    /// Compares a node exactly when it is visited, its neighbours by estimates until then.
+    ///
+    /// A node may wait in the frontier several times, with the estimates of several neighbours: the nearest of them
+    /// are the best ones, as the error grows with the distance to the neighbour.
+    fn walk_by_estimates<G: GraphReader>(&mut self, graph: &mut G) {
+        let (mut nodes, mut scores) = (Vec::new(), Vec::new());
+        let (mut found, mut estimated) = (Vec::new(), Vec::new());
+        loop {
+            nodes.clear();
+            while nodes.len() < TOGETHER
+                && let Some(Reverse(nearest)) = self.frontier.pop()
+            {
+                if self.best.len() == self.ef && self.best.peek().is_some_and(|worst| nearest > *worst) {
+                    self.deferred.push(nearest);
+                    break;
+                }
+                if self.visit(nearest.node) {
+                    nodes.push(nearest.node);
+                }
+            }
+            if nodes.is_empty() {
+                break;
+            }
+            graph.poll();
+            scores.clear();
+            graph.score(&nodes, &mut scores);
+            found.clear();
+            found.extend(nodes.iter().zip(&scores).map(|(&node, &score)| Candidate { score, node }));
+            for &found in &found {
+                self.pool.push(Reverse(found));
+                if self.best.len() < self.ef {
+                    self.best.push(found);
+                } else if let Some(mut worst) = self.best.peek_mut()
+                    && found < *worst
+                {
+                    *worst = found;
+                }
+            }
+            estimated.clear();
+            graph.estimate_neighbours(&found, &mut estimated);
+            let limit = if self.best.len() < self.ef { None } else { self.best.peek().copied() };
+            for &neighbour in &estimated {
+                if self.is_visited(neighbour.node) {
+                    continue;
+                }
+                if limit.is_some_and(|limit| neighbour > limit) {
+                    self.deferred.push(neighbour);
+                } else {
+                    self.frontier.push(Reverse(neighbour));
+                }
+            }
+        }
+        if self.frontier.is_empty() && self.deferred.iter().all(|candidate| self.is_visited(candidate.node)) {
+            self.sweep(graph);
+        }
+    }
+
+    fn is_visited(&self, node: u32) -> bool {
+        self.visited[node as usize / 64] >> (node % 64) & 1 == 1
+    }
+
+    fn walk_by_distances<G: GraphReader>(&mut self, graph: &mut G) {
         let (mut neighbours, mut scores) = (Vec::new(), Vec::new());
         while let Some(Reverse(nearest)) = self.frontier.pop() {
             if self.best.len() == self.ef && self.best.peek().is_some_and(|worst| nearest > *worst) {

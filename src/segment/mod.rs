@@ -1,8 +1,9 @@
 //! Segments: rows that belong together, growing until they are sealed with a graph.
 //!
 //! [`growing`] takes inserts; [`flush`] freezes it and has [`seal`] build a graph over its rows; [`sealed`] reads the
-//! result; [`search`] merges the answers of all segments; [`vacuum`] marks dead rows in any of them.
+//! result, [`coded`] being its neighbours' codes; [`search`] merges the answers of all segments; [`vacuum`] marks dead rows in any of them.
 
+pub mod coded;
 pub mod empty;
 pub mod flush;
 pub mod growing;

@@ -1,5 +1,6 @@
 //! Sealing: rows in memory become a segment with a graph.
 
+use super::coded::{Encoder, SlotLayout};
 use super::{TID_BYTES, Tid, row_layout};
 use crate::distance::{Arena, Space};
 use crate::graph::build::{self, Graph, Layer, Nodes, Options};
@@ -8,8 +9,10 @@ use crate::pg::progress::{self, Phase};
 use crate::pg::threads;
 use crate::storage::edit::Edit;
 use crate::storage::manifest::Sealed;
+use crate::storage::meta::Quantizer;
 use crate::storage::page::Kind;
 use crate::storage::part::{Layout, Part, PartWriter};
+use rayon::prelude::*;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -48,6 +51,7 @@ impl Nodes for Rows<'_> {
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
     pub graph: Options,
+    pub quantizer: Quantizer,
     pub seed: u64,
     pub threads: usize,
     /// Whether a CREATE INDEX is under way, whose progress is shown.
@@ -122,14 +126,14 @@ impl Batch {
         if plan.show_progress {
             progress::phase(Phase::WriteSegment);
         }
-        self.write(edit, id, m, &row_of_node, layers, &graph)
+        self.write(edit, id, plan, &row_of_node, layers, &graph)
     }
 
     fn write(
         mut self,
         edit: &mut Edit,
         id: u32,
-        m: usize,
+        plan: Plan,
         row_of_node: &[u32],
         layers: Vec<u32>,
         graph: &Graph,
@@ -184,7 +188,11 @@ impl Batch {
         });
 
         let (base, upper) = graph.layers.split_first().expect("a graph has a base layer");
-        let graph_base = write_layers(edit, Kind::GraphBase, id, 2 * m, &[base], &mut crc);
+        let m = plan.graph.m;
+        let graph_base = match plan.quantizer {
+            Quantizer::None => write_layers(edit, Kind::GraphBase, id, 2 * m, &[base], &mut crc),
+            Quantizer::Rabitq => write_coded_layer(edit, id, plan, &self.arena, row_of_node, base, &mut crc),
+        };
         let upper: Vec<&Layer> = upper.iter().collect();
         let graph_upper = write_layers(edit, Kind::GraphUpper, id, m, &upper, &mut crc);
 
@@ -213,6 +221,50 @@ impl Batch {
             created: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()),
         }
     }
+}
+
+/// Nodes whose codes are computed before they are written.
+const CODED_BATCH: usize = 4096;
+
+fn write_coded_layer(
+    edit: &mut Edit,
+    segment: u32,
+    plan: Plan,
+    arena: &Arena,
+    row_of_node: &[u32],
+    layer: &Layer,
+    crc: &mut crc32fast::Hasher,
+) -> Part {
+    let space = arena.space();
+    let encoder = Encoder::new(space, plan.seed).expect("the quantizer was checked against the space");
+    let slots = SlotLayout::new(space.dims, 2 * plan.graph.m);
+    let layout = Layout::for_rows(Some(slots.bytes()));
+    let count = match layout {
+        Layout::Slots { .. } => u64::from(layer.nodes()),
+        Layout::Tape => u64::from(layer.nodes()) * slots.bytes() as u64,
+    };
+    let mut writer = PartWriter::new(edit, Kind::GraphBase, segment, layout, count, Some(crc));
+    for first in (0..layer.nodes()).step_by(CODED_BATCH) {
+        let batch = CODED_BATCH.min((layer.nodes() - first) as usize);
+        let encoded = threads::run(
+            plan.threads,
+            || {},
+            |cancel| {
+                let mut encoded = vec![0u8; batch * slots.bytes()];
+                encoded.par_chunks_exact_mut(slots.bytes()).enumerate().for_each(|(i, slot)| {
+                    if !cancel.load(Ordering::Relaxed) {
+                        let row = |node: u32| arena.row(row_of_node[node as usize]);
+                        let node = first + i as u32;
+                        let neighbours = layer.neighbours(node).map(|neighbour| (neighbour, row(neighbour)));
+                        encoder.encode_slot(slots, row(node), neighbours, slot);
+                    }
+                });
+                encoded
+            },
+        );
+        encoded.chunks_exact(slots.bytes()).for_each(|slot| writer.push(slot));
+    }
+    writer.finish()
 }
 
 /// Bytes of a node's slot: the number of its neighbours, then their node numbers.

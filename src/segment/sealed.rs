@@ -1,7 +1,10 @@
 //! Reading a sealed segment: its graph for a search, its rows' heap tuples.
 
 use super::Tid;
+use super::coded::SlotLayout;
+use crate::codec::rabitq::Query;
 use crate::distance::PreparedQuery;
+use crate::graph::Candidate;
 use crate::graph::search::GraphReader;
 use crate::pg::error::Problem;
 use crate::pg::relation::Relation;
@@ -16,9 +19,17 @@ pub struct SealedGraph<'a> {
     relation: Relation,
     segment: &'a Sealed,
     query: &'a PreparedQuery,
+    codes: Option<Codes<'a>>,
     base: PartReader<'a>,
     upper: PartReader<'a>,
     vectors: Vectors<'a>,
+}
+
+/// What it takes to read the neighbours' codes.
+#[derive(Clone, Copy)]
+pub struct Codes<'a> {
+    pub query: &'a Query,
+    pub slots: SlotLayout,
 }
 
 fn corrupt(relation: Relation, segment: &Sealed, detail: String) -> ! {
@@ -28,12 +39,19 @@ fn corrupt(relation: Relation, segment: &Sealed, detail: String) -> ! {
 }
 
 impl<'a> SealedGraph<'a> {
-    pub fn new(relation: Relation, segment: &'a Sealed, query: &'a PreparedQuery) -> Self {
+    /// `codes` are given if the segment's base layer has them.
+    pub fn new(
+        relation: Relation,
+        segment: &'a Sealed,
+        query: &'a PreparedQuery,
+        codes: Option<Codes<'a>>,
+    ) -> Self {
         let part = |part, kind| PartReader::new(relation, part, kind, segment.id);
         Self {
             relation,
             segment,
             query,
+            codes,
             base: part(&segment.graph_base, Kind::GraphBase),
             upper: part(&segment.graph_upper, Kind::GraphUpper),
             vectors: Vectors::new(relation, segment, query.row_bytes()),
@@ -81,6 +99,37 @@ impl GraphReader for SealedGraph<'_> {
             });
             scores.push(score);
         });
+    }
+
+    fn has_estimates(&self) -> bool {
+        self.codes.is_some()
+    }
+
+    fn estimate_neighbours(&mut self, found: &[Candidate], estimated: &mut Vec<Candidate>) {
+        let Some(Codes { query, slots }) = self.codes else { return };
+        let (relation, segment) = (self.relation, self.segment);
+        let mut estimate = |candidate: Candidate, slot: &[u8]| {
+            let read = slots.estimate(slot, segment.nodes, query, candidate.score, estimated);
+            if read.is_none() {
+                let node = candidate.node;
+                corrupt(relation, segment, format!("The neighbours of node {node} make no sense."));
+            }
+        };
+        match segment.graph_base.layout {
+            Layout::Slots { .. } => {
+                let nodes: Vec<u32> = found.iter().map(|candidate| candidate.node).collect();
+                let mut found = found.iter();
+                self.base.for_each_slot(&nodes, |_, slot| {
+                    estimate(*found.next().expect("as many slots as nodes"), slot);
+                });
+            }
+            Layout::Tape => {
+                for &candidate in found {
+                    let at = u64::from(candidate.node) * slots.bytes() as u64;
+                    estimate(candidate, self.base.tape(at, slots.bytes()));
+                }
+            }
+        }
     }
 
     fn poll(&mut self) {

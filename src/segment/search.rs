@@ -1,12 +1,15 @@
 //! One search over all segments of an index: a merge of their streams.
 
-use super::sealed::{SealedGraph, SealedRows};
+use super::coded::{Encoder, SlotLayout};
+use super::sealed::{Codes, SealedGraph, SealedRows};
 use super::{Tid, growing};
+use crate::codec::rabitq::Query;
 use crate::distance::PreparedQuery;
 use crate::graph::search::Search;
 use crate::pg::error::Problem;
 use crate::pg::relation::Relation;
 use crate::storage::manifest::Snapshot;
+use crate::storage::meta::Quantizer;
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BinaryHeap, VecDeque};
 
@@ -43,6 +46,8 @@ enum Stream {
 pub struct IndexSearch {
     snapshot: Snapshot,
     query: PreparedQuery,
+    /// The query's tables, if the index has codes.
+    codes: Option<(Query, SlotLayout)>,
     streams: Vec<Stream>,
     /// The next hit of each stream that has one, with the stream's number.
     heads: BinaryHeap<Reverse<(Hit, usize)>>,
@@ -52,7 +57,14 @@ pub struct IndexSearch {
 impl IndexSearch {
     /// Scans the growing segments and prepares the search of the sealed ones.
     pub fn new(relation: Relation, snapshot: Snapshot, query: PreparedQuery, ef: usize) -> Self {
-        let space = snapshot.meta.space;
+        let meta = &snapshot.meta;
+        let space = meta.space;
+        let codes = match meta.quantizer {
+            Quantizer::None => None,
+            Quantizer::Rabitq => Encoder::new(space, meta.seed).map(|encoder| {
+                (encoder.query(query.row()), SlotLayout::new(space.dims, 2 * usize::from(meta.graph.m)))
+            }),
+        };
         let mut hits = Vec::new();
         for segment in snapshot.manifest.flushing.iter().chain([&snapshot.meta.growing]) {
             growing::for_each_row(relation, space, segment, |tid, row| {
@@ -68,7 +80,7 @@ impl IndexSearch {
             search: Search::new(ef),
             ready: VecDeque::new(),
         }));
-        Self { snapshot, query, streams, heads: BinaryHeap::new(), started: false }
+        Self { snapshot, query, codes, streams, heads: BinaryHeap::new(), started: false }
     }
 
     /// The heap tuple of the next nearest row.
@@ -91,7 +103,8 @@ impl IndexSearch {
             Stream::Sealed { index, search, ready } => {
                 let segment = &self.snapshot.manifest.sealed[*index];
                 while ready.is_empty() {
-                    let mut graph = SealedGraph::new(relation, segment, &self.query);
+                    let codes = self.codes.as_ref().map(|(query, slots)| Codes { query, slots: *slots });
+                    let mut graph = SealedGraph::new(relation, segment, &self.query, codes);
                     let Some(nearest) = search.next(&mut graph) else { break };
                     let mut tids = Vec::new();
                     SealedRows::new(relation, segment).live_tids_of_node(nearest.node, &mut tids);

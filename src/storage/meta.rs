@@ -13,10 +13,13 @@ pub const BLOCK: u32 = 0;
 /// Version of everything on our pages; a change that older code cannot read raises it.
 const FORMAT: u32 = 1;
 
-/// How a float vector is encoded for search.
+/// How a vector is encoded for search.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Quantizer {
+    /// Not at all: a search compares exact vectors.
     None,
+    /// RaBitQ, one bit a dimension (see [`crate::codec::rabitq`]).
+    Rabitq,
 }
 
 /// Parameters of the graph.

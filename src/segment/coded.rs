@@ -1,0 +1,228 @@
+//! The base layer of a graph with codes: a node's neighbours and their codes lie together, so that one hop is one read
+//! and one pass over the codes.
+//!
+//! A node's slot: `u32` number of neighbours, their node numbers, what the codec adds for each, what it multiplies by,
+//! then the codes in blocks of 32. The centre of the codes is the node's own vector.
+
+use crate::codec::fastscan::{BLOCK, block_bytes, pack};
+use crate::codec::rabitq::{self, Query, Target};
+use crate::codec::rotation::{Rotation, rotated_dims};
+use crate::distance::{Element, ElementKind, Metric, Space};
+use crate::graph::Candidate;
+use half::f16;
+
+/// How vectors of a space are rotated and encoded.
+pub struct Encoder {
+    space: Space,
+    rotation: Rotation,
+    target: Target,
+}
+
+/// What is encoded, if vectors of this space can be encoded at all.
+fn target(space: Space) -> Option<Target> {
+    match (space.kind, space.metric) {
+        (ElementKind::F32 | ElementKind::F16, Metric::L2) => Some(Target::L2Squared),
+        (ElementKind::F32 | ElementKind::F16, Metric::InnerProduct | Metric::Cosine) => {
+            Some(Target::NegativeInnerProduct)
+        }
+        _ => None,
+    }
+}
+
+/// Whether there are codes for vectors of this kind under this metric.
+pub fn is_supported(space: Space) -> bool {
+    target(space).is_some()
+}
+
+impl Encoder {
+    /// `None` if there are no codes for this space.
+    pub fn new(space: Space, seed: u64) -> Option<Self> {
+        let target = target(space)?;
+        Some(Self { space, rotation: Rotation::new(seed, space.dims as usize), target })
+    }
+
+    /// A row's rotated vector, of unit length under cosine. Bytes that are no row give zeros.
+    fn rotate(&self, row: &[u8]) -> Vec<f32> {
+        let mut vector: Vec<f32> = match self.space.kind {
+            ElementKind::F16 => {
+                let half: &[f16] = bytemuck::try_cast_slice(row).unwrap_or_default();
+                half.iter().map(|&x| Element::to_f32(x)).collect()
+            }
+            _ => bytemuck::try_cast_slice(row).unwrap_or_default().to_vec(),
+        };
+        if self.space.metric == Metric::Cosine {
+            let norm = vector.iter().map(|x| x * x).sum::<f32>().sqrt();
+            vector.iter_mut().for_each(|x| *x /= norm);
+        }
+        vector.resize(self.rotation.dims(), 0.0);
+        self.rotation.apply(&mut vector);
+        vector
+    }
+
+    /// A query's tables.
+    pub fn query(&self, row: &[u8]) -> Query {
+        Query::new(&self.rotate(row))
+    }
+
+    /// Writes the slot of a node with its neighbours' numbers and rows.
+    pub fn encode_slot<'a>(
+        &self,
+        layout: SlotLayout,
+        row: &[u8],
+        neighbours: impl Iterator<Item = (u32, &'a [u8])>,
+        slot: &mut [u8],
+    ) {
+        let centre = self.rotate(row);
+        let mut codes = Vec::new();
+        let mut count = 0;
+        for (i, (number, row)) in neighbours.take(layout.degree).enumerate() {
+            let mut code = vec![0; self.rotation.dims() / 8];
+            let factors = rabitq::encode(&self.rotate(row), &centre, self.target, &mut code);
+            codes.push(code);
+            count = i + 1;
+            let mut put = |at: usize, bytes: [u8; 4]| slot[at + 4 * i..][..4].copy_from_slice(&bytes);
+            put(layout.numbers(), number.to_ne_bytes());
+            put(layout.adds(), factors.add.to_ne_bytes());
+            put(layout.rescales(), factors.rescale.to_ne_bytes());
+        }
+        slot[..4].copy_from_slice(&(count as u32).to_ne_bytes());
+        let blocks = slot[layout.blocks()..].chunks_exact_mut(layout.block_bytes);
+        for (block, codes) in blocks.zip(codes.chunks(BLOCK)) {
+            let codes: Vec<&[u8]> = codes.iter().map(Vec::as_slice).collect();
+            block.copy_from_slice(&pack(&codes, self.rotation.dims()));
+        }
+    }
+}
+
+/// Where things are in a slot.
+#[derive(Clone, Copy, Debug)]
+pub struct SlotLayout {
+    degree: usize,
+    block_bytes: usize,
+}
+
+impl SlotLayout {
+    /// For vectors of `dims` dimensions and up to `degree` neighbours.
+    pub fn new(dims: u32, degree: usize) -> Self {
+        Self { degree, block_bytes: block_bytes(rotated_dims(dims as usize)) }
+    }
+
+    fn numbers(self) -> usize {
+        4
+    }
+
+    fn adds(self) -> usize {
+        self.numbers() + 4 * self.degree
+    }
+
+    fn rescales(self) -> usize {
+        self.adds() + 4 * self.degree
+    }
+
+    fn blocks(self) -> usize {
+        self.rescales() + 4 * self.degree
+    }
+
+    /// Bytes of a slot.
+    pub fn bytes(self) -> usize {
+        self.blocks() + self.degree.div_ceil(BLOCK) * self.block_bytes
+    }
+
+    /// Appends to `estimated` the neighbours in a slot with estimated distances, from the node's own `score`.
+    ///
+    /// `None` if the slot cannot be one of a graph of `nodes` nodes.
+    pub fn estimate(
+        self,
+        slot: &[u8],
+        nodes: u32,
+        query: &Query,
+        score: f64,
+        estimated: &mut Vec<Candidate>,
+    ) -> Option<()> {
+        let slot = slot.get(..self.bytes())?;
+        let (head, blocks) = slot.split_at(self.blocks());
+        let words: &[u32] = bytemuck::try_cast_slice(head).ok()?;
+        let (&count, words) = words.split_first()?;
+        let count = count as usize;
+        if count > self.degree {
+            return None;
+        }
+        let (numbers, factors) = words.split_at(self.degree);
+        let (adds, rescales): (&[f32], &[f32]) = {
+            let (adds, rescales) = factors.split_at(self.degree);
+            (bytemuck::cast_slice(adds), bytemuck::cast_slice(rescales))
+        };
+        let blocks = blocks.chunks_exact(self.block_bytes);
+        for (first, block) in (0..count).step_by(BLOCK).zip(blocks) {
+            let last = (first + BLOCK).min(count);
+            let estimates = query.estimate(block, &adds[first..last], &rescales[first..last], score);
+            for (&node, estimate) in numbers[first..last].iter().zip(estimates) {
+                if node >= nodes {
+                    return None;
+                }
+                estimated.push(Candidate { score: estimate.into(), node });
+            }
+        }
+        Some(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::distance::PreparedQuery;
+
+    fn row(dims: usize, phase: f32) -> Vec<f32> {
+        (0..dims).map(|i| ((i * i) as f32 * 0.017 + phase).sin()).collect()
+    }
+
+    #[test]
+    fn estimates_of_a_slot_are_near_the_distances() {
+        for metric in [Metric::L2, Metric::InnerProduct, Metric::Cosine] {
+            for (dims, degree, count) in [(100, 32, 20), (768, 32, 32), (300, 80, 70)] {
+                let space = Space { kind: ElementKind::F32, metric, dims: dims as u32 };
+                let encoder = Encoder::new(space, 3).unwrap();
+                let layout = SlotLayout::new(space.dims, degree);
+                let rows: Vec<Vec<f32>> = (0..count).map(|i| row(dims, 0.02 * i as f32)).collect();
+                let centre = row(dims, 0.5);
+                let mut slot = vec![0; layout.bytes()];
+                let neighbours = rows.iter().zip(0..).map(|(row, n)| (n, bytemuck::cast_slice(row)));
+                encoder.encode_slot(layout, bytemuck::cast_slice(&centre), neighbours, &mut slot);
+
+                let query_row = row(dims, 1.0);
+                let query = PreparedQuery::new(space, bytemuck::cast_slice(&query_row)).unwrap();
+                let score = |row: &[f32]| query.score(bytemuck::cast_slice(row)).unwrap();
+                let tables = encoder.query(bytemuck::cast_slice(&query_row));
+                let mut estimated = Vec::new();
+                layout.estimate(&slot, count as u32, &tables, score(&centre), &mut estimated).unwrap();
+                assert_eq!(estimated.len(), count);
+                let spread = (score(&centre) - score(&rows[0])).abs();
+                let deviation = estimated
+                    .iter()
+                    .map(|c| (c.score - score(&rows[c.node as usize])).powi(2))
+                    .sum::<f64>()
+                    .sqrt()
+                    / (count as f64).sqrt();
+                assert!(deviation < 0.25 * spread, "{metric:?} {dims}: off by {deviation} of {spread}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_damaged_slot_is_refused() {
+        let space = Space { kind: ElementKind::F32, metric: Metric::L2, dims: 64 };
+        let encoder = Encoder::new(space, 3).unwrap();
+        let layout = SlotLayout::new(64, 32);
+        let mut slot = vec![0; layout.bytes()];
+        let vector = row(64, 0.0);
+        let bytes: &[u8] = bytemuck::cast_slice(&vector);
+        encoder.encode_slot(layout, bytes, [(0, bytes), (1, bytes)].into_iter(), &mut slot);
+        let tables = encoder.query(bytes);
+        let estimate = |slot: &[u8], nodes| layout.estimate(slot, nodes, &tables, 0.0, &mut Vec::new());
+        assert!(estimate(&slot, 2).is_some());
+        assert!(estimate(&slot, 1).is_none(), "a neighbour beyond the nodes");
+        assert!(estimate(&slot[..100], 2).is_none(), "cut short");
+        slot[..4].copy_from_slice(&33u32.to_ne_bytes());
+        assert!(estimate(&slot, 2).is_none(), "more neighbours than the degree");
+    }
+}
