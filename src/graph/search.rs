@@ -11,18 +11,22 @@ pub trait GraphReader {
     fn nodes(&self) -> u32;
     /// Number of layers above the base layer.
     fn upper_layers(&self) -> usize;
-    /// Replaces `neighbours` by those of `node` on `layer`, the base layer being 0.
+    /// Replaces `neighbours` by those of `node` on `layer`, the base layer being 0. Not called if there are estimates.
     fn neighbours(&mut self, layer: usize, node: u32, neighbours: &mut Vec<u32>);
     /// The distance of each node, in the order of `nodes`, appended to `scores`.
     fn score(&mut self, nodes: &[u32], scores: &mut Vec<f64>);
-    /// Whether base-layer neighbours come with estimates of their distances.
+    /// Whether neighbours come with estimates of their distances.
     fn has_estimates(&self) -> bool {
         false
     }
-    /// Appends to `estimated` the base-layer neighbours of some nodes, whose distances are known, with estimates.
+    /// Appends to `found` the distances of some nodes, and to `estimated` their base-layer neighbours with estimates.
     ///
     /// Called only if there are estimates.
-    fn estimate_neighbours(&mut self, _found: &[Candidate], _estimated: &mut Vec<Candidate>) {}
+    fn visit(&mut self, _nodes: &[u32], _found: &mut Vec<Candidate>, _estimated: &mut Vec<Candidate>) {}
+    /// Appends to `estimated` the neighbours on an upper layer of a node whose distance is known, with estimates.
+    ///
+    /// Called only if there are estimates.
+    fn estimate_upper(&mut self, _layer: usize, _found: Candidate, _estimated: &mut Vec<Candidate>) {}
     /// Called between hops: may end a search that was cancelled by not returning.
     fn poll(&mut self) {}
 }
@@ -108,17 +112,24 @@ impl Search {
         if graph.nodes() == 0 {
             return;
         }
-        let (mut neighbours, mut scores) = (Vec::new(), Vec::new());
+        let (mut neighbours, mut scores, mut estimated) = (Vec::new(), Vec::new(), Vec::new());
         graph.score(&[0], &mut scores);
         let mut nearest = Candidate { score: scores[0], node: 0 };
         for layer in (1..=graph.upper_layers()).rev() {
             loop {
-                graph.neighbours(layer, nearest.node, &mut neighbours);
+                if graph.has_estimates() {
+                    // Only the neighbour that looks best is compared.
+                    estimated.clear();
+                    graph.estimate_upper(layer, nearest, &mut estimated);
+                    neighbours.clear();
+                    neighbours.extend(estimated.iter().min().map(|candidate| candidate.node));
+                } else {
+                    graph.neighbours(layer, nearest.node, &mut neighbours);
+                }
                 scores.clear();
                 graph.score(&neighbours, &mut scores);
-                let next =
-                    neighbours.iter().zip(&scores).map(|(&node, &score)| Candidate { score, node }).min();
-                match next {
+                let compared = neighbours.iter().zip(&scores);
+                match compared.map(|(&node, &score)| Candidate { score, node }).min() {
                     Some(next) if next < nearest => nearest = next,
                     _ => break,
                 }
@@ -175,8 +186,7 @@ impl Search {
     /// A node may wait in the frontier several times, with the estimates of several neighbours: the nearest of them
     /// are the best ones, as the error grows with the distance to the neighbour.
     fn walk_by_estimates<G: GraphReader>(&mut self, graph: &mut G) {
-        let (mut nodes, mut scores) = (Vec::new(), Vec::new());
-        let (mut found, mut estimated) = (Vec::new(), Vec::new());
+        let (mut nodes, mut found, mut estimated) = (Vec::new(), Vec::new(), Vec::new());
         loop {
             nodes.clear();
             while nodes.len() < TOGETHER
@@ -194,10 +204,9 @@ impl Search {
                 break;
             }
             graph.poll();
-            scores.clear();
-            graph.score(&nodes, &mut scores);
             found.clear();
-            found.extend(nodes.iter().zip(&scores).map(|(&node, &score)| Candidate { score, node }));
+            estimated.clear();
+            graph.visit(&nodes, &mut found, &mut estimated);
             for &found in &found {
                 self.pool.push(Reverse(found));
                 if self.best.len() < self.ef {
@@ -208,8 +217,6 @@ impl Search {
                     *worst = found;
                 }
             }
-            estimated.clear();
-            graph.estimate_neighbours(&found, &mut estimated);
             let limit = if self.best.len() < self.ef { None } else { self.best.peek().copied() };
             for &neighbour in &estimated {
                 if self.is_visited(neighbour.node) {

@@ -1,8 +1,9 @@
-//! The base layer of a graph with codes: a node's neighbours and their codes lie together, so that one hop is one read
-//! and one pass over the codes.
+//! A graph with codes: a node's vector, its neighbours and their codes lie together, so that one hop is one read, one
+//! exact distance and one pass over the codes.
 //!
-//! A node's slot: `u32` number of neighbours, their node numbers, what the codec adds for each, what it multiplies by,
-//! then the codes in blocks of 32. The centre of the codes is the node's own vector.
+//! A node's slot: the vector, `u32` number of neighbours, their node numbers, what the codec adds for each, what it
+//! multiplies by, then the codes in blocks of 32. The centre of the codes is the node's own vector. On upper layers the
+//! vector is left out: it is on the base layer.
 
 use crate::codec::fastscan::{BLOCK, block_bytes, pack};
 use crate::codec::rabitq::{self, Query, Target};
@@ -72,6 +73,7 @@ impl Encoder {
         neighbours: impl Iterator<Item = (u32, &'a [u8])>,
         slot: &mut [u8],
     ) {
+        slot[..layout.vector_bytes].copy_from_slice(&row[..layout.vector_bytes]);
         let centre = self.rotate(row);
         let mut codes = Vec::new();
         let mut count = 0;
@@ -85,7 +87,7 @@ impl Encoder {
             put(layout.adds(), factors.add.to_ne_bytes());
             put(layout.rescales(), factors.rescale.to_ne_bytes());
         }
-        slot[..4].copy_from_slice(&(count as u32).to_ne_bytes());
+        slot[layout.count()..][..4].copy_from_slice(&(count as u32).to_ne_bytes());
         let blocks = slot[layout.blocks()..].chunks_exact_mut(layout.block_bytes);
         for (block, codes) in blocks.zip(codes.chunks(BLOCK)) {
             let codes: Vec<&[u8]> = codes.iter().map(Vec::as_slice).collect();
@@ -97,18 +99,29 @@ impl Encoder {
 /// Where things are in a slot.
 #[derive(Clone, Copy, Debug)]
 pub struct SlotLayout {
+    /// 0 where the vector is left out.
+    vector_bytes: usize,
     degree: usize,
     block_bytes: usize,
 }
 
 impl SlotLayout {
-    /// For vectors of `dims` dimensions and up to `degree` neighbours.
-    pub fn new(dims: u32, degree: usize) -> Self {
-        Self { degree, block_bytes: block_bytes(rotated_dims(dims as usize)) }
+    /// Slots of the base layer, for a space whose rows have one length, and up to `degree` neighbours.
+    pub fn base(space: Space, degree: usize) -> Self {
+        Self { vector_bytes: space.row_bytes().unwrap_or(0), ..Self::upper(space, degree) }
+    }
+
+    /// Slots of upper layers.
+    pub fn upper(space: Space, degree: usize) -> Self {
+        Self { vector_bytes: 0, degree, block_bytes: block_bytes(rotated_dims(space.dims as usize)) }
+    }
+
+    fn count(self) -> usize {
+        self.vector_bytes.next_multiple_of(4)
     }
 
     fn numbers(self) -> usize {
-        4
+        self.count() + 4
     }
 
     fn adds(self) -> usize {
@@ -128,6 +141,11 @@ impl SlotLayout {
         self.blocks() + self.degree.div_ceil(BLOCK) * self.block_bytes
     }
 
+    /// The vector at the head of a slot.
+    pub fn vector(self, slot: &[u8]) -> &[u8] {
+        slot.get(..self.vector_bytes).unwrap_or_default()
+    }
+
     /// Appends to `estimated` the neighbours in a slot with estimated distances, from the node's own `score`.
     ///
     /// `None` if the slot cannot be one of a graph of `nodes` nodes.
@@ -139,8 +157,8 @@ impl SlotLayout {
         score: f64,
         estimated: &mut Vec<Candidate>,
     ) -> Option<()> {
-        let slot = slot.get(..self.bytes())?;
-        let (head, blocks) = slot.split_at(self.blocks());
+        let slot = slot.get(self.count()..self.bytes())?;
+        let (head, blocks) = slot.split_at(self.blocks() - self.count());
         let words: &[u32] = bytemuck::try_cast_slice(head).ok()?;
         let (&count, words) = words.split_first()?;
         let count = count as usize;
@@ -182,7 +200,7 @@ mod tests {
             for (dims, degree, count) in [(100, 32, 20), (768, 32, 32), (300, 80, 70)] {
                 let space = Space { kind: ElementKind::F32, metric, dims: dims as u32 };
                 let encoder = Encoder::new(space, 3).unwrap();
-                let layout = SlotLayout::new(space.dims, degree);
+                let layout = SlotLayout::base(space, degree);
                 let rows: Vec<Vec<f32>> = (0..count).map(|i| row(dims, 0.02 * i as f32)).collect();
                 let centre = row(dims, 0.5);
                 let mut slot = vec![0; layout.bytes()];
@@ -212,7 +230,7 @@ mod tests {
     fn a_damaged_slot_is_refused() {
         let space = Space { kind: ElementKind::F32, metric: Metric::L2, dims: 64 };
         let encoder = Encoder::new(space, 3).unwrap();
-        let layout = SlotLayout::new(64, 32);
+        let layout = SlotLayout::base(space, 32);
         let mut slot = vec![0; layout.bytes()];
         let vector = row(64, 0.0);
         let bytes: &[u8] = bytemuck::cast_slice(&vector);
@@ -221,8 +239,9 @@ mod tests {
         let estimate = |slot: &[u8], nodes| layout.estimate(slot, nodes, &tables, 0.0, &mut Vec::new());
         assert!(estimate(&slot, 2).is_some());
         assert!(estimate(&slot, 1).is_none(), "a neighbour beyond the nodes");
-        assert!(estimate(&slot[..100], 2).is_none(), "cut short");
-        slot[..4].copy_from_slice(&33u32.to_ne_bytes());
+        assert!(estimate(&slot[..300], 2).is_none(), "cut short");
+        assert_eq!(layout.vector(&slot), bytes);
+        slot[256..260].copy_from_slice(&33u32.to_ne_bytes());
         assert!(estimate(&slot, 2).is_none(), "more neighbours than the degree");
     }
 }

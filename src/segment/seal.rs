@@ -14,7 +14,8 @@ use crate::storage::page::Kind;
 use crate::storage::part::{Layout, Part, PartWriter};
 use rayon::prelude::*;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Rows on their way into one sealed segment.
@@ -164,37 +165,10 @@ impl Batch {
         let tombstone_bits =
             PartWriter::new(edit, Kind::Tombstones, id, Layout::Tape, bitmap_bytes, None).finish();
 
-        let space = self.arena.space();
-        let layout = row_layout(space);
-        let total: u64 = match layout {
-            Layout::Slots { .. } => nodes.into(),
-            Layout::Tape => row_of_node.iter().map(|&row| self.arena.row(row).len() as u64).sum(),
+        let parts = match plan.quantizer {
+            Quantizer::None => self.write_plain(edit, id, plan, row_of_node, graph, &mut crc),
+            Quantizer::Rabitq => self.write_coded(edit, id, plan, row_of_node, graph, &mut crc),
         };
-        let mut writer = PartWriter::new(edit, Kind::Rows, id, layout, total, Some(&mut crc));
-        for &row in row_of_node {
-            writer.push(self.arena.row(row));
-        }
-        let vectors = writer.finish();
-        let offsets = space.row_bytes().is_none().then(|| {
-            let count = u64::from(nodes) + 1;
-            let mut writer = PartWriter::new(edit, Kind::Offsets, id, slots(8), count, Some(&mut crc));
-            let mut offset = 0u64;
-            writer.push(&offset.to_ne_bytes());
-            for &row in row_of_node {
-                offset += self.arena.row(row).len() as u64;
-                writer.push(&offset.to_ne_bytes());
-            }
-            writer.finish()
-        });
-
-        let (base, upper) = graph.layers.split_first().expect("a graph has a base layer");
-        let m = plan.graph.m;
-        let graph_base = match plan.quantizer {
-            Quantizer::None => write_layers(edit, Kind::GraphBase, id, 2 * m, &[base], &mut crc),
-            Quantizer::Rabitq => write_coded_layer(edit, id, plan, &self.arena, row_of_node, base, &mut crc),
-        };
-        let upper: Vec<&Layer> = upper.iter().collect();
-        let graph_upper = write_layers(edit, Kind::GraphUpper, id, m, &upper, &mut crc);
 
         let count = self.duplicates.len() as u64;
         let mut writer = PartWriter::new(edit, Kind::Duplicates, id, slots(4), count, Some(&mut crc));
@@ -212,10 +186,10 @@ impl Batch {
             layers,
             tids,
             tombstone_bits,
-            vectors,
-            offsets,
-            graph_base,
-            graph_upper,
+            vectors: parts.vectors,
+            offsets: parts.offsets,
+            graph_base: parts.graph_base,
+            graph_upper: parts.graph_upper,
             duplicates,
             crc: crc.finalize(),
             created: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()),
@@ -223,48 +197,135 @@ impl Batch {
     }
 }
 
+/// The parts that a quantizer decides about.
+struct GraphParts {
+    vectors: Part,
+    offsets: Option<Part>,
+    graph_base: Part,
+    graph_upper: Part,
+}
+
+impl Batch {
+    /// Vectors, and neighbour lists without codes.
+    fn write_plain(
+        &self,
+        edit: &mut Edit,
+        id: u32,
+        plan: Plan,
+        row_of_node: &[u32],
+        graph: &Graph,
+        crc: &mut crc32fast::Hasher,
+    ) -> GraphParts {
+        let space = self.arena.space();
+        let layout = row_layout(space);
+        let nodes = row_of_node.len() as u64;
+        let total = match layout {
+            Layout::Slots { .. } => nodes,
+            Layout::Tape => row_of_node.iter().map(|&row| self.arena.row(row).len() as u64).sum(),
+        };
+        let mut writer = PartWriter::new(edit, Kind::Rows, id, layout, total, Some(crc));
+        for &row in row_of_node {
+            writer.push(self.arena.row(row));
+        }
+        let vectors = writer.finish();
+        let offsets = space.row_bytes().is_none().then(|| {
+            let layout = Layout::Slots { bytes: 8 };
+            let mut writer = PartWriter::new(edit, Kind::Offsets, id, layout, nodes + 1, Some(crc));
+            let mut offset = 0u64;
+            writer.push(&offset.to_ne_bytes());
+            for &row in row_of_node {
+                offset += self.arena.row(row).len() as u64;
+                writer.push(&offset.to_ne_bytes());
+            }
+            writer.finish()
+        });
+        let (base, upper) = graph.layers.split_first().expect("a graph has a base layer");
+        let m = plan.graph.m;
+        let graph_base = write_layers(edit, Kind::GraphBase, id, 2 * m, &[base], crc);
+        let upper: Vec<&Layer> = upper.iter().collect();
+        let graph_upper = write_layers(edit, Kind::GraphUpper, id, m, &upper, crc);
+        GraphParts { vectors, offsets, graph_base, graph_upper }
+    }
+
+    /// Vectors, neighbours and codes together.
+    fn write_coded(
+        &self,
+        edit: &mut Edit,
+        id: u32,
+        plan: Plan,
+        row_of_node: &[u32],
+        graph: &Graph,
+        crc: &mut crc32fast::Hasher,
+    ) -> GraphParts {
+        let space = self.arena.space();
+        let coder = Coder {
+            encoder: Encoder::new(space, plan.seed).expect("the quantizer was checked against the space"),
+            threads: plan.threads,
+            arena: &self.arena,
+            row_of_node,
+        };
+        let (base, upper) = graph.layers.split_first().expect("a graph has a base layer");
+        let slots = SlotLayout::base(space, 2 * plan.graph.m);
+        let graph_base = coder.write(edit, Kind::GraphBase, id, slots, &[base], crc);
+        let upper: Vec<&Layer> = upper.iter().collect();
+        let slots = SlotLayout::upper(space, plan.graph.m);
+        let graph_upper = coder.write(edit, Kind::GraphUpper, id, slots, &upper, crc);
+        let vectors = PartWriter::new(edit, Kind::Rows, id, Layout::Tape, 0, None).finish();
+        GraphParts { vectors, offsets: None, graph_base, graph_upper }
+    }
+}
+
+/// What it takes to write layers with codes.
+struct Coder<'a> {
+    encoder: Encoder,
+    threads: usize,
+    arena: &'a Arena,
+    row_of_node: &'a [u32],
+}
+
 /// Nodes whose codes are computed before they are written.
 const CODED_BATCH: usize = 4096;
 
-fn write_coded_layer(
-    edit: &mut Edit,
-    segment: u32,
-    plan: Plan,
-    arena: &Arena,
-    row_of_node: &[u32],
-    layer: &Layer,
-    crc: &mut crc32fast::Hasher,
-) -> Part {
-    let space = arena.space();
-    let encoder = Encoder::new(space, plan.seed).expect("the quantizer was checked against the space");
-    let slots = SlotLayout::new(space.dims, 2 * plan.graph.m);
-    let layout = Layout::for_rows(Some(slots.bytes()));
-    let count = match layout {
-        Layout::Slots { .. } => u64::from(layer.nodes()),
-        Layout::Tape => u64::from(layer.nodes()) * slots.bytes() as u64,
-    };
-    let mut writer = PartWriter::new(edit, Kind::GraphBase, segment, layout, count, Some(crc));
-    for first in (0..layer.nodes()).step_by(CODED_BATCH) {
-        let batch = CODED_BATCH.min((layer.nodes() - first) as usize);
-        let encoded = threads::run(
-            plan.threads,
-            || {},
-            |cancel| {
-                let mut encoded = vec![0u8; batch * slots.bytes()];
-                encoded.par_chunks_exact_mut(slots.bytes()).enumerate().for_each(|(i, slot)| {
-                    if !cancel.load(Ordering::Relaxed) {
-                        let row = |node: u32| arena.row(row_of_node[node as usize]);
-                        let node = first + i as u32;
-                        let neighbours = layer.neighbours(node).map(|neighbour| (neighbour, row(neighbour)));
-                        encoder.encode_slot(slots, row(node), neighbours, slot);
-                    }
-                });
-                encoded
-            },
-        );
-        encoded.chunks_exact(slots.bytes()).for_each(|slot| writer.push(slot));
+impl Coder<'_> {
+    fn write(
+        &self,
+        edit: &mut Edit,
+        kind: Kind,
+        segment: u32,
+        slots: SlotLayout,
+        layers: &[&Layer],
+        crc: &mut crc32fast::Hasher,
+    ) -> Part {
+        let layout = Layout::for_rows(Some(slots.bytes()));
+        let nodes: u64 = layers.iter().map(|layer| u64::from(layer.nodes())).sum();
+        let count = match layout {
+            Layout::Slots { .. } => nodes,
+            Layout::Tape => nodes * slots.bytes() as u64,
+        };
+        let mut writer = PartWriter::new(edit, kind, segment, layout, count, Some(crc));
+        for layer in layers {
+            for first in (0..layer.nodes()).step_by(CODED_BATCH) {
+                let last = layer.nodes().min(first + CODED_BATCH as u32);
+                let encode = |cancel: &AtomicBool| self.encode(slots, layer, first..last, cancel);
+                let encoded = threads::run(self.threads, || {}, encode);
+                encoded.chunks_exact(slots.bytes()).for_each(|slot| writer.push(slot));
+            }
+        }
+        writer.finish()
     }
-    writer.finish()
+
+    /// The slots of some nodes, one after another.
+    fn encode(&self, slots: SlotLayout, layer: &Layer, nodes: Range<u32>, cancel: &AtomicBool) -> Vec<u8> {
+        let row = |node: u32| self.arena.row(self.row_of_node[node as usize]);
+        let mut encoded = vec![0u8; nodes.len() * slots.bytes()];
+        encoded.par_chunks_exact_mut(slots.bytes()).zip(nodes).for_each(|(slot, node)| {
+            if !cancel.load(Ordering::Relaxed) {
+                let neighbours = layer.neighbours(node).map(|neighbour| (neighbour, row(neighbour)));
+                self.encoder.encode_slot(slots, row(node), neighbours, slot);
+            }
+        });
+        encoded
+    }
 }
 
 /// Bytes of a node's slot: the number of its neighbours, then their node numbers.

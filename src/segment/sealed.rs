@@ -29,7 +29,8 @@ pub struct SealedGraph<'a> {
 #[derive(Clone, Copy)]
 pub struct Codes<'a> {
     pub query: &'a Query,
-    pub slots: SlotLayout,
+    pub base: SlotLayout,
+    pub upper: SlotLayout,
 }
 
 fn corrupt(relation: Relation, segment: &Sealed, detail: String) -> ! {
@@ -54,7 +55,29 @@ impl<'a> SealedGraph<'a> {
             codes,
             base: part(&segment.graph_base, Kind::GraphBase),
             upper: part(&segment.graph_upper, Kind::GraphUpper),
-            vectors: Vectors::new(relation, segment, query.row_bytes()),
+            vectors: Vectors::new(relation, segment, query.row_bytes(), codes.map(|codes| codes.base)),
+        }
+    }
+}
+
+/// Slot of node 0 on an upper layer, and the nodes of that layer.
+fn place_of(segment: &Sealed, layer: usize) -> (u32, u32) {
+    (segment.layers[..layer - 1].iter().sum(), segment.layers[layer - 1])
+}
+
+/// Visits slots with codes, wherever they lie.
+fn for_each_slot(
+    part: &mut PartReader,
+    slots: SlotLayout,
+    indices: &[u32],
+    mut visit: impl FnMut(u32, &[u8]),
+) {
+    match part.layout() {
+        Layout::Slots { .. } => part.for_each_slot(indices, slots.bytes(), visit),
+        Layout::Tape => {
+            for &index in indices {
+                visit(index, part.tape(u64::from(index) * slots.bytes() as u64, slots.bytes()));
+            }
         }
     }
 }
@@ -72,9 +95,8 @@ impl GraphReader for SealedGraph<'_> {
         let (slot, nodes) = if layer == 0 {
             (self.base.slot(node.into()), self.segment.nodes)
         } else {
-            let below = &self.segment.layers[..layer - 1];
-            let first: u64 = below.iter().map(|&nodes| u64::from(nodes)).sum();
-            (self.upper.slot(first + u64::from(node)), self.segment.layers[layer - 1])
+            let (first, nodes) = place_of(self.segment, layer);
+            (self.upper.slot(u64::from(first) + u64::from(node)), nodes)
         };
         let numbers: &[u32] = bytemuck::try_cast_slice(slot).unwrap_or_default();
         let list = numbers.split_first().and_then(|(&count, rest)| rest.get(..count as usize));
@@ -105,31 +127,35 @@ impl GraphReader for SealedGraph<'_> {
         self.codes.is_some()
     }
 
-    fn estimate_neighbours(&mut self, found: &[Candidate], estimated: &mut Vec<Candidate>) {
-        let Some(Codes { query, slots }) = self.codes else { return };
-        let (relation, segment) = (self.relation, self.segment);
-        let mut estimate = |candidate: Candidate, slot: &[u8]| {
-            let read = slots.estimate(slot, segment.nodes, query, candidate.score, estimated);
+    fn visit(&mut self, nodes: &[u32], found: &mut Vec<Candidate>, estimated: &mut Vec<Candidate>) {
+        let Some(Codes { query: tables, base: slots, .. }) = self.codes else { return };
+        let (relation, segment, query) = (self.relation, self.segment, self.query);
+        let visit = |node: u32, slot: &[u8]| {
+            let score = query.score(slots.vector(slot));
+            let read = score.and_then(|score| {
+                found.push(Candidate { score, node });
+                slots.estimate(slot, segment.nodes, tables, score, estimated)
+            });
             if read.is_none() {
-                let node = candidate.node;
-                corrupt(relation, segment, format!("The neighbours of node {node} make no sense."));
+                corrupt(relation, segment, format!("Node {node} makes no sense."));
             }
         };
-        match segment.graph_base.layout {
-            Layout::Slots { .. } => {
-                let nodes: Vec<u32> = found.iter().map(|candidate| candidate.node).collect();
-                let mut found = found.iter();
-                self.base.for_each_slot(&nodes, |_, slot| {
-                    estimate(*found.next().expect("as many slots as nodes"), slot);
-                });
+        for_each_slot(&mut self.base, slots, nodes, visit);
+    }
+
+    fn estimate_upper(&mut self, layer: usize, found: Candidate, estimated: &mut Vec<Candidate>) {
+        let Some(Codes { query, upper: slots, .. }) = self.codes else { return };
+        let (relation, segment) = (self.relation, self.segment);
+        let (first, nodes) = place_of(segment, layer);
+        let Some(index) = first.checked_add(found.node).filter(|_| found.node < nodes) else {
+            corrupt(relation, segment, format!("Node {} is not on layer {layer}.", found.node))
+        };
+        for_each_slot(&mut self.upper, slots, &[index], |_, slot| {
+            if slots.estimate(slot, nodes, query, found.score, estimated).is_none() {
+                let node = found.node;
+                corrupt(relation, segment, format!("Node {node} makes no sense on layer {layer}."));
             }
-            Layout::Tape => {
-                for &candidate in found {
-                    let at = u64::from(candidate.node) * slots.bytes() as u64;
-                    estimate(candidate, self.base.tape(at, slots.bytes()));
-                }
-            }
-        }
+        });
     }
 
     fn poll(&mut self) {
@@ -142,34 +168,48 @@ struct Vectors<'a> {
     relation: Relation,
     segment: &'a Sealed,
     row_bytes: Option<usize>,
+    /// The slots at whose head the vectors are, if they have no part of their own.
+    coded: Option<SlotLayout>,
     vectors: PartReader<'a>,
     offsets: Option<PartReader<'a>>,
 }
 
 impl<'a> Vectors<'a> {
-    fn new(relation: Relation, segment: &'a Sealed, row_bytes: Option<usize>) -> Self {
+    fn new(
+        relation: Relation,
+        segment: &'a Sealed,
+        row_bytes: Option<usize>,
+        coded: Option<SlotLayout>,
+    ) -> Self {
         let part = |part, kind| PartReader::new(relation, part, kind, segment.id);
         Self {
             relation,
             segment,
             row_bytes,
-            vectors: part(&segment.vectors, Kind::Rows),
+            coded,
+            vectors: match coded {
+                Some(_) => part(&segment.graph_base, Kind::GraphBase),
+                None => part(&segment.vectors, Kind::Rows),
+            },
             offsets: segment.offsets.as_ref().map(|offsets| part(offsets, Kind::Offsets)),
         }
     }
 
     fn for_each(&mut self, nodes: &[u32], mut visit: impl FnMut(u32, &[u8])) {
-        match (self.segment.vectors.layout, self.row_bytes) {
+        match (self.vectors.layout(), self.row_bytes) {
             (Layout::Slots { bytes }, Some(len)) if len <= bytes as usize => {
-                self.vectors.for_each_slot(nodes, |node, slot| visit(node, &slot[..len]));
+                self.vectors.for_each_slot(nodes, len, visit);
             }
             _ => nodes.iter().for_each(|&node| visit(node, self.on_tape(node))),
         }
     }
 
     fn on_tape(&mut self, node: u32) -> &[u8] {
-        match (self.segment.vectors.layout, self.row_bytes) {
-            (Layout::Tape, Some(len)) => self.vectors.tape(u64::from(node) * len as u64, len),
+        match (self.vectors.layout(), self.row_bytes) {
+            (Layout::Tape, Some(len)) => {
+                let stride = self.coded.map_or(len, SlotLayout::bytes) as u64;
+                self.vectors.tape(u64::from(node) * stride, len)
+            }
             (Layout::Tape, None) => {
                 let Some(offsets) = &mut self.offsets else {
                     corrupt(self.relation, self.segment, "Offsets are missing.".into())

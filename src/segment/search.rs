@@ -47,7 +47,7 @@ pub struct IndexSearch {
     snapshot: Snapshot,
     query: PreparedQuery,
     /// The query's tables, if the index has codes.
-    codes: Option<(Query, SlotLayout)>,
+    codes: Option<Query>,
     streams: Vec<Stream>,
     /// The next hit of each stream that has one, with the stream's number.
     heads: BinaryHeap<Reverse<(Hit, usize)>>,
@@ -61,9 +61,7 @@ impl IndexSearch {
         let space = meta.space;
         let codes = match meta.quantizer {
             Quantizer::None => None,
-            Quantizer::Rabitq => Encoder::new(space, meta.seed).map(|encoder| {
-                (encoder.query(query.row()), SlotLayout::new(space.dims, 2 * usize::from(meta.graph.m)))
-            }),
+            Quantizer::Rabitq => Encoder::new(space, meta.seed).map(|encoder| encoder.query(query.row())),
         };
         let mut hits = Vec::new();
         for segment in snapshot.manifest.flushing.iter().chain([&snapshot.meta.growing]) {
@@ -103,7 +101,12 @@ impl IndexSearch {
             Stream::Sealed { index, search, ready } => {
                 let segment = &self.snapshot.manifest.sealed[*index];
                 while ready.is_empty() {
-                    let codes = self.codes.as_ref().map(|(query, slots)| Codes { query, slots: *slots });
+                    let (space, m) = (self.snapshot.meta.space, usize::from(self.snapshot.meta.graph.m));
+                    let codes = self.codes.as_ref().map(|query| Codes {
+                        query,
+                        base: SlotLayout::base(space, 2 * m),
+                        upper: SlotLayout::upper(space, m),
+                    });
                     let mut graph = SealedGraph::new(relation, segment, &self.query, codes);
                     let Some(nearest) = search.next(&mut graph) else { break };
                     let mut tids = Vec::new();

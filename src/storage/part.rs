@@ -209,12 +209,15 @@ impl<'a> PartReader<'a> {
         page::payload(&self.current.as_ref().expect("just set").1)
     }
 
-    /// Visits slots in the order of `indices`; while one is looked at, the next ones are on their way from memory.
-    pub fn for_each_slot(&mut self, indices: &[u32], mut visit: impl FnMut(u32, &[u8])) {
+    pub fn layout(&self) -> Layout {
+        self.part.layout
+    }
+
+    /// Visits the first `bytes` bytes of slots in the order of `indices`; while one is looked at, the next ones are on
+    /// their way from memory.
+    pub fn for_each_slot(&mut self, indices: &[u32], bytes: usize, mut visit: impl FnMut(u32, &[u8])) {
         // PostgreSQL keeps the first eight pins of a backend in a fast array.
         const AHEAD: usize = 5;
-        let Layout::Slots { bytes } = self.part.layout else { unreachable!("a tape has no slots") };
-        let bytes = bytes as usize;
         let mut window = VecDeque::with_capacity(AHEAD);
         let mut coming = indices.iter();
         for &index in indices {
