@@ -1,5 +1,8 @@
 //! Distance kernels: simsimd's against a plain loop, at small and large dimensions.
 
+#[path = "../src/codec/mod.rs"]
+#[allow(dead_code)]
+mod codec;
 #[path = "../src/cpu.rs"]
 #[allow(dead_code)]
 mod cpu;
@@ -58,11 +61,39 @@ fn bits(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// Codes: rotating and encoding a vector, and estimating a block of 32.
+fn codes(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("codes");
+    for dims in [128, 384, 768, 1536] {
+        let (mut a, b) = vectors(dims);
+        let rotation = codec::rotation::Rotation::new(1, dims);
+        group.bench_function(BenchmarkId::new("rotate", dims), |bencher| {
+            bencher.iter(|| rotation.apply(black_box(&mut a)));
+        });
+        let mut code = vec![0; dims / 8];
+        let target = codec::rabitq::Target::L2Squared;
+        group.bench_function(BenchmarkId::new("encode", dims), |bencher| {
+            bencher.iter(|| codec::rabitq::encode(black_box(&a), black_box(&b), target, &mut code));
+        });
+        let block = vec![0x5A; codec::fastscan::block_bytes(dims)];
+        let factors = [1.5f32; codec::fastscan::BLOCK];
+        group.bench_function(BenchmarkId::new("query tables", dims), |bencher| {
+            bencher.iter(|| codec::rabitq::Query::new(black_box(&a)));
+        });
+        let query = codec::rabitq::Query::new(&a);
+        group.throughput(criterion::Throughput::Elements(codec::fastscan::BLOCK as u64));
+        group.bench_function(BenchmarkId::new("estimate 32", dims), |bencher| {
+            bencher.iter(|| query.estimate(black_box(&block), &factors, &factors, 1.0));
+        });
+    }
+    group.finish();
+}
+
 criterion_group! {
     name = kernels;
     config = Criterion::default()
         .warm_up_time(std::time::Duration::from_millis(200))
         .measurement_time(std::time::Duration::from_millis(500));
-    targets = dense, bits
+    targets = dense, bits, codes
 }
 criterion_main!(kernels);

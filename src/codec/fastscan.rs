@@ -44,22 +44,24 @@ pub struct Table {
 impl Table {
     /// For a query of a multiple of 64 dimensions.
     pub fn new(query: &[f32]) -> Self {
-        let sums = query.chunks_exact(GROUP).map(|group| {
-            let mut sums = [0f32; 16];
-            for subset in 1..16usize {
-                let lowest = subset.trailing_zeros() as usize;
-                sums[subset] = sums[subset & (subset - 1)] + group[lowest];
-            }
-            sums
-        });
-        let sums: Vec<[f32; 16]> = sums.collect();
-        let (low, high) = sums
-            .iter()
-            .flatten()
-            .fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), &x| (low.min(x), high.max(x)));
+        let (groups, _) = query.as_chunks::<GROUP>();
+        // The least sum of a group is that of its negative numbers, the greatest that of its positive ones.
+        let (mut low, mut high) = (0f32, 0f32);
+        for group in groups {
+            low = low.min(group.iter().map(|x| x.min(0.0)).sum());
+            high = high.max(group.iter().map(|x| x.max(0.0)).sum());
+        }
         let step = if high > low { (high - low) / 255.0 } else { 1.0 };
-        let entry = |x: f32| ((x - low) / step).round() as u8;
-        Self { entries: sums.into_iter().map(|sums| sums.map(entry)).collect(), low, step }
+        let per_step = 1.0 / step;
+        // Casts to integers round down and stay within their range.
+        let entry = |x: f32| ((x - low) * per_step + 0.5) as u8;
+        let entries = groups.iter().map(|[a, b, c, d]| {
+            let (ab, cd) = (a + b, c + d);
+            let low_half = [0.0, *a, *b, ab];
+            let high_half = [0.0, *c, *d, cd];
+            std::array::from_fn(|subset| entry(low_half[subset % 4] + high_half[subset / 4]))
+        });
+        Self { entries: entries.collect(), low, step }
     }
 
     /// The inner product that a sum of entries stands for.

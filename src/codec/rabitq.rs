@@ -34,19 +34,24 @@ const EPSILON: f32 = 1.9;
 pub fn encode(vector: &[f32], centre: &[f32], target: Target, code: &mut [u8]) -> Factors {
     debug_assert_eq!(vector.len(), centre.len());
     debug_assert_eq!(vector.len(), code.len() * 8);
-    let (mut squared, mut absolute, mut centre_dot_signs, mut residual_dot_centre) = (0f32, 0f32, 0f32, 0f32);
-    for ((byte, vector), centre) in code.iter_mut().zip(vector.chunks_exact(8)).zip(centre.chunks_exact(8)) {
+    // Sums of eight dimensions each, so that they are computed side by side.
+    const LANES: usize = 8;
+    let [mut squared, mut absolute, mut centre_dot_signs, mut residual_dot_centre] = [[0f32; LANES]; 4];
+    let (vectors, _) = vector.as_chunks::<LANES>();
+    let (centres, _) = centre.as_chunks::<LANES>();
+    for ((byte, vector), centre) in code.iter_mut().zip(vectors).zip(centres) {
         *byte = 0;
-        for i in 0..8 {
+        for i in 0..LANES {
             let residual = vector[i] - centre[i];
-            let positive = residual > 0.0;
-            *byte |= u8::from(positive) << i;
-            squared += residual * residual;
-            absolute += residual.abs();
-            centre_dot_signs += if positive { centre[i] } else { -centre[i] };
-            residual_dot_centre += residual * centre[i];
+            *byte |= u8::from(residual > 0.0) << i;
+            squared[i] += residual * residual;
+            absolute[i] += residual.abs();
+            centre_dot_signs[i] += if residual > 0.0 { centre[i] } else { -centre[i] };
+            residual_dot_centre[i] += residual * centre[i];
         }
     }
+    let [squared, absolute, centre_dot_signs, residual_dot_centre] =
+        [squared, absolute, centre_dot_signs, residual_dot_centre].map(|lanes| lanes.iter().sum::<f32>());
     // ⟨r, v⟩ and ⟨c, v⟩, as v is half the signs.
     let (along, centre_along) = (absolute / 2.0, centre_dot_signs / 2.0);
     if along <= 0.0 {

@@ -66,9 +66,19 @@ impl Rotation {
     }
 }
 
-/// Fast Walsh-Hadamard transform, scaled so that lengths stay as they are. The length is a power of two.
+/// Fast Walsh-Hadamard transform, scaled so that lengths stay as they are. The length is a power of two, 64 or more.
 fn hadamard(vector: &mut [f32]) {
-    let mut half = 1;
+    const FIRST: usize = 8;
+    // The first three steps within eight numbers: loops over one, two and four of them would be mostly overhead.
+    let (eights, _) = vector.as_chunks_mut::<FIRST>();
+    for v in eights {
+        let (a, b, c, d) = (v[0] + v[1], v[2] + v[3], v[4] + v[5], v[6] + v[7]);
+        let (e, f, g, h) = (v[0] - v[1], v[2] - v[3], v[4] - v[5], v[6] - v[7]);
+        let (i, j, k, l) = (a + b, e + f, a - b, e - f);
+        let (m, n, o, p) = (c + d, g + h, c - d, g - h);
+        *v = [i + m, j + n, k + o, l + p, i - m, j - n, k - o, l - p];
+    }
+    let mut half = FIRST;
     while half < vector.len() {
         for pair in vector.chunks_exact_mut(2 * half) {
             let (low, high) = pair.split_at_mut(half);
