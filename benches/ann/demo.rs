@@ -2,7 +2,7 @@
 
 use crate::Arguments;
 use crate::run::{Target, load, measure};
-use crate::support::data::{Dataset, Result};
+use crate::support::data::{Dataset, Result, VectorParameter};
 use crate::support::server::Server;
 use postgres::Client;
 use std::io::Write;
@@ -54,7 +54,7 @@ pub fn demo(arguments: &Arguments) -> Result<()> {
     };
     show("defaults, one client", "", 1)?;
     show("defaults, two clients", "", 2)?;
-    show("vdb.ef_search = 100", "SET vdb.ef_search = 100", 1)?;
+    show("vdb.ef_search = 40", "SET vdb.ef_search = 40", 1)?;
     exact(&mut client, &target, &data)
 }
 
@@ -112,7 +112,8 @@ fn exact(client: &mut Client, target: &Target, data: &Dataset) -> Result<()> {
     client.batch_execute("SET enable_indexscan = off")?;
     let begin = Instant::now();
     for query in 0..QUERIES {
-        client.query(&target.query(), &[&data.queries.text(query)])?;
+        let vector = VectorParameter(data.queries.row(query).to_vec());
+        client.query(&target.query(), &[&vector])?;
     }
     let time = begin.elapsed() / QUERIES as u32;
     println!(

@@ -1,7 +1,7 @@
 //! One data set, one index, a sweep over the search parameter.
 
 use crate::Arguments;
-use crate::support::data::{Dataset, Result};
+use crate::support::data::{Dataset, Result, VectorParameter};
 use crate::support::server::Server;
 use postgres::{Client, NoTls};
 use serde_json::json;
@@ -31,7 +31,7 @@ impl Target {
     }
 
     pub fn query(&self) -> String {
-        format!("SELECT id FROM items ORDER BY embedding {} $1::text::vector LIMIT 10", self.operator)
+        format!("SELECT id FROM items ORDER BY embedding {} $1 LIMIT 10", self.operator)
     }
 }
 
@@ -66,20 +66,21 @@ pub fn measure(
     clients: usize,
     time: Duration,
 ) -> Result<Measured> {
-    let texts: Vec<String> = (0..data.queries.len()).map(|query| data.queries.text(query)).collect();
+    let vectors: Vec<VectorParameter> =
+        (0..data.queries.len()).map(|query| VectorParameter(data.queries.row(query).to_vec())).collect();
     let one_client = |first: usize| -> Result<(f64, usize, Vec<Duration>)> {
         let mut client = target.connect()?;
         client.batch_execute(settings)?;
         let statement = client.prepare(&target.query())?;
         let (mut recall, mut times) = (0.0, Vec::new());
         let begin = Instant::now();
-        for query in (0..texts.len()).cycle().skip(first) {
+        for query in (0..vectors.len()).cycle().skip(first) {
             // Every query once, then as often as time permits.
-            if times.len() >= texts.len() && begin.elapsed() >= time {
+            if times.len() >= vectors.len() && begin.elapsed() >= time {
                 break;
             }
             let start = Instant::now();
-            let rows = client.query(&statement, &[&texts[query]])?;
+            let rows = client.query(&statement, &[&vectors[query]])?;
             times.push(start.elapsed());
             let answer: Vec<u32> = rows.iter().map(|row| row.get::<_, i32>(0) as u32).collect();
             recall += data.recall(query, &answer, 10);
@@ -90,7 +91,7 @@ pub fn measure(
     let results: Vec<_> = std::thread::scope(|scope| {
         let handles: Vec<_> = (0..clients)
             .map(|client| {
-                let first = client * texts.len() / clients;
+                let first = client * vectors.len() / clients;
                 let one_client = &one_client;
                 scope.spawn(move || one_client(first))
             })
@@ -113,14 +114,15 @@ pub fn measure(
 
 /// Rows a second, inserted one by one in transactions of a hundred.
 fn insert(client: &mut Client, data: &Dataset, count: usize) -> Result<f64> {
-    let statement = client.prepare("INSERT INTO items VALUES ($1, $2::text::vector)")?;
+    let statement = client.prepare("INSERT INTO items VALUES ($1, $2)")?;
     let begin = Instant::now();
     for chunk in (0..count).collect::<Vec<_>>().chunks(100) {
         let mut transaction = client.transaction()?;
         for &i in chunk {
             let row = i % data.base.len();
             let id = (data.base.len() + i) as i32;
-            transaction.execute(&statement, &[&id, &data.base.text(row)])?;
+            let vector = VectorParameter(data.base.row(row).to_vec());
+            transaction.execute(&statement, &[&id, &vector])?;
         }
         transaction.commit()?;
     }

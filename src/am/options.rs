@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 static EF_SEARCH: GucSetting<i32> = GucSetting::<i32>::new(DEFAULT_EF_SEARCH);
 static GROWING_ROWS: GucSetting<i32> = GucSetting::<i32>::new(10_000);
 
-const DEFAULT_EF_SEARCH: i32 = 240;
+const DEFAULT_EF_SEARCH: i32 = 100;
 const DEFAULT_M: i32 = 16;
 const DEFAULT_EF_CONSTRUCTION: i32 = 64;
 

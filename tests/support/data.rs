@@ -4,6 +4,8 @@
 //! queries, `i32` neighbours, `i32` row numbers, nearest first; `meta.json` with the `metric`; if rows have names,
 //! `words.txt` and `query_words.txt`, one a line.
 
+use postgres::types::private::BytesMut;
+use postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 use serde_json::Value;
 use std::collections::HashSet;
 use std::error::Error;
@@ -33,6 +35,27 @@ impl Vectors {
         let numbers: Vec<String> = self.row(row).iter().map(f32::to_string).collect();
         format!("[{}]", numbers.join(","))
     }
+}
+
+/// A parameter of type `vector`, in its binary form.
+#[derive(Debug)]
+pub struct VectorParameter(pub Vec<f32>);
+
+impl ToSql for VectorParameter {
+    fn to_sql(&self, _type: &Type, out: &mut BytesMut) -> Result<IsNull> {
+        out.extend_from_slice(&(self.0.len() as u16).to_be_bytes());
+        out.extend_from_slice(&[0, 0]);
+        for x in &self.0 {
+            out.extend_from_slice(&x.to_be_bytes());
+        }
+        Ok(IsNull::No)
+    }
+
+    fn accepts(type_: &Type) -> bool {
+        type_.name() == "vector"
+    }
+
+    to_sql_checked!();
 }
 
 pub struct Dataset {
