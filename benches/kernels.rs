@@ -9,6 +9,9 @@ mod cpu;
 #[path = "../src/distance/mod.rs"]
 #[allow(dead_code, unused_imports)]
 mod distance;
+#[path = "../src/random.rs"]
+#[allow(dead_code)]
+mod random;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use distance::Element;

@@ -1,4 +1,4 @@
--- The index access method vdb_hnsw and its operator classes.
+-- The index access methods and their operator classes.
 
 CREATE FUNCTION vdb_hnsw_handler(internal) RETURNS index_am_handler
     AS 'MODULE_PATHNAME', 'vdb_hnsw_handler_wrapper' LANGUAGE C;
@@ -6,6 +6,13 @@ CREATE FUNCTION vdb_hnsw_handler(internal) RETURNS index_am_handler
 CREATE ACCESS METHOD vdb_hnsw TYPE INDEX HANDLER vdb_hnsw_handler;
 
 COMMENT ON ACCESS METHOD vdb_hnsw IS 'segments with HNSW graphs';
+
+CREATE FUNCTION vdb_ivf_handler(internal) RETURNS index_am_handler
+    AS 'MODULE_PATHNAME', 'vdb_ivf_handler_wrapper' LANGUAGE C;
+
+CREATE ACCESS METHOD vdb_ivf TYPE INDEX HANDLER vdb_ivf_handler;
+
+COMMENT ON ACCESS METHOD vdb_ivf IS 'segments with posting lists around centroids (IVF)';
 
 -- Each support function names an element type and a metric.
 
@@ -80,3 +87,25 @@ CREATE OPERATOR CLASS sparsevec_cosine_ops FOR TYPE sparsevec USING vdb_hnsw AS
 CREATE OPERATOR CLASS sparsevec_l1_ops FOR TYPE sparsevec USING vdb_hnsw AS
     OPERATOR 1 <+> (sparsevec, sparsevec) FOR ORDER BY float_ops,
     FUNCTION 1 vdb_sparsevec_l1_support();
+
+CREATE OPERATOR CLASS vector_l2_ops FOR TYPE vector USING vdb_ivf AS
+    OPERATOR 1 <-> (vector, vector) FOR ORDER BY float_ops,
+    FUNCTION 1 vdb_vector_l2_support();
+CREATE OPERATOR CLASS vector_ip_ops FOR TYPE vector USING vdb_ivf AS
+    OPERATOR 1 <#> (vector, vector) FOR ORDER BY float_ops,
+    FUNCTION 1 vdb_vector_ip_support();
+CREATE OPERATOR CLASS vector_cosine_ops FOR TYPE vector USING vdb_ivf AS
+    OPERATOR 1 <=> (vector, vector) FOR ORDER BY float_ops,
+    FUNCTION 1 vdb_vector_cosine_support();
+CREATE OPERATOR CLASS halfvec_l2_ops FOR TYPE halfvec USING vdb_ivf AS
+    OPERATOR 1 <-> (halfvec, halfvec) FOR ORDER BY float_ops,
+    FUNCTION 1 vdb_halfvec_l2_support();
+CREATE OPERATOR CLASS halfvec_ip_ops FOR TYPE halfvec USING vdb_ivf AS
+    OPERATOR 1 <#> (halfvec, halfvec) FOR ORDER BY float_ops,
+    FUNCTION 1 vdb_halfvec_ip_support();
+CREATE OPERATOR CLASS halfvec_cosine_ops FOR TYPE halfvec USING vdb_ivf AS
+    OPERATOR 1 <=> (halfvec, halfvec) FOR ORDER BY float_ops,
+    FUNCTION 1 vdb_halfvec_cosine_support();
+CREATE OPERATOR CLASS bit_hamming_ops FOR TYPE bit USING vdb_ivf AS
+    OPERATOR 1 <~> (bit, bit) FOR ORDER BY float_ops,
+    FUNCTION 1 vdb_bit_hamming_support();

@@ -1,11 +1,14 @@
 //! `vdb`: the compute layer of a vector database inside PostgreSQL.
 
 mod am;
+mod cluster;
 mod codec;
 mod cpu;
 mod distance;
 mod graph;
 mod pg;
+mod random;
+mod rerank;
 mod segment;
 mod storage;
 mod types;
@@ -20,7 +23,7 @@ extension_sql_file!("../sql/index.sql", name = "index", requires = ["operators"]
 
 #[pgrx::pg_guard]
 pub extern "C-unwind" fn _PG_init() {
-    am::options::register();
+    am::register();
 }
 
 #[cfg(test)]

@@ -2,21 +2,23 @@
 
 use super::{opclass, options};
 use crate::distance::Space;
-use crate::graph::build::Options;
 use crate::pg::error::{OrRaise, Problem};
 use crate::pg::progress::{self, Phase};
 use crate::pg::relation::Relation;
 use crate::pg::{threads, wal};
-use crate::segment::seal::{Batch, Plan};
-use crate::segment::{empty, growing};
+use crate::random::Spread;
+use crate::segment::batch::Batch;
+use crate::segment::lists::centroids::Lists;
+use crate::segment::lists::train::{self, Sample};
+use crate::segment::{Plan, Tid, empty, growing};
 use crate::storage::edit::Edit;
-use crate::storage::meta::Meta;
+use crate::storage::meta::{ListOptions, Meta, Structure};
 use pgrx::{PgBox, PgSqlErrorCode, pg_guard, pg_sys};
 
 /// How segments of an index with this meta data are sealed.
 pub fn plan(meta: &Meta, show_progress: bool) -> Plan {
     Plan {
-        graph: Options { m: meta.graph.m.into(), ef_construction: meta.graph.ef_construction.into() },
+        structure: meta.structure,
         quantizer: meta.quantizer,
         seed: meta.seed,
         threads: threads::maintenance_threads(),
@@ -24,35 +26,83 @@ pub fn plan(meta: &Meta, show_progress: bool) -> Plan {
     }
 }
 
-/// What the scan of the table carries along.
-struct Build {
-    edit: Edit,
+/// The table and the index, as PostgreSQL passes them.
+#[derive(Clone, Copy)]
+struct Source {
+    heap: pg_sys::Relation,
+    index: pg_sys::Relation,
+    info: *mut pg_sys::IndexInfo,
     space: Space,
-    plan: Plan,
-    budget: usize,
-    batch: Batch,
-    indexed: u64,
     /// Reset after each row, so that detoasted values do not pile up.
     row_context: pg_sys::MemoryContext,
 }
 
-impl Build {
-    fn add(&mut self, tid: crate::segment::Tid, datum: pg_sys::Datum) {
-        let (space, batch) = (self.space, &mut self.batch);
-        // SAFETY: the value comes from the indexed column, whose type the operator class fixes.
-        let added = unsafe {
-            opclass::with_row(space, datum, |row| {
-                opclass::is_indexed(space, row).then(|| batch.push(tid, row))
-            })
+/// Blocks of a table, and whether they are all of it.
+enum Blocks {
+    All,
+    Few { first: u32, count: u32 },
+}
+
+impl Source {
+    /// Calls `visit` with every row that the index has a place for; returns the number of the table's rows.
+    fn scan(self, blocks: Blocks, visit: &mut dyn FnMut(Tid, &[u8])) -> f64 {
+        let mut state = Scan { source: self, visit };
+        let (first, count, progress) = match blocks {
+            Blocks::All => (0, pg_sys::InvalidBlockNumber, true),
+            Blocks::Few { first, count } => (first, count, false),
         };
-        match added {
-            None => return,
-            Some(true) => self.indexed += 1,
-            Some(false) => {
-                Problem::new(PgSqlErrorCode::ERRCODE_DATA_CORRUPTED, "a stored vector is malformed").raise()
-            }
+        // SAFETY: PostgreSQL passed the relations to `ambuild`; the callback gets back the state passed here, which
+        // lives until the scan has ended.
+        unsafe {
+            pg_sys::table_index_build_range_scan(
+                self.heap,
+                self.index,
+                self.info,
+                false,
+                false,
+                progress,
+                first,
+                count,
+                Some(add_row),
+                (&raw mut state).cast(),
+                std::ptr::null_mut(),
+            )
         }
-        if self.batch.bytes(&self.plan) >= self.budget {
+    }
+
+    fn blocks(self) -> u32 {
+        // SAFETY: the table is open.
+        unsafe { Relation::from_raw(self.heap) }.blocks()
+    }
+}
+
+/// What a scan of the table carries along.
+struct Scan<'a> {
+    source: Source,
+    visit: &'a mut dyn FnMut(Tid, &[u8]),
+}
+
+fn malformed() -> ! {
+    Problem::new(PgSqlErrorCode::ERRCODE_DATA_CORRUPTED, "a stored vector is malformed").raise()
+}
+
+/// The segments of an index that is being created.
+struct Build {
+    edit: Edit,
+    plan: Plan,
+    lists: Lists,
+    batch: Batch,
+    budget: usize,
+    indexed: u64,
+}
+
+impl Build {
+    fn add(&mut self, tid: Tid, row: &[u8]) {
+        if !self.batch.push(tid, row) {
+            malformed();
+        }
+        self.indexed += 1;
+        if self.batch.bytes() >= self.budget {
             self.seal();
             progress::phase(Phase::LoadRows);
         }
@@ -60,18 +110,57 @@ impl Build {
 
     /// Seals the rows loaded so far.
     fn seal(&mut self) {
-        let batch = std::mem::replace(&mut self.batch, Batch::new(self.space));
+        let fresh = Batch::new(self.edit.meta.space, self.plan, &self.lists);
+        let batch = std::mem::replace(&mut self.batch, fresh);
         if batch.rows() > 0 {
-            let sealed = batch.seal(&mut self.edit, self.plan);
+            let sealed = batch.seal(&mut self.edit);
             self.edit.manifest.sealed.push(sealed);
         }
     }
 }
 
-fn new_meta(index: Relation) -> Meta {
+/// Finds the centroids of an index's lists from a sample of the table's blocks.
+fn lists_of(source: Source, edit: &mut Edit, plan: Plan, options: ListOptions, budget: usize) -> Lists {
+    const LEAST_BLOCKS: u32 = 64;
+    progress::phase(Phase::SampleRows);
+    let dims = source.space.dims as usize;
+    let mut sample = Sample::new(source.space);
+    let (total, order) = (source.blocks(), Spread::new(source.blocks()));
+    let mut lists = train::lists_wanted(options.lists, 0);
+    let mut rows = 0;
+    for position in 0..total {
+        let enough = train::sample_rows(lists, dims, budget / 2);
+        if position >= LEAST_BLOCKS && sample.rows() >= enough {
+            break;
+        }
+        source.scan(Blocks::Few { first: order.at(position), count: 1 }, &mut |_, row| {
+            if !sample.push(row) {
+                malformed();
+            }
+        });
+        rows = sample.rows() as u64 * u64::from(total) / u64::from(position + 1);
+        lists = train::lists_wanted(options.lists, rows);
+    }
+    progress::phase(Phase::FindCentroids);
+    match sample.train(lists, rows, plan) {
+        Some(centroids) => Lists::create(edit, centroids),
+        None => Lists::origin(dims),
+    }
+}
+
+fn new_meta(index: Relation, kind: IndexKind) -> Meta {
     let space = opclass::space_of(index);
-    let (graph, quantizer) = options::of(index, space);
-    Meta::new(space, graph, quantizer, rand_seed())
+    let (structure, quantizer) = match kind {
+        IndexKind::Hnsw => options::of_graph(index, space),
+        IndexKind::Ivf => options::of_lists(index, space),
+    };
+    Meta::new(space, structure, quantizer, rand_seed())
+}
+
+#[derive(Clone, Copy)]
+enum IndexKind {
+    Hnsw,
+    Ivf,
 }
 
 /// A number that differs from build to build.
@@ -81,18 +170,40 @@ fn rand_seed() -> u64 {
 }
 
 #[pg_guard]
-pub unsafe extern "C-unwind" fn ambuild(
+pub unsafe extern "C-unwind" fn hnsw_ambuild(
     heap: pg_sys::Relation,
     index: pg_sys::Relation,
-    index_info: *mut pg_sys::IndexInfo,
+    info: *mut pg_sys::IndexInfo,
+) -> *mut pg_sys::IndexBuildResult {
+    // SAFETY: called by PostgreSQL.
+    unsafe { build(heap, index, info, IndexKind::Hnsw) }
+}
+
+#[pg_guard]
+pub unsafe extern "C-unwind" fn ivf_ambuild(
+    heap: pg_sys::Relation,
+    index: pg_sys::Relation,
+    info: *mut pg_sys::IndexInfo,
+) -> *mut pg_sys::IndexBuildResult {
+    // SAFETY: called by PostgreSQL.
+    unsafe { build(heap, index, info, IndexKind::Ivf) }
+}
+
+/// # Safety
+/// The arguments are those of `ambuild`.
+unsafe fn build(
+    heap: pg_sys::Relation,
+    index: pg_sys::Relation,
+    info: *mut pg_sys::IndexInfo,
+    kind: IndexKind,
 ) -> *mut pg_sys::IndexBuildResult {
     // SAFETY: PostgreSQL passes open relations; the index is ours alone until its transaction commits.
     let relation = unsafe { Relation::from_raw(index) };
-    let meta = new_meta(relation);
-    let plan = plan(&meta, true);
+    let meta = new_meta(relation, kind);
+    let (plan, space) = (plan(&meta, true), meta.space);
     // SAFETY: a plain read of a setting.
     let budget = unsafe { pg_sys::maintenance_work_mem } as usize * 1024;
-    // SAFETY: creates a child of the current context, which outlives the scan.
+    // SAFETY: creates a child of the current context, which outlives the scans.
     let row_context = unsafe {
         pg_sys::AllocSetContextCreateInternal(
             pg_sys::CurrentMemoryContext,
@@ -102,30 +213,16 @@ pub unsafe extern "C-unwind" fn ambuild(
             pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
         )
     };
-    let space = meta.space;
-    let mut build = Build {
-        edit: Edit::create(relation, meta),
-        space,
-        plan,
-        budget,
-        batch: Batch::new(space),
-        indexed: 0,
-        row_context,
+    let source = Source { heap, index, info, space, row_context };
+    let mut edit = Edit::create(relation, meta);
+    let lists = match plan.structure {
+        Structure::Graph(_) => Lists::origin(space.dims as usize),
+        Structure::Lists(options) => lists_of(source, &mut edit, plan, options, budget),
     };
+    let batch = Batch::new(space, plan, &lists);
+    let mut build = Build { edit, plan, lists, batch, budget, indexed: 0 };
     progress::phase(Phase::LoadRows);
-    // SAFETY: the callback gets back the state passed here, which lives until the scan has ended.
-    let heap_tuples = unsafe {
-        pg_sys::table_index_build_scan(
-            heap,
-            index,
-            index_info,
-            true,
-            true,
-            Some(add_row),
-            (&raw mut build).cast(),
-            std::ptr::null_mut(),
-        )
-    };
+    let heap_tuples = source.scan(Blocks::All, &mut |tid, row| build.add(tid, row));
     if !build.edit.manifest.sealed.is_empty() {
         let segments = build.edit.manifest.sealed.len() + 1;
         pgrx::ereport!(
@@ -158,16 +255,22 @@ unsafe extern "C-unwind" fn add_row(
     _tuple_is_alive: bool,
     state: *mut std::ffi::c_void,
 ) {
-    // SAFETY: `ambuild` passes its state; PostgreSQL passes one value and null flag per index column.
+    // SAFETY: `scan` passes its state; PostgreSQL passes one value and null flag per index column, and the value comes
+    // from the indexed column, whose type the operator class fixes.
     unsafe {
-        let build = &mut *state.cast::<Build>();
+        let Scan { source, visit } = &mut *state.cast::<Scan>();
         if *isnull {
             return;
         }
-        let before = pg_sys::MemoryContextSwitchTo(build.row_context);
-        build.add(tid_bytes(tid), *values);
+        let before = pg_sys::MemoryContextSwitchTo(source.row_context);
+        let space = source.space;
+        opclass::with_row(space, *values, |row| {
+            if opclass::is_indexed(space, row) {
+                visit(tid_bytes(tid), row);
+            }
+        });
         pg_sys::MemoryContextSwitchTo(before);
-        pg_sys::MemoryContextReset(build.row_context);
+        pg_sys::MemoryContextReset(source.row_context);
     }
 }
 
@@ -181,9 +284,23 @@ pub unsafe fn tid_bytes(tid: pg_sys::ItemPointer) -> crate::segment::Tid {
 }
 
 /// An unlogged index after a crash: its init fork holds a meta page, a manifest page and empty lanes.
-#[pg_guard]
-pub unsafe extern "C-unwind" fn ambuildempty(index: pg_sys::Relation) {
+///
+/// # Safety
+/// The argument is that of `ambuildempty`.
+unsafe fn build_empty(index: pg_sys::Relation, kind: IndexKind) {
     // SAFETY: PostgreSQL passes an open index whose init fork was just created.
     let relation = unsafe { Relation::from_raw(index) };
-    wal::write_init_fork(relation, &empty::pages(new_meta(relation)).or_raise());
+    wal::write_init_fork(relation, &empty::pages(new_meta(relation, kind)).or_raise());
+}
+
+#[pg_guard]
+pub unsafe extern "C-unwind" fn hnsw_ambuildempty(index: pg_sys::Relation) {
+    // SAFETY: called by PostgreSQL.
+    unsafe { build_empty(index, IndexKind::Hnsw) };
+}
+
+#[pg_guard]
+pub unsafe extern "C-unwind" fn ivf_ambuildempty(index: pg_sys::Relation) {
+    // SAFETY: called by PostgreSQL.
+    unsafe { build_empty(index, IndexKind::Ivf) };
 }

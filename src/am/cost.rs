@@ -1,30 +1,46 @@
 //! What an index scan costs, told to the planner.
 
+use super::settings;
 use crate::pg::relation::Relation;
+use crate::segment::lists::search::SCANNED_PER_RETURNED;
 use crate::storage::manifest::Snapshot;
-use crate::storage::meta::{Meta, Quantizer};
+use crate::storage::meta::{GraphOptions, Quantizer, Structure};
 use pgrx::{pg_guard, pg_sys};
 
-/// Hops and distances of a search, from what is known before it.
+/// Work of searching one graph.
 ///
 /// Measured on GloVe (340k × 100, m = 16): without codes a search with `ef` visits about `ef + 30` nodes and compares
 /// 0.55 · 2m vectors for each. With codes it visits about 3 · ef, for estimates promise more than they keep, and for
 /// each compares one vector and passes over the codes of its neighbours, which costs about as much again.
-fn search_work(ef: usize, meta: &Meta, nodes: f64) -> Work {
-    let m = f64::from(meta.graph.m);
-    let (hops, distances_per_hop) = match meta.quantizer {
+fn graph_work(ef: usize, options: GraphOptions, quantizer: Quantizer, nodes: f64) -> Work {
+    let m = f64::from(options.m);
+    let (hops, distances_per_hop) = match quantizer {
         Quantizer::None => (ef as f64 + 30.0, 2.0 * m * 0.55),
         Quantizer::Rabitq => (3.0 * ef as f64 + 30.0, 2.0),
     };
     let hops = hops.min(nodes);
     // Each node is compared once at most, with its codes a second time.
-    Work { hops, distances: (hops * distances_per_hop).min(2.0 * nodes) }
+    Work { pages: hops, distances: (hops * distances_per_hop).min(2.0 * nodes) }
 }
 
-/// Nodes visited and vectors compared.
+/// Codes that are evaluated in the time of one distance.
+const CODES_PER_DISTANCE: f64 = 30.0;
+
+/// Work of searching lists, some of which are probed; `rows` is the number of all their rows.
+fn list_work(probes: usize, lists: f64, quantizer: Quantizer, rows: f64) -> Work {
+    let scanned = rows * (probes as f64 / lists).min(1.0);
+    let distances = match quantizer {
+        Quantizer::None => scanned,
+        // Few rows are left to be compared.
+        Quantizer::Rabitq => scanned / CODES_PER_DISTANCE + scanned.sqrt(),
+    };
+    Work { pages: probes as f64 + distances / 4.0, distances: lists / CODES_PER_DISTANCE + distances }
+}
+
+/// Pages read and vectors compared.
 #[derive(Clone, Copy, Debug)]
 struct Work {
-    hops: f64,
+    pages: f64,
     distances: f64,
 }
 
@@ -61,25 +77,38 @@ pub unsafe extern "C-unwind" fn amcostestimate(
         let mut costs = pg_sys::GenericCosts { ..std::mem::zeroed() };
         pg_sys::genericcostestimate(root, path, loop_count, &mut costs);
 
-        let ef = super::options::ef_search();
+        let effort = settings::effort(&snapshot);
         let sealed: f64 = snapshot.manifest.sealed.iter().map(|segment| f64::from(segment.rows)).sum();
-        let mut work = Work { hops: 0.0, distances: (tuples - sealed).max(0.0) };
-        for segment in &snapshot.manifest.sealed {
-            let one = search_work(ef, &snapshot.meta, segment.nodes.into());
-            work.hops += one.hops;
+        let mut work = Work { pages: 0.0, distances: (tuples - sealed).max(0.0) };
+        let mut add = |one: Work| {
+            work.pages += one.pages;
             work.distances += one.distances;
-        }
+        };
+        let quantizer = snapshot.meta.quantizer;
+        // Rows after the first so many make the search go on; each costs about what one of the first did.
+        let first_rows = match snapshot.meta.structure {
+            Structure::Graph(options) => {
+                for segment in &snapshot.manifest.sealed {
+                    add(graph_work(effort.ef, options, quantizer, segment.rows.into()));
+                }
+                effort.ef as f64
+            }
+            Structure::Lists(_) => {
+                let lists = snapshot.manifest.codebook.as_ref().map_or(1.0, |codebook| codebook.lists.into());
+                add(list_work(effort.probes, lists, quantizer, sealed));
+                sealed * effort.probes as f64 / lists / SCANNED_PER_RETURNED as f64
+            }
+        };
         // A distance costs as many operators as its SQL function declares. Every vector and every neighbour list is
         // on some page of its own, most likely in memory: that costs about what looking at a heap tuple does.
         let distance = DISTANCE_OPERATORS * pg_sys::cpu_operator_cost;
         let search = work.distances * distance
-            + (work.distances + work.hops) * pg_sys::cpu_tuple_cost
+            + (work.distances + work.pages) * pg_sys::cpu_tuple_cost
             + ROOT_PAGES * pg_sys::seq_page_cost;
-        // Rows after the first `ef` make the search go on; each costs about what one of the first did.
-        let per_row = search / (ef as f64).min(tuples.max(1.0));
+        let per_row = search / first_rows.min(tuples).max(1.0);
         *startup_cost = search;
         *total_cost =
-            search + (tuples - ef as f64).max(0.0) * per_row + tuples * pg_sys::cpu_index_tuple_cost;
+            search + (tuples - first_rows).max(0.0) * per_row + tuples * pg_sys::cpu_index_tuple_cost;
         *selectivity = costs.indexSelectivity;
         *correlation = 0.0;
         *pages = costs.numIndexPages;

@@ -2,10 +2,28 @@
 
 use super::{build, cost, insert, options, scan, vacuum};
 use crate::pg::progress::Phase;
-use pgrx::{PgBox, pg_extern, pg_guard, pg_sys};
+use pgrx::{AllocatedByRust, PgBox, pg_extern, pg_guard, pg_sys};
 
 #[pg_extern(sql = false)]
 fn vdb_hnsw_handler(_fcinfo: pg_sys::FunctionCallInfo) -> PgBox<pg_sys::IndexAmRoutine> {
+    let mut routine = routine();
+    routine.ambuild = Some(build::hnsw_ambuild);
+    routine.ambuildempty = Some(build::hnsw_ambuildempty);
+    routine.amoptions = Some(options::graph_amoptions);
+    routine.into_pg_boxed()
+}
+
+#[pg_extern(sql = false)]
+fn vdb_ivf_handler(_fcinfo: pg_sys::FunctionCallInfo) -> PgBox<pg_sys::IndexAmRoutine> {
+    let mut routine = routine();
+    routine.ambuild = Some(build::ivf_ambuild);
+    routine.ambuildempty = Some(build::ivf_ambuildempty);
+    routine.amoptions = Some(options::list_amoptions);
+    routine.into_pg_boxed()
+}
+
+/// What both access methods have in common: the meta page says the rest.
+fn routine() -> PgBox<pg_sys::IndexAmRoutine, AllocatedByRust> {
     // SAFETY: the node type and the struct belong together.
     let mut routine =
         unsafe { PgBox::<pg_sys::IndexAmRoutine>::alloc_node(pg_sys::NodeTag::T_IndexAmRoutine) };
@@ -17,20 +35,17 @@ fn vdb_hnsw_handler(_fcinfo: pg_sys::FunctionCallInfo) -> PgBox<pg_sys::IndexAmR
     routine.amkeytype = pg_sys::InvalidOid;
     routine.amparallelvacuumoptions = pg_sys::VACUUM_OPTION_PARALLEL_BULKDEL as u8;
 
-    routine.ambuild = Some(build::ambuild);
-    routine.ambuildempty = Some(build::ambuildempty);
     routine.aminsert = Some(insert::aminsert);
     routine.ambulkdelete = Some(vacuum::ambulkdelete);
     routine.amvacuumcleanup = Some(vacuum::amvacuumcleanup);
     routine.amcostestimate = Some(cost::amcostestimate);
-    routine.amoptions = Some(options::amoptions);
     routine.ambuildphasename = Some(ambuildphasename);
     routine.amvalidate = Some(amvalidate);
     routine.ambeginscan = Some(scan::ambeginscan);
     routine.amrescan = Some(scan::amrescan);
     routine.amgettuple = Some(scan::amgettuple);
     routine.amendscan = Some(scan::amendscan);
-    routine.into_pg_boxed()
+    routine
 }
 
 #[pg_guard]

@@ -1,7 +1,7 @@
 //! INSERT: a row is appended to the growing segment.
 
 use super::build::{plan, tid_bytes};
-use super::{opclass, options};
+use super::{opclass, settings};
 use crate::pg::lock::MaintenanceLock;
 use crate::pg::relation::Relation;
 use crate::segment::flush;
@@ -50,7 +50,7 @@ fn insert(relation: Relation, mut meta: Meta, tid: crate::segment::Tid, row: &[u
         match growing::append(relation, meta.space, &meta.growing, lane, tid, row) {
             Append::Done { rows } => {
                 if rows.is_multiple_of(ROWS_PER_CHECK) {
-                    let limit = options::growing_rows();
+                    let limit = settings::growing_rows();
                     if growing::rows(relation, &meta.growing) >= limit {
                         // Somebody else who holds the lock is a flush or a vacuum: the next writer tries again.
                         if let Some(lock) = MaintenanceLock::try_take(relation) {

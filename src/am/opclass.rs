@@ -63,7 +63,7 @@ pub fn space_of(index: Relation) -> Space {
     if kind == ElementKind::Bit && dims > MAX_BITS {
         Problem::new(
             ERRCODE_PROGRAM_LIMIT_EXCEEDED,
-            format!("column cannot have more than {MAX_BITS} dimensions for a vdb_hnsw index"),
+            format!("column cannot have more than {MAX_BITS} dimensions for a vdb index"),
         )
         .raise();
     }

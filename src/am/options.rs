@@ -1,129 +1,146 @@
-//! Settings (`vdb.…`) and options of an index (`WITH (…)`).
+//! The options of an index: WITH (…).
 
 use crate::distance::Space;
 use crate::pg::error::Problem;
 use crate::pg::relation::Relation;
-use crate::segment::coded;
-use crate::storage::meta::{GraphOptions, Quantizer};
-use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, PgSqlErrorCode, pg_guard, pg_sys};
+use crate::segment::encoder;
+use crate::segment::lists::train::MAX_LISTS;
+use crate::storage::meta::{GraphOptions, ListOptions, Quantizer, Rerank, Structure};
+use pgrx::{PgSqlErrorCode, pg_guard, pg_sys};
+use std::ffi::CStr;
+use std::mem::offset_of;
 use std::sync::OnceLock;
 
-static EF_SEARCH: GucSetting<i32> = GucSetting::<i32>::new(DEFAULT_EF_SEARCH);
-static GROWING_ROWS: GucSetting<i32> = GucSetting::<i32>::new(10_000);
-
-const DEFAULT_EF_SEARCH: i32 = 100;
 const DEFAULT_M: i32 = 16;
 const DEFAULT_EF_CONSTRUCTION: i32 = 64;
 
 /// The quantizer is chosen by the space.
 const QUANTIZER_UNSET: i32 = -1;
 
-/// The kind of options that PostgreSQL gave us a number for.
-static KIND: OnceLock<pg_sys::relopt_kind::Type> = OnceLock::new();
+/// The kinds of options that PostgreSQL gave us numbers for: of vdb_hnsw, of vdb_ivf.
+static KINDS: OnceLock<(pg_sys::relopt_kind::Type, pg_sys::relopt_kind::Type)> = OnceLock::new();
 
-/// Candidates that a search of one graph looks at before it returns its first row.
-pub fn ef_search() -> usize {
-    EF_SEARCH.get().max(1) as usize
-}
-
-/// Rows at which a growing segment is sealed.
-pub fn growing_rows() -> u64 {
-    GROWING_ROWS.get().max(1) as u64
-}
-
-/// An index's options as PostgreSQL stores them parsed.
+/// The options of vdb_hnsw as PostgreSQL stores them parsed.
 #[repr(C)]
-struct Stored {
+#[derive(Clone, Copy)]
+struct StoredGraph {
     varlena_header: i32,
     m: i32,
     ef_construction: i32,
     quantizer: i32,
 }
 
-/// Declares settings and options; called once when the library is loaded.
-pub fn register() {
-    GucRegistry::define_int_guc(
-        c"vdb.ef_search",
-        c"Candidates that a search of an HNSW graph looks at.",
-        c"Higher values find more of the true neighbours and take longer.",
-        &EF_SEARCH,
-        1,
-        10_000,
-        GucContext::Userset,
-        GucFlags::default(),
-    );
-    GucRegistry::define_int_guc(
-        c"vdb.growing_rows",
-        c"Rows at which a growing segment is sealed with a graph.",
-        c"Until then its rows are searched one by one.",
-        &GROWING_ROWS,
-        100,
-        1_000_000,
-        GucContext::Userset,
-        GucFlags::default(),
-    );
-    #[cfg(not(feature = "pg14"))]
-    // SAFETY: a plain call while the library is loaded.
+/// The options of vdb_ivf as PostgreSQL stores them parsed.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct StoredLists {
+    varlena_header: i32,
+    lists: i32,
+    quantizer: i32,
+    rerank: i32,
+}
+
+const LOCK: pg_sys::LOCKMODE = pg_sys::AccessExclusiveLock as pg_sys::LOCKMODE;
+
+fn add_int(kind: u32, name: &CStr, description: &CStr, default: i32, range: std::ops::RangeInclusive<i32>) {
+    // SAFETY: PostgreSQL copies the strings.
     unsafe {
-        pg_sys::MarkGUCPrefixReserved(c"vdb".as_ptr())
+        pg_sys::add_int_reloption(
+            kind,
+            name.as_ptr(),
+            description.as_ptr(),
+            default,
+            *range.start(),
+            *range.end(),
+            LOCK,
+        );
+    }
+}
+
+fn add_enum(
+    kind: u32,
+    name: &CStr,
+    description: &CStr,
+    members: &[(&'static CStr, i32)],
+    default: i32,
+    valid: &CStr,
+) {
+    let member = |(name, value): &(&'static CStr, i32)| pg_sys::relopt_enum_elt_def {
+        string_val: name.as_ptr(),
+        symbol_val: *value,
     };
-    KIND.get_or_init(|| {
-        let lock = pg_sys::AccessExclusiveLock as pg_sys::LOCKMODE;
-        // SAFETY: the strings are constants; PostgreSQL copies what it keeps of them, the members array aside.
-        unsafe {
-            let kind = pg_sys::add_reloption_kind();
-            let int = |name: &std::ffi::CStr, description: &std::ffi::CStr, default, min, max| {
-                pg_sys::add_int_reloption(kind, name.as_ptr(), description.as_ptr(), default, min, max, lock);
-            };
-            int(c"m", c"Neighbours of a node", DEFAULT_M, 2, 100);
-            int(
-                c"ef_construction",
-                c"Candidates looked at for each new node",
-                DEFAULT_EF_CONSTRUCTION,
-                4,
-                1000,
-            );
-            let member = |name: &'static std::ffi::CStr, value: Quantizer| pg_sys::relopt_enum_elt_def {
-                string_val: name.as_ptr(),
-                symbol_val: value as i32,
-            };
-            let end = pg_sys::relopt_enum_elt_def { string_val: std::ptr::null(), symbol_val: 0 };
-            let members = [member(c"none", Quantizer::None), member(c"rabitq", Quantizer::Rabitq), end];
-            let members = Box::leak(Box::new(members));
-            pg_sys::add_enum_reloption(
+    let end = pg_sys::relopt_enum_elt_def { string_val: std::ptr::null(), symbol_val: 0 };
+    let members: Vec<_> = members.iter().map(member).chain([end]).collect();
+    // SAFETY: PostgreSQL copies the strings and keeps the members, which live as long as the process.
+    unsafe {
+        pg_sys::add_enum_reloption(
+            kind,
+            name.as_ptr(),
+            description.as_ptr(),
+            members.leak().as_mut_ptr(),
+            default,
+            valid.as_ptr(),
+            LOCK,
+        );
+    }
+}
+
+/// Declares the options; called once when the library is loaded.
+pub fn register() {
+    KINDS.get_or_init(|| {
+        // SAFETY: plain calls while the library is loaded.
+        let (graph, lists) = unsafe { (pg_sys::add_reloption_kind(), pg_sys::add_reloption_kind()) };
+        add_int(graph, c"m", c"Neighbours of a node", DEFAULT_M, 2..=100);
+        add_int(
+            graph,
+            c"ef_construction",
+            c"Candidates looked at for each new node",
+            DEFAULT_EF_CONSTRUCTION,
+            4..=1000,
+        );
+        add_int(lists, c"lists", c"Posting lists; 0 for as many as suit the rows", 0, 0..=MAX_LISTS as i32);
+        add_enum(
+            lists,
+            c"rerank",
+            c"Where the exact vectors are that decide the order",
+            &[(c"index", Rerank::Index as i32), (c"heap", Rerank::Heap as i32)],
+            Rerank::Index as i32,
+            c"Valid values are \"index\" and \"heap\".",
+        );
+        for kind in [graph, lists] {
+            add_enum(
                 kind,
-                c"quantizer".as_ptr(),
-                c"How vectors are encoded for search".as_ptr(),
-                members.as_mut_ptr(),
+                c"quantizer",
+                c"How vectors are encoded for search",
+                &[(c"none", Quantizer::None as i32), (c"rabitq", Quantizer::Rabitq as i32)],
                 QUANTIZER_UNSET,
-                c"Valid values are \"none\" and \"rabitq\".".as_ptr(),
-                lock,
+                c"Valid values are \"none\" and \"rabitq\".",
             );
-            kind
         }
+        (graph, lists)
     });
 }
 
-#[pg_guard]
-pub unsafe extern "C-unwind" fn amoptions(options: pg_sys::Datum, validate: bool) -> *mut pg_sys::bytea {
-    let element = |name: &'static std::ffi::CStr, kind, offset: usize| pg_sys::relopt_parse_elt {
-        optname: name.as_ptr(),
-        opttype: kind,
-        offset: offset as i32,
-        #[cfg(feature = "pg18")]
-        isset_offset: 0,
-    };
-    let elements = [
-        element(c"m", pg_sys::relopt_type::RELOPT_TYPE_INT, std::mem::offset_of!(Stored, m)),
-        element(
-            c"ef_construction",
-            pg_sys::relopt_type::RELOPT_TYPE_INT,
-            std::mem::offset_of!(Stored, ef_construction),
-        ),
-        element(c"quantizer", pg_sys::relopt_type::RELOPT_TYPE_ENUM, std::mem::offset_of!(Stored, quantizer)),
-    ];
-    let kind = *KIND.get().expect("registered when the library was loaded");
-    // SAFETY: the elements describe the fields of `Stored`, which begins with a varlena header.
+/// # Safety
+/// `options` is what PostgreSQL passes to `amoptions`; the elements describe the fields of `Stored`, which begins with a
+/// varlena header.
+unsafe fn parse<Stored>(
+    options: pg_sys::Datum,
+    validate: bool,
+    kind: u32,
+    elements: &[(&'static CStr, pg_sys::relopt_type::Type, usize)],
+) -> *mut pg_sys::bytea {
+    let elements: Vec<_> = elements
+        .iter()
+        .map(|(name, kind, offset)| pg_sys::relopt_parse_elt {
+            optname: name.as_ptr(),
+            opttype: *kind,
+            offset: *offset as i32,
+            #[cfg(feature = "pg18")]
+            isset_offset: 0,
+        })
+        .collect();
+    // SAFETY: the caller's promise.
     unsafe {
         pg_sys::build_reloptions(
             options,
@@ -137,30 +154,88 @@ pub unsafe extern "C-unwind" fn amoptions(options: pg_sys::Datum, validate: bool
     }
 }
 
-/// The options of an index over `space`, checked against one another.
-pub fn of(index: Relation, space: Space) -> (GraphOptions, Quantizer) {
-    // SAFETY: the relation is open; its options, if it has any, were parsed by `amoptions`.
-    let stored = unsafe { (*index.raw()).rd_options.cast::<Stored>().as_ref() };
-    let (m, ef_construction, quantizer) = stored
-        .map_or((DEFAULT_M, DEFAULT_EF_CONSTRUCTION, QUANTIZER_UNSET), |stored| {
-            (stored.m, stored.ef_construction, stored.quantizer)
-        });
-    let invalid = |message: &str| Problem::new(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, message);
+use pg_sys::relopt_type::{RELOPT_TYPE_ENUM as ENUM, RELOPT_TYPE_INT as INT};
+
+#[pg_guard]
+pub unsafe extern "C-unwind" fn graph_amoptions(
+    options: pg_sys::Datum,
+    validate: bool,
+) -> *mut pg_sys::bytea {
+    let (kind, _) = *KINDS.get().expect("registered when the library was loaded");
+    let elements = [
+        (c"m", INT, offset_of!(StoredGraph, m)),
+        (c"ef_construction", INT, offset_of!(StoredGraph, ef_construction)),
+        (c"quantizer", ENUM, offset_of!(StoredGraph, quantizer)),
+    ];
+    // SAFETY: called by PostgreSQL; the elements are those of the struct.
+    unsafe { parse::<StoredGraph>(options, validate, kind, &elements) }
+}
+
+#[pg_guard]
+pub unsafe extern "C-unwind" fn list_amoptions(options: pg_sys::Datum, validate: bool) -> *mut pg_sys::bytea {
+    let (_, kind) = *KINDS.get().expect("registered when the library was loaded");
+    let elements = [
+        (c"lists", INT, offset_of!(StoredLists, lists)),
+        (c"quantizer", ENUM, offset_of!(StoredLists, quantizer)),
+        (c"rerank", ENUM, offset_of!(StoredLists, rerank)),
+    ];
+    // SAFETY: called by PostgreSQL; the elements are those of the struct.
+    unsafe { parse::<StoredLists>(options, validate, kind, &elements) }
+}
+
+fn invalid(message: &str) -> Problem {
+    Problem::new(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, message)
+}
+
+/// The options of a vdb_hnsw index over `space`, checked against one another.
+pub fn of_graph(index: Relation, space: Space) -> (Structure, Quantizer) {
+    // SAFETY: the relation is open; its options, if it has any, were parsed by `graph_amoptions`.
+    let stored = unsafe { (*index.raw()).rd_options.cast::<StoredGraph>().as_ref() };
+    let StoredGraph { m, ef_construction, quantizer, .. } = stored.copied().unwrap_or(StoredGraph {
+        varlena_header: 0,
+        m: DEFAULT_M,
+        ef_construction: DEFAULT_EF_CONSTRUCTION,
+        quantizer: QUANTIZER_UNSET,
+    });
     if ef_construction < 2 * m {
         invalid("ef_construction must be greater than or equal to 2 * m")
             .detail(format!("ef_construction is {ef_construction}, m is {m}."))
             .raise();
     }
-    let quantizer = if quantizer == Quantizer::None as i32 {
+    let options = GraphOptions { m: m as u16, ef_construction: ef_construction as u16 };
+    (Structure::Graph(options), quantizer_of(quantizer, space))
+}
+
+/// The options of a vdb_ivf index over `space`, checked against one another.
+pub fn of_lists(index: Relation, space: Space) -> (Structure, Quantizer) {
+    // SAFETY: the relation is open; its options, if it has any, were parsed by `list_amoptions`.
+    let stored = unsafe { (*index.raw()).rd_options.cast::<StoredLists>().as_ref() };
+    let StoredLists { lists, quantizer, rerank, .. } = stored.copied().unwrap_or(StoredLists {
+        varlena_header: 0,
+        lists: 0,
+        quantizer: QUANTIZER_UNSET,
+        rerank: Rerank::Index as i32,
+    });
+    let quantizer = quantizer_of(quantizer, space);
+    let rerank = if rerank == Rerank::Heap as i32 { Rerank::Heap } else { Rerank::Index };
+    if rerank == Rerank::Heap && quantizer == Quantizer::None {
+        invalid("rerank \"heap\" needs a quantizer")
+            .detail("Without codes every row of a list would be fetched from the table.")
+            .raise();
+    }
+    (Structure::Lists(ListOptions { lists: lists as u32, rerank }), quantizer)
+}
+
+fn quantizer_of(option: i32, space: Space) -> Quantizer {
+    if option == Quantizer::None as i32 {
         Quantizer::None
-    } else if coded::is_supported(space) {
+    } else if encoder::is_supported(space) {
         Quantizer::Rabitq
-    } else if quantizer == QUANTIZER_UNSET {
+    } else if option == QUANTIZER_UNSET {
         Quantizer::None
     } else {
         invalid("quantizer \"rabitq\" cannot encode this column under this operator class")
             .detail("It encodes vector and halfvec, under L2, inner product and cosine.")
             .raise()
-    };
-    (GraphOptions { m: m as u16, ef_construction: ef_construction as u16 }, quantizer)
+    }
 }

@@ -1,6 +1,6 @@
 //! Index scans: ORDER BY a distance.
 
-use super::{opclass, options};
+use super::{opclass, settings};
 use crate::distance::{Metric, PreparedQuery};
 use crate::pg::error::Problem;
 use crate::pg::relation::Relation;
@@ -87,7 +87,7 @@ unsafe fn begin(scan: pg_sys::IndexScanDesc, relation: Relation) -> State {
                 PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
                 format!("cannot scan index \"{}\" without an order", relation.name()),
             )
-            .hint("A vdb_hnsw index answers ORDER BY column <operator> value.")
+            .hint("A vdb index answers ORDER BY column <operator> value.")
             .raise();
         }
         &*(*scan).orderByData
@@ -106,7 +106,8 @@ unsafe fn begin(scan: pg_sys::IndexScanDesc, relation: Relation) -> State {
     let query = unsafe { opclass::with_row(space, key.sk_argument, |row| query_of(space, row)) };
     match query {
         Some(query) => {
-            State::Searching(Box::new(IndexSearch::new(relation, snapshot, query, options::ef_search())))
+            let effort = settings::effort(&snapshot);
+            State::Searching(Box::new(IndexSearch::new(relation, snapshot, query, effort)))
         }
         None => State::Listing(Listing::new(relation, snapshot)),
     }

@@ -4,6 +4,7 @@
 //! of them by turns, and a rotation by 45° mixes the two halves in between (a Kac walk). The order of summation is
 //! fixed, so the result is the same to the last bit on every processor.
 
+use crate::random::Random;
 use std::f32::consts::FRAC_1_SQRT_2;
 
 const ROUNDS: usize = 4;
@@ -26,12 +27,12 @@ pub fn rotated_dims(dims: usize) -> usize {
 impl Rotation {
     pub fn new(seed: u64, dims: usize) -> Self {
         let dims = rotated_dims(dims);
-        let mut state = seed;
+        let mut random = Random::new(seed);
         let mut bits = 0;
         let signs = (0..ROUNDS * dims)
             .map(|i| {
                 if i % 64 == 0 {
-                    bits = splitmix(&mut state);
+                    bits = random.next();
                 }
                 if bits >> (i % 64) & 1 == 1 { 1.0 } else { -1.0 }
             })
@@ -92,15 +93,6 @@ fn hadamard(vector: &mut [f32]) {
     for x in vector {
         *x *= scale;
     }
-}
-
-/// The next number of splitmix64 (Steele, Lea, Flood 2014).
-fn splitmix(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    let mut x = *state;
-    x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    x ^ (x >> 31)
 }
 
 #[cfg(test)]

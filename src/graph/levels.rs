@@ -1,21 +1,15 @@
 //! Which layers a node is on.
 
+use crate::random::{Spread, fraction, mix};
+
 /// Highest level of a node; more would need more than 2^48 nodes even at `m = 2`… and nobody descends that far.
 const MAX_LEVEL: u8 = 24;
 
 /// The level of row `row`: geometric with ratio `1 / m`, reproducible from the seed.
 pub fn level(seed: u64, row: u32, m: usize) -> u8 {
-    let uniform = (mix(seed ^ mix(u64::from(row))) >> 11) as f64 / (1u64 << 53) as f64;
+    let uniform = fraction(mix(seed ^ mix(u64::from(row))));
     let level = -(1.0 - uniform).ln() / (m as f64).ln();
     (level as u64).min(u64::from(MAX_LEVEL)) as u8
-}
-
-/// A bijective mixer of 64 bits (the finalizer of splitmix64: Steele, Lea, Flood 2014).
-fn mix(mut x: u64) -> u64 {
-    x = x.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    x ^ (x >> 31)
 }
 
 /// Rows in the order of their nodes, and the number of nodes on layer 1, 2, ….
@@ -36,20 +30,16 @@ pub fn order(seed: u64, rows: u32, m: usize) -> (Vec<u32>, Vec<u32>) {
 /// Rows that follow one another are often alike. Were they inserted at the same time, on two threads, neither would
 /// find the other; and rows that come sorted make worse graphs than shuffled ones.
 pub struct InsertionOrder {
-    /// First node and number of nodes of each level, from the top, and the step within it.
-    levels: Vec<(u32, u32, u64)>,
+    /// First node and number of nodes of each level, from the top, and the order within it.
+    levels: Vec<(u32, u32, Spread)>,
 }
 
 impl InsertionOrder {
     /// For `nodes` nodes, of which `layers[l]` are on layer `l + 1`.
     pub fn new(nodes: u32, layers: &[u32]) -> Self {
-        const GOLDEN: f64 = 0.618_033_988_749_895;
         let mut first = 0;
         let levels = layers.iter().rev().chain([&nodes]).map(|&end| {
-            let count = end - first;
-            let near = (f64::from(count) * GOLDEN) as u64;
-            let step = (near.max(1)..).find(|&step| gcd(step, u64::from(count.max(1))) == 1);
-            let level = (first, count, step.expect("a number above has no common factor"));
+            let level = (first, end - first, Spread::new(end - first));
             first = end;
             level
         });
@@ -58,15 +48,9 @@ impl InsertionOrder {
 
     /// The node inserted at a position; `None` past the end.
     pub fn node(&self, position: u32) -> Option<u32> {
-        let &(first, count, step) =
-            self.levels.iter().find(|&&(first, count, _)| position < first + count)?;
-        let within = u64::from(position - first) * step % u64::from(count);
-        Some(first + within as u32)
+        let &(first, _, order) = self.levels.iter().find(|&&(first, count, _)| position < first + count)?;
+        Some(first + order.at(position - first))
     }
-}
-
-fn gcd(a: u64, b: u64) -> u64 {
-    if b == 0 { a } else { gcd(b, a % b) }
 }
 
 #[cfg(test)]

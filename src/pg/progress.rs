@@ -9,6 +9,8 @@ pub enum Phase {
     LoadRows = 2,
     BuildGraph = 3,
     WriteSegment = 4,
+    SampleRows = 5,
+    FindCentroids = 6,
 }
 
 impl Phase {
@@ -19,6 +21,8 @@ impl Phase {
             (Phase::LoadRows as i64, c"loading rows"),
             (Phase::BuildGraph as i64, c"building graph"),
             (Phase::WriteSegment as i64, c"writing segment"),
+            (Phase::SampleRows as i64, c"sampling rows"),
+            (Phase::FindCentroids as i64, c"finding centroids"),
         ]
         .into_iter()
         .find(|(phase, _)| *phase == number)

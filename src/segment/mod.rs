@@ -1,18 +1,26 @@
-//! Segments: rows that belong together, growing until they are sealed with a graph.
+//! Segments: rows that belong together, growing until they are sealed with a structure to search them by.
 //!
-//! [`growing`] takes inserts; [`flush`] freezes it and has [`seal`] build a graph over its rows; [`sealed`] reads the
-//! result, [`coded`] being its neighbours' codes; [`search`] merges the answers of all segments; [`vacuum`] marks dead rows in any of them.
+//! [`growing`] takes inserts; [`flush`] freezes it and has its rows sealed: with a graph ([`graph`]) or in lists
+//! ([`lists`]). [`search`] merges the answers of all segments; [`vacuum`] marks dead rows in any of them.
 
-pub mod coded;
+pub mod batch;
+pub mod block;
 pub mod empty;
+pub mod encoder;
 pub mod flush;
+pub mod graph;
 pub mod growing;
-pub mod seal;
-pub mod sealed;
+pub mod lists;
+pub mod rows;
 pub mod search;
 pub mod vacuum;
+pub mod vectors;
 
 use crate::distance::Space;
+use crate::pg::error::Problem;
+use crate::pg::relation::Relation;
+use crate::storage::manifest::Sealed;
+use crate::storage::meta::{Quantizer, Structure};
 use crate::storage::part::Layout;
 
 /// A heap tuple's address as PostgreSQL stores it.
@@ -21,7 +29,25 @@ pub type Tid = [u8; 6];
 /// Bytes of a [`Tid`].
 pub const TID_BYTES: u32 = 6;
 
+/// How segments of an index are sealed.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    pub structure: Structure,
+    pub quantizer: Quantizer,
+    pub seed: u64,
+    pub threads: usize,
+    /// Whether a CREATE INDEX is under way, whose progress is shown.
+    pub show_progress: bool,
+}
+
 /// How rows of a space lie on pages.
 pub fn row_layout(space: Space) -> Layout {
     Layout::for_rows(space.row_bytes())
+}
+
+/// Content of a sealed segment that this extension cannot have written.
+pub fn corrupt(relation: Relation, segment: &Sealed, detail: String) -> ! {
+    Problem::corrupt(format!("segment {} of index \"{}\" is corrupted", segment.id, relation.name()))
+        .detail(detail)
+        .raise()
 }

@@ -1,23 +1,35 @@
 //! One search over all segments of an index: a merge of their streams.
 
-use super::coded::{Encoder, SlotLayout};
-use super::sealed::{Codes, SealedGraph, SealedRows};
-use super::{Tid, growing};
+use super::encoder::Encoder;
+use super::graph::coded::SlotLayout;
+use super::graph::read::{Codes, SealedGraph};
+use super::lists::search::ListSearch;
+use super::rows::{NodeRows, SealedRows};
+use super::{Tid, corrupt, growing};
 use crate::codec::rabitq::Query;
 use crate::distance::PreparedQuery;
 use crate::graph::search::Search;
 use crate::pg::error::Problem;
 use crate::pg::relation::Relation;
-use crate::storage::manifest::Snapshot;
-use crate::storage::meta::Quantizer;
+use crate::storage::manifest::{Parts, Snapshot};
+use crate::storage::meta::{Quantizer, Structure};
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BinaryHeap, VecDeque};
 
 /// A row's exact score and its heap tuple.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Hit {
-    score: f64,
-    tid: Tid,
+pub struct Hit {
+    pub score: f64,
+    pub tid: Tid,
+}
+
+/// How hard a search tries before it returns its first row.
+#[derive(Clone, Copy, Debug)]
+pub struct Effort {
+    /// Candidates of a graph.
+    pub ef: usize,
+    /// Lists probed.
+    pub probes: usize,
 }
 
 impl Eq for Hit {}
@@ -39,7 +51,9 @@ enum Stream {
     /// Every row of the growing segments.
     Growing(BinaryHeap<Reverse<Hit>>),
     /// The segment's number in the manifest, the search of its graph, rows of the node found last.
-    Sealed { index: usize, search: Search, ready: VecDeque<Hit> },
+    Graph { index: usize, search: Search, ready: VecDeque<Hit> },
+    /// All segments with lists.
+    Lists(Box<ListSearch>),
 }
 
 /// A search under way. Between two calls it holds neither pins nor locks.
@@ -56,7 +70,7 @@ pub struct IndexSearch {
 
 impl IndexSearch {
     /// Scans the growing segments and prepares the search of the sealed ones.
-    pub fn new(relation: Relation, snapshot: Snapshot, query: PreparedQuery, ef: usize) -> Self {
+    pub fn new(relation: Relation, snapshot: Snapshot, query: PreparedQuery, effort: Effort) -> Self {
         let meta = &snapshot.meta;
         let space = meta.space;
         let codes = match meta.quantizer {
@@ -73,11 +87,16 @@ impl IndexSearch {
             });
         }
         let mut streams = vec![Stream::Growing(hits.into())];
-        streams.extend((0..snapshot.manifest.sealed.len()).map(|index| Stream::Sealed {
-            index,
-            search: Search::new(ef),
-            ready: VecDeque::new(),
-        }));
+        for (index, segment) in snapshot.manifest.sealed.iter().enumerate() {
+            if let Parts::Graph(_) = segment.parts {
+                let search = Search::new(effort.ef);
+                streams.push(Stream::Graph { index, search, ready: VecDeque::new() });
+            }
+        }
+        if let Structure::Lists(_) = meta.structure {
+            let search = ListSearch::new(relation, &snapshot, &query, effort.probes);
+            streams.push(Stream::Lists(Box::new(search)));
+        }
         Self { snapshot, query, codes, streams, heads: BinaryHeap::new(), started: false }
     }
 
@@ -98,19 +117,25 @@ impl IndexSearch {
     fn pull(&mut self, relation: Relation, stream: usize) {
         let hit = match &mut self.streams[stream] {
             Stream::Growing(hits) => hits.pop().map(|hit| hit.0),
-            Stream::Sealed { index, search, ready } => {
+            Stream::Lists(search) => search.next(relation, &self.snapshot, &self.query),
+            Stream::Graph { index, search, ready } => {
                 let segment = &self.snapshot.manifest.sealed[*index];
+                let (Parts::Graph(parts), Structure::Graph(options)) =
+                    (&segment.parts, self.snapshot.meta.structure)
+                else {
+                    corrupt(relation, segment, "It has a graph, but the index has lists.".into())
+                };
                 while ready.is_empty() {
-                    let (space, m) = (self.snapshot.meta.space, usize::from(self.snapshot.meta.graph.m));
+                    let (space, m) = (self.snapshot.meta.space, usize::from(options.m));
                     let codes = self.codes.as_ref().map(|query| Codes {
                         query,
                         base: SlotLayout::base(space, 2 * m),
                         upper: SlotLayout::upper(space, m),
                     });
-                    let mut graph = SealedGraph::new(relation, segment, &self.query, codes);
+                    let mut graph = SealedGraph::new(relation, segment, parts, &self.query, codes);
                     let Some(nearest) = search.next(&mut graph) else { break };
                     let mut tids = Vec::new();
-                    SealedRows::new(relation, segment).live_tids_of_node(nearest.node, &mut tids);
+                    NodeRows::new(relation, segment, parts).live_tids(nearest.node, &mut tids);
                     ready.extend(tids.into_iter().map(|tid| Hit { score: nearest.score, tid }));
                 }
                 ready.pop_front()

@@ -12,45 +12,83 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-/// A sealed segment with a graph.
-///
-/// Its rows have ordinals `0..rows`, its graph nodes are the first `nodes` of them; the rest are duplicates of nodes.
+/// A sealed segment: rows with ordinals `0..rows`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sealed {
     pub id: u32,
     /// How often its rows went through a compaction.
     pub level: u32,
     pub rows: u32,
-    pub nodes: u32,
     pub tombstones: u32,
-    /// Nodes of layer 1, 2, …: nodes are ordered by descending level, so each layer is a prefix of the ordinals.
-    pub layers: Vec<u32>,
     /// Six bytes a row: the heap tuple's address.
     pub tids: Part,
     /// One bit a row, set by VACUUM.
     pub tombstone_bits: Part,
-    /// The exact vectors of the nodes, as [`crate::distance::Space`] lays them out.
-    pub vectors: Part,
-    /// Where each node's vector begins and ends in the tape, for rows of varying length.
-    pub offsets: Option<Part>,
-    /// Neighbours on the base layer.
-    pub graph_base: Part,
-    /// Neighbours on the upper layers, layer after layer.
-    pub graph_upper: Part,
-    /// For each row that is no node, its node, ascending.
-    pub duplicates: Part,
-    /// CRC-32 over the parts' content, tombstones aside, in the order above.
+    /// What the rows are searched by.
+    pub parts: Parts,
+    /// CRC-32 over the parts' content, tombstones aside, in the order in which they are written.
     pub crc: u32,
     /// Seconds since 1970.
     pub created: u64,
 }
 
+/// The parts that depend on a segment's structure.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Parts {
+    Graph(GraphParts),
+    Lists(ListParts),
+}
+
+/// A graph: its nodes are the first rows; the rest are duplicates of nodes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GraphParts {
+    pub nodes: u32,
+    /// Nodes of layer 1, 2, …: nodes are ordered by descending level, so each layer is a prefix of the ordinals.
+    pub layers: Vec<u32>,
+    /// The exact vectors of the nodes, as [`crate::distance::Space`] lays them out.
+    pub vectors: Part,
+    /// Where each node's vector begins and ends in the tape, for rows of varying length.
+    pub offsets: Option<Part>,
+    /// Neighbours on the base layer.
+    pub base: Part,
+    /// Neighbours on the upper layers, layer after layer.
+    pub upper: Part,
+    /// For each row that is no node, its node, ascending.
+    pub duplicates: Part,
+}
+
+/// Posting lists: rows are ordered by list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListParts {
+    /// Id of the codebook whose lists these are.
+    pub codebook: u32,
+    /// Four bytes a list: its first row; then once more the number of rows.
+    pub starts: Part,
+    /// A block for every 32 rows, if the index has codes.
+    pub codes: Option<Part>,
+    /// The exact vectors of the rows, unless the heap's are used.
+    pub vectors: Option<Part>,
+}
+
+/// The centroids of an index with lists.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Codebook {
+    pub id: u32,
+    pub lists: u32,
+    /// Vectors of `f32`.
+    pub centroids: Part,
+    /// A block for every 32 centroids.
+    pub codes: Part,
+}
+
 /// All segments but the growing one, and the free pages.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// Frozen segments that wait for their graph.
+    /// Frozen segments that wait to be sealed.
     pub flushing: Vec<Growing>,
     pub sealed: Vec<Sealed>,
+    /// The lists that rows are assigned to, once there are any.
+    pub codebook: Option<Codebook>,
     pub free: Vec<Freed>,
     /// Given up by this very generation, as of [`Meta::published_at`].
     pub freed_now: Vec<super::extent::Extent>,

@@ -30,6 +30,30 @@ pub struct GraphOptions {
     pub ef_construction: u16,
 }
 
+/// Parameters of posting lists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListOptions {
+    /// Lists wanted; 0 for as many as suit the rows.
+    pub lists: u32,
+    pub rerank: Rerank,
+}
+
+/// Where the exact vectors are that decide the order of the rows found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Rerank {
+    /// In the index.
+    Index,
+    /// In the table: the index is much smaller.
+    Heap,
+}
+
+/// What sealed segments are searched by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Structure {
+    Graph(GraphOptions),
+    Lists(ListOptions),
+}
+
 /// A segment that rows are appended to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Growing {
@@ -51,7 +75,7 @@ pub struct ManifestRoot {
 pub struct Meta {
     format: u32,
     pub space: Space,
-    pub graph: GraphOptions,
+    pub structure: Structure,
     pub quantizer: Quantizer,
     /// Makes node levels, and later rotations, reproducible.
     pub seed: u64,
@@ -68,11 +92,11 @@ pub struct Meta {
 
 impl Meta {
     /// The meta data of an index without segments, not yet published.
-    pub fn new(space: Space, graph: GraphOptions, quantizer: Quantizer, seed: u64) -> Self {
+    pub fn new(space: Space, structure: Structure, quantizer: Quantizer, seed: u64) -> Self {
         Self {
             format: FORMAT,
             space,
-            graph,
+            structure,
             quantizer,
             seed,
             build: seed,
@@ -153,7 +177,12 @@ mod tests {
     #[test]
     fn a_damaged_meta_page_is_refused() {
         let space = Space { kind: ElementKind::F32, metric: Metric::L2, dims: 3 };
-        let meta = Meta::new(space, GraphOptions { m: 16, ef_construction: 64 }, Quantizer::None, 42);
+        let meta = Meta::new(
+            space,
+            Structure::Graph(GraphOptions { m: 16, ef_construction: 64 }),
+            Quantizer::None,
+            42,
+        );
         let page = meta.to_page().unwrap();
         assert_eq!(Meta::decode(&page, "i").unwrap(), meta);
         for at in 24..32 + encode(&meta).len() {

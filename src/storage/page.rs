@@ -30,6 +30,9 @@ pub enum Kind {
     GraphBase = 10,
     GraphUpper = 11,
     Duplicates = 12,
+    Starts = 13,
+    Codes = 14,
+    Centroids = 15,
 }
 
 /// Whose page it is.

@@ -233,11 +233,31 @@ impl<'a> PartReader<'a> {
         }
     }
 
+    /// Visits rows of a part laid out by [`Layout::for_rows`] for rows of `bytes` bytes, as [`Self::for_each_slot`] does.
+    pub fn for_each_row(&mut self, indices: &[u32], bytes: usize, mut visit: impl FnMut(u32, &[u8])) {
+        match self.part.layout {
+            Layout::Slots { .. } => self.for_each_slot(indices, bytes, visit),
+            Layout::Tape => {
+                for &index in indices {
+                    visit(index, self.tape(u64::from(index) * bytes as u64, bytes));
+                }
+            }
+        }
+    }
+
     /// The bytes of slot `index`.
     pub fn slot(&mut self, index: u64) -> &[u8] {
         let Layout::Slots { bytes } = self.part.layout else { unreachable!("a tape has no slots") };
         let (page, at) = self.part.layout.slot(index);
         &self.payload(page)[at..at + bytes as usize]
+    }
+
+    /// The first `bytes` bytes of row `index` of a part laid out by [`Layout::for_rows`] for rows of so many bytes.
+    pub fn row(&mut self, index: u64, bytes: usize) -> &[u8] {
+        match self.part.layout {
+            Layout::Slots { .. } => self.slot(index).get(..bytes).unwrap_or_default(),
+            Layout::Tape => self.tape(index * bytes as u64, bytes),
+        }
     }
 
     /// `len` bytes of a tape from byte `at` on.

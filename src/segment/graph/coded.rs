@@ -6,65 +6,13 @@
 //! vector is left out: it is on the base layer.
 
 use crate::codec::fastscan::{BLOCK, block_bytes, pack};
-use crate::codec::rabitq::{self, Query, Target};
-use crate::codec::rotation::{Rotation, rotated_dims};
-use crate::distance::{Element, ElementKind, Metric, Space};
+use crate::codec::rabitq::Query;
+use crate::codec::rotation::rotated_dims;
+use crate::distance::Space;
 use crate::graph::Candidate;
-use half::f16;
-
-/// How vectors of a space are rotated and encoded.
-pub struct Encoder {
-    space: Space,
-    rotation: Rotation,
-    target: Target,
-}
-
-/// What is encoded, if vectors of this space can be encoded at all.
-fn target(space: Space) -> Option<Target> {
-    match (space.kind, space.metric) {
-        (ElementKind::F32 | ElementKind::F16, Metric::L2) => Some(Target::L2Squared),
-        (ElementKind::F32 | ElementKind::F16, Metric::InnerProduct | Metric::Cosine) => {
-            Some(Target::NegativeInnerProduct)
-        }
-        _ => None,
-    }
-}
-
-/// Whether there are codes for vectors of this kind under this metric.
-pub fn is_supported(space: Space) -> bool {
-    target(space).is_some()
-}
+use crate::segment::encoder::Encoder;
 
 impl Encoder {
-    /// `None` if there are no codes for this space.
-    pub fn new(space: Space, seed: u64) -> Option<Self> {
-        let target = target(space)?;
-        Some(Self { space, rotation: Rotation::new(seed, space.dims as usize), target })
-    }
-
-    /// A row's rotated vector, of unit length under cosine. Bytes that are no row give zeros.
-    fn rotate(&self, row: &[u8]) -> Vec<f32> {
-        let mut vector: Vec<f32> = match self.space.kind {
-            ElementKind::F16 => {
-                let half: &[f16] = bytemuck::try_cast_slice(row).unwrap_or_default();
-                half.iter().map(|&x| Element::to_f32(x)).collect()
-            }
-            _ => bytemuck::try_cast_slice(row).unwrap_or_default().to_vec(),
-        };
-        if self.space.metric == Metric::Cosine {
-            let norm = vector.iter().map(|x| x * x).sum::<f32>().sqrt();
-            vector.iter_mut().for_each(|x| *x /= norm);
-        }
-        vector.resize(self.rotation.dims(), 0.0);
-        self.rotation.apply(&mut vector);
-        vector
-    }
-
-    /// A query's tables.
-    pub fn query(&self, row: &[u8]) -> Query {
-        Query::new(&self.rotate(row))
-    }
-
     /// Writes the slot of a node with its neighbours' numbers and rows.
     pub fn encode_slot<'a>(
         &self,
@@ -78,8 +26,8 @@ impl Encoder {
         let mut codes = Vec::new();
         let mut count = 0;
         for (i, (number, row)) in neighbours.take(layout.degree).enumerate() {
-            let mut code = vec![0; self.rotation.dims() / 8];
-            let factors = rabitq::encode(&self.rotate(row), &centre, self.target, &mut code);
+            let mut code = vec![0; self.dims() / 8];
+            let factors = self.encode(&self.rotate(row), &centre, &mut code);
             codes.push(code);
             count = i + 1;
             let mut put = |at: usize, bytes: [u8; 4]| slot[at + 4 * i..][..4].copy_from_slice(&bytes);
@@ -91,7 +39,7 @@ impl Encoder {
         let blocks = slot[layout.blocks()..].chunks_exact_mut(layout.block_bytes);
         for (block, codes) in blocks.zip(codes.chunks(BLOCK)) {
             let codes: Vec<&[u8]> = codes.iter().map(Vec::as_slice).collect();
-            block.copy_from_slice(&pack(&codes, self.rotation.dims()));
+            block.copy_from_slice(&pack(&codes, self.dims()));
         }
     }
 }
@@ -188,7 +136,7 @@ impl SlotLayout {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::distance::PreparedQuery;
+    use crate::distance::{ElementKind, Metric, PreparedQuery};
 
     fn row(dims: usize, phase: f32) -> Vec<f32> {
         (0..dims).map(|i| ((i * i) as f32 * 0.017 + phase).sin()).collect()

@@ -1,15 +1,16 @@
 //! Sealing: rows in memory become a segment with a graph.
 
-use super::coded::{Encoder, SlotLayout};
-use super::{TID_BYTES, Tid, row_layout};
+use super::coded::SlotLayout;
 use crate::distance::{Arena, Space};
 use crate::graph::build::{self, Graph, Layer, Nodes, Options};
 use crate::graph::levels;
 use crate::pg::progress::{self, Phase};
 use crate::pg::threads;
+use crate::segment::encoder::Encoder;
+use crate::segment::{Plan, TID_BYTES, Tid, row_layout};
 use crate::storage::edit::Edit;
-use crate::storage::manifest::Sealed;
-use crate::storage::meta::Quantizer;
+use crate::storage::manifest::{GraphParts, Parts, Sealed};
+use crate::storage::meta::{GraphOptions, Quantizer};
 use crate::storage::page::Kind;
 use crate::storage::part::{Layout, Part, PartWriter};
 use rayon::prelude::*;
@@ -23,6 +24,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// Rows with equal bytes share one graph node: else a crowd of equal vectors would have only one another as
 /// neighbours, and cut themselves off from the rest of the graph.
 pub struct Batch {
+    options: Options,
     arena: Arena,
     /// Heap tuple of each arena row.
     tids: Vec<Tid>,
@@ -48,20 +50,10 @@ impl Nodes for Rows<'_> {
     }
 }
 
-/// How a sealed segment is to be built.
-#[derive(Clone, Copy, Debug)]
-pub struct Plan {
-    pub graph: Options,
-    pub quantizer: Quantizer,
-    pub seed: u64,
-    pub threads: usize,
-    /// Whether a CREATE INDEX is under way, whose progress is shown.
-    pub show_progress: bool,
-}
-
 impl Batch {
-    pub fn new(space: Space) -> Self {
+    pub fn new(space: Space, options: GraphOptions) -> Self {
         Self {
+            options: Options { m: options.m.into(), ef_construction: options.ef_construction.into() },
             arena: Arena::new(space),
             tids: Vec::new(),
             duplicates: Vec::new(),
@@ -75,13 +67,13 @@ impl Batch {
     }
 
     /// Bytes that the rows take, and that their graph will take.
-    pub fn bytes(&self, plan: &Plan) -> usize {
+    pub fn bytes(&self, threads: usize) -> usize {
         // A hash table's entry with its control byte, at the load after growing.
         const CHECKSUM_BYTES: usize = 2 * 9;
         let per_node = TID_BYTES as usize
             + size_of::<u32>()
             + CHECKSUM_BYTES
-            + Graph::bytes_per_node(plan.graph.m, plan.threads);
+            + Graph::bytes_per_node(self.options.m, threads);
         self.arena.bytes() + self.tids.len() * per_node + self.duplicates.capacity() * size_of::<(u32, Tid)>()
     }
 
@@ -106,7 +98,7 @@ impl Batch {
     pub fn seal(mut self, edit: &mut Edit, plan: Plan) -> Sealed {
         let id = edit.new_segment();
         let nodes = self.tids.len() as u32;
-        let m = plan.graph.m;
+        let m = self.options.m;
         self.rows_by_checksum = HashMap::new();
         let (row_of_node, layers) = levels::order(plan.seed ^ u64::from(id), nodes, m);
         if plan.show_progress {
@@ -121,7 +113,7 @@ impl Batch {
                 }
             };
             threads::run(plan.threads, show, |cancel| {
-                build::build(&source, nodes, layers, plan.graph, cancel, &done)
+                build::build(&source, nodes, layers, self.options, cancel, &done)
             })
         };
         if plan.show_progress {
@@ -165,8 +157,8 @@ impl Batch {
         let tombstone_bits =
             PartWriter::new(edit, Kind::Tombstones, id, Layout::Tape, bitmap_bytes, None).finish();
 
-        let parts = match plan.quantizer {
-            Quantizer::None => self.write_plain(edit, id, plan, row_of_node, graph, &mut crc),
+        let pages = match plan.quantizer {
+            Quantizer::None => self.write_plain(edit, id, row_of_node, graph, &mut crc),
             Quantizer::Rabitq => self.write_coded(edit, id, plan, row_of_node, graph, &mut crc),
         };
 
@@ -181,16 +173,18 @@ impl Batch {
             id,
             level: 0,
             rows,
-            nodes,
             tombstones: 0,
-            layers,
             tids,
             tombstone_bits,
-            vectors: parts.vectors,
-            offsets: parts.offsets,
-            graph_base: parts.graph_base,
-            graph_upper: parts.graph_upper,
-            duplicates,
+            parts: Parts::Graph(GraphParts {
+                nodes,
+                layers,
+                vectors: pages.vectors,
+                offsets: pages.offsets,
+                base: pages.base,
+                upper: pages.upper,
+                duplicates,
+            }),
             crc: crc.finalize(),
             created: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()),
         }
@@ -198,11 +192,11 @@ impl Batch {
 }
 
 /// The parts that a quantizer decides about.
-struct GraphParts {
+struct GraphPages {
     vectors: Part,
     offsets: Option<Part>,
-    graph_base: Part,
-    graph_upper: Part,
+    base: Part,
+    upper: Part,
 }
 
 impl Batch {
@@ -211,11 +205,10 @@ impl Batch {
         &self,
         edit: &mut Edit,
         id: u32,
-        plan: Plan,
         row_of_node: &[u32],
         graph: &Graph,
         crc: &mut crc32fast::Hasher,
-    ) -> GraphParts {
+    ) -> GraphPages {
         let space = self.arena.space();
         let layout = row_layout(space);
         let nodes = row_of_node.len() as u64;
@@ -240,11 +233,11 @@ impl Batch {
             writer.finish()
         });
         let (base, upper) = graph.layers.split_first().expect("a graph has a base layer");
-        let m = plan.graph.m;
-        let graph_base = write_layers(edit, Kind::GraphBase, id, 2 * m, &[base], crc);
+        let m = self.options.m;
+        let base = write_layers(edit, Kind::GraphBase, id, 2 * m, &[base], crc);
         let upper: Vec<&Layer> = upper.iter().collect();
-        let graph_upper = write_layers(edit, Kind::GraphUpper, id, m, &upper, crc);
-        GraphParts { vectors, offsets, graph_base, graph_upper }
+        let upper = write_layers(edit, Kind::GraphUpper, id, m, &upper, crc);
+        GraphPages { vectors, offsets, base, upper }
     }
 
     /// Vectors, neighbours and codes together.
@@ -256,7 +249,7 @@ impl Batch {
         row_of_node: &[u32],
         graph: &Graph,
         crc: &mut crc32fast::Hasher,
-    ) -> GraphParts {
+    ) -> GraphPages {
         let space = self.arena.space();
         let coder = Coder {
             encoder: Encoder::new(space, plan.seed).expect("the quantizer was checked against the space"),
@@ -265,13 +258,13 @@ impl Batch {
             row_of_node,
         };
         let (base, upper) = graph.layers.split_first().expect("a graph has a base layer");
-        let slots = SlotLayout::base(space, 2 * plan.graph.m);
-        let graph_base = coder.write(edit, Kind::GraphBase, id, slots, &[base], crc);
+        let slots = SlotLayout::base(space, 2 * self.options.m);
+        let base = coder.write(edit, Kind::GraphBase, id, slots, &[base], crc);
         let upper: Vec<&Layer> = upper.iter().collect();
-        let slots = SlotLayout::upper(space, plan.graph.m);
-        let graph_upper = coder.write(edit, Kind::GraphUpper, id, slots, &upper, crc);
+        let slots = SlotLayout::upper(space, self.options.m);
+        let upper = coder.write(edit, Kind::GraphUpper, id, slots, &upper, crc);
         let vectors = PartWriter::new(edit, Kind::Rows, id, Layout::Tape, 0, None).finish();
-        GraphParts { vectors, offsets: None, graph_base, graph_upper }
+        GraphPages { vectors, offsets: None, base, upper }
     }
 }
 

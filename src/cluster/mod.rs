@@ -1,0 +1,34 @@
+//! Centres of clusters: k-means over rows of `f32`, of which it knows nothing else.
+
+mod flat;
+mod hierarchy;
+
+pub use hierarchy::{Options, centroids};
+
+/// Rows of `dims` numbers each, one after another.
+#[derive(Clone, Debug)]
+pub struct Matrix {
+    pub dims: usize,
+    pub numbers: Vec<f32>,
+}
+
+impl Matrix {
+    pub fn new(dims: usize) -> Self {
+        Self { dims, numbers: Vec::new() }
+    }
+
+    pub fn rows(&self) -> usize {
+        self.numbers.len() / self.dims
+    }
+
+    pub fn row(&self, row: usize) -> &[f32] {
+        &self.numbers[row * self.dims..][..self.dims]
+    }
+
+    /// Some of the rows, in the order of their numbers.
+    fn select(&self, rows: impl Iterator<Item = usize>) -> Self {
+        let mut selected = Self::new(self.dims);
+        rows.for_each(|row| selected.numbers.extend_from_slice(self.row(row)));
+        selected
+    }
+}

@@ -1,0 +1,58 @@
+//! Rows on their way into a sealed segment of either structure.
+
+use super::lists::centroids::Lists;
+use super::{Plan, Tid, graph, lists};
+use crate::distance::Space;
+use crate::storage::edit::Edit;
+use crate::storage::manifest::Sealed;
+use crate::storage::meta::Structure;
+
+pub enum Batch {
+    Graph(Box<graph::seal::Batch>, Plan),
+    Lists(Box<lists::seal::Batch>),
+}
+
+impl Batch {
+    /// `lists` are those that rows are assigned to, if the plan's structure has lists.
+    pub fn new(space: Space, plan: Plan, lists: &Lists) -> Self {
+        match plan.structure {
+            Structure::Graph(options) => {
+                Batch::Graph(Box::new(graph::seal::Batch::new(space, options)), plan)
+            }
+            Structure::Lists(options) => {
+                Batch::Lists(Box::new(lists::seal::Batch::new(space, plan, options.rerank, lists.clone())))
+            }
+        }
+    }
+
+    /// Adds a row; `false` if the bytes are no row of the space.
+    pub fn push(&mut self, tid: Tid, row: &[u8]) -> bool {
+        match self {
+            Batch::Graph(batch, _) => batch.push(tid, row),
+            Batch::Lists(batch) => batch.push(tid, row),
+        }
+    }
+
+    pub fn rows(&self) -> usize {
+        match self {
+            Batch::Graph(batch, _) => batch.rows(),
+            Batch::Lists(batch) => batch.rows(),
+        }
+    }
+
+    /// Bytes that the rows take, and that sealing them will take.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Batch::Graph(batch, plan) => batch.bytes(plan.threads),
+            Batch::Lists(batch) => batch.bytes(),
+        }
+    }
+
+    /// Writes the segment's pages; the caller adds it to the manifest.
+    pub fn seal(self, edit: &mut Edit) -> Sealed {
+        match self {
+            Batch::Graph(batch, plan) => batch.seal(edit, plan),
+            Batch::Lists(batch) => batch.seal(edit),
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Rows on their way to codes: widened, rotated, encoded.
+
+use crate::codec::rabitq::{self, Factors, Query, Target};
+use crate::codec::rotation::Rotation;
+use crate::distance::{Element, ElementKind, Metric, Space};
+use half::f16;
+
+/// A row's numbers: of unit length under cosine, bits as zeros and ones. Bytes that are no row give none.
+///
+/// Not for sparse rows.
+pub fn widen(space: Space, row: &[u8]) -> Vec<f32> {
+    let mut vector: Vec<f32> = match space.kind {
+        ElementKind::F16 => {
+            let half: &[f16] = bytemuck::try_cast_slice(row).unwrap_or_default();
+            half.iter().map(|&x| Element::to_f32(x)).collect()
+        }
+        ElementKind::Bit => {
+            let bit = |i: usize| row.get(i / 8).map_or(0, |byte| byte >> (7 - i % 8) & 1);
+            (0..space.dims as usize).map(|i| f32::from(bit(i))).collect()
+        }
+        ElementKind::F32 | ElementKind::Sparse => bytemuck::try_cast_slice(row).unwrap_or_default().to_vec(),
+    };
+    if space.metric == Metric::Cosine {
+        let norm = f32::dot(&vector, &vector).sqrt() as f32;
+        vector.iter_mut().for_each(|x| *x /= norm);
+    }
+    vector
+}
+
+/// A copy of a vector, padded and rotated.
+pub fn rotate(rotation: &Rotation, vector: &[f32]) -> Vec<f32> {
+    let mut rotated = vec![0.0; rotation.dims()];
+    rotated.iter_mut().zip(vector).for_each(|(rotated, x)| *rotated = *x);
+    rotation.apply(&mut rotated);
+    rotated
+}
+
+/// How vectors of a space are rotated and encoded.
+pub struct Encoder {
+    space: Space,
+    rotation: Rotation,
+    target: Target,
+}
+
+/// What is encoded, if vectors of this space can be encoded at all.
+fn target(space: Space) -> Option<Target> {
+    match (space.kind, space.metric) {
+        (ElementKind::F32 | ElementKind::F16, Metric::L2) => Some(Target::L2Squared),
+        (ElementKind::F32 | ElementKind::F16, Metric::InnerProduct | Metric::Cosine) => {
+            Some(Target::NegativeInnerProduct)
+        }
+        _ => None,
+    }
+}
+
+/// Whether there are codes for vectors of this kind under this metric.
+pub fn is_supported(space: Space) -> bool {
+    target(space).is_some()
+}
+
+impl Encoder {
+    /// `None` if there are no codes for this space.
+    pub fn new(space: Space, seed: u64) -> Option<Self> {
+        let target = target(space)?;
+        Some(Self { space, rotation: Rotation::new(seed, space.dims as usize), target })
+    }
+
+    /// Dimensions of a rotated vector; a code has as many bits.
+    pub fn dims(&self) -> usize {
+        self.rotation.dims()
+    }
+
+    /// A row's rotated vector (see [`widen`]).
+    pub fn rotate(&self, row: &[u8]) -> Vec<f32> {
+        rotate(&self.rotation, &widen(self.space, row))
+    }
+
+    /// Encodes a rotated vector against a rotated centre (see [`rabitq::encode`]).
+    pub fn encode(&self, vector: &[f32], centre: &[f32], code: &mut [u8]) -> Factors {
+        rabitq::encode(vector, centre, self.target, code)
+    }
+
+    /// A query's tables.
+    pub fn query(&self, row: &[u8]) -> Query {
+        Query::new(&self.rotate(row))
+    }
+}

@@ -1,0 +1,249 @@
+//! The codebook: centroids, and codes by which the nearest of thousands are found in microseconds.
+//!
+//! The codes estimate inner products, against the mean of all centroids. A block of them is followed by the centroids'
+//! squared norms: with both, squared distances are estimated as well.
+
+use crate::cluster::Matrix;
+use crate::codec::fastscan::BLOCK;
+use crate::codec::rabitq::{self, Factors, Query, Target};
+use crate::codec::rotation::Rotation;
+use crate::distance::Element;
+use crate::pg::error::Problem;
+use crate::pg::relation::Relation;
+use crate::segment::block::{BlockLayout, Centre};
+use crate::segment::encoder::rotate;
+use crate::storage::edit::Edit;
+use crate::storage::manifest::Codebook;
+use crate::storage::page::Kind;
+use crate::storage::part::{Layout, Part, PartReader, PartWriter};
+use std::rc::Rc;
+
+/// Centroids in memory, to assign rows to.
+pub struct Centroids {
+    vectors: Matrix,
+    rotated: Matrix,
+    mean: Vec<f32>,
+    blocks: Vec<u8>,
+    layout: CentroidBlocks,
+}
+
+/// The lists that rows are assigned to.
+#[derive(Clone)]
+pub struct Lists {
+    /// Id of the codebook; 0 for one list around the origin.
+    pub codebook: u32,
+    pub centroids: Rc<Centroids>,
+}
+
+impl Lists {
+    /// One list for everything, around the origin: for rows that are too few to have centroids of their own.
+    pub fn origin(dims: usize) -> Self {
+        let origin = Matrix { dims, numbers: vec![0.0; dims] };
+        Self { codebook: 0, centroids: Rc::new(Centroids::new(origin, &Rotation::new(0, dims))) }
+    }
+
+    /// Makes new centroids those of an index.
+    pub fn create(edit: &mut Edit, centroids: Centroids) -> Self {
+        let codebook = centroids.write(edit);
+        let id = codebook.id;
+        edit.manifest.codebook = Some(codebook);
+        Self { codebook: id, centroids: Rc::new(centroids) }
+    }
+
+    /// The lists of an index that has centroids.
+    pub fn read(edit: &Edit) -> Option<Self> {
+        let codebook = edit.manifest.codebook.as_ref()?;
+        let dims = edit.meta.space.dims as usize;
+        let rotation = Rotation::new(edit.meta.seed, dims);
+        let centroids = Centroids::read(edit.relation(), codebook, dims, &rotation);
+        Some(Self { codebook: codebook.id, centroids: Rc::new(centroids) })
+    }
+}
+
+/// Blocks of centroids' codes.
+#[derive(Clone, Copy)]
+pub struct CentroidBlocks(BlockLayout);
+
+impl CentroidBlocks {
+    pub fn new(dims: usize) -> Self {
+        Self(BlockLayout::new(dims))
+    }
+
+    pub fn bytes(self) -> usize {
+        self.0.bytes() + BLOCK * size_of::<f32>()
+    }
+
+    /// Estimated inner products, negative, and squared norms of a block's centroids; `None` if it is no block.
+    ///
+    /// `mean_product` is the query's inner product with the mean.
+    pub fn estimate(
+        self,
+        block: &[u8],
+        query: &Query,
+        mean_product: f64,
+    ) -> Option<([f32; BLOCK], [f32; BLOCK])> {
+        let (codes, norms) = block.get(..self.bytes())?.split_at(self.0.bytes());
+        let estimates = self.0.estimate(codes, query, Centre { score: -mean_product, distance: 0.0 })?;
+        let norms: &[f32] = bytemuck::try_cast_slice(norms).ok()?;
+        Some((estimates.scores, norms.try_into().ok()?))
+    }
+}
+
+/// Centroids whose estimates are the best are compared exactly, so many of them.
+const COMPARED: usize = 8;
+
+impl Centroids {
+    pub fn new(vectors: Matrix, rotation: &Rotation) -> Self {
+        let dims = vectors.dims;
+        let count = vectors.rows();
+        let mut mean = vec![0f32; dims];
+        for row in 0..count {
+            mean.iter_mut().zip(vectors.row(row)).for_each(|(mean, x)| *mean += x / count as f32);
+        }
+        let rotated_mean = rotate(rotation, &mean);
+        let mut rotated = Matrix::new(rotation.dims());
+        for row in 0..count {
+            rotated.numbers.extend(rotate(rotation, vectors.row(row)));
+        }
+        let layout = CentroidBlocks::new(dims);
+        let code_bytes = layout.0.code_bytes();
+        let mut blocks = Vec::new();
+        for first in (0..count).step_by(BLOCK) {
+            let mut codes = vec![0; BLOCK * code_bytes];
+            let mut factors = [Factors::default(); BLOCK];
+            let mut norms = [0f32; BLOCK];
+            let members = first..(first + BLOCK).min(count);
+            for ((row, code), i) in members.clone().zip(codes.chunks_exact_mut(code_bytes)).zip(0..) {
+                let centroid = rotated.row(row);
+                factors[i] = rabitq::encode(centroid, &rotated_mean, Target::NegativeInnerProduct, code);
+                norms[i] = f32::dot(vectors.row(row), vectors.row(row)) as f32;
+            }
+            let codes: Vec<(Factors, &[u8])> =
+                factors.into_iter().zip(codes.chunks_exact(code_bytes)).take(members.len()).collect();
+            blocks.extend(layout.0.pack(&codes));
+            blocks.extend_from_slice(bytemuck::cast_slice(&norms));
+        }
+        Self { vectors, rotated, mean, blocks, layout }
+    }
+
+    /// Reads an index's centroids.
+    fn read(relation: Relation, codebook: &Codebook, dims: usize, rotation: &Rotation) -> Self {
+        let mut reader = CentroidReader::new(relation, codebook, dims);
+        let mut vectors = Matrix::new(dims);
+        for list in 0..codebook.lists {
+            vectors.numbers.extend_from_slice(reader.vector(list));
+        }
+        Self::new(vectors, rotation)
+    }
+
+    pub fn count(&self) -> usize {
+        self.vectors.rows()
+    }
+
+    /// A centroid, rotated.
+    pub fn rotated(&self, list: u32) -> &[f32] {
+        self.rotated.row(list as usize)
+    }
+
+    /// The list whose centroid is nearest to a vector, whose tables are given as well.
+    pub fn nearest(&self, vector: &[f32], tables: &Query) -> u32 {
+        let mean_product = f32::dot(&self.mean, vector);
+        let mut best = [(f32::INFINITY, 0u32); COMPARED];
+        for (block, first) in self.blocks.chunks_exact(self.layout.bytes()).zip((0..).step_by(BLOCK)) {
+            let (products, norms) =
+                self.layout.estimate(block, tables, mean_product).expect("blocks are of this layout");
+            let members = BLOCK.min(self.count() - first);
+            for i in 0..members {
+                let key = norms[i] + 2.0 * products[i];
+                if key < best[COMPARED - 1].0 {
+                    let at = best.partition_point(|(other, _)| *other <= key);
+                    best.copy_within(at..COMPARED - 1, at + 1);
+                    best[at] = (key, (first + i) as u32);
+                }
+            }
+        }
+        let candidates = best[..COMPARED.min(self.count())].iter().map(|(_, list)| *list);
+        let exact = |list: u32| f32::l2_squared(self.vectors.row(list as usize), vector);
+        let nearest = candidates.map(|list| (exact(list), list)).min_by(|a, b| a.0.total_cmp(&b.0));
+        nearest.map_or(0, |(_, list)| list)
+    }
+
+    /// Writes the codebook's pages; the caller adds it to the manifest.
+    fn write(&self, edit: &mut Edit) -> Codebook {
+        let id = edit.new_segment();
+        let lists = self.count() as u32;
+        let mut write = |kind, row_bytes: usize, rows: &mut dyn Iterator<Item = &[u8]>, count: u64| -> Part {
+            let layout = Layout::for_rows(Some(row_bytes));
+            let size = match layout {
+                Layout::Slots { .. } => count,
+                Layout::Tape => count * row_bytes as u64,
+            };
+            let mut writer = PartWriter::new(edit, kind, id, layout, size, None);
+            rows.for_each(|row| writer.push(row));
+            writer.finish()
+        };
+        let rows = self.vectors.numbers.chunks_exact(self.vectors.dims).chain([&self.mean[..]]);
+        let row_bytes = self.vectors.dims * size_of::<f32>();
+        let count = u64::from(lists) + 1;
+        let centroids = write(Kind::Centroids, row_bytes, &mut rows.map(bytemuck::cast_slice), count);
+        let block_bytes = self.layout.bytes();
+        let blocks = u64::from(lists).div_ceil(BLOCK as u64);
+        let codes = write(Kind::Codes, block_bytes, &mut self.blocks.chunks_exact(block_bytes), blocks);
+        Codebook { id, lists, centroids, codes }
+    }
+}
+
+/// Reads centroids one by one.
+///
+/// Holds a pin, so it must not outlive the callback in which it was made.
+pub struct CentroidReader<'a> {
+    relation: Relation,
+    codebook: &'a Codebook,
+    part: PartReader<'a>,
+    dims: usize,
+}
+
+impl<'a> CentroidReader<'a> {
+    pub fn new(relation: Relation, codebook: &'a Codebook, dims: usize) -> Self {
+        let part = PartReader::new(relation, &codebook.centroids, Kind::Centroids, codebook.id);
+        Self { relation, codebook, part, dims }
+    }
+
+    /// A list's centroid.
+    pub fn vector(&mut self, list: u32) -> &[f32] {
+        let bytes = self.dims * size_of::<f32>();
+        let row = self.part.row(list.into(), bytes);
+        bytemuck::try_cast_slice(row).ok().filter(|vector| vector.len() == self.dims).unwrap_or_else(|| {
+            Problem::corrupt(format!("a centroid of index \"{}\" is corrupted", self.relation.name())).raise()
+        })
+    }
+
+    /// The mean of all centroids.
+    pub fn mean(&mut self) -> &[f32] {
+        self.vector(self.codebook.lists)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_centroid_is_found() {
+        let dims = 70;
+        let row =
+            |i: usize| -> Vec<f32> { (0..dims).map(|d| ((i * 31 + d * d) as f32 * 0.37).sin()).collect() };
+        let rotation = Rotation::new(3, dims);
+        let vectors = Matrix { dims, numbers: (0..300).flat_map(row).collect() };
+        let centroids = Centroids::new(vectors.clone(), &rotation);
+        let mut right = 0;
+        for i in 0..200 {
+            let query: Vec<f32> = row(i).iter().zip(row(i + 777)).map(|(x, y)| x + 0.5 * y).collect();
+            let distance = |list: usize| f32::l2_squared(vectors.row(list), &query);
+            let exact = (0..300).min_by(|&a, &b| distance(a).total_cmp(&distance(b))).unwrap();
+            let found = centroids.nearest(&query, &Query::new(&rotate(&rotation, &query)));
+            right += usize::from(found == exact as u32);
+        }
+        assert!(right >= 198, "{right} of 200");
+    }
+}

@@ -1,0 +1,84 @@
+//! Finding the centroids of an index from a sample of its rows.
+
+use super::centroids::Centroids;
+use crate::cluster::{self, Matrix};
+use crate::codec::rotation::Rotation;
+use crate::distance::{Metric, Space};
+use crate::pg::progress;
+use crate::pg::threads;
+use crate::segment::Plan;
+use crate::segment::encoder::widen;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Rows sampled for each list.
+const ROWS_PER_LIST: usize = 50;
+/// With fewer rows for each list than this, lists would mean little.
+const LEAST_ROWS_PER_LIST: u64 = 8;
+
+/// Lists of an index of so many rows, whose option says how many (0: as many as suit the rows).
+///
+/// A search pays for every centroid and for the rows of the lists that it probes: the sum is least where the lists grow
+/// with the square root of the rows.
+pub fn lists_wanted(option: u32, rows: u64) -> u32 {
+    if option > 0 {
+        return option;
+    }
+    ((2.0 * (rows as f64).sqrt()) as u32).clamp(1, MAX_LISTS)
+}
+
+/// Most lists of an index.
+pub const MAX_LISTS: u32 = 1 << 16;
+
+/// Rows worth sampling for so many lists, when a row has so many dimensions and the sample may take `memory` bytes.
+pub fn sample_rows(lists: u32, dims: usize, memory: usize) -> usize {
+    (lists as usize * ROWS_PER_LIST).min(memory / (dims * size_of::<f32>())).max(1)
+}
+
+/// Rows from which centroids are found.
+pub struct Sample {
+    space: Space,
+    rows: Matrix,
+}
+
+impl Sample {
+    pub fn new(space: Space) -> Self {
+        Self { space, rows: Matrix::new(space.dims as usize) }
+    }
+
+    pub fn rows(&self) -> usize {
+        self.rows.rows()
+    }
+
+    /// Adds a row; `false` if the bytes are no row of the space.
+    pub fn push(&mut self, row: &[u8]) -> bool {
+        let is_row = self.space.is_row(row);
+        if is_row {
+            self.rows.numbers.extend(widen(self.space, row));
+        }
+        is_row
+    }
+
+    /// Finds centroids on threads; `None` if there are too few rows for so many.
+    ///
+    /// `total` is the number of rows that the sample stands for.
+    pub fn train(self, lists: u32, total: u64, plan: Plan) -> Option<Centroids> {
+        if total < u64::from(lists) * LEAST_ROWS_PER_LIST || self.rows() == 0 {
+            return None;
+        }
+        let options = cluster::Options {
+            count: lists as usize,
+            spherical: self.space.metric == Metric::Cosine,
+            seed: plan.seed,
+        };
+        let done = AtomicU64::new(0);
+        let show = || {
+            if plan.show_progress {
+                progress::tuples(done.load(Ordering::Relaxed), lists.into());
+            }
+        };
+        let dims = self.rows.dims;
+        let vectors =
+            threads::run(plan.threads, show, |cancel| cluster::centroids(&self.rows, options, cancel, &done));
+        Some(Centroids::new(vectors, &Rotation::new(plan.seed, dims)))
+    }
+}

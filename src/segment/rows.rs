@@ -1,0 +1,81 @@
+//! The heap tuples of a sealed segment's rows.
+
+use super::Tid;
+use crate::pg::relation::Relation;
+use crate::storage::manifest::{GraphParts, Sealed};
+use crate::storage::page::Kind;
+use crate::storage::part::PartReader;
+
+/// Reads heap tuples' addresses by ordinal.
+///
+/// Holds pins, so it must not outlive the callback in which it was made.
+pub struct SealedRows<'a> {
+    segment: &'a Sealed,
+    tids: PartReader<'a>,
+    tombstones: PartReader<'a>,
+}
+
+impl<'a> SealedRows<'a> {
+    pub fn new(relation: Relation, segment: &'a Sealed) -> Self {
+        let part = |part, kind| PartReader::new(relation, part, kind, segment.id);
+        Self {
+            segment,
+            tids: part(&segment.tids, Kind::Tids),
+            tombstones: part(&segment.tombstone_bits, Kind::Tombstones),
+        }
+    }
+
+    /// The heap tuple of a row, unless the row is dead.
+    pub fn live_tid(&mut self, row: u32) -> Option<Tid> {
+        if self.segment.tombstones > 0 {
+            // VACUUM may set bits in this byte meanwhile: whichever value is read, the heap decides visibility.
+            let bits = self.tombstones.tape(u64::from(row / 8), 1)[0];
+            if bits >> (row % 8) & 1 == 1 {
+                return None;
+            }
+        }
+        self.tids.slot(row.into()).get(..6)?.try_into().ok()
+    }
+}
+
+/// Reads the heap tuples' addresses of a graph's nodes.
+pub struct NodeRows<'a> {
+    rows: SealedRows<'a>,
+    segment: &'a Sealed,
+    nodes: u32,
+    duplicates: PartReader<'a>,
+}
+
+impl<'a> NodeRows<'a> {
+    pub fn new(relation: Relation, segment: &'a Sealed, parts: &'a GraphParts) -> Self {
+        Self {
+            rows: SealedRows::new(relation, segment),
+            segment,
+            nodes: parts.nodes,
+            duplicates: PartReader::new(relation, &parts.duplicates, Kind::Duplicates, segment.id),
+        }
+    }
+
+    /// Appends the heap tuples of the live rows that share a node.
+    pub fn live_tids(&mut self, node: u32, tids: &mut impl Extend<Tid>) {
+        tids.extend(self.rows.live_tid(node));
+        let (mut low, mut high) = (self.nodes, self.segment.rows);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if self.node_of_duplicate(middle) < node {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        while low < self.segment.rows && self.node_of_duplicate(low) == node {
+            tids.extend(self.rows.live_tid(low));
+            low += 1;
+        }
+    }
+
+    fn node_of_duplicate(&mut self, row: u32) -> u32 {
+        let slot = self.duplicates.slot(u64::from(row - self.nodes));
+        u32::from_ne_bytes(slot.try_into().unwrap_or_default())
+    }
+}

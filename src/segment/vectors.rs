@@ -1,0 +1,85 @@
+//! The exact vectors of a sealed segment.
+
+use super::corrupt;
+use crate::pg::relation::Relation;
+use crate::storage::manifest::Sealed;
+use crate::storage::page::Kind;
+use crate::storage::part::{Layout, Part, PartReader};
+
+/// Where a segment keeps its vectors.
+pub enum Place<'a> {
+    /// In a part of their own; rows of varying length with their offsets.
+    Rows { part: &'a Part, offsets: Option<&'a Part> },
+    /// At the head of the graph's slots, which are `stride` bytes apart if they lie on a tape.
+    Slots { part: &'a Part, stride: usize },
+}
+
+/// Reads vectors by their ordinals.
+///
+/// Holds pins, so it must not outlive the callback in which it was made.
+pub struct Vectors<'a> {
+    relation: Relation,
+    segment: &'a Sealed,
+    row_bytes: Option<usize>,
+    /// Bytes from one vector to the next where they lie on a tape.
+    stride: usize,
+    vectors: PartReader<'a>,
+    offsets: Option<PartReader<'a>>,
+}
+
+impl<'a> Vectors<'a> {
+    /// `row_bytes` is the length of a row, if all have the same.
+    pub fn new(relation: Relation, segment: &'a Sealed, row_bytes: Option<usize>, place: Place<'a>) -> Self {
+        let part = |part, kind| PartReader::new(relation, part, kind, segment.id);
+        let (vectors, offsets, stride) = match place {
+            Place::Rows { part: rows, offsets } => (
+                part(rows, Kind::Rows),
+                offsets.map(|offsets| part(offsets, Kind::Offsets)),
+                row_bytes.unwrap_or_default(),
+            ),
+            Place::Slots { part: slots, stride } => (part(slots, Kind::GraphBase), None, stride),
+        };
+        Self { relation, segment, row_bytes, stride, vectors, offsets }
+    }
+
+    /// Calls `visit` with each vector, in the order of `nodes`.
+    pub fn for_each(&mut self, nodes: &[u32], mut visit: impl FnMut(u32, &[u8])) {
+        match (self.vectors.layout(), self.row_bytes) {
+            (Layout::Slots { bytes }, Some(len)) if len <= bytes as usize => {
+                self.vectors.for_each_slot(nodes, len, visit);
+            }
+            _ => nodes.iter().for_each(|&node| visit(node, self.on_tape(node))),
+        }
+    }
+
+    fn on_tape(&mut self, node: u32) -> &[u8] {
+        match (self.vectors.layout(), self.row_bytes) {
+            (Layout::Tape, Some(len)) => self.vectors.tape(u64::from(node) * self.stride as u64, len),
+            (Layout::Tape, None) => {
+                let Some(offsets) = &mut self.offsets else {
+                    corrupt(self.relation, self.segment, "Offsets are missing.".into())
+                };
+                let mut offset = |index: u64| {
+                    let slot = offsets.slot(index);
+                    u64::from_ne_bytes(slot.try_into().unwrap_or_default())
+                };
+                let (from, to) = (offset(node.into()), offset(u64::from(node) + 1));
+                let len = to.checked_sub(from).filter(|&len| len <= MAX_SPARSE_BYTES);
+                let Some(len) = len else {
+                    corrupt(
+                        self.relation,
+                        self.segment,
+                        format!("The vector of node {node} would lie from byte {from} to {to}."),
+                    )
+                };
+                self.vectors.tape(from, len as usize)
+            }
+            (layout, len) => {
+                corrupt(self.relation, self.segment, format!("Rows of {len:?} bytes lie in {layout:?}."))
+            }
+        }
+    }
+}
+
+/// Longest stored sparse row: its count, indices and values.
+const MAX_SPARSE_BYTES: u64 = 4 + 8 * crate::types::MAX_NON_ZEROS as u64;
