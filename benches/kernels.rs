@@ -10,7 +10,7 @@ mod cpu;
 #[allow(dead_code, unused_imports)]
 mod distance;
 #[path = "../src/random.rs"]
-#[allow(dead_code)]
+#[allow(dead_code, unused_imports)]
 mod random;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};

@@ -50,12 +50,20 @@ impl<K: Key, T: Ord> PartialEq for Keyed<K, T> {
 
 impl<K: Key, T: Ord> Eq for Keyed<K, T> {}
 
+/// A candidate as it was added.
+#[derive(Clone, Copy, Debug)]
+struct Estimated<T> {
+    estimate: f32,
+    error: f32,
+    value: T,
+}
+
 /// Candidates and those of them that were compared.
 pub struct Reranker<T> {
     /// By lower bound.
     candidates: BinaryHeap<Reverse<Keyed<f32, T>>>,
     /// Candidates that cannot be among the first [`FIRST`]: most of them, put in order only if somebody wants more.
-    later: Vec<Keyed<f32, T>>,
+    later: Vec<Estimated<T>>,
     /// The least lower bound of those for later.
     least_later: f32,
     /// The least upper bounds of all candidates so far, [`FIRST`] at most.
@@ -69,6 +77,9 @@ pub struct Reranker<T> {
 const FIRST: usize = 64;
 /// Candidates compared at once, so that the memory of one is on its way while another is looked at.
 const TOGETHER: usize = 6;
+
+/// Who wants more than [`FIRST`] wants all of them: then the bound allows for so many times the error.
+const LATER_ERRORS: f32 = 2.0;
 
 /// What to do next.
 #[derive(Debug, PartialEq)]
@@ -103,7 +114,7 @@ impl<T: Copy + Ord> Reranker<T> {
         } else if let Some(mut greatest) = self.uppers.peek_mut() {
             if candidate.key > greatest.key {
                 self.least_later = self.least_later.min(candidate.key);
-                self.later.push(candidate);
+                self.later.push(Estimated { estimate, error, value });
                 return;
             }
             if estimate + error < greatest.key {
@@ -138,7 +149,10 @@ impl<T: Copy + Ord> Reranker<T> {
                 return Step::Empty;
             }
             if self.candidates.is_empty() || self.least_later < bound {
-                self.candidates.extend(self.later.drain(..).map(Reverse));
+                let later = self.later.drain(..).map(|Estimated { estimate, error, value }| {
+                    Reverse(Keyed { key: estimate - LATER_ERRORS * error, value })
+                });
+                self.candidates.extend(later);
                 self.least_later = f32::INFINITY;
             }
             return Step::Compare(self.most_promising());

@@ -46,8 +46,9 @@ pub unsafe extern "C-unwind" fn aminsert(
 fn insert(relation: Relation, mut meta: Meta, tid: crate::segment::Tid, row: &[u8]) {
     // SAFETY: a plain read of this backend's process id.
     let lane = unsafe { pg_sys::MyProcPid } as usize;
+    let code = growing::encoder(&meta).map(|encoder| encoder.encode_row(row));
     loop {
-        match growing::append(relation, meta.space, &meta.growing, lane, tid, row) {
+        match growing::append(relation, &meta, lane, tid, row, code.as_ref()) {
             Append::Done { rows } => {
                 if rows.is_multiple_of(ROWS_PER_CHECK) {
                     let limit = settings::growing_rows();

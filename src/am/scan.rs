@@ -3,6 +3,7 @@
 use super::{opclass, settings};
 use crate::distance::{Metric, PreparedQuery};
 use crate::pg::error::Problem;
+use crate::pg::heap::HeapRows;
 use crate::pg::relation::Relation;
 use crate::segment::search::{IndexSearch, Listing};
 use crate::storage::manifest::Snapshot;
@@ -64,7 +65,14 @@ pub unsafe extern "C-unwind" fn amgettuple(
         let tid = loop {
             match state {
                 State::Idle => *state = begin(scan, relation),
-                State::Searching(search) => break search.next(relation),
+                State::Searching(search) => {
+                    let space = search.space();
+                    let mut heap = None;
+                    break search.next(relation, &mut |tid, visit| {
+                        let rows: &mut HeapRows = heap.get_or_insert_with(|| HeapRows::new(scan));
+                        rows.fetch(tid, |value| opclass::with_row(space, value, &mut *visit));
+                    });
+                }
                 State::Listing(listing) => break listing.next(relation),
             }
         };

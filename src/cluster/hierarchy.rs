@@ -46,7 +46,7 @@ pub fn centroids(rows: &Matrix, options: Options, cancel: &AtomicBool, done: &At
     }
     let sizes: Vec<usize> = members.iter().map(Vec::len).collect();
     let shares = shares(&sizes, count);
-    let work: Vec<_> = members.into_iter().zip(shares).enumerate().collect();
+    let work: Vec<_> = members.into_iter().zip(shares).filter(|(_, share)| *share > 0).enumerate().collect();
     let parts: Vec<Matrix> = work
         .into_par_iter()
         .map(|(cluster, (members, share))| {
@@ -136,6 +136,10 @@ mod tests {
     fn there_are_no_more_centroids_than_rows() {
         assert_eq!(find(&crowds(3, 1), 100, false).rows(), 3);
         assert_eq!(find(&crowds(60, 1), 50, false).rows(), 50);
+        // One crowd is far greater than the others, whose share of centroids is none.
+        let mut rows = crowds(1, 5000);
+        rows.numbers.extend(crowds(50, 1).numbers);
+        assert_eq!(find(&rows, 60, false).rows(), 60);
     }
 
     proptest! {

@@ -22,11 +22,19 @@ pub fn block_bytes(dims: usize) -> usize {
 ///
 /// A code has one bit a dimension, dimension 0 first in each byte. Missing codes are zero.
 pub fn pack(codes: &[&[u8]], dims: usize) -> Vec<u8> {
+    const HALF: usize = BLOCK / 2;
     let mut block = vec![0; block_bytes(dims)];
-    for (i, code) in codes.iter().enumerate() {
-        for group in 0..dims / GROUP {
-            let nibble = code[group / 2] >> (group % 2 * 4) & 0x0F;
-            block[group * GROUP_BYTES + i % 16] |= nibble << (i / 16 * 4);
+    let (groups, _) = block.as_chunks_mut::<GROUP_BYTES>();
+    let (low_codes, high_codes) = codes.split_at(codes.len().min(HALF));
+    // Of each code one byte: the bits of two groups.
+    for (byte, [first, second]) in groups.as_chunks_mut::<2>().0.iter_mut().enumerate() {
+        for (i, code) in low_codes.iter().enumerate() {
+            first[i] = code[byte] & 0x0F;
+            second[i] = code[byte] >> 4;
+        }
+        for (i, code) in high_codes.iter().enumerate() {
+            first[i] |= code[byte] << 4;
+            second[i] |= code[byte] & 0xF0;
         }
     }
     block

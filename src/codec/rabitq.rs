@@ -23,12 +23,15 @@ pub struct Factors {
     pub add: f32,
     /// Multiplies `⟨v, q⟩`.
     pub rescale: f32,
-    /// Times `‖q - c‖`: how far the estimate may be off, but for one in thousands.
+    /// Times `‖q - c‖`: how far the estimate may be off, but for one in a hundred.
     pub error: f32,
 }
 
-/// Standard deviations that the error bound allows for (the paper's `ε₀`).
-const EPSILON: f32 = 1.9;
+/// Standard deviations that the error bound allows for (the paper's `ε₀`, which takes 1.9).
+///
+/// At 768 dimensions a wider bound costs nothing and recall@10 reaches 0.998 instead of 0.993; at 100 dimensions it
+/// costs a third of the speed and reaches 0.996 instead of 0.987 (800 of 2,300 lists).
+const EPSILON: f32 = 2.5;
 
 /// Encodes a rotated vector against a rotated centre: the bits, dimension 0 first in each byte, go to `code`.
 pub fn encode(vector: &[f32], centre: &[f32], target: Target, code: &mut [u8]) -> Factors {
@@ -160,8 +163,8 @@ mod tests {
                 // The mean of 400 draws lies within four of its standard deviations of zero.
                 assert!(mean.abs() < 4.0 * deviation / count.sqrt(), "{target:?} {dims}: mean {mean}");
                 let beyond = relative.iter().filter(|x| x.abs() > 1.0).count() as f64 / count;
-                assert!(beyond < 0.08, "{target:?} {dims}: {beyond} of the estimates miss the bound");
-                assert!(deviation > 0.2, "{target:?} {dims}: the bound is not idle: {deviation}");
+                assert!(beyond < 0.025, "{target:?} {dims}: {beyond} of the estimates miss the bound");
+                assert!(deviation > 0.15, "{target:?} {dims}: the bound is not idle: {deviation}");
             }
         }
     }

@@ -6,6 +6,7 @@
 
 pub mod buffer;
 pub mod error;
+pub mod heap;
 pub mod lock;
 pub mod progress;
 pub mod relation;

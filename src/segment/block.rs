@@ -6,6 +6,7 @@
 use crate::codec::fastscan::{self, BLOCK};
 use crate::codec::rabitq::{Factors, Query};
 use crate::codec::rotation::rotated_dims;
+use crate::distance::{Element, Metric};
 
 /// Where things are in a block.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +22,24 @@ pub struct Centre {
     pub score: f64,
     /// The Euclidean distance between the centre and the query.
     pub distance: f64,
+}
+
+impl Centre {
+    /// For a query and a centre as numbers (see [`crate::segment::encoder::widen`]).
+    pub fn new(metric: Metric, query: &[f32], centre: &[f32]) -> Self {
+        let squared = f32::l2_squared(query, centre);
+        let score = match metric {
+            Metric::InnerProduct => -f32::dot(query, centre),
+            Metric::Cosine => 1.0 - f32::dot(query, centre),
+            _ => squared,
+        };
+        Self { score, distance: squared.sqrt() }
+    }
+
+    /// The origin as the centre.
+    pub fn origin(metric: Metric, query: &[f32]) -> Self {
+        Self::new(metric, query, &vec![0.0; query.len()])
+    }
 }
 
 const NUMBERS: usize = 3 * BLOCK;
@@ -40,16 +59,28 @@ impl BlockLayout {
         self.dims / 8
     }
 
+    /// Writes the numbers of one code.
+    pub fn put_factors(self, block: &mut [u8], code: usize, factors: Factors) {
+        for (number, value) in [factors.add, factors.rescale, factors.error].into_iter().enumerate() {
+            let at = (number * BLOCK + code) * size_of::<f32>();
+            block[at..][..size_of::<f32>()].copy_from_slice(&value.to_ne_bytes());
+        }
+    }
+
+    /// The room of a block's codes.
+    pub fn codes_mut(self, block: &mut [u8]) -> &mut [u8] {
+        &mut block[NUMBERS * size_of::<f32>()..]
+    }
+
     /// A block of at most 32 codes.
     pub fn pack(self, codes: &[(Factors, &[u8])]) -> Vec<u8> {
-        let mut numbers = [0f32; NUMBERS];
+        let mut block = vec![0; self.bytes()];
         for (i, (factors, _)) in codes.iter().enumerate() {
-            numbers[i] = factors.add;
-            numbers[BLOCK + i] = factors.rescale;
-            numbers[2 * BLOCK + i] = factors.error;
+            self.put_factors(&mut block, i, *factors);
         }
         let codes: Vec<&[u8]> = codes.iter().map(|(_, code)| *code).collect();
-        [bytemuck::cast_slice(&numbers), &fastscan::pack(&codes, self.dims)[..]].concat()
+        self.codes_mut(&mut block).copy_from_slice(&fastscan::pack(&codes, self.dims));
+        block
     }
 
     /// Estimated scores and how far they may be off, for every code of a block; `None` if it is none.

@@ -5,6 +5,12 @@ use crate::codec::rotation::Rotation;
 use crate::distance::{Element, ElementKind, Metric, Space};
 use half::f16;
 
+/// A code of one bit a dimension and the numbers that go with it.
+pub struct Code {
+    pub factors: Factors,
+    pub bits: Vec<u8>,
+}
+
 /// A row's numbers: of unit length under cosine, bits as zeros and ones. Bytes that are no row give none.
 ///
 /// Not for sparse rows.
@@ -78,6 +84,13 @@ impl Encoder {
     /// Encodes a rotated vector against a rotated centre (see [`rabitq::encode`]).
     pub fn encode(&self, vector: &[f32], centre: &[f32], code: &mut [u8]) -> Factors {
         rabitq::encode(vector, centre, self.target, code)
+    }
+
+    /// A row's code against the origin.
+    pub fn encode_row(&self, row: &[u8]) -> Code {
+        let mut bits = vec![0; self.dims() / 8];
+        let factors = self.encode(&self.rotate(row), &vec![0.0; self.dims()], &mut bits);
+        Code { factors, bits }
     }
 
     /// A query's tables.

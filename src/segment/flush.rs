@@ -58,7 +58,7 @@ pub fn flush(relation: Relation, lock: MaintenanceLock, limit: u64, plan: impl F
 fn for_each_frozen_row(edit: &Edit, mut visit: impl FnMut(Tid, &[u8]) -> bool) {
     let relation = edit.relation();
     for segment in &edit.manifest.flushing {
-        growing::for_each_row(relation, edit.meta.space, segment, |tid, row| {
+        growing::for_each_row(relation, &edit.meta, segment, |tid, row| {
             if !visit(tid, row) {
                 Problem::corrupt(format!("index \"{}\" has a damaged row", relation.name())).raise()
             }

@@ -3,13 +3,13 @@
 use super::encoder::Encoder;
 use super::graph::coded::SlotLayout;
 use super::graph::read::{Codes, SealedGraph};
+use super::growing::search::GrowingSearch;
 use super::lists::search::ListSearch;
 use super::rows::{NodeRows, SealedRows};
 use super::{Tid, corrupt, growing};
 use crate::codec::rabitq::Query;
-use crate::distance::PreparedQuery;
+use crate::distance::{PreparedQuery, Space};
 use crate::graph::search::Search;
-use crate::pg::error::Problem;
 use crate::pg::relation::Relation;
 use crate::storage::manifest::{Parts, Snapshot};
 use crate::storage::meta::{Quantizer, Structure};
@@ -22,6 +22,9 @@ pub struct Hit {
     pub score: f64,
     pub tid: Tid,
 }
+
+/// Fetches a row's bytes from the table: calls the visitor if the scan's snapshot sees the row.
+pub type HeapRows<'a> = dyn FnMut(Tid, &mut dyn FnMut(&[u8])) + 'a;
 
 /// How hard a search tries before it returns its first row.
 #[derive(Clone, Copy, Debug)]
@@ -48,10 +51,13 @@ impl Ord for Hit {
 
 /// Rows of one or more segments in ascending order of score.
 enum Stream {
-    /// Every row of the growing segments.
-    Growing(BinaryHeap<Reverse<Hit>>),
+    Growing(GrowingSearch),
     /// The segment's number in the manifest, the search of its graph, rows of the node found last.
-    Graph { index: usize, search: Search, ready: VecDeque<Hit> },
+    Graph {
+        index: usize,
+        search: Search,
+        ready: VecDeque<Hit>,
+    },
     /// All segments with lists.
     Lists(Box<ListSearch>),
 }
@@ -77,16 +83,12 @@ impl IndexSearch {
             Quantizer::None => None,
             Quantizer::Rabitq => Encoder::new(space, meta.seed).map(|encoder| encoder.query(query.row())),
         };
-        let mut hits = Vec::new();
-        for segment in snapshot.manifest.flushing.iter().chain([&snapshot.meta.growing]) {
-            growing::for_each_row(relation, space, segment, |tid, row| {
-                let score = query.score(row).unwrap_or_else(|| {
-                    Problem::corrupt(format!("index \"{}\" has a damaged row", relation.name())).raise()
-                });
-                hits.push(Reverse(Hit { score, tid }));
-            });
-        }
-        let mut streams = vec![Stream::Growing(hits.into())];
+        let growing = snapshot.manifest.flushing.iter().chain([&meta.growing]);
+        let mut streams: Vec<Stream> = growing
+            .map(|segment| {
+                Stream::Growing(GrowingSearch::new(relation, meta, segment, &query, codes.as_ref()))
+            })
+            .collect();
         for (index, segment) in snapshot.manifest.sealed.iter().enumerate() {
             if let Parts::Graph(_) = segment.parts {
                 let search = Search::new(effort.ef);
@@ -100,24 +102,28 @@ impl IndexSearch {
         Self { snapshot, query, codes, streams, heads: BinaryHeap::new(), started: false }
     }
 
+    pub fn space(&self) -> Space {
+        self.snapshot.meta.space
+    }
+
     /// The heap tuple of the next nearest row.
-    pub fn next(&mut self, relation: Relation) -> Option<Tid> {
+    pub fn next(&mut self, relation: Relation, heap: &mut HeapRows) -> Option<Tid> {
         if !self.started {
             self.started = true;
             for stream in 0..self.streams.len() {
-                self.pull(relation, stream);
+                self.pull(relation, heap, stream);
             }
         }
         let Reverse((hit, stream)) = self.heads.pop()?;
-        self.pull(relation, stream);
+        self.pull(relation, heap, stream);
         Some(hit.tid)
     }
 
     /// Brings a stream's next hit among the heads.
-    fn pull(&mut self, relation: Relation, stream: usize) {
+    fn pull(&mut self, relation: Relation, heap: &mut HeapRows, stream: usize) {
         let hit = match &mut self.streams[stream] {
-            Stream::Growing(hits) => hits.pop().map(|hit| hit.0),
-            Stream::Lists(search) => search.next(relation, &self.snapshot, &self.query),
+            Stream::Growing(search) => search.next(relation, &self.snapshot.meta, &self.query),
+            Stream::Lists(search) => search.next(relation, &self.snapshot, &self.query, heap),
             Stream::Graph { index, search, ready } => {
                 let segment = &self.snapshot.manifest.sealed[*index];
                 let (Parts::Graph(parts), Structure::Graph(options)) =
@@ -157,7 +163,7 @@ impl Listing {
     pub fn new(relation: Relation, snapshot: Snapshot) -> Self {
         let mut tids = Vec::new();
         for segment in snapshot.manifest.flushing.iter().chain([&snapshot.meta.growing]) {
-            growing::for_each_row(relation, snapshot.meta.space, segment, |tid, _| tids.push(tid));
+            growing::for_each_row(relation, &snapshot.meta, segment, |tid, _| tids.push(tid));
         }
         Self { snapshot, growing: tids, segment: 0, row: 0 }
     }

@@ -25,7 +25,7 @@ pub fn vacuum(relation: Relation, mut is_dead: impl FnMut(Tid) -> bool) -> Outco
     let mut edit = Edit::open(relation, MaintenanceLock::wait(relation));
     let mut outcome = Outcome::default();
     for segment in edit.manifest.flushing.iter().chain([&edit.meta.growing]) {
-        let (live, buried) = growing::bury(relation, segment, &mut is_dead);
+        let (live, buried) = growing::bury(relation, &edit.meta, segment, &mut is_dead);
         outcome.live += live;
         outcome.buried += buried;
     }

@@ -21,7 +21,7 @@ pub enum Kind {
     Meta = 1,
     Manifest = 2,
     Lane = 3,
-    GrowingTids = 4,
+    GrowingGroups = 4,
     GrowingRows = 5,
     Tids = 6,
     Tombstones = 7,

@@ -227,18 +227,19 @@ impl<'a> CentroidReader<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::random::Random;
 
     #[test]
     fn the_nearest_centroid_is_found() {
         let dims = 70;
-        let row =
-            |i: usize| -> Vec<f32> { (0..dims).map(|d| ((i * 31 + d * d) as f32 * 0.37).sin()).collect() };
+        let mut random = Random::new(7);
+        let mut row = || -> Vec<f32> { (0..dims).map(|_| random.fraction() as f32).collect() };
         let rotation = Rotation::new(3, dims);
-        let vectors = Matrix { dims, numbers: (0..300).flat_map(row).collect() };
+        let vectors = Matrix { dims, numbers: (0..300).flat_map(|_| row()).collect() };
         let centroids = Centroids::new(vectors.clone(), &rotation);
         let mut right = 0;
-        for i in 0..200 {
-            let query: Vec<f32> = row(i).iter().zip(row(i + 777)).map(|(x, y)| x + 0.5 * y).collect();
+        for near in 0..200 {
+            let query: Vec<f32> = vectors.row(near).iter().zip(row()).map(|(x, y)| x + 0.5 * y).collect();
             let distance = |list: usize| f32::l2_squared(vectors.row(list), &query);
             let exact = (0..300).min_by(|&a, &b| distance(a).total_cmp(&distance(b))).unwrap();
             let found = centroids.nearest(&query, &Query::new(&rotate(&rotation, &query)));

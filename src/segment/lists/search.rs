@@ -11,7 +11,7 @@ use crate::segment::block::{BlockLayout, Centre};
 use crate::segment::corrupt;
 use crate::segment::encoder::{rotate, widen};
 use crate::segment::rows::SealedRows;
-use crate::segment::search::Hit;
+use crate::segment::search::{HeapRows, Hit};
 use crate::segment::vectors::{Place, Vectors};
 use crate::storage::manifest::{Codebook, ListParts, Manifest, Parts, Sealed, Snapshot};
 use crate::storage::meta::Meta;
@@ -99,7 +99,13 @@ impl ListSearch {
     }
 
     /// The next nearest row.
-    pub fn next(&mut self, relation: Relation, snapshot: &Snapshot, query: &PreparedQuery) -> Option<Hit> {
+    pub fn next(
+        &mut self,
+        relation: Relation,
+        snapshot: &Snapshot,
+        query: &PreparedQuery,
+        heap: &mut HeapRows,
+    ) -> Option<Hit> {
         if !self.started {
             self.started = true;
             self.scan_unlisted(relation, &snapshot.manifest);
@@ -117,7 +123,7 @@ impl ListSearch {
                         return Some(Hit { score, tid });
                     }
                 }
-                Step::Compare(rows) => self.compare(relation, &snapshot.manifest, query, &rows),
+                Step::Compare(rows) => self.compare(relation, &snapshot.manifest, query, heap, &rows),
                 Step::Empty if self.ranked.is_empty() => return None,
                 Step::Empty => self.probe(relation, &snapshot.manifest),
             }
@@ -126,7 +132,7 @@ impl ListSearch {
 
     /// Scans segments whose rows are in one list around the origin.
     fn scan_unlisted(&mut self, relation: Relation, manifest: &Manifest) {
-        let centre = self.centre(&vec![0.0; self.vector.len()]);
+        let centre = Centre::origin(self.space.metric, &self.vector);
         for (number, segment, parts) in list_segments(manifest) {
             if parts.codebook == 0 {
                 self.scan(relation, number, segment, parts, 0, centre);
@@ -141,7 +147,7 @@ impl ListSearch {
         for _ in 0..self.probes {
             let Some(Reverse(ranked)) = self.ranked.pop() else { break };
             pgrx::check_for_interrupts!();
-            let centre = self.centre(centroids.vector(ranked.value));
+            let centre = Centre::new(self.space.metric, &self.vector, centroids.vector(ranked.value));
             for (number, segment, parts) in list_segments(manifest) {
                 if parts.codebook == codebook.id {
                     self.scan(relation, number, segment, parts, ranked.value, centre);
@@ -150,17 +156,6 @@ impl ListSearch {
         }
         // A search that goes on looks for ever farther rows.
         self.probes *= 2;
-    }
-
-    /// What the query knows of a list's centre.
-    fn centre(&self, centroid: &[f32]) -> Centre {
-        let squared = f32::l2_squared(&self.vector, centroid);
-        let score = match self.space.metric {
-            Metric::InnerProduct => -f32::dot(&self.vector, centroid),
-            Metric::Cosine => 1.0 - f32::dot(&self.vector, centroid),
-            _ => squared,
-        };
-        Centre { score, distance: squared.sqrt() }
     }
 
     /// Makes candidates of a list's rows.
@@ -207,22 +202,40 @@ impl ListSearch {
     }
 
     /// Compares rows exactly.
-    fn compare(&mut self, relation: Relation, manifest: &Manifest, query: &PreparedQuery, rows: &[Row]) {
+    fn compare(
+        &mut self,
+        relation: Relation,
+        manifest: &Manifest,
+        query: &PreparedQuery,
+        heap: &mut HeapRows,
+        rows: &[Row],
+    ) {
         for rows in rows.chunk_by(|a, b| a.segment == b.segment) {
             let number = rows[0].segment;
             let segment = &manifest.sealed[number as usize];
-            let Parts::Lists(ListParts { vectors: Some(vectors), .. }) = &segment.parts else {
-                corrupt(relation, segment, "Its vectors are missing.".into())
-            };
-            let place = Place::Rows { part: vectors, offsets: None };
+            let Parts::Lists(parts) = &segment.parts else { unreachable!("its lists were scanned") };
             let rows: Vec<u32> = rows.iter().map(|row| row.row).collect();
             let reranker = &mut self.rows;
-            Vectors::new(relation, segment, query.row_bytes(), place).for_each(&rows, |row, bytes| {
+            let mut compare = |row, bytes: &[u8]| {
                 let score = query.score(bytes).unwrap_or_else(|| {
                     corrupt(relation, segment, format!("The vector of row {row} makes no sense."))
                 });
                 reranker.compared(Row { segment: number, row }, score);
-            });
+            };
+            match &parts.vectors {
+                Some(vectors) => {
+                    let place = Place::Rows { part: vectors, offsets: None };
+                    Vectors::new(relation, segment, query.row_bytes(), place).for_each(&rows, compare);
+                }
+                None => {
+                    let mut tids = SealedRows::new(relation, segment);
+                    for row in rows {
+                        if let Some(tid) = tids.live_tid(row) {
+                            heap(tid, &mut |bytes| compare(row, bytes));
+                        }
+                    }
+                }
+            }
         }
     }
 }

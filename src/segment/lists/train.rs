@@ -23,7 +23,7 @@ pub fn lists_wanted(option: u32, rows: u64) -> u32 {
     if option > 0 {
         return option;
     }
-    ((2.0 * (rows as f64).sqrt()) as u32).clamp(1, MAX_LISTS)
+    ((4.0 * (rows as f64).sqrt()) as u32).clamp(1, MAX_LISTS)
 }
 
 /// Most lists of an index.

@@ -1,0 +1,122 @@
+//! Rows of a table, fetched by their addresses as an index scan fetches them.
+
+use pgrx::{PgMemoryContexts, pg_sys};
+
+/// Fetches the indexed value of rows that a scan's snapshot sees.
+///
+/// Must not outlive the callback in which it was made.
+pub struct HeapRows {
+    fetch: *mut pg_sys::IndexFetchTableData,
+    slot: *mut pg_sys::TupleTableSlot,
+    snapshot: pg_sys::Snapshot,
+    indexed: Indexed,
+    /// Reset after each row, so that detoasted values do not pile up.
+    context: PgMemoryContexts,
+}
+
+/// What the index's first column is of.
+enum Indexed {
+    Column(i32),
+    Expression { info: *mut pg_sys::IndexInfo, state: *mut pg_sys::EState },
+}
+
+impl HeapRows {
+    /// # Safety
+    /// `scan` is a scan that PostgreSQL has begun on a table.
+    pub unsafe fn new(scan: pg_sys::IndexScanDesc) -> Self {
+        // SAFETY: the caller's promise: the scan's relations are open and its snapshot is registered.
+        unsafe {
+            let (heap, index) = ((*scan).heapRelation, (*scan).indexRelation);
+            let column = (*(*index).rd_index).indkey.values.as_slice(1)[0];
+            let indexed = if column != 0 {
+                Indexed::Column(column.into())
+            } else {
+                Indexed::Expression {
+                    info: pg_sys::BuildIndexInfo(index),
+                    state: pg_sys::CreateExecutorState(),
+                }
+            };
+            Self {
+                fetch: pg_sys::table_index_fetch_begin(heap),
+                slot: pg_sys::table_slot_create(heap, std::ptr::null_mut()),
+                snapshot: (*scan).xs_snapshot,
+                indexed,
+                context: PgMemoryContexts::new("vdb heap row"),
+            }
+        }
+    }
+
+    /// Calls `visit` with the indexed value of the row that an index entry points to, if the snapshot sees one.
+    pub fn fetch(&mut self, tid: [u8; 6], visit: impl FnOnce(pg_sys::Datum)) {
+        let mut tid = tid;
+        let (fetch, slot, snapshot) = (self.fetch, self.slot, self.snapshot);
+        let indexed = &self.indexed;
+        // SAFETY: everything was made by `new`. The slot's tuple is valid until it is cleared; what expressions and
+        // detoasting allocate, until the context is reset.
+        unsafe {
+            let (mut again, mut all_dead) = (false, false);
+            let seen = pg_sys::table_index_fetch_tuple(
+                fetch,
+                (&raw mut tid).cast(),
+                snapshot,
+                slot,
+                &mut again,
+                &mut all_dead,
+            );
+            if !seen {
+                return;
+            }
+            self.context.switch_to(|_| {
+                let value = match indexed {
+                    Indexed::Column(column) => {
+                        let mut is_null = false;
+                        let value = pg_sys::slot_getattr(slot, *column, &mut is_null);
+                        (!is_null).then_some(value)
+                    }
+                    Indexed::Expression { info, state } => {
+                        let mut values = [pg_sys::Datum::from(0); pg_sys::INDEX_MAX_KEYS as usize];
+                        let mut nulls = [true; pg_sys::INDEX_MAX_KEYS as usize];
+                        (*expression_context(*state)).ecxt_scantuple = slot;
+                        pg_sys::FormIndexDatum(*info, slot, *state, values.as_mut_ptr(), nulls.as_mut_ptr());
+                        (!nulls[0]).then_some(values[0])
+                    }
+                };
+                if let Some(value) = value {
+                    visit(value);
+                }
+            });
+            self.context.reset();
+        }
+    }
+}
+
+/// The state's context for expressions, as PostgreSQL's macro of that name makes it.
+///
+/// # Safety
+/// The state is valid.
+unsafe fn expression_context(state: *mut pg_sys::EState) -> *mut pg_sys::ExprContext {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if (*state).es_per_tuple_exprcontext.is_null() {
+            pg_sys::MakePerTupleExprContext(state)
+        } else {
+            (*state).es_per_tuple_exprcontext
+        }
+    }
+}
+
+impl Drop for HeapRows {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        // SAFETY: made by `new`.
+        unsafe {
+            pg_sys::ExecDropSingleTupleTableSlot(self.slot);
+            pg_sys::table_index_fetch_end(self.fetch);
+            if let Indexed::Expression { state, .. } = self.indexed {
+                pg_sys::FreeExecutorState(state);
+            }
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! Appending a row to a lane.
+
+use super::group::GroupLayout;
+use super::{MAX_GROUP_RUNS, MAX_ROW_RUNS, RUN_PAGES, Root, TAPE_ALIGNMENT, block_in, put_root, root_of};
+use crate::pg::buffer::{Exclusive, Pinned};
+use crate::pg::relation::Relation;
+use crate::pg::wal::{RECORD_PAGES, Record};
+use crate::segment::encoder::{Code, Encoder};
+use crate::segment::{Tid, row_layout};
+use crate::storage::meta::Meta;
+use crate::storage::page::{self, Kind, Stamp};
+use crate::storage::part::Layout;
+
+/// How rows of an index are encoded while they are in a growing segment, if they are.
+pub fn encoder(meta: &Meta) -> Option<Encoder> {
+    let has_codes = GroupLayout::new(meta.space, meta.quantizer).has_codes();
+    if has_codes { Encoder::new(meta.space, meta.seed) } else { None }
+}
+
+/// What became of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Append {
+    /// It is in; its lane now has this many rows.
+    Done { rows: u32 },
+    /// The segment is being sealed: read the meta page again.
+    Frozen,
+    /// The lane has no room: the segment must be sealed first.
+    Full,
+}
+
+/// Appends a row to a lane, in WAL records of its own.
+///
+/// `code` is given if the index has an [`encoder`] for growing rows.
+pub fn append(
+    relation: Relation,
+    meta: &Meta,
+    lane: usize,
+    tid: Tid,
+    row: &[u8],
+    code: Option<&Code>,
+) -> Append {
+    let (layout, groups) = (row_layout(meta.space), GroupLayout::new(meta.space, meta.quantizer));
+    let growing = &meta.growing;
+    let segment = growing.segment;
+    let root_block = growing.lanes[lane % growing.lanes.len()];
+    let root_buffer = Pinned::read(relation, root_block).exclusive();
+    let mut root = root_of(relation, root_block, segment, &root_buffer);
+    if root.frozen != 0 {
+        return Append::Frozen;
+    }
+    let stamp = |kind| Stamp { kind, segment, generation: 0 };
+    let index = root.rows as usize;
+    let (group_page, group_at, place) = groups.place(index);
+    let (first_page, at, after) = match layout {
+        Layout::Slots { .. } => {
+            let (page, at) = layout.slot(index as u64);
+            (page as usize, at, page as usize)
+        }
+        Layout::Tape => {
+            let (page, at) = Layout::tape(root.tape);
+            (page as usize, at, Layout::tape(root.tape + row.len() as u64 - 1).0 as usize)
+        }
+    };
+
+    // The pages that the row needs, listed by the record that writes the last of their run.
+    let add_run = |root: &mut Root, kind| {
+        let start = relation.extend(RUN_PAGES);
+        if kind == Kind::GrowingGroups {
+            root.group_runs[root.group_run_count as usize] = start;
+            root.group_run_count += 1;
+        } else {
+            root.row_runs[root.row_run_count as usize] = start;
+            root.row_run_count += 1;
+        }
+        let last = Pinned::read(relation, start + RUN_PAGES - 1).exclusive();
+        let mut record = Record::begin(relation);
+        record.edit(&last, true, |page| page::format(page, stamp(kind)));
+        record.edit(&root_buffer, false, |page| put_root(page, root));
+        record.commit();
+    };
+    while block_in(root.group_runs(), group_page).is_none() {
+        if root.group_run_count as usize == MAX_GROUP_RUNS {
+            return Append::Full;
+        }
+        add_run(&mut root, Kind::GrowingGroups);
+    }
+    while block_in(root.row_runs(), after).is_none() {
+        if root.row_run_count as usize == MAX_ROW_RUNS {
+            return Append::Full;
+        }
+        add_run(&mut root, Kind::GrowingRows);
+    }
+
+    // The row's bytes, page by page; all but what fits into the publishing record goes ahead of it.
+    let mut pieces = Vec::new();
+    let (mut rest, mut at) = (row, at);
+    for page in first_page..=after {
+        let (now, later) = rest.split_at(rest.len().min(page::PAYLOAD - at));
+        let block = block_in(root.row_runs(), page).expect("the run was just made sure of");
+        pieces.push((block, at, now));
+        (rest, at) = (later, 0);
+    }
+    let offset = root.tape;
+    if layout == Layout::Tape {
+        // The next row begins aligned.
+        root.tape += row.len().next_multiple_of(TAPE_ALIGNMENT) as u64;
+    }
+    root.rows += 1;
+    let write_piece = |record: &mut Record, buffer: &Exclusive, at: usize, bytes: &[u8]| {
+        record.edit(buffer, false, |page| {
+            if !page::is(page, Kind::GrowingRows, segment) {
+                page::format(page, stamp(Kind::GrowingRows));
+            }
+            page::payload_mut(page)[at..][..bytes.len()].copy_from_slice(bytes);
+        });
+    };
+    const OTHER_PAGES: usize = 2;
+    let ahead = pieces.len().saturating_sub(RECORD_PAGES - OTHER_PAGES);
+    let (ahead, with_root) = pieces.split_at(ahead);
+    for pieces in ahead.chunks(RECORD_PAGES) {
+        let buffers: Vec<_> =
+            pieces.iter().map(|(block, ..)| Pinned::read(relation, *block).exclusive()).collect();
+        let mut record = Record::begin(relation);
+        for (buffer, (_, at, bytes)) in buffers.iter().zip(pieces) {
+            write_piece(&mut record, buffer, *at, bytes);
+        }
+        record.commit();
+    }
+    let group_block = block_in(root.group_runs(), group_page).expect("the run was just made sure of");
+    let group_buffer = Pinned::read(relation, group_block).exclusive();
+    let buffers: Vec<_> =
+        with_root.iter().map(|(block, ..)| Pinned::read(relation, *block).exclusive()).collect();
+    let mut record = Record::begin(relation);
+    for (buffer, (_, at, bytes)) in buffers.iter().zip(with_root) {
+        write_piece(&mut record, buffer, *at, bytes);
+    }
+    record.edit(&group_buffer, false, |page| {
+        if !page::is(page, Kind::GrowingGroups, segment) {
+            page::format(page, stamp(Kind::GrowingGroups));
+        }
+        let group = &mut page::payload_mut(page)[group_at..][..groups.bytes()];
+        groups.put(group, place, tid, offset, code);
+    });
+    record.edit(&root_buffer, false, |page| put_root(page, &root));
+    record.commit();
+    Append::Done { rows: root.rows }
+}

@@ -1,0 +1,172 @@
+//! Groups of 32 rows: their heap tuples, and their codes in one block.
+//!
+//! A group: `u32` bits of dead rows, `u32` whether the codes are packed, 32 heap tuples' addresses; for rows of varying
+//! length 32 `u64`s, where each begins on the tape; for rows with codes a block (see [`BlockLayout`]). While a group
+//! fills, its codes lie one after another in the room of the packed ones; whoever brings the last one packs them.
+
+use crate::codec::fastscan::{self, BLOCK};
+use crate::codec::rabitq::Query;
+use crate::distance::Space;
+use crate::segment::block::{BlockLayout, Centre, Estimates};
+use crate::segment::encoder::{self, Code};
+use crate::segment::{TID_BYTES, Tid};
+use crate::storage::meta::Quantizer;
+use crate::storage::page::PAYLOAD;
+
+/// Rows of a group.
+pub const ROWS: usize = BLOCK;
+
+const PACKED: usize = 4;
+const TIDS: usize = 8;
+const OFFSETS: usize = TIDS + ROWS * TID_BYTES as usize;
+
+/// Where things are in a group of an index.
+#[derive(Clone, Copy, Debug)]
+pub struct GroupLayout {
+    has_offsets: bool,
+    codes: Option<BlockLayout>,
+}
+
+impl GroupLayout {
+    /// Groups have codes if the index has, unless a block of them is longer than a page.
+    pub fn new(space: Space, quantizer: Quantizer) -> Self {
+        let has_offsets = space.row_bytes().is_none();
+        let codes = BlockLayout::new(space.dims as usize);
+        let is_coded = quantizer == Quantizer::Rabitq && encoder::is_supported(space);
+        let fits = OFFSETS + codes.bytes() <= PAYLOAD;
+        Self { has_offsets, codes: (is_coded && fits).then_some(codes) }
+    }
+
+    pub fn has_codes(self) -> bool {
+        self.codes.is_some()
+    }
+
+    fn block(self) -> usize {
+        OFFSETS + if self.has_offsets { ROWS * size_of::<u64>() } else { 0 }
+    }
+
+    pub fn bytes(self) -> usize {
+        self.block() + self.codes.map_or(0, BlockLayout::bytes)
+    }
+
+    pub fn groups_per_page(self) -> usize {
+        PAYLOAD / self.bytes()
+    }
+
+    /// The page of a row's group, the byte where the group begins, and the row's place in it.
+    pub fn place(self, row: usize) -> (usize, usize, usize) {
+        let (group, place) = (row / ROWS, row % ROWS);
+        let per_page = self.groups_per_page();
+        (group / per_page, group % per_page * self.bytes(), place)
+    }
+
+    /// Writes a row into its group; `code` is given if the layout has codes.
+    pub fn put(self, group: &mut [u8], place: usize, tid: Tid, offset: u64, code: Option<&Code>) {
+        let at = TIDS + place * TID_BYTES as usize;
+        group[at..][..tid.len()].copy_from_slice(&tid);
+        if self.has_offsets {
+            group[OFFSETS + place * 8..][..8].copy_from_slice(&offset.to_ne_bytes());
+        }
+        let (Some(layout), Some(code)) = (self.codes, code) else { return };
+        let block = &mut group[self.block()..][..layout.bytes()];
+        layout.put_factors(block, place, code.factors);
+        let codes = layout.codes_mut(block);
+        codes[place * layout.code_bytes()..][..layout.code_bytes()].copy_from_slice(&code.bits);
+        if place + 1 == ROWS {
+            let packed = pack(layout, codes);
+            codes.copy_from_slice(&packed);
+            group[PACKED] = 1;
+        }
+    }
+
+    pub fn tid(self, group: &[u8], place: usize) -> Tid {
+        let at = TIDS + place * TID_BYTES as usize;
+        group[at..][..TID_BYTES as usize].try_into().expect("as many bytes as an address has")
+    }
+
+    pub fn is_dead(self, group: &[u8], place: usize) -> bool {
+        group[place / 8] >> (place % 8) & 1 == 1
+    }
+
+    pub fn bury(self, group: &mut [u8], place: usize) {
+        group[place / 8] |= 1 << (place % 8);
+    }
+
+    /// Where a row begins on the tape, if rows differ in length.
+    pub fn offset(self, group: &[u8], place: usize) -> Option<u64> {
+        self.has_offsets.then(|| {
+            let bytes = &group[OFFSETS + place * 8..][..8];
+            u64::from_ne_bytes(bytes.try_into().expect("eight bytes"))
+        })
+    }
+
+    /// Estimates of all rows of a group, if it has codes.
+    pub fn estimate(self, group: &[u8], query: &Query, centre: Centre) -> Option<Estimates> {
+        let layout = self.codes?;
+        let block = &group[self.block()..][..layout.bytes()];
+        if group[PACKED] != 0 {
+            return layout.estimate(block, query, centre);
+        }
+        // Words, so that the numbers are aligned.
+        let mut words = vec![0u64; block.len().div_ceil(size_of::<u64>())];
+        let copy: &mut [u8] = &mut bytemuck::cast_slice_mut(&mut words)[..block.len()];
+        copy.copy_from_slice(block);
+        let codes = layout.codes_mut(copy);
+        let packed = pack(layout, codes);
+        codes.copy_from_slice(&packed);
+        layout.estimate(copy, query, centre)
+    }
+}
+
+fn pack(layout: BlockLayout, codes: &[u8]) -> Vec<u8> {
+    let codes: Vec<&[u8]> = codes.chunks_exact(layout.code_bytes()).collect();
+    fastscan::pack(&codes, layout.code_bytes() * 8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::distance::{ElementKind, Metric};
+    use crate::segment::encoder::{Encoder, widen};
+
+    #[test]
+    fn estimates_are_the_same_before_and_after_packing() {
+        let space = Space { kind: ElementKind::F32, metric: Metric::L2, dims: 100 };
+        let layout = GroupLayout::new(space, Quantizer::Rabitq);
+        let encoder = Encoder::new(space, 5).unwrap();
+        let row = |i: usize| -> Vec<f32> { (0..100).map(|d| ((i * 17 + d * d) as f32).sin()).collect() };
+        let query: Vec<u8> = bytemuck::cast_slice(&row(99)).to_vec();
+        let tables = encoder.query(&query);
+        let centre = Centre::origin(Metric::L2, &widen(space, &query));
+        let mut words = vec![0u64; layout.bytes().div_ceil(8)];
+        let mut before = None;
+        for i in 0..ROWS {
+            let code = encoder.encode_row(bytemuck::cast_slice(&row(i)));
+            let group = &mut bytemuck::cast_slice_mut(&mut words)[..layout.bytes()];
+            layout.put(group, i, [i as u8; 6], 0, Some(&code));
+            let estimates = layout.estimate(group, &tables, centre).unwrap();
+            let exact: f32 = row(i).iter().zip(row(99)).map(|(x, y)| (x - y).powi(2)).sum();
+            assert!((estimates.scores[i] - exact).abs() < 3.0 * estimates.errors[i]);
+            if i + 2 == ROWS {
+                before = Some(estimates.scores[..i].to_vec());
+            } else if i + 1 == ROWS {
+                assert_eq!(before.take().unwrap(), estimates.scores[..i - 1]);
+            }
+        }
+        let group: &mut [u8] = bytemuck::cast_slice_mut(&mut words);
+        layout.bury(group, 9);
+        assert!(layout.is_dead(group, 9) && !layout.is_dead(group, 8));
+        assert_eq!(layout.tid(group, 31), [31; 6]);
+    }
+
+    #[test]
+    fn long_codes_are_left_out() {
+        let layout = |dims| {
+            let space = Space { kind: ElementKind::F32, metric: Metric::L2, dims };
+            GroupLayout::new(space, Quantizer::Rabitq)
+        };
+        assert!(layout(1536).has_codes());
+        assert!(!layout(16_000).has_codes());
+        assert!(layout(16_000).groups_per_page() > 1);
+    }
+}

@@ -1,0 +1,205 @@
+//! Reading the rows of a growing segment.
+
+use super::group::{self, GroupLayout};
+use super::{Root, TAPE_ALIGNMENT, block_in, read_root};
+use crate::pg::buffer::{PageCopy, Pinned};
+use crate::pg::error::Problem;
+use crate::pg::relation::Relation;
+use crate::pg::wal::Record;
+use crate::segment::{Tid, row_layout};
+use crate::storage::meta::{Growing, Meta};
+use crate::storage::page::{self, Kind};
+use crate::storage::part::{Layout, lost};
+
+fn copy_page(relation: Relation, block: u32, kind: Kind, segment: u32) -> Box<PageCopy> {
+    let page = Pinned::read(relation, block).share().copy();
+    if !page::is(&page.0, kind, segment) {
+        lost(relation, block, kind, segment);
+    }
+    page
+}
+
+/// Reads the rows of one lane, keeping a copy of the page read last.
+pub(super) struct RowCursor<'a> {
+    relation: Relation,
+    lane: &'a Lane,
+    current: Option<(u64, Box<PageCopy>)>,
+    /// `u64`s keep rows that cross pages aligned.
+    scratch: Vec<u64>,
+}
+
+impl<'a> RowCursor<'a> {
+    pub(super) fn new(relation: Relation, lane: &'a Lane) -> Self {
+        Self { relation, lane, current: None, scratch: Vec::new() }
+    }
+
+    fn payload(&mut self, page: u64) -> &[u8] {
+        if self.current.as_ref().is_none_or(|(current, _)| *current != page) {
+            let block = block_in(self.lane.root.row_runs(), page as usize).unwrap_or_else(|| {
+                Problem::corrupt(format!("index \"{}\" is corrupted", self.relation.name()))
+                    .detail(format!("A row lies beyond the pages of growing segment {}.", self.lane.segment))
+                    .raise()
+            });
+            self.current =
+                Some((page, copy_page(self.relation, block, Kind::GrowingRows, self.lane.segment)));
+        }
+        page::payload(&self.current.as_ref().expect("just set").1.0)
+    }
+
+    /// Copies `wanted` tape bytes of the row at `offset` into the scratch memory.
+    fn fill(&mut self, offset: u64, wanted: usize) {
+        let mut done = 0;
+        let mut scratch = std::mem::take(&mut self.scratch);
+        scratch.resize(wanted.div_ceil(8), 0);
+        let target: &mut [u8] = bytemuck::cast_slice_mut(&mut scratch);
+        while done < wanted {
+            let (page, at) = Layout::tape(offset + done as u64);
+            let available = &self.payload(page)[at..];
+            let now = available.len().min(wanted - done);
+            target[done..done + now].copy_from_slice(&available[..now]);
+            done += now;
+        }
+        self.scratch = scratch;
+    }
+
+    /// The bytes of row `index`; `offset` is where it begins on the tape if rows differ in length.
+    pub(super) fn row(
+        &mut self,
+        layout: Layout,
+        row_bytes: Option<usize>,
+        index: usize,
+        offset: Option<u64>,
+    ) -> &[u8] {
+        let (offset, len) = match (layout, row_bytes) {
+            (Layout::Slots { .. }, Some(len)) => {
+                let (page, at) = layout.slot(index as u64);
+                return &self.payload(page)[at..at + len];
+            }
+            (_, Some(len)) => (index as u64 * len.next_multiple_of(TAPE_ALIGNMENT) as u64, len),
+            (_, None) => {
+                let offset = offset.unwrap_or_default();
+                self.fill(offset, SPARSE_COUNT_BYTES);
+                (offset, sparse_row_bytes(self.relation, bytemuck::cast_slice(&self.scratch)))
+            }
+        };
+        self.fill(offset, len);
+        &bytemuck::cast_slice(&self.scratch)[..len]
+    }
+}
+
+/// One lane as it was when its root was read.
+pub(super) struct Lane {
+    pub(super) segment: u32,
+    pub(super) root: Box<Root>,
+}
+
+impl Lane {
+    pub(super) fn read(relation: Relation, growing: &Growing, lane: usize) -> Self {
+        let root = read_root(relation, growing.lanes[lane], growing.segment);
+        Self { segment: growing.segment, root }
+    }
+
+    fn group_block(&self, relation: Relation, page: usize) -> u32 {
+        block_in(self.root.group_runs(), page).unwrap_or_else(|| {
+            Problem::corrupt(format!("index \"{}\" is corrupted", relation.name()))
+                .detail(format!("Growing segment {} has fewer pages than its rows need.", self.segment))
+                .raise()
+        })
+    }
+
+    /// A copy of a page of groups.
+    pub(super) fn groups(&self, relation: Relation, page: usize) -> Box<PageCopy> {
+        copy_page(relation, self.group_block(relation, page), Kind::GrowingGroups, self.segment)
+    }
+
+    /// Calls `visit` with each page of groups, each group on it, its first row and its number of rows.
+    pub(super) fn for_each_group(
+        &self,
+        relation: Relation,
+        layout: GroupLayout,
+        mut visit: impl FnMut(&[u8], usize, usize),
+    ) {
+        let rows = self.root.rows as usize;
+        let per_page = layout.groups_per_page() * group::ROWS;
+        for first in (0..rows).step_by(per_page) {
+            pgrx::check_for_interrupts!();
+            let page = self.groups(relation, first / per_page);
+            let groups = page::payload(&page.0).chunks_exact(layout.bytes());
+            for (group, first) in groups.zip((first..rows.min(first + per_page)).step_by(group::ROWS)) {
+                visit(group, first, group::ROWS.min(rows - first));
+            }
+        }
+    }
+}
+
+/// Calls `visit` with every live row that was published when its lane was read.
+///
+/// No lock is held while `visit` runs.
+pub fn for_each_row(relation: Relation, meta: &Meta, growing: &Growing, mut visit: impl FnMut(Tid, &[u8])) {
+    let (layout, row_bytes) = (row_layout(meta.space), meta.space.row_bytes());
+    let groups = GroupLayout::new(meta.space, meta.quantizer);
+    for lane in 0..growing.lanes.len() {
+        let lane = Lane::read(relation, growing, lane);
+        let mut cursor = RowCursor::new(relation, &lane);
+        lane.for_each_group(relation, groups, |group, first, count| {
+            for place in (0..count).filter(|&place| !groups.is_dead(group, place)) {
+                let row = cursor.row(layout, row_bytes, first + place, groups.offset(group, place));
+                visit(groups.tid(group, place), row);
+            }
+        });
+    }
+}
+
+/// A sparse row begins with the number of its values.
+const SPARSE_COUNT_BYTES: usize = 4;
+
+fn sparse_row_bytes(relation: Relation, row: &[u8]) -> usize {
+    let count = u32::from_ne_bytes([row[0], row[1], row[2], row[3]]) as usize;
+    if count > crate::types::MAX_NON_ZEROS {
+        Problem::corrupt(format!("index \"{}\" is corrupted", relation.name()))
+            .detail(format!("A sparse row claims {count} values."))
+            .raise();
+    }
+    SPARSE_COUNT_BYTES + 8 * count
+}
+
+/// Sets the tombstones of rows whose heap tuples `is_dead`; returns (live rows left, rows newly dead).
+pub fn bury(
+    relation: Relation,
+    meta: &Meta,
+    growing: &Growing,
+    mut is_dead: impl FnMut(Tid) -> bool,
+) -> (u64, u64) {
+    let groups = GroupLayout::new(meta.space, meta.quantizer);
+    let (mut live, mut buried) = (0, 0);
+    for lane in 0..growing.lanes.len() {
+        let lane = Lane::read(relation, growing, lane);
+        // Of each page the rows that died.
+        let mut dead: Vec<(usize, Vec<usize>)> = Vec::new();
+        lane.for_each_group(relation, groups, |group, first, count| {
+            let (page, ..) = groups.place(first);
+            for place in (0..count).filter(|&place| !groups.is_dead(group, place)) {
+                if !is_dead(groups.tid(group, place)) {
+                    live += 1;
+                } else if let Some((_, rows)) = dead.last_mut().filter(|(last, _)| *last == page) {
+                    rows.push(first + place);
+                } else {
+                    dead.push((page, vec![first + place]));
+                }
+            }
+        });
+        for (page, rows) in dead {
+            buried += rows.len() as u64;
+            let buffer = Pinned::read(relation, lane.group_block(relation, page)).exclusive();
+            let mut record = Record::begin(relation);
+            record.edit(&buffer, false, |page| {
+                for row in rows {
+                    let (_, at, place) = groups.place(row);
+                    groups.bury(&mut page::payload_mut(page)[at..][..groups.bytes()], place);
+                }
+            });
+            record.commit();
+        }
+    }
+    (live, buried)
+}

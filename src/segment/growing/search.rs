@@ -1,0 +1,115 @@
+//! Search of one growing segment: codes decide which rows are compared.
+
+use super::group::GroupLayout;
+use super::read::{Lane, RowCursor};
+use crate::codec::rabitq::Query;
+use crate::distance::PreparedQuery;
+use crate::pg::error::Problem;
+use crate::pg::relation::Relation;
+use crate::rerank::{Reranker, Step};
+use crate::segment::block::Centre;
+use crate::segment::encoder::widen;
+use crate::segment::row_layout;
+use crate::segment::search::Hit;
+use crate::storage::meta::{Growing, Meta};
+use crate::storage::page;
+
+/// A row of a lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Row {
+    lane: u32,
+    row: u32,
+}
+
+/// The state of a search between two calls. It holds no pins.
+pub struct GrowingSearch {
+    layout: GroupLayout,
+    lanes: Vec<Lane>,
+    rows: Reranker<Row>,
+}
+
+impl GrowingSearch {
+    /// Scans every row that is published now. `tables` are the query's, if the index has codes.
+    pub fn new(
+        relation: Relation,
+        meta: &Meta,
+        growing: &Growing,
+        query: &PreparedQuery,
+        tables: Option<&Query>,
+    ) -> Self {
+        let layout = GroupLayout::new(meta.space, meta.quantizer);
+        let lanes = (0..growing.lanes.len()).map(|lane| Lane::read(relation, growing, lane)).collect();
+        let mut search = Self { layout, lanes, rows: Reranker::default() };
+        match tables.filter(|_| layout.has_codes()) {
+            Some(tables) => search.scan_codes(relation, meta, query, tables),
+            None => search.scan_rows(relation, meta, query),
+        }
+        search
+    }
+
+    fn scan_codes(&mut self, relation: Relation, meta: &Meta, query: &PreparedQuery, tables: &Query) {
+        let centre = Centre::origin(meta.space.metric, &widen(meta.space, query.row()));
+        let (layout, rows) = (self.layout, &mut self.rows);
+        for (number, lane) in (0..).zip(&self.lanes) {
+            lane.for_each_group(relation, layout, |group, first, count| {
+                let estimates = layout.estimate(group, tables, centre).expect("the groups have codes");
+                for place in (0..count).filter(|&place| !layout.is_dead(group, place)) {
+                    let row = Row { lane: number, row: (first + place) as u32 };
+                    rows.add(row, estimates.scores[place], estimates.errors[place]);
+                }
+            });
+        }
+    }
+
+    fn scan_rows(&mut self, relation: Relation, meta: &Meta, query: &PreparedQuery) {
+        let (layout, rows) = (self.layout, &mut self.rows);
+        for (number, lane) in (0..).zip(&self.lanes) {
+            let mut cursor = RowCursor::new(relation, lane);
+            lane.for_each_group(relation, layout, |group, first, count| {
+                for place in (0..count).filter(|&place| !layout.is_dead(group, place)) {
+                    let row = first + place;
+                    let score = score(relation, meta, query, &mut cursor, row, layout.offset(group, place));
+                    rows.compared(Row { lane: number, row: row as u32 }, score);
+                }
+            });
+        }
+    }
+
+    /// The next nearest row.
+    pub fn next(&mut self, relation: Relation, meta: &Meta, query: &PreparedQuery) -> Option<Hit> {
+        loop {
+            match self.rows.step() {
+                Step::Next(Row { lane, row }, score) => {
+                    let (page, at, place) = self.layout.place(row as usize);
+                    let page = self.lanes[lane as usize].groups(relation, page);
+                    let group = &page::payload(&page.0)[at..][..self.layout.bytes()];
+                    if !self.layout.is_dead(group, place) {
+                        return Some(Hit { score, tid: self.layout.tid(group, place) });
+                    }
+                }
+                Step::Compare(rows) => {
+                    for row in rows {
+                        let mut cursor = RowCursor::new(relation, &self.lanes[row.lane as usize]);
+                        let score = score(relation, meta, query, &mut cursor, row.row as usize, None);
+                        self.rows.compared(row, score);
+                    }
+                }
+                Step::Empty => return None,
+            }
+        }
+    }
+}
+
+fn score(
+    relation: Relation,
+    meta: &Meta,
+    query: &PreparedQuery,
+    cursor: &mut RowCursor,
+    row: usize,
+    offset: Option<u64>,
+) -> f64 {
+    let bytes = cursor.row(row_layout(meta.space), meta.space.row_bytes(), row, offset);
+    query.score(bytes).unwrap_or_else(|| {
+        Problem::corrupt(format!("index \"{}\" has a damaged row", relation.name())).raise()
+    })
+}
