@@ -23,6 +23,12 @@ thread_local! {
 #[repr(C, align(8))]
 pub struct PageCopy(pub Page);
 
+impl PageCopy {
+    pub fn blank() -> Box<Self> {
+        Box::new(Self([0; PAGE_SIZE]))
+    }
+}
+
 /// A pinned buffer: the page stays in memory, but others may change it.
 pub struct Pinned {
     id: pg_sys::Buffer,
@@ -141,7 +147,13 @@ impl Drop for Shared {
 
 impl Shared {
     pub fn copy(&self) -> Box<PageCopy> {
-        Box::new(PageCopy(**self))
+        let mut copy = PageCopy::blank();
+        self.copy_to(&mut copy);
+        copy
+    }
+
+    pub fn copy_to(&self, copy: &mut PageCopy) {
+        copy.0.copy_from_slice(&**self);
     }
 }
 

@@ -11,39 +11,40 @@ use crate::storage::meta::{Growing, Meta};
 use crate::storage::page::{self, Kind};
 use crate::storage::part::{Layout, lost};
 
-fn copy_page(relation: Relation, block: u32, kind: Kind, segment: u32) -> Box<PageCopy> {
-    let page = Pinned::read(relation, block).share().copy();
-    if !page::is(&page.0, kind, segment) {
+fn copy_page(relation: Relation, block: u32, kind: Kind, segment: u32, copy: &mut PageCopy) {
+    Pinned::read_recent(relation, block).share().copy_to(copy);
+    if !page::is(&copy.0, kind, segment) {
         lost(relation, block, kind, segment);
     }
-    page
 }
 
 /// Reads the rows of one lane, keeping a copy of the page read last.
 pub(super) struct RowCursor<'a> {
     relation: Relation,
     lane: &'a Lane,
-    current: Option<(u64, Box<PageCopy>)>,
+    current: Option<u64>,
+    page: Box<PageCopy>,
     /// `u64`s keep rows that cross pages aligned.
     scratch: Vec<u64>,
 }
 
 impl<'a> RowCursor<'a> {
     pub(super) fn new(relation: Relation, lane: &'a Lane) -> Self {
-        Self { relation, lane, current: None, scratch: Vec::new() }
+        Self { relation, lane, current: None, page: PageCopy::blank(), scratch: Vec::new() }
     }
 
     fn payload(&mut self, page: u64) -> &[u8] {
-        if self.current.as_ref().is_none_or(|(current, _)| *current != page) {
+        if self.current != Some(page) {
+            self.current = None;
             let block = block_in(self.lane.root.row_runs(), page as usize).unwrap_or_else(|| {
                 Problem::corrupt(format!("index \"{}\" is corrupted", self.relation.name()))
                     .detail(format!("A row lies beyond the pages of growing segment {}.", self.lane.segment))
                     .raise()
             });
-            self.current =
-                Some((page, copy_page(self.relation, block, Kind::GrowingRows, self.lane.segment)));
+            copy_page(self.relation, block, Kind::GrowingRows, self.lane.segment, &mut self.page);
+            self.current = Some(page);
         }
-        page::payload(&self.current.as_ref().expect("just set").1.0)
+        page::payload(&self.page.0)
     }
 
     /// Copies `wanted` tape bytes of the row at `offset` into the scratch memory.
@@ -107,9 +108,9 @@ impl Lane {
         })
     }
 
-    /// A copy of a page of groups.
-    pub(super) fn groups(&self, relation: Relation, page: usize) -> Box<PageCopy> {
-        copy_page(relation, self.group_block(relation, page), Kind::GrowingGroups, self.segment)
+    /// Copies a page of groups.
+    pub(super) fn groups(&self, relation: Relation, page: usize, copy: &mut PageCopy) {
+        copy_page(relation, self.group_block(relation, page), Kind::GrowingGroups, self.segment, copy);
     }
 
     /// Calls `visit` with each page of groups, each group on it, its first row and its number of rows.
@@ -121,9 +122,10 @@ impl Lane {
     ) {
         let rows = self.root.rows as usize;
         let per_page = layout.groups_per_page() * group::ROWS;
+        let mut page = PageCopy::blank();
         for first in (0..rows).step_by(per_page) {
             pgrx::check_for_interrupts!();
-            let page = self.groups(relation, first / per_page);
+            self.groups(relation, first / per_page, &mut page);
             let groups = page::payload(&page.0).chunks_exact(layout.bytes());
             for (group, first) in groups.zip((first..rows.min(first + per_page)).step_by(group::ROWS)) {
                 visit(group, first, group::ROWS.min(rows - first));

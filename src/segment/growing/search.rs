@@ -4,6 +4,7 @@ use super::group::GroupLayout;
 use super::read::{Lane, RowCursor};
 use crate::codec::rabitq::Query;
 use crate::distance::PreparedQuery;
+use crate::pg::buffer::PageCopy;
 use crate::pg::error::Problem;
 use crate::pg::relation::Relation;
 use crate::rerank::{Reranker, Step};
@@ -80,8 +81,9 @@ impl GrowingSearch {
         loop {
             match self.rows.step() {
                 Step::Next(Row { lane, row }, score) => {
-                    let (page, at, place) = self.layout.place(row as usize);
-                    let page = self.lanes[lane as usize].groups(relation, page);
+                    let (number, at, place) = self.layout.place(row as usize);
+                    let mut page = PageCopy::blank();
+                    self.lanes[lane as usize].groups(relation, number, &mut page);
                     let group = &page::payload(&page.0)[at..][..self.layout.bytes()];
                     if !self.layout.is_dead(group, place) {
                         return Some(Hit { score, tid: self.layout.tid(group, place) });
