@@ -1,5 +1,6 @@
 //! The options of an index: WITH (…).
 
+use crate::codec::multibit;
 use crate::distance::Space;
 use crate::pg::error::Problem;
 use crate::pg::relation::Relation;
@@ -13,6 +14,7 @@ use std::sync::OnceLock;
 
 const DEFAULT_M: i32 = 16;
 const DEFAULT_EF_CONSTRUCTION: i32 = 64;
+const DEFAULT_BITS: i32 = 1;
 
 /// The quantizer is chosen by the space.
 const QUANTIZER_UNSET: i32 = -1;
@@ -37,6 +39,7 @@ struct StoredLists {
     varlena_header: i32,
     lists: i32,
     quantizer: i32,
+    bits: i32,
     rerank: i32,
 }
 
@@ -99,6 +102,7 @@ pub fn register() {
             4..=1000,
         );
         add_int(lists, c"lists", c"Posting lists; 0 for as many as suit the rows", 0, 0..=MAX_LISTS as i32);
+        add_int(lists, c"bits", c"Bits a dimension of a code", DEFAULT_BITS, 1..=multibit::MAX_BITS as i32);
         add_enum(
             lists,
             c"rerank",
@@ -177,6 +181,7 @@ pub unsafe extern "C-unwind" fn list_amoptions(options: pg_sys::Datum, validate:
     let elements = [
         (c"lists", INT, offset_of!(StoredLists, lists)),
         (c"quantizer", ENUM, offset_of!(StoredLists, quantizer)),
+        (c"bits", INT, offset_of!(StoredLists, bits)),
         (c"rerank", ENUM, offset_of!(StoredLists, rerank)),
     ];
     // SAFETY: called by PostgreSQL; the elements are those of the struct.
@@ -210,10 +215,11 @@ pub fn of_graph(index: Relation, space: Space) -> (Structure, Quantizer) {
 pub fn of_lists(index: Relation, space: Space) -> (Structure, Quantizer) {
     // SAFETY: the relation is open; its options, if it has any, were parsed by `list_amoptions`.
     let stored = unsafe { (*index.raw()).rd_options.cast::<StoredLists>().as_ref() };
-    let StoredLists { lists, quantizer, rerank, .. } = stored.copied().unwrap_or(StoredLists {
+    let StoredLists { lists, quantizer, bits, rerank, .. } = stored.copied().unwrap_or(StoredLists {
         varlena_header: 0,
         lists: 0,
         quantizer: QUANTIZER_UNSET,
+        bits: DEFAULT_BITS,
         rerank: Rerank::Index as i32,
     });
     let quantizer = quantizer_of(quantizer, space);
@@ -223,7 +229,11 @@ pub fn of_lists(index: Relation, space: Space) -> (Structure, Quantizer) {
             .detail("Without codes every row of a list would be fetched from the table.")
             .raise();
     }
-    (Structure::Lists(ListOptions { lists: lists as u32, rerank }), quantizer)
+    if bits != DEFAULT_BITS && quantizer == Quantizer::None {
+        invalid("bits need a quantizer").detail(format!("bits is {bits}, but there are no codes.")).raise();
+    }
+    let options = ListOptions { lists: lists as u32, bits: bits as u8, rerank };
+    (Structure::Lists(options), quantizer)
 }
 
 fn quantizer_of(option: i32, space: Space) -> Quantizer {

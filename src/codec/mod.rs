@@ -5,5 +5,6 @@
 //! the inner product by what the signs lost. Nothing here knows of PostgreSQL.
 
 pub mod fastscan;
+pub mod multibit;
 pub mod rabitq;
 pub mod rotation;

@@ -57,21 +57,54 @@ pub fn encode(vector: &[f32], centre: &[f32], target: Target, code: &mut [u8]) -
         [squared, absolute, centre_dot_signs, residual_dot_centre].map(|lanes| lanes.iter().sum::<f32>());
     // ⟨r, v⟩ and ⟨c, v⟩, as v is half the signs.
     let (along, centre_along) = (absolute / 2.0, centre_dot_signs / 2.0);
-    if along <= 0.0 {
-        // The vector is the centre: its score is the centre's.
-        return Factors::default();
-    }
-    let ratio = squared / along;
-    let dims = vector.len() as f32;
-    // ‖v‖² = d / 4, so this is 1 / cos² of the angle between residual and code, less 1.
-    let spread = (ratio * dims / (4.0 * along) - 1.0).max(0.0);
-    let error = squared.sqrt() * EPSILON * (spread / (dims - 1.0)).sqrt();
-    match target {
-        Target::L2Squared => {
-            Factors { add: squared + 2.0 * ratio * centre_along, rescale: -2.0 * ratio, error: 2.0 * error }
+    // ‖v‖² = d / 4.
+    let squared_steps = vector.len() as f32 / 4.0;
+    Products { squared, residual_dot_centre }.factors(
+        along,
+        squared_steps,
+        centre_along,
+        vector.len(),
+        target,
+    )
+}
+
+/// Inner products of a residual `r` and its centre `c`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Products {
+    /// `‖r‖²`.
+    pub squared: f32,
+    /// `⟨r, c⟩`.
+    pub residual_dot_centre: f32,
+}
+
+impl Products {
+    /// The numbers beside a code, whose vector `v` has `⟨r, v⟩`, `‖v‖²` and `⟨c, v⟩`.
+    pub fn factors(
+        self,
+        along: f32,
+        squared_steps: f32,
+        centre_along: f32,
+        dims: usize,
+        target: Target,
+    ) -> Factors {
+        let Self { squared, residual_dot_centre } = self;
+        if along <= 0.0 {
+            // The vector is the centre: its score is the centre's.
+            return Factors::default();
         }
-        Target::NegativeInnerProduct => {
-            Factors { add: ratio * centre_along - residual_dot_centre, rescale: -ratio, error }
+        let ratio = squared / along;
+        // 1 / cos² of the angle between residual and code, less 1.
+        let spread = (ratio * squared_steps / along - 1.0).max(0.0);
+        let error = squared.sqrt() * EPSILON * (spread / (dims as f32 - 1.0)).sqrt();
+        match target {
+            Target::L2Squared => Factors {
+                add: squared + 2.0 * ratio * centre_along,
+                rescale: -2.0 * ratio,
+                error: 2.0 * error,
+            },
+            Target::NegativeInnerProduct => {
+                Factors { add: ratio * centre_along - residual_dot_centre, rescale: -ratio, error }
+            }
         }
     }
 }

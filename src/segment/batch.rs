@@ -20,7 +20,7 @@ impl Batch {
                 Batch::Graph(Box::new(graph::seal::Batch::new(space, options)), plan)
             }
             Structure::Lists(options) => {
-                Batch::Lists(Box::new(lists::seal::Batch::new(space, plan, options.rerank, lists.clone())))
+                Batch::Lists(Box::new(lists::seal::Batch::new(space, plan, options, lists.clone())))
             }
         }
     }

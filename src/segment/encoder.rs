@@ -1,5 +1,6 @@
 //! Rows on their way to codes: widened, rotated, encoded.
 
+use crate::codec::multibit;
 use crate::codec::rabitq::{self, Factors, Query, Target};
 use crate::codec::rotation::Rotation;
 use crate::distance::{Element, ElementKind, Metric, Space};
@@ -84,6 +85,11 @@ impl Encoder {
     /// Encodes a rotated vector against a rotated centre (see [`rabitq::encode`]).
     pub fn encode(&self, vector: &[f32], centre: &[f32], code: &mut [u8]) -> Factors {
         rabitq::encode(vector, centre, self.target, code)
+    }
+
+    /// Encodes with several bits a dimension (see [`multibit::encode`]).
+    pub fn encode_fine(&self, vector: &[f32], centre: &[f32], bits: usize, code: &mut [u8]) -> Factors {
+        multibit::encode(vector, centre, self.target, bits, code)
     }
 
     /// A row's code against the origin.

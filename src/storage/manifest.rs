@@ -66,6 +66,8 @@ pub struct ListParts {
     pub starts: Part,
     /// A block for every 32 rows, if the index has codes.
     pub codes: Option<Part>,
+    /// A code of several bits a dimension for every row, if the index has such.
+    pub fine: Option<Part>,
     /// The exact vectors of the rows, unless the heap's are used.
     pub vectors: Option<Part>,
 }

@@ -35,6 +35,8 @@ pub struct GraphOptions {
 pub struct ListOptions {
     /// Lists wanted; 0 for as many as suit the rows.
     pub lists: u32,
+    /// Bits a dimension of the codes that are looked at before a row is compared exactly.
+    pub bits: u8,
     pub rerank: Rerank,
 }
 

@@ -33,6 +33,7 @@ pub enum Kind {
     Starts = 13,
     Codes = 14,
     Centroids = 15,
+    FineCodes = 16,
 }
 
 /// Whose page it is.

@@ -29,6 +29,14 @@ impl Layout {
         }
     }
 
+    /// The size of a part of `count` rows of `bytes` bytes each, as [`PartWriter::new`] wants it.
+    pub fn size(self, count: u64, bytes: usize) -> u64 {
+        match self {
+            Layout::Slots { .. } => count,
+            Layout::Tape => count * bytes as u64,
+        }
+    }
+
     /// Slots of a page; a tape has none.
     pub fn slots_per_page(self) -> u64 {
         match self {

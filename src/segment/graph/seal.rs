@@ -291,10 +291,7 @@ impl Coder<'_> {
     ) -> Part {
         let layout = Layout::for_rows(Some(slots.bytes()));
         let nodes: u64 = layers.iter().map(|layer| u64::from(layer.nodes())).sum();
-        let count = match layout {
-            Layout::Slots { .. } => nodes,
-            Layout::Tape => nodes * slots.bytes() as u64,
-        };
+        let count = layout.size(nodes, slots.bytes());
         let mut writer = PartWriter::new(edit, kind, segment, layout, count, Some(crc));
         for layer in layers {
             for first in (0..layer.nodes()).step_by(CODED_BATCH) {

@@ -174,11 +174,7 @@ impl Centroids {
         let lists = self.count() as u32;
         let mut write = |kind, row_bytes: usize, rows: &mut dyn Iterator<Item = &[u8]>, count: u64| -> Part {
             let layout = Layout::for_rows(Some(row_bytes));
-            let size = match layout {
-                Layout::Slots { .. } => count,
-                Layout::Tape => count * row_bytes as u64,
-            };
-            let mut writer = PartWriter::new(edit, kind, id, layout, size, None);
+            let mut writer = PartWriter::new(edit, kind, id, layout, layout.size(count, row_bytes), None);
             rows.for_each(|row| writer.push(row));
             writer.finish()
         };

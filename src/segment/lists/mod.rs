@@ -2,6 +2,7 @@
 //! order of their lists, and searched ([`search`]) list by list, the lists nearest to the query first.
 
 pub mod centroids;
+pub mod fine;
 pub mod seal;
 pub mod search;
 pub mod train;

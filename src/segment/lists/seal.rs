@@ -1,6 +1,7 @@
 //! Sealing: rows in memory become a segment with posting lists.
 
 use super::centroids::Lists;
+use super::fine::FineLayout;
 use crate::codec::fastscan::BLOCK;
 use crate::codec::rabitq::{Factors, Query};
 use crate::codec::rotation::Rotation;
@@ -12,7 +13,7 @@ use crate::segment::encoder::{Encoder, rotate, widen};
 use crate::segment::{Plan, TID_BYTES, Tid, row_layout};
 use crate::storage::edit::Edit;
 use crate::storage::manifest::{ListParts, Parts, Sealed};
-use crate::storage::meta::{Quantizer, Rerank};
+use crate::storage::meta::{ListOptions, Quantizer, Rerank};
 use crate::storage::page::Kind;
 use crate::storage::part::{Layout, Part, PartWriter};
 use rayon::prelude::*;
@@ -37,19 +38,25 @@ pub struct Batch {
     list_of_row: Vec<u32>,
     factors: Vec<Factors>,
     codes: Vec<u8>,
+    /// Where the fine codes are to be, if rows get any.
+    fine_layout: Option<FineLayout>,
+    fine: Vec<u8>,
 }
 
 /// Rows assigned at once.
 const CHUNK: usize = 1 << 14;
 
-/// A row's place in the lists.
+/// A row's place in the lists, and its codes.
+#[derive(Default)]
 struct Assigned {
     list: u32,
     factors: Factors,
+    code: Vec<u8>,
+    fine: Vec<u8>,
 }
 
 impl Batch {
-    pub fn new(space: Space, plan: Plan, rerank: Rerank, lists: Lists) -> Self {
+    pub fn new(space: Space, plan: Plan, options: ListOptions, lists: Lists) -> Self {
         let encoder = match plan.quantizer {
             Quantizer::None => None,
             Quantizer::Rabitq => Encoder::new(space, plan.seed),
@@ -57,7 +64,7 @@ impl Batch {
         Self {
             space,
             plan,
-            rerank,
+            rerank: options.rerank,
             lists,
             rotation: Rotation::new(plan.seed, space.dims as usize),
             encoder,
@@ -67,6 +74,8 @@ impl Batch {
             list_of_row: Vec::new(),
             factors: Vec::new(),
             codes: Vec::new(),
+            fine_layout: FineLayout::new(space.dims as usize, options.bits),
+            fine: Vec::new(),
         }
     }
 
@@ -79,6 +88,7 @@ impl Batch {
         let ordinal = size_of::<u32>();
         self.arena.bytes()
             + self.codes.capacity()
+            + self.fine.capacity()
             + self.tids.capacity() * (TID_BYTES as usize + ordinal)
             + self.list_of_row.capacity() * ordinal
             + self.factors.capacity() * size_of::<Factors>()
@@ -103,45 +113,47 @@ impl Batch {
             Rerank::Heap => 0,
         };
         let new = self.tids.len() - self.list_of_row.len();
-        let code_bytes = if self.encoder.is_some() { self.layout.code_bytes() } else { 0 };
-        let before = self.codes.len();
-        let mut codes = std::mem::take(&mut self.codes);
-        codes.resize(before + new * code_bytes, 0);
         let (space, arena, rotation) = (self.space, &self.arena, &self.rotation);
         let (encoder, centroids) = (self.encoder.as_ref(), &*self.lists.centroids);
-        let encode = |row: usize, code: &mut [u8]| -> Assigned {
+        let (layout, fine_layout) = (self.layout, self.fine_layout);
+        let assign = |row: usize| -> Assigned {
             let vector = widen(space, arena.row(row as u32));
             let rotated = rotate(rotation, &vector);
             let list = match centroids.count() {
                 1 => 0,
                 _ => centroids.nearest(&vector, &Query::new(&rotated)),
             };
-            let centre = centroids.rotated(list);
-            let factors = encoder.map(|encoder| encoder.encode(&rotated, centre, code));
-            Assigned { list, factors: factors.unwrap_or_default() }
+            let mut assigned = Assigned { list, ..Assigned::default() };
+            if let Some(encoder) = encoder {
+                let centre = centroids.rotated(list);
+                assigned.code = vec![0; layout.code_bytes()];
+                assigned.factors = encoder.encode(&rotated, centre, &mut assigned.code);
+                if let Some(layout) = fine_layout {
+                    assigned.fine = vec![0; layout.bytes()];
+                    let code = layout.code_mut(&mut assigned.fine);
+                    let factors = encoder.encode_fine(&rotated, centre, layout.bits(), code);
+                    layout.put_factors(&mut assigned.fine, factors);
+                }
+            }
+            assigned
         };
-        let assigned: Vec<Assigned> = {
-            let rows = kept..kept + new;
-            let codes = &mut codes[before..];
-            threads::run(
-                self.plan.threads,
-                || {},
-                move |cancel: &AtomicBool| {
-                    let nothing = || Assigned { list: 0, factors: Factors::default() };
-                    let encode = |row, code: &mut [u8]| {
-                        if cancel.load(Ordering::Relaxed) { nothing() } else { encode(row, code) }
-                    };
-                    if code_bytes == 0 {
-                        rows.into_par_iter().map(|row| encode(row, &mut [])).collect()
-                    } else {
-                        let codes = codes.par_chunks_exact_mut(code_bytes);
-                        rows.into_par_iter().zip(codes).map(|(row, code)| encode(row, code)).collect()
-                    }
-                },
-            )
-        };
-        self.codes = codes;
-        self.list_of_row.extend(assigned.iter().map(|row| row.list));
+        let rows = kept..kept + new;
+        let assigned: Vec<Assigned> = threads::run(
+            self.plan.threads,
+            || {},
+            move |cancel: &AtomicBool| {
+                let unless_cancelled = |row| match cancel.load(Ordering::Relaxed) {
+                    true => Assigned::default(),
+                    false => assign(row),
+                };
+                rows.into_par_iter().map(unless_cancelled).collect()
+            },
+        );
+        for row in &assigned {
+            self.list_of_row.push(row.list);
+            self.codes.extend_from_slice(&row.code);
+            self.fine.extend_from_slice(&row.fine);
+        }
         if self.encoder.is_some() {
             self.factors.extend(assigned.iter().map(|row| row.factors));
         }
@@ -178,12 +190,10 @@ impl Batch {
         let starts = writer.finish();
 
         let codes = self.encoder.is_some().then(|| self.write_codes(edit, id, &order, &mut crc));
+        let fine = self.fine_layout.map(|layout| self.write_fine(edit, id, layout, &order, &mut crc));
         let vectors = (self.rerank == Rerank::Index).then(|| {
             let layout = row_layout(self.space);
-            let count = match (layout, self.space.row_bytes()) {
-                (Layout::Slots { .. }, _) => rows.into(),
-                (Layout::Tape, bytes) => u64::from(rows) * bytes.unwrap_or_default() as u64,
-            };
+            let count = layout.size(rows.into(), self.space.row_bytes().unwrap_or_default());
             let mut writer = PartWriter::new(edit, Kind::Rows, id, layout, count, Some(&mut crc));
             order.iter().for_each(|&row| writer.push(self.arena.row(row)));
             writer.finish()
@@ -196,19 +206,33 @@ impl Batch {
             tombstones: 0,
             tids,
             tombstone_bits,
-            parts: Parts::Lists(ListParts { codebook: self.lists.codebook, starts, codes, vectors }),
+            parts: Parts::Lists(ListParts { codebook: self.lists.codebook, starts, codes, fine, vectors }),
             crc: crc.finalize(),
             created: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()),
         }
     }
 
+    fn write_fine(
+        &self,
+        edit: &mut Edit,
+        id: u32,
+        fine: FineLayout,
+        order: &[u32],
+        crc: &mut crc32fast::Hasher,
+    ) -> Part {
+        let layout = Layout::for_rows(Some(fine.bytes()));
+        let count = layout.size(order.len() as u64, fine.bytes());
+        let mut writer = PartWriter::new(edit, Kind::FineCodes, id, layout, count, Some(crc));
+        for &row in order {
+            writer.push(&self.fine[row as usize * fine.bytes()..][..fine.bytes()]);
+        }
+        writer.finish()
+    }
+
     fn write_codes(&self, edit: &mut Edit, id: u32, order: &[u32], crc: &mut crc32fast::Hasher) -> Part {
         let layout = Layout::for_rows(Some(self.layout.bytes()));
         let blocks = order.len().div_ceil(BLOCK) as u64;
-        let count = match layout {
-            Layout::Slots { .. } => blocks,
-            Layout::Tape => blocks * self.layout.bytes() as u64,
-        };
+        let count = layout.size(blocks, self.layout.bytes());
         let mut writer = PartWriter::new(edit, Kind::Codes, id, layout, count, Some(crc));
         let code_bytes = self.layout.code_bytes();
         for rows in order.chunks(BLOCK) {

@@ -1,7 +1,9 @@
 //! Search of all segments with lists: rows in ascending order of their exact score, as many as are asked for.
 
 use super::centroids::{CentroidBlocks, CentroidReader};
+use super::fine::FineLayout;
 use crate::codec::fastscan::BLOCK;
+use crate::codec::multibit;
 use crate::codec::rabitq::Query;
 use crate::codec::rotation::Rotation;
 use crate::distance::{Element, Metric, PreparedQuery, Space};
@@ -14,17 +16,22 @@ use crate::segment::rows::SealedRows;
 use crate::segment::search::{HeapRows, Hit};
 use crate::segment::vectors::{Place, Vectors};
 use crate::storage::manifest::{Codebook, ListParts, Manifest, Parts, Sealed, Snapshot};
-use crate::storage::meta::Meta;
+use crate::storage::meta::{Meta, Structure};
 use crate::storage::page::Kind;
 use crate::storage::part::PartReader;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-/// A row of a segment, given by its number in the manifest.
+/// A row of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Row {
+    /// The segment's number in the manifest.
     segment: u32,
     row: u32,
+    /// What it was encoded against, among those that this search has met.
+    centre: u32,
+    /// Whether its fine code was looked at, or there is none.
+    is_refined: bool,
 }
 
 /// A list by its estimated distance.
@@ -35,6 +42,9 @@ pub struct ListSearch {
     space: Space,
     vector: Vec<f32>,
     tables: Query,
+    /// The tables for fine codes, if the index has any.
+    fine: Option<(FineLayout, multibit::Query)>,
+    centres: Vec<Centre>,
     /// Lists not probed yet.
     ranked: BinaryHeap<Reverse<Ranked>>,
     /// Lists to probe next, all together.
@@ -55,11 +65,17 @@ impl ListSearch {
         let Meta { space, seed, .. } = *snapshot.meta;
         let dims = space.dims as usize;
         let vector = widen(space, query.row());
-        let tables = Query::new(&rotate(&Rotation::new(seed, dims), &vector));
+        let rotated = rotate(&Rotation::new(seed, dims), &vector);
+        let fine = match snapshot.meta.structure {
+            Structure::Lists(options) => FineLayout::new(dims, options.bits),
+            Structure::Graph(_) => None,
+        };
         let mut search = Self {
             space,
             vector,
-            tables,
+            tables: Query::new(&rotated),
+            fine: fine.map(|layout| (layout, multibit::Query::new(&rotated))),
+            centres: Vec::new(),
             ranked: BinaryHeap::new(),
             probes: probes.max(1),
             started: false,
@@ -116,14 +132,19 @@ impl ListSearch {
                 self.probe(relation, &snapshot.manifest);
             }
             match self.rows.step() {
-                Step::Next(Row { segment, row }, score) => {
+                Step::Next(Row { segment, row, .. }, score) => {
                     let segment = &snapshot.manifest.sealed[segment as usize];
                     if let Some(tid) = SealedRows::new(relation, segment).live_tid(row) {
                         self.returned += 1;
                         return Some(Hit { score, tid });
                     }
                 }
-                Step::Compare(rows) => self.compare(relation, &snapshot.manifest, query, heap, &rows),
+                Step::Compare(rows) => {
+                    let (refined, rough): (Vec<Row>, Vec<Row>) =
+                        rows.into_iter().partition(|row| row.is_refined);
+                    self.refine(relation, &snapshot.manifest, &rough);
+                    self.compare(relation, &snapshot.manifest, query, heap, &refined);
+                }
                 Step::Empty if self.ranked.is_empty() => return None,
                 Step::Empty => self.probe(relation, &snapshot.manifest),
             }
@@ -176,7 +197,10 @@ impl ListSearch {
             corrupt(relation, segment, format!("List {list} would be rows {rows:?} of {}.", segment.rows));
         }
         self.scanned += rows.len() as u64;
-        let place = |row| Row { segment: number as u32, row };
+        self.centres.push(centre);
+        let centre_number = self.centres.len() as u32 - 1;
+        let is_refined = parts.fine.is_none();
+        let place = |row| Row { segment: number as u32, row, centre: centre_number, is_refined };
         let Some(codes) = &parts.codes else {
             rows.for_each(|row| self.rows.add(place(row), 0.0, f32::INFINITY));
             return;
@@ -201,6 +225,27 @@ impl ListSearch {
         });
     }
 
+    /// Replaces rows' estimates by those of their fine codes.
+    fn refine(&mut self, relation: Relation, manifest: &Manifest, rows: &[Row]) {
+        let Some((layout, tables)) = &self.fine else { return };
+        for rows in rows.chunk_by(|a, b| a.segment == b.segment) {
+            let segment = &manifest.sealed[rows[0].segment as usize];
+            let Parts::Lists(ListParts { fine: Some(fine), .. }) = &segment.parts else {
+                unreachable!("only rows with fine codes are refined")
+            };
+            let ordinals: Vec<u32> = rows.iter().map(|row| row.row).collect();
+            let mut rows = rows.iter();
+            let (reranker, centres) = (&mut self.rows, &self.centres);
+            let mut reader = PartReader::new(relation, fine, Kind::FineCodes, segment.id);
+            reader.for_each_row(&ordinals, layout.bytes(), |_, fine| {
+                let row = *rows.next().expect("as many rows as ordinals");
+                let estimate = layout.estimate(fine, tables, centres[row.centre as usize]);
+                let (estimate, error) = estimate.expect("a row of as many bytes as were asked for");
+                reranker.add(Row { is_refined: true, ..row }, estimate, error);
+            });
+        }
+    }
+
     /// Compares rows exactly.
     fn compare(
         &mut self,
@@ -211,27 +256,32 @@ impl ListSearch {
         rows: &[Row],
     ) {
         for rows in rows.chunk_by(|a, b| a.segment == b.segment) {
-            let number = rows[0].segment;
-            let segment = &manifest.sealed[number as usize];
+            let segment = &manifest.sealed[rows[0].segment as usize];
             let Parts::Lists(parts) = &segment.parts else { unreachable!("its lists were scanned") };
-            let rows: Vec<u32> = rows.iter().map(|row| row.row).collect();
+            let ordinals: Vec<u32> = rows.iter().map(|row| row.row).collect();
             let reranker = &mut self.rows;
-            let mut compare = |row, bytes: &[u8]| {
-                let score = query.score(bytes).unwrap_or_else(|| {
+            let score = |row: u32, bytes: &[u8]| {
+                query.score(bytes).unwrap_or_else(|| {
                     corrupt(relation, segment, format!("The vector of row {row} makes no sense."))
-                });
-                reranker.compared(Row { segment: number, row }, score);
+                })
             };
             match &parts.vectors {
                 Some(vectors) => {
                     let place = Place::Rows { part: vectors, offsets: None };
-                    Vectors::new(relation, segment, query.row_bytes(), place).for_each(&rows, compare);
+                    let mut rows = rows.iter();
+                    Vectors::new(relation, segment, query.row_bytes(), place).for_each(
+                        &ordinals,
+                        |row, bytes| {
+                            let score = score(row, bytes);
+                            reranker.compared(*rows.next().expect("as many rows as ordinals"), score);
+                        },
+                    );
                 }
                 None => {
                     let mut tids = SealedRows::new(relation, segment);
                     for row in rows {
-                        if let Some(tid) = tids.live_tid(row) {
-                            heap(tid, &mut |bytes| compare(row, bytes));
+                        if let Some(tid) = tids.live_tid(row.row) {
+                            heap(tid, &mut |bytes| reranker.compared(*row, score(row.row, bytes)));
                         }
                     }
                 }

@@ -1,0 +1,51 @@
+//! Codes of several bits a dimension, one row after another: what the codec adds, what it multiplies by, how far it may
+//! be off (`f32`s), then the code.
+
+use crate::codec::multibit::{self, Query};
+use crate::codec::rabitq::Factors;
+use crate::codec::rotation::rotated_dims;
+use crate::segment::block::Centre;
+
+const NUMBERS: usize = 3;
+const CODE: usize = NUMBERS * size_of::<f32>();
+
+/// Where things are in a row's fine code.
+#[derive(Clone, Copy, Debug)]
+pub struct FineLayout {
+    bits: usize,
+    /// Of rotated vectors.
+    dims: usize,
+}
+
+impl FineLayout {
+    /// `None` if a block's single bits are all there is.
+    pub fn new(dims: usize, bits: u8) -> Option<Self> {
+        (bits > 1).then(|| Self { bits: bits.into(), dims: rotated_dims(dims) })
+    }
+
+    pub fn bytes(self) -> usize {
+        CODE + multibit::code_bytes(self.dims, self.bits)
+    }
+
+    pub fn bits(self) -> usize {
+        self.bits
+    }
+
+    /// The room of the code.
+    pub fn code_mut(self, fine: &mut [u8]) -> &mut [u8] {
+        &mut fine[CODE..]
+    }
+
+    pub fn put_factors(self, fine: &mut [u8], factors: Factors) {
+        let numbers = [factors.add, factors.rescale, factors.error];
+        fine[..CODE].copy_from_slice(bytemuck::cast_slice(&numbers));
+    }
+
+    /// The estimated score of a row and how far it may be off; `None` if the bytes are no fine code.
+    pub fn estimate(self, fine: &[u8], query: &Query, centre: Centre) -> Option<(f32, f32)> {
+        let (numbers, code) = fine.get(..self.bytes())?.split_at(CODE);
+        let &[add, rescale, error] = bytemuck::try_cast_slice(numbers).ok()? else { return None };
+        let factors = Factors { add, rescale, error };
+        Some((query.estimate(code, self.bits, factors, centre.score), error * centre.distance as f32))
+    }
+}
