@@ -50,22 +50,16 @@ impl<K: Key, T: Ord> PartialEq for Keyed<K, T> {
 
 impl<K: Key, T: Ord> Eq for Keyed<K, T> {}
 
-/// A candidate as it was added.
-#[derive(Clone, Copy, Debug)]
-struct Estimated<T> {
-    estimate: f32,
-    error: f32,
-    value: T,
-}
-
 /// Candidates and those of them that were compared.
 pub struct Reranker<T> {
     /// By lower bound.
     candidates: BinaryHeap<Reverse<Keyed<f32, T>>>,
-    /// Candidates that cannot be among the first [`FIRST`]: most of them, put in order only if somebody wants more.
-    later: Vec<Estimated<T>>,
-    /// The least lower bound of those for later.
-    least_later: f32,
+    /// Whose lower bound is greater is skipped: it cannot be among the first [`FIRST`].
+    limit: f32,
+    /// The least lower bound of those that were skipped.
+    least_skipped: f32,
+    /// Nobody is skipped any more.
+    wants_all: bool,
     /// The least upper bounds of all candidates so far, [`FIRST`] at most.
     uppers: BinaryHeap<Keyed<f32, ()>>,
     /// By exact score.
@@ -79,7 +73,7 @@ const FIRST: usize = 64;
 const TOGETHER: usize = 6;
 
 /// Who wants more than [`FIRST`] wants all of them: then the bound allows for so many times the error.
-const LATER_ERRORS: f32 = 2.0;
+const RECALL_ERRORS: f32 = 2.0;
 
 /// What to do next.
 #[derive(Debug, PartialEq)]
@@ -88,6 +82,8 @@ pub enum Step<T> {
     Next(T, f64),
     /// Compare these and tell by [`Reranker::compared`].
     Compare(Vec<T>),
+    /// Offer everything to [`Reranker::recall`] that was offered so far.
+    Recall,
     /// There are no candidates left.
     Empty,
 }
@@ -96,8 +92,9 @@ impl<T: Copy + Ord> Default for Reranker<T> {
     fn default() -> Self {
         Self {
             candidates: BinaryHeap::new(),
-            later: Vec::new(),
-            least_later: f32::INFINITY,
+            limit: f32::INFINITY,
+            least_skipped: f32::INFINITY,
+            wants_all: false,
             uppers: BinaryHeap::new(),
             compared: BinaryHeap::new(),
             last: f64::NEG_INFINITY,
@@ -108,25 +105,73 @@ impl<T: Copy + Ord> Default for Reranker<T> {
 impl<T: Copy + Ord> Reranker<T> {
     /// Adds a candidate whose score is `estimate`, give or take `error`; an infinite error means that nothing is known.
     pub fn add(&mut self, value: T, estimate: f32, error: f32) {
-        let candidate = Keyed { key: estimate - error, value };
+        self.candidates.push(Reverse(Keyed { key: estimate - error, value }));
+        self.bound_first(estimate + error);
+    }
+
+    /// Takes note of an upper bound.
+    fn bound_first(&mut self, upper: f32) {
+        let upper = Keyed { key: upper, value: () };
         if self.uppers.len() < FIRST {
-            self.uppers.push(Keyed { key: estimate + error, value: () });
-        } else if let Some(mut greatest) = self.uppers.peek_mut() {
-            if candidate.key > greatest.key {
-                self.least_later = self.least_later.min(candidate.key);
-                self.later.push(Estimated { estimate, error, value });
-                return;
-            }
-            if estimate + error < greatest.key {
-                greatest.key = estimate + error;
+            self.uppers.push(upper);
+        } else if let Some(mut greatest) = self.uppers.peek_mut()
+            && upper < *greatest
+        {
+            *greatest = upper;
+        }
+        if self.uppers.len() == FIRST && !self.wants_all {
+            self.limit = self.uppers.peek().map_or(f32::INFINITY, |greatest| greatest.key);
+        }
+    }
+
+    /// Adds those of some candidates that may be among the first, and skips the rest.
+    ///
+    /// Returns the limit that decided, which [`Self::recall`] wants to know. `value` tells a candidate by its place, if
+    /// it is one.
+    pub fn offer(&mut self, scores: &[f32], errors: &[f32], value: impl Fn(usize) -> Option<T>) -> f32 {
+        let limit = self.limit;
+        let mut least_skipped = f32::INFINITY;
+        let mut some_pass = false;
+        // Hardly any pass, so look first whether any does: this loop runs on vector registers.
+        for (score, error) in scores.iter().zip(errors) {
+            let lower = score - error;
+            some_pass |= lower <= limit;
+            least_skipped = least_skipped.min(if lower > limit { lower } else { f32::INFINITY });
+        }
+        self.least_skipped = self.least_skipped.min(least_skipped);
+        if some_pass {
+            for (place, (score, error)) in scores.iter().zip(errors).enumerate() {
+                if score - error <= limit
+                    && let Some(value) = value(place)
+                {
+                    self.add(value, *score, *error);
+                }
             }
         }
-        self.candidates.push(Reverse(candidate));
+        limit
+    }
+
+    /// Adds those candidates that were skipped when they were offered, under the `limit` of then.
+    pub fn recall(&mut self, scores: &[f32], errors: &[f32], limit: f32, value: impl Fn(usize) -> Option<T>) {
+        for (place, (score, error)) in scores.iter().zip(errors).enumerate() {
+            if score - error > limit
+                && let Some(value) = value(place)
+            {
+                self.add(value, *score, RECALL_ERRORS * error);
+            }
+        }
     }
 
     /// Tells a candidate's exact score.
     pub fn compared(&mut self, value: T, score: f64) {
         self.compared.push(Reverse(Keyed { key: score, value }));
+        self.bound_first(score as f32);
+    }
+
+    /// The most promising candidates: to know them better, by comparing them or by better estimates, lets more of
+    /// those be skipped that are yet to be offered.
+    pub fn promising(&mut self) -> Vec<T> {
+        (0..FIRST).map_while(|_| self.candidates.pop().map(|candidate| candidate.0.value)).collect()
     }
 
     /// What comes next. Whatever is found too late for the order, because its bound was wrong or because it was added
@@ -134,9 +179,10 @@ impl<T: Copy + Ord> Reranker<T> {
     pub fn step(&mut self) -> Step<T> {
         loop {
             let bound = self.candidates.peek().map_or(f32::INFINITY, |candidate| candidate.0.key);
-            let none_left = self.candidates.is_empty() && self.later.is_empty();
+            let none_skipped = self.least_skipped == f32::INFINITY;
+            let none_left = self.candidates.is_empty() && none_skipped;
             if let Some(Reverse(next)) = self.compared.peek().copied()
-                && (none_left || next.key <= f64::from(bound.min(self.least_later)))
+                && (none_left || next.key <= f64::from(bound.min(self.least_skipped)))
             {
                 self.compared.pop();
                 if next.key < self.last {
@@ -148,12 +194,11 @@ impl<T: Copy + Ord> Reranker<T> {
             if none_left {
                 return Step::Empty;
             }
-            if self.candidates.is_empty() || self.least_later < bound {
-                let later = self.later.drain(..).map(|Estimated { estimate, error, value }| {
-                    Reverse(Keyed { key: estimate - LATER_ERRORS * error, value })
-                });
-                self.candidates.extend(later);
-                self.least_later = f32::INFINITY;
+            if self.candidates.is_empty() || self.least_skipped < bound {
+                self.least_skipped = f32::INFINITY;
+                self.limit = f32::INFINITY;
+                self.wants_all = true;
+                return Step::Recall;
             }
             return Step::Compare(self.most_promising());
         }
@@ -179,8 +224,18 @@ mod tests {
     use proptest::prelude::*;
 
     /// Everything in order, and how many were compared before the first `count` were out.
-    fn drain(reranker: &mut Reranker<u32>, exact: &[f64], count: usize) -> (Vec<u32>, usize) {
-        let (mut out, mut compared) = (Vec::new(), 0);
+    ///
+    /// Candidates are offered in blocks of 32.
+    fn drain(rows: &[(f32, f32)], exact: &[f64], count: usize) -> (Vec<u32>, usize) {
+        let (mut out, mut compared, mut reranker) = (Vec::new(), 0, Reranker::default());
+        let (scores, errors): (Vec<f32>, Vec<f32>) = rows.iter().copied().unzip();
+        let blocks: Vec<(usize, usize)> =
+            (0..rows.len()).step_by(32).map(|first| (first, rows.len().min(first + 32))).collect();
+        let mut limits = Vec::new();
+        for &(from, to) in &blocks {
+            let value = |place| Some((from + place) as u32);
+            limits.push(reranker.offer(&scores[from..to], &errors[from..to], value));
+        }
         loop {
             match reranker.step() {
                 Step::Next(value, score) => {
@@ -190,6 +245,12 @@ mod tests {
                 Step::Compare(values) => {
                     compared += if out.len() < count { values.len() } else { 0 };
                     values.into_iter().for_each(|value| reranker.compared(value, exact[value as usize]));
+                }
+                Step::Recall => {
+                    for (&(from, to), &limit) in blocks.iter().zip(&limits) {
+                        let value = |place| Some((from + place) as u32);
+                        reranker.recall(&scores[from..to], &errors[from..to], limit, value);
+                    }
                 }
                 Step::Empty => return (out, compared),
             }
@@ -201,13 +262,10 @@ mod tests {
         fn true_bounds_give_everything_in_order(
             rows in prop::collection::vec((-100f32..100.0, 0f32..20.0, -1f32..=1.0), 0..600)
         ) {
-            let mut reranker = Reranker::default();
-            let mut exact = Vec::new();
-            for (value, (estimate, error, off)) in (0..).zip(&rows) {
-                exact.push(f64::from(estimate + error * off * 0.99));
-                reranker.add(value, *estimate, *error);
-            }
-            let (out, _) = drain(&mut reranker, &exact, 0);
+            let exact: Vec<f64> =
+                rows.iter().map(|(estimate, error, off)| f64::from(estimate + error * off * 0.99)).collect();
+            let offered: Vec<(f32, f32)> = rows.iter().map(|(estimate, error, _)| (*estimate, *error)).collect();
+            let (out, _) = drain(&offered, &exact, 0);
             prop_assert_eq!(out.len(), rows.len());
             prop_assert!(out.is_sorted_by(|a, b| exact[*a as usize] <= exact[*b as usize]));
         }
@@ -215,33 +273,32 @@ mod tests {
 
     #[test]
     fn few_are_compared() {
-        let mut reranker = Reranker::default();
         let exact: Vec<f64> = (0..10_000).map(|i| f64::from(i * 7919 % 10_000)).collect();
-        (0..10_000).for_each(|i| reranker.add(i, exact[i as usize] as f32, 20.0));
-        let (out, compared) = drain(&mut reranker, &exact, 10);
+        let rows: Vec<(f32, f32)> = exact.iter().map(|&score| (score as f32, 20.0)).collect();
+        let (out, compared) = drain(&rows, &exact, 10);
         assert_eq!(out.len(), 10_000);
         assert!((29..60).contains(&compared), "{compared}");
     }
 
     #[test]
     fn what_nothing_is_known_of_is_compared() {
-        let mut reranker = Reranker::default();
         let exact: Vec<f64> = (0..200).map(|i| f64::from(i * 77 % 200)).collect();
-        (0..200).for_each(|i| reranker.add(i, 0.0, f32::INFINITY));
-        let (out, compared) = drain(&mut reranker, &exact, 1);
+        let (out, compared) = drain(&[(0.0, f32::INFINITY); 200], &exact, 1);
         assert_eq!((out.len(), compared), (200, 200));
     }
 
     #[test]
     fn what_comes_too_late_is_left_out() {
         let mut reranker = Reranker::default();
-        let exact = [5.0, 3.0, 7.0];
         reranker.add(0, 5.0, 0.1);
         assert_eq!(reranker.step(), Step::Compare(vec![0]));
         reranker.compared(0, 5.0);
         assert_eq!(reranker.step(), Step::Next(0, 5.0));
         reranker.add(1, 3.0, 0.1);
-        reranker.add(2, 7.0, 0.1);
-        assert_eq!(drain(&mut reranker, &exact, 0).0, [2]);
+        reranker.compared(2, 7.0);
+        assert_eq!(reranker.step(), Step::Compare(vec![1]));
+        reranker.compared(1, 3.0);
+        assert_eq!(reranker.step(), Step::Next(2, 7.0));
+        assert_eq!(reranker.step(), Step::Empty);
     }
 }

@@ -4,7 +4,7 @@ use super::encoder::Encoder;
 use super::graph::coded::SlotLayout;
 use super::graph::read::{Codes, SealedGraph};
 use super::growing::search::GrowingSearch;
-use super::lists::search::ListSearch;
+use super::lists::search::{ListSearch, Source};
 use super::rows::{NodeRows, SealedRows};
 use super::{Tid, corrupt, growing};
 use crate::codec::rabitq::Query;
@@ -122,8 +122,12 @@ impl IndexSearch {
     /// Brings a stream's next hit among the heads.
     fn pull(&mut self, relation: Relation, heap: &mut HeapRows, stream: usize) {
         let hit = match &mut self.streams[stream] {
-            Stream::Growing(search) => search.next(relation, &self.snapshot.meta, &self.query),
-            Stream::Lists(search) => search.next(relation, &self.snapshot, &self.query, heap),
+            Stream::Growing(search) => {
+                search.next(relation, &self.snapshot.meta, &self.query, self.codes.as_ref())
+            }
+            Stream::Lists(search) => {
+                search.next(Source { relation, snapshot: &self.snapshot, query: &self.query }, heap)
+            }
             Stream::Graph { index, search, ready } => {
                 let segment = &self.snapshot.manifest.sealed[*index];
                 let (Parts::Graph(parts), Structure::Graph(options)) =

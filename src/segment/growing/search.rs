@@ -27,6 +27,8 @@ pub struct GrowingSearch {
     layout: GroupLayout,
     lanes: Vec<Lane>,
     rows: Reranker<Row>,
+    /// For each group the limit under which its rows were offered (see [`Reranker::offer`]).
+    limits: Vec<f32>,
 }
 
 impl GrowingSearch {
@@ -40,23 +42,39 @@ impl GrowingSearch {
     ) -> Self {
         let layout = GroupLayout::new(meta.space, meta.quantizer);
         let lanes = (0..growing.lanes.len()).map(|lane| Lane::read(relation, growing, lane)).collect();
-        let mut search = Self { layout, lanes, rows: Reranker::default() };
+        let mut search = Self { layout, lanes, rows: Reranker::default(), limits: Vec::new() };
         match tables.filter(|_| layout.has_codes()) {
-            Some(tables) => search.scan_codes(relation, meta, query, tables),
+            Some(tables) => search.scan_codes(relation, meta, query, tables, true),
             None => search.scan_rows(relation, meta, query),
         }
         search
     }
 
-    fn scan_codes(&mut self, relation: Relation, meta: &Meta, query: &PreparedQuery, tables: &Query) {
+    /// Offers all rows for the first time, or recalls those that were skipped then.
+    fn scan_codes(
+        &mut self,
+        relation: Relation,
+        meta: &Meta,
+        query: &PreparedQuery,
+        tables: &Query,
+        first_time: bool,
+    ) {
         let centre = Centre::origin(meta.space.metric, &widen(meta.space, query.row()));
-        let (layout, rows) = (self.layout, &mut self.rows);
+        let (layout, rows, limits) = (self.layout, &mut self.rows, &mut self.limits);
+        let mut number_of_group = 0;
         for (number, lane) in (0..).zip(&self.lanes) {
             lane.for_each_group(relation, layout, |group, first, count| {
                 let estimates = layout.estimate(group, tables, centre).expect("the groups have codes");
-                for place in (0..count).filter(|&place| !layout.is_dead(group, place)) {
+                let (scores, errors) = (&estimates.scores[..count], &estimates.errors[..count]);
+                let row = |place| {
                     let row = Row { lane: number, row: (first + place) as u32 };
-                    rows.add(row, estimates.scores[place], estimates.errors[place]);
+                    (!layout.is_dead(group, place)).then_some(row)
+                };
+                if first_time {
+                    limits.push(rows.offer(scores, errors, row));
+                } else {
+                    rows.recall(scores, errors, limits[number_of_group], row);
+                    number_of_group += 1;
                 }
             });
         }
@@ -77,7 +95,13 @@ impl GrowingSearch {
     }
 
     /// The next nearest row.
-    pub fn next(&mut self, relation: Relation, meta: &Meta, query: &PreparedQuery) -> Option<Hit> {
+    pub fn next(
+        &mut self,
+        relation: Relation,
+        meta: &Meta,
+        query: &PreparedQuery,
+        tables: Option<&Query>,
+    ) -> Option<Hit> {
         loop {
             match self.rows.step() {
                 Step::Next(Row { lane, row }, score) => {
@@ -95,6 +119,10 @@ impl GrowingSearch {
                         let score = score(relation, meta, query, &mut cursor, row.row as usize, None);
                         self.rows.compared(row, score);
                     }
+                }
+                Step::Recall => {
+                    let tables = tables.expect("only rows with codes are skipped");
+                    self.scan_codes(relation, meta, query, tables, false);
                 }
                 Step::Empty => return None,
             }

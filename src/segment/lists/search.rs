@@ -21,6 +21,7 @@ use crate::storage::page::Kind;
 use crate::storage::part::PartReader;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::ops::Range;
 
 /// A row of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,8 +35,32 @@ struct Row {
     is_refined: bool,
 }
 
+/// A list that was scanned in one segment.
+struct Scan {
+    /// The segment's number in the manifest.
+    segment: u32,
+    rows: Range<u32>,
+    centre: u32,
+    /// For each block the limit under which its rows were offered (see [`Reranker::offer`]).
+    limits: Vec<f32>,
+}
+
 /// A list by its estimated distance.
 type Ranked = Keyed<f32, u32>;
+
+/// What a search reads.
+#[derive(Clone, Copy)]
+pub struct Source<'a> {
+    pub relation: Relation,
+    pub snapshot: &'a Snapshot,
+    pub query: &'a PreparedQuery,
+}
+
+impl<'a> Source<'a> {
+    fn segment(self, number: u32) -> &'a Sealed {
+        &self.snapshot.manifest.sealed[number as usize]
+    }
+}
 
 /// The state of a search between two calls. It holds no pins.
 pub struct ListSearch {
@@ -45,6 +70,8 @@ pub struct ListSearch {
     /// The tables for fine codes, if the index has any.
     fine: Option<(FineLayout, multibit::Query)>,
     centres: Vec<Centre>,
+    /// What was scanned by codes.
+    scans: Vec<Scan>,
     /// Lists not probed yet.
     ranked: BinaryHeap<Reverse<Ranked>>,
     /// Lists to probe next, all together.
@@ -53,9 +80,12 @@ pub struct ListSearch {
     started: bool,
     rows: Reranker<Row>,
     scanned: u64,
+    /// After so many rows scanned the most promising ones are looked at closer, so that more of the rest are skipped.
+    next_look: u64,
     returned: u64,
 }
 
+const FIRST_LOOK: u64 = 512;
 /// Of so many rows scanned one may be returned before further lists are probed.
 pub const SCANNED_PER_RETURNED: u64 = 8;
 
@@ -76,11 +106,13 @@ impl ListSearch {
             tables: Query::new(&rotated),
             fine: fine.map(|layout| (layout, multibit::Query::new(&rotated))),
             centres: Vec::new(),
+            scans: Vec::new(),
             ranked: BinaryHeap::new(),
             probes: probes.max(1),
             started: false,
             rows: Reranker::default(),
             scanned: 0,
+            next_look: FIRST_LOOK,
             returned: 0,
         };
         if let Some(codebook) = &snapshot.manifest.codebook {
@@ -115,64 +147,59 @@ impl ListSearch {
     }
 
     /// The next nearest row.
-    pub fn next(
-        &mut self,
-        relation: Relation,
-        snapshot: &Snapshot,
-        query: &PreparedQuery,
-        heap: &mut HeapRows,
-    ) -> Option<Hit> {
+    pub fn next(&mut self, source: Source, heap: &mut HeapRows) -> Option<Hit> {
         if !self.started {
             self.started = true;
-            self.scan_unlisted(relation, &snapshot.manifest);
-            self.probe(relation, &snapshot.manifest);
+            self.scan_unlisted(source);
+            self.probe(source, heap);
         }
         loop {
             if !self.ranked.is_empty() && self.returned * SCANNED_PER_RETURNED >= self.scanned {
-                self.probe(relation, &snapshot.manifest);
+                self.probe(source, heap);
             }
             match self.rows.step() {
                 Step::Next(Row { segment, row, .. }, score) => {
-                    let segment = &snapshot.manifest.sealed[segment as usize];
-                    if let Some(tid) = SealedRows::new(relation, segment).live_tid(row) {
+                    let segment = source.segment(segment);
+                    if let Some(tid) = SealedRows::new(source.relation, segment).live_tid(row) {
                         self.returned += 1;
                         return Some(Hit { score, tid });
                     }
                 }
-                Step::Compare(rows) => {
-                    let (refined, rough): (Vec<Row>, Vec<Row>) =
-                        rows.into_iter().partition(|row| row.is_refined);
-                    self.refine(relation, &snapshot.manifest, &rough);
-                    self.compare(relation, &snapshot.manifest, query, heap, &refined);
-                }
+                Step::Compare(rows) => self.look_closer(source, heap, rows),
+                Step::Recall => self.recall(source),
                 Step::Empty if self.ranked.is_empty() => return None,
-                Step::Empty => self.probe(relation, &snapshot.manifest),
+                Step::Empty => self.probe(source, heap),
             }
         }
     }
 
     /// Scans segments whose rows are in one list around the origin.
-    fn scan_unlisted(&mut self, relation: Relation, manifest: &Manifest) {
+    fn scan_unlisted(&mut self, source: Source) {
         let centre = Centre::origin(self.space.metric, &self.vector);
-        for (number, segment, parts) in list_segments(manifest) {
+        for (number, segment, parts) in list_segments(&source.snapshot.manifest) {
             if parts.codebook == 0 {
-                self.scan(relation, number, segment, parts, 0, centre);
+                self.scan(source.relation, number, segment, parts, 0, centre);
             }
         }
     }
 
     /// Scans the next `probes` lists, in every segment.
-    fn probe(&mut self, relation: Relation, manifest: &Manifest) {
-        let Some(codebook) = &manifest.codebook else { return };
-        let mut centroids = CentroidReader::new(relation, codebook, self.space.dims as usize);
+    fn probe(&mut self, source: Source, heap: &mut HeapRows) {
+        let Some(codebook) = &source.snapshot.manifest.codebook else { return };
+        let mut centroids = CentroidReader::new(source.relation, codebook, self.space.dims as usize);
         for _ in 0..self.probes {
             let Some(Reverse(ranked)) = self.ranked.pop() else { break };
             pgrx::check_for_interrupts!();
             let centre = Centre::new(self.space.metric, &self.vector, centroids.vector(ranked.value));
-            for (number, segment, parts) in list_segments(manifest) {
+            for (number, segment, parts) in list_segments(&source.snapshot.manifest) {
                 if parts.codebook == codebook.id {
-                    self.scan(relation, number, segment, parts, ranked.value, centre);
+                    self.scan(source.relation, number, segment, parts, ranked.value, centre);
                 }
+            }
+            if self.scanned >= self.next_look {
+                let promising = self.rows.promising();
+                self.look_closer(source, heap, promising);
+                self.next_look = self.scanned * 4;
             }
         }
         // A search that goes on looks for ever farther rows.
@@ -197,46 +224,76 @@ impl ListSearch {
             corrupt(relation, segment, format!("List {list} would be rows {rows:?} of {}.", segment.rows));
         }
         self.scanned += rows.len() as u64;
-        self.centres.push(centre);
-        let centre_number = self.centres.len() as u32 - 1;
-        let is_refined = parts.fine.is_none();
-        let place = |row| Row { segment: number as u32, row, centre: centre_number, is_refined };
-        let Some(codes) = &parts.codes else {
-            rows.for_each(|row| self.rows.add(place(row), 0.0, f32::INFINITY));
-            return;
-        };
         if rows.is_empty() {
             return;
         }
-        let layout = BlockLayout::new(self.space.dims as usize);
-        let block_rows = BLOCK as u32;
-        let mut reader = PartReader::new(relation, codes, Kind::Codes, segment.id);
-        let blocks: Vec<u32> = (rows.start / block_rows..rows.end.div_ceil(block_rows)).collect();
-        let (tables, reranker) = (&self.tables, &mut self.rows);
-        reader.for_each_row(&blocks, layout.bytes(), |block, bytes| {
-            let first = block * block_rows;
-            let estimates = layout.estimate(bytes, tables, centre);
-            let estimates = estimates.expect("a row of as many bytes as were asked for");
-            let from = rows.start.max(first) - first;
-            let to = (rows.end - first).min(block_rows);
-            for i in from..to {
-                reranker.add(place(first + i), estimates.scores[i as usize], estimates.errors[i as usize]);
+        self.centres.push(centre);
+        let (segment_number, centre_number) = (number as u32, self.centres.len() as u32 - 1);
+        let Some(codes) = &parts.codes else {
+            for row in rows {
+                let row = Row { segment: segment_number, row, centre: centre_number, is_refined: true };
+                self.rows.add(row, 0.0, f32::INFINITY);
             }
+            return;
+        };
+        let mut scan = Scan { segment: segment_number, rows, centre: centre_number, limits: Vec::new() };
+        let mut limits = Vec::with_capacity(scan.rows.len() / BLOCK + 2);
+        let is_refined = parts.fine.is_none();
+        let (tables, reranker) = (&self.tables, &mut self.rows);
+        let mut reader = PartReader::new(relation, codes, Kind::Codes, segment.id);
+        scan.for_each_block(&mut reader, self.space, tables, centre, is_refined, |scores, errors, row| {
+            limits.push(reranker.offer(scores, errors, row));
         });
+        scan.limits = limits;
+        self.scans.push(scan);
+    }
+
+    /// Adds what was skipped so far.
+    fn recall(&mut self, source: Source) {
+        let (tables, reranker) = (&self.tables, &mut self.rows);
+        for scan in &self.scans {
+            let segment = source.segment(scan.segment);
+            let Parts::Lists(ListParts { codes: Some(codes), fine, .. }) = &segment.parts else {
+                unreachable!("its codes were scanned")
+            };
+            let mut limits = scan.limits.iter();
+            let centre = self.centres[scan.centre as usize];
+            let mut reader = PartReader::new(source.relation, codes, Kind::Codes, segment.id);
+            let is_refined = fine.is_none();
+            scan.for_each_block(
+                &mut reader,
+                self.space,
+                tables,
+                centre,
+                is_refined,
+                |scores, errors, row| {
+                    reranker.recall(scores, errors, *limits.next().expect("a limit for each block"), row);
+                },
+            );
+        }
+        self.scans.clear();
+    }
+
+    /// Looks at rows' fine codes, or compares them exactly if that was done before.
+    fn look_closer(&mut self, source: Source, heap: &mut HeapRows, mut rows: Vec<Row>) {
+        rows.sort_unstable_by_key(|row| (row.is_refined, row.segment));
+        let (rough, refined) = rows.split_at(rows.partition_point(|row| !row.is_refined));
+        self.refine(source, rough);
+        self.compare(source, heap, refined);
     }
 
     /// Replaces rows' estimates by those of their fine codes.
-    fn refine(&mut self, relation: Relation, manifest: &Manifest, rows: &[Row]) {
+    fn refine(&mut self, source: Source, rows: &[Row]) {
         let Some((layout, tables)) = &self.fine else { return };
         for rows in rows.chunk_by(|a, b| a.segment == b.segment) {
-            let segment = &manifest.sealed[rows[0].segment as usize];
+            let segment = source.segment(rows[0].segment);
             let Parts::Lists(ListParts { fine: Some(fine), .. }) = &segment.parts else {
                 unreachable!("only rows with fine codes are refined")
             };
             let ordinals: Vec<u32> = rows.iter().map(|row| row.row).collect();
             let mut rows = rows.iter();
             let (reranker, centres) = (&mut self.rows, &self.centres);
-            let mut reader = PartReader::new(relation, fine, Kind::FineCodes, segment.id);
+            let mut reader = PartReader::new(source.relation, fine, Kind::FineCodes, segment.id);
             reader.for_each_row(&ordinals, layout.bytes(), |_, fine| {
                 let row = *rows.next().expect("as many rows as ordinals");
                 let estimate = layout.estimate(fine, tables, centres[row.centre as usize]);
@@ -247,16 +304,10 @@ impl ListSearch {
     }
 
     /// Compares rows exactly.
-    fn compare(
-        &mut self,
-        relation: Relation,
-        manifest: &Manifest,
-        query: &PreparedQuery,
-        heap: &mut HeapRows,
-        rows: &[Row],
-    ) {
+    fn compare(&mut self, source: Source, heap: &mut HeapRows, rows: &[Row]) {
+        let Source { relation, query, .. } = source;
         for rows in rows.chunk_by(|a, b| a.segment == b.segment) {
-            let segment = &manifest.sealed[rows[0].segment as usize];
+            let segment = source.segment(rows[0].segment);
             let Parts::Lists(parts) = &segment.parts else { unreachable!("its lists were scanned") };
             let ordinals: Vec<u32> = rows.iter().map(|row| row.row).collect();
             let reranker = &mut self.rows;
@@ -287,6 +338,36 @@ impl ListSearch {
                 }
             }
         }
+    }
+}
+
+impl Scan {
+    /// Calls `visit` with the estimates and errors of each block, and what tells the rows by their place in it.
+    fn for_each_block(
+        &self,
+        reader: &mut PartReader,
+        space: Space,
+        tables: &Query,
+        centre: Centre,
+        is_refined: bool,
+        mut visit: impl FnMut(&[f32], &[f32], &dyn Fn(usize) -> Option<Row>),
+    ) {
+        let layout = BlockLayout::new(space.dims as usize);
+        let block_rows = BLOCK as u32;
+        let blocks: Vec<u32> = (self.rows.start / block_rows..self.rows.end.div_ceil(block_rows)).collect();
+        reader.for_each_row(&blocks, layout.bytes(), |block, bytes| {
+            pgrx::check_for_interrupts!();
+            let first = block * block_rows;
+            let estimates = layout.estimate(bytes, tables, centre);
+            let estimates = estimates.expect("a row of as many bytes as were asked for");
+            let from = self.rows.start.max(first);
+            let places = (from - first) as usize..(self.rows.end - first).min(block_rows) as usize;
+            let row = |place: usize| {
+                let row = from + place as u32;
+                Some(Row { segment: self.segment, row, centre: self.centre, is_refined })
+            };
+            visit(&estimates.scores[places.clone()], &estimates.errors[places], &row);
+        });
     }
 }
 
