@@ -15,20 +15,35 @@ impl Random {
 }
 
 #[test]
-fn searches_find_what_lives_and_nothing_else() {
+fn searches_of_graphs_find_what_lives_and_nothing_else() {
+    churn("vdb_hnsw (v vector_l2_ops)");
+}
+
+#[test]
+fn searches_of_lists_find_what_lives_and_nothing_else() {
+    churn("vdb_ivf (v vector_l2_ops)");
+}
+
+#[test]
+fn searches_that_fetch_rows_find_what_lives_and_nothing_else() {
+    churn("vdb_ivf (v vector_l2_ops) WITH (rerank = heap, bits = 4)");
+}
+
+/// Changes a table at random, indexed by `index`, and compares searches with exact ones.
+fn churn(index: &str) {
     let server = Server::start(&["autovacuum = off"]);
     let mut client = server.connect();
     client
-        .batch_execute(
+        .batch_execute(&format!(
             "CREATE EXTENSION vdb;
              CREATE TABLE items (id int PRIMARY KEY, v vector(24));
              CREATE FUNCTION vec(seed int) RETURNS vector LANGUAGE sql AS $$
                  SELECT array_agg(sin(seed * 0.37 * d) + cos(seed * d * d * 0.011))::real[]::vector
                  FROM generate_series(1, 24) d $$;
              INSERT INTO items SELECT i, vec(i) FROM generate_series(1, 4000) i;
-             CREATE INDEX items_v ON items USING vdb_hnsw (v vector_l2_ops);
-             SET vdb.growing_rows = 1000",
-        )
+             CREATE INDEX items_v ON items USING {index};
+             SET vdb.growing_rows = 1000; SET vdb.probes = 200",
+        ))
         .expect("set-up");
     let mut random = Random(20_261_123);
     let mut next_id = 4000;

@@ -55,4 +55,19 @@ fn recall_on_word_vectors() {
          SET vdb.ef_search = 200",
     );
     assert!(exact_vectors >= 0.98, "recall {exact_vectors} without codes");
+    // Lists: single bits, fine codes with the vectors in the table, no codes at all.
+    for options in ["", "WITH (bits = 4, rerank = heap)", "WITH (quantizer = none)"] {
+        let (defaults, many) = (
+            recall(&format!(
+                "DROP INDEX items_v_idx; CREATE INDEX ON items USING vdb_ivf (v vector_cosine_ops) {options};
+                 RESET vdb.probes"
+            )),
+            recall("SET vdb.probes = 400"),
+        );
+        assert!(defaults >= 0.93, "recall {defaults} with {options:?} by default");
+        assert!(many >= 0.985, "recall {many} with {options:?} at 400 probes");
+        assert!(many > defaults, "more probes find more: {defaults}, {many}");
+    }
+    let few = recall("SET vdb.probes = 5");
+    assert!((0.3..0.9).contains(&few), "recall {few} at 5 probes");
 }

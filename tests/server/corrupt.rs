@@ -1,0 +1,104 @@
+//! Damaged pages: an error or a wrong answer, never a crash.
+
+use crate::support::server::Server;
+use std::collections::BTreeSet;
+use std::fs::{OpenOptions, read};
+use std::os::unix::fs::FileExt;
+
+const PAGE: usize = 8192;
+const HEADER: usize = 24;
+const SPECIAL: usize = 16;
+/// Where in the special area the page's kind stands; content begins after the header.
+const KIND: usize = PAGE - SPECIAL + 2;
+/// Kinds of pages: all but the meta page, which a server reads before anything else, and that no page has.
+const KINDS: std::ops::RangeInclusive<u8> = 2..=16;
+
+/// What is done to the first page of a kind.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Damage {
+    /// The content becomes nonsense, what the page claims to be stays.
+    Content(u8),
+    /// The page claims to be of another kind.
+    Stamp,
+}
+
+/// Damages the file's first page of a kind; false if it has none.
+fn spoil(path: &str, kind: u8, damage: Damage) -> bool {
+    let content = read(path).expect("the index's file");
+    let Some(block) = content.chunks_exact(PAGE).position(|page| page[KIND] == kind) else { return false };
+    let mut page = content[block * PAGE..][..PAGE].to_vec();
+    match damage {
+        Damage::Content(byte) => page[HEADER..PAGE - SPECIAL].fill(byte),
+        Damage::Stamp => page[KIND] = 99,
+    }
+    let file = OpenOptions::new().write(true).open(path).expect("the index's file");
+    file.write_all_at(&page, (block * PAGE) as u64).expect("a page");
+    true
+}
+
+#[test]
+fn damaged_pages_do_not_crash_the_server() {
+    for index in [
+        "vdb_hnsw (v vector_l2_ops)",
+        "vdb_hnsw (v vector_l2_ops) WITH (quantizer = none)",
+        "vdb_ivf (v vector_l2_ops) WITH (bits = 3, lists = 12)",
+    ] {
+        let server = Server::start(&["fsync = off"]);
+        let mut client = server.connect();
+        client
+            .batch_execute(
+                "CREATE EXTENSION vdb;
+                 CREATE TABLE source AS SELECT i id, array_agg(sin(i * d))::vector(40) v
+                 FROM generate_series(1, 600) i, generate_series(1, 40) d GROUP BY i",
+            )
+            .expect("set-up");
+        // A table for each kind of page and each damage, so that the server is stopped only once.
+        let mut tables = Vec::new();
+        for kind in KINDS {
+            for damage in [Damage::Content(0xFF), Damage::Content(0x5A), Damage::Stamp] {
+                let table = format!("items_{}", tables.len());
+                client
+                    .batch_execute(&format!(
+                        "CREATE TABLE {table} AS SELECT * FROM source;
+                         CREATE INDEX {table}_v ON {table} USING {index};
+                         INSERT INTO {table} SELECT id + 1000, v FROM source WHERE id <= 100"
+                    ))
+                    .expect("a table");
+                let query = format!(
+                    "SELECT current_setting('data_directory') || '/' || pg_relation_filepath('{table}_v')"
+                );
+                let path: String = client.query_one(&query, &[]).expect("a path").get(0);
+                tables.push((table, path, kind, damage));
+            }
+        }
+        drop(client);
+        server.stop();
+        tables.retain(|(_, path, kind, damage)| spoil(path, *kind, *damage));
+        server.launch();
+        let mut client = server.connect();
+        client.batch_execute("SET enable_seqscan = off; SET enable_sort = off").expect("settings");
+        let mut errors = BTreeSet::new();
+        for (table, _, kind, damage) in &tables {
+            let what = format!("{index}: {damage:?} of a page of kind {kind}");
+            let query = format!("SELECT id FROM {table} ORDER BY v <-> (SELECT v FROM source WHERE id = 9)");
+            for statement in [query.clone() + " LIMIT 20", query, format!("VACUUM {table}")] {
+                if let Err(error) = client.batch_execute(&statement) {
+                    let code = error.code().map(|code| code.code().to_string());
+                    let code = code.unwrap_or_else(|| panic!("{what} ended the backend: {error}"));
+                    // A heap tuple's address that is nonsense is PostgreSQL's to refuse.
+                    let is_no_tuple = error.to_string().contains("could not open file")
+                        || error.as_db_error().is_some_and(|error| error.file() == Some("md.c"));
+                    assert!(code == "XX002" || is_no_tuple, "{what}: {error:?}");
+                    if *damage == Damage::Stamp {
+                        errors.insert(*kind);
+                    }
+                }
+            }
+        }
+        let kinds: BTreeSet<u8> = tables.iter().map(|(_, _, kind, _)| *kind).collect();
+        assert!(kinds.len() >= 6, "{index}: pages of kinds {kinds:?} were damaged");
+        // Tombstones and duplicates are read only where there are any.
+        let unread: Vec<_> = kinds.difference(&errors).filter(|kind| ![7, 12].contains(*kind)).collect();
+        assert!(unread.is_empty(), "{index}: nobody noticed the stamps of pages of kinds {unread:?}");
+    }
+}
