@@ -1,5 +1,6 @@
 //! `vdb`: the compute layer of a vector database inside PostgreSQL.
 
+mod admin;
 mod am;
 mod cluster;
 mod codec;
@@ -20,6 +21,7 @@ pgrx::pg_module_magic!(name, version);
 extension_sql_file!("../sql/types.sql", name = "types");
 extension_sql_file!("../sql/operators.sql", name = "operators", requires = ["types"]);
 extension_sql_file!("../sql/index.sql", name = "index", requires = ["operators"]);
+extension_sql_file!("../sql/admin.sql", name = "admin", requires = ["index"]);
 
 #[pgrx::pg_guard]
 pub extern "C-unwind" fn _PG_init() {

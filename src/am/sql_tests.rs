@@ -201,7 +201,15 @@ mod tests {
         };
         insert(1, 300);
         assert_eq!(nearest(17), ["17"]);
+        let stats = || {
+            lines(
+                "SELECT concat_ws(' ', structure, quantizer, lists, sealed_rows + growing_rows) FROM vdb_index_stats('items_v')",
+            )
+        };
+        assert_eq!(stats(), ["lists rabitq 300"]);
         insert(301, 3500);
+        // The first thousand rows decided about the lists.
+        assert_eq!(stats(), ["lists rabitq 128 3500"]);
         for id in [17, 299, 1500, 3499] {
             assert_eq!(nearest(id), [id.to_string()]);
         }

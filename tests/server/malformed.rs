@@ -150,6 +150,9 @@ const STATEMENTS: &[(&str, &str)] = &[
     ("SELECT id FROM items ORDER BY v <-> '[1,2]' LIMIT 1", DATA),
     ("SELECT id FROM items ORDER BY v <-> 'x' LIMIT 1", SYNTAX),
     ("SELECT vdb_hnsw_handler()", FUNCTION),
+    ("SELECT vdb_ivf_handler()", FUNCTION),
+    ("SELECT * FROM vdb_index_stats('items')", "42809"),
+    ("SELECT * FROM vdb_index_stats('pg_class_oid_index')", "42809"),
 ];
 
 /// The body of a binary value and the SQLSTATE with which COPY must refuse it.
