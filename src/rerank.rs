@@ -105,7 +105,10 @@ impl<T: Copy + Ord> Default for Reranker<T> {
 impl<T: Copy + Ord> Reranker<T> {
     /// Adds a candidate whose score is `estimate`, give or take `error`; an infinite error means that nothing is known.
     pub fn add(&mut self, value: T, estimate: f32, error: f32) {
-        self.candidates.push(Reverse(Keyed { key: estimate - error, value }));
+        let lower = estimate - error;
+        // Numbers that overflow say nothing.
+        let key = if lower.is_nan() { f32::NEG_INFINITY } else { lower };
+        self.candidates.push(Reverse(Keyed { key, value }));
         self.bound_first(estimate + error);
     }
 
@@ -135,13 +138,13 @@ impl<T: Copy + Ord> Reranker<T> {
         // Hardly any pass, so look first whether any does: this loop runs on vector registers.
         for (score, error) in scores.iter().zip(errors) {
             let lower = score - error;
-            some_pass |= lower <= limit;
-            least_skipped = least_skipped.min(if lower > limit { lower } else { f32::INFINITY });
+            some_pass |= !is_beyond(lower, limit);
+            least_skipped = least_skipped.min(if is_beyond(lower, limit) { lower } else { f32::INFINITY });
         }
         self.least_skipped = self.least_skipped.min(least_skipped);
         if some_pass {
             for (place, (score, error)) in scores.iter().zip(errors).enumerate() {
-                if score - error <= limit
+                if !is_beyond(score - error, limit)
                     && let Some(value) = value(place)
                 {
                     self.add(value, *score, *error);
@@ -154,7 +157,7 @@ impl<T: Copy + Ord> Reranker<T> {
     /// Adds those candidates that were skipped when they were offered, under the `limit` of then.
     pub fn recall(&mut self, scores: &[f32], errors: &[f32], limit: f32, value: impl Fn(usize) -> Option<T>) {
         for (place, (score, error)) in scores.iter().zip(errors).enumerate() {
-            if score - error > limit
+            if is_beyond(score - error, limit)
                 && let Some(value) = value(place)
             {
                 self.add(value, *score, RECALL_ERRORS * error);
@@ -216,6 +219,11 @@ impl<T: Copy + Ord> Reranker<T> {
         }
         values
     }
+}
+
+/// Whether a lower bound is beyond a limit; one that is no number is not.
+fn is_beyond(lower: f32, limit: f32) -> bool {
+    lower > limit
 }
 
 #[cfg(test)]
@@ -285,6 +293,16 @@ mod tests {
         let exact: Vec<f64> = (0..200).map(|i| f64::from(i * 77 % 200)).collect();
         let (out, compared) = drain(&[(0.0, f32::INFINITY); 200], &exact, 1);
         assert_eq!((out.len(), compared), (200, 200));
+    }
+
+    #[test]
+    fn numbers_that_overflow_lose_nothing() {
+        let exact: Vec<f64> = (0..300).map(f64::from).collect();
+        let rows: Vec<(f32, f32)> = (0..300)
+            .map(|i| if i % 3 == 0 { (f32::INFINITY, f32::INFINITY) } else { (i as f32, 0.5) })
+            .collect();
+        let (out, _) = drain(&rows, &exact, 0);
+        assert!(out.iter().copied().eq(0..300));
     }
 
     #[test]

@@ -45,6 +45,7 @@ fn vdb_index_stats(
         match meta.quantizer {
             Quantizer::None => "none",
             Quantizer::Rabitq => "rabitq",
+            Quantizer::Sq8 => "sq8",
         },
         meta.space.dims as i32,
         manifest.codebook.as_ref().map(|codebook| codebook.lists as i32),

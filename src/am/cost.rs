@@ -16,7 +16,7 @@ fn graph_work(ef: usize, options: GraphOptions, quantizer: Quantizer, nodes: f64
     let m = f64::from(options.m);
     let (hops, distances_per_hop) = match quantizer {
         Quantizer::None => (ef as f64 + 30.0, 2.0 * m * 0.55),
-        Quantizer::Rabitq => (3.0 * ef as f64 + 30.0, 2.0),
+        Quantizer::Rabitq | Quantizer::Sq8 => (3.0 * ef as f64 + 30.0, 2.0),
     };
     let hops = hops.min(nodes);
     // Each node is compared once at most, with its codes a second time.
@@ -32,6 +32,7 @@ fn list_work(probes: usize, lists: f64, quantizer: Quantizer, rows: f64) -> Work
     let distances = match quantizer {
         Quantizer::None => scanned,
         // Few rows are left to be compared.
+        Quantizer::Sq8 => scanned / 2.0,
         Quantizer::Rabitq => scanned / CODES_PER_DISTANCE + scanned.sqrt(),
     };
     Work { pages: probes as f64 + distances / 4.0, distances: lists / CODES_PER_DISTANCE + distances }

@@ -111,16 +111,15 @@ pub fn register() {
             Rerank::Index as i32,
             c"Valid values are \"index\" and \"heap\".",
         );
-        for kind in [graph, lists] {
-            add_enum(
-                kind,
-                c"quantizer",
-                c"How vectors are encoded for search",
-                &[(c"none", Quantizer::None as i32), (c"rabitq", Quantizer::Rabitq as i32)],
-                QUANTIZER_UNSET,
-                c"Valid values are \"none\" and \"rabitq\".",
-            );
-        }
+        let none = (c"none", Quantizer::None as i32);
+        let rabitq = (c"rabitq", Quantizer::Rabitq as i32);
+        let sq8 = (c"sq8", Quantizer::Sq8 as i32);
+        let add_quantizer = |kind, members: &[_], valid| {
+            let description = c"How vectors are encoded for search";
+            add_enum(kind, c"quantizer", description, members, QUANTIZER_UNSET, valid);
+        };
+        add_quantizer(graph, &[none, rabitq], c"Valid values are \"none\" and \"rabitq\".");
+        add_quantizer(lists, &[none, rabitq, sq8], c"Valid values are \"none\", \"rabitq\" and \"sq8\".");
         (graph, lists)
     });
 }
@@ -229,23 +228,23 @@ pub fn of_lists(index: Relation, space: Space) -> (Structure, Quantizer) {
             .detail("Without codes every row of a list would be fetched from the table.")
             .raise();
     }
-    if bits != DEFAULT_BITS && quantizer == Quantizer::None {
-        invalid("bits need a quantizer").detail(format!("bits is {bits}, but there are no codes.")).raise();
+    if bits != DEFAULT_BITS && quantizer != Quantizer::Rabitq {
+        invalid("bits are for quantizer \"rabitq\"").detail(format!("bits is {bits}.")).raise();
     }
     let options = ListOptions { lists: lists as u32, bits: bits as u8, rerank };
     (Structure::Lists(options), quantizer)
 }
 
 fn quantizer_of(option: i32, space: Space) -> Quantizer {
-    if option == Quantizer::None as i32 {
-        Quantizer::None
-    } else if encoder::is_supported(space) {
-        Quantizer::Rabitq
-    } else if option == QUANTIZER_UNSET {
-        Quantizer::None
-    } else {
-        invalid("quantizer \"rabitq\" cannot encode this column under this operator class")
-            .detail("It encodes vector and halfvec, under L2, inner product and cosine.")
-            .raise()
+    let asked_for =
+        [Quantizer::None, Quantizer::Rabitq, Quantizer::Sq8].into_iter().find(|&q| q as i32 == option);
+    match asked_for {
+        Some(Quantizer::None) => Quantizer::None,
+        None if !encoder::is_supported(space) => Quantizer::None,
+        Some(quantizer) if encoder::is_supported(space) => quantizer,
+        None => Quantizer::Rabitq,
+        Some(_) => invalid("this quantizer cannot encode this column under this operator class")
+            .detail("Codes are for vector and halfvec, under L2, inner product and cosine.")
+            .raise(),
     }
 }

@@ -122,7 +122,13 @@ mod tests {
         for (name, expression, metric, operator) in spaces {
             let options: &[&str] = match name {
                 "bit" => &[""],
-                _ => &["", "WITH (quantizer = none)", "WITH (rerank = heap)", "WITH (lists = 9)"],
+                _ => &[
+                    "",
+                    "WITH (quantizer = none)",
+                    "WITH (rerank = heap)",
+                    "WITH (lists = 9, bits = 5)",
+                    "WITH (quantizer = sq8)",
+                ],
             };
             for options in options {
                 Spi::run(&format!(

@@ -8,3 +8,4 @@ pub mod fastscan;
 pub mod multibit;
 pub mod rabitq;
 pub mod rotation;
+pub mod scalar;

@@ -50,7 +50,7 @@ pub struct Encoder {
 }
 
 /// What is encoded, if vectors of this space can be encoded at all.
-fn target(space: Space) -> Option<Target> {
+pub fn target(space: Space) -> Option<Target> {
     match (space.kind, space.metric) {
         (ElementKind::F32 | ElementKind::F16, Metric::L2) => Some(Target::L2Squared),
         (ElementKind::F32 | ElementKind::F16, Metric::InnerProduct | Metric::Cosine) => {

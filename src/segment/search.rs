@@ -81,7 +81,9 @@ impl IndexSearch {
         let space = meta.space;
         let codes = match meta.quantizer {
             Quantizer::None => None,
-            Quantizer::Rabitq => Encoder::new(space, meta.seed).map(|encoder| encoder.query(query.row())),
+            Quantizer::Rabitq | Quantizer::Sq8 => {
+                Encoder::new(space, meta.seed).map(|encoder| encoder.query(query.row()))
+            }
         };
         let growing = snapshot.manifest.flushing.iter().chain([&meta.growing]);
         let mut streams: Vec<Stream> = growing

@@ -20,6 +20,8 @@ pub enum Quantizer {
     None,
     /// RaBitQ, one bit a dimension (see [`crate::codec::rabitq`]).
     Rabitq,
+    /// A byte a dimension (see [`crate::codec::scalar`]).
+    Sq8,
 }
 
 /// Parameters of the graph.

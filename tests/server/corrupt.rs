@@ -42,6 +42,7 @@ fn damaged_pages_do_not_crash_the_server() {
         "vdb_hnsw (v vector_l2_ops)",
         "vdb_hnsw (v vector_l2_ops) WITH (quantizer = none)",
         "vdb_ivf (v vector_l2_ops) WITH (bits = 3, lists = 12)",
+        "vdb_ivf (v vector_l2_ops) WITH (quantizer = sq8, lists = 12)",
     ] {
         let server = Server::start(&["fsync = off"]);
         let mut client = server.connect();

@@ -55,8 +55,9 @@ fn recall_on_word_vectors() {
          SET vdb.ef_search = 200",
     );
     assert!(exact_vectors >= 0.98, "recall {exact_vectors} without codes");
-    // Lists: single bits, fine codes with the vectors in the table, no codes at all.
-    for options in ["", "WITH (bits = 4, rerank = heap)", "WITH (quantizer = none)"] {
+    // Lists: single bits, fine codes with the vectors in the table, bytes, no codes at all.
+    for options in ["", "WITH (bits = 4, rerank = heap)", "WITH (quantizer = sq8)", "WITH (quantizer = none)"]
+    {
         let (defaults, many) = (
             recall(&format!(
                 "DROP INDEX items_v_idx; CREATE INDEX ON items USING vdb_ivf (v vector_cosine_ops) {options};

@@ -159,7 +159,9 @@ impl Batch {
 
         let pages = match plan.quantizer {
             Quantizer::None => self.write_plain(edit, id, row_of_node, graph, &mut crc),
-            Quantizer::Rabitq => self.write_coded(edit, id, plan, row_of_node, graph, &mut crc),
+            Quantizer::Rabitq | Quantizer::Sq8 => {
+                self.write_coded(edit, id, plan, row_of_node, graph, &mut crc)
+            }
         };
 
         let count = self.duplicates.len() as u64;

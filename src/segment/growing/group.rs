@@ -28,11 +28,11 @@ pub struct GroupLayout {
 }
 
 impl GroupLayout {
-    /// Groups have codes if the index has, unless a block of them is longer than a page.
+    /// Groups have codes of single bits if the index has any codes, unless a block of them is longer than a page.
     pub fn new(space: Space, quantizer: Quantizer) -> Self {
         let has_offsets = space.row_bytes().is_none();
         let codes = BlockLayout::new(space.dims as usize);
-        let is_coded = quantizer == Quantizer::Rabitq && encoder::is_supported(space);
+        let is_coded = quantizer != Quantizer::None && encoder::is_supported(space);
         let fits = OFFSETS + codes.bytes() <= PAYLOAD;
         Self { has_offsets, codes: (is_coded && fits).then_some(codes) }
     }

@@ -1,5 +1,6 @@
 //! Sealing: rows in memory become a segment with posting lists.
 
+use super::bytes::ByteLayout;
 use super::centroids::Lists;
 use super::fine::FineLayout;
 use crate::codec::fastscan::BLOCK;
@@ -31,6 +32,8 @@ pub struct Batch {
     rotation: Rotation,
     encoder: Option<Encoder>,
     layout: BlockLayout,
+    /// Where bytes are to be, if rows are encoded so.
+    bytes_layout: Option<ByteLayout>,
     tids: Vec<Tid>,
     /// The vectors of all rows, or of those that are not assigned yet.
     arena: Arena,
@@ -58,7 +61,7 @@ struct Assigned {
 impl Batch {
     pub fn new(space: Space, plan: Plan, options: ListOptions, lists: Lists) -> Self {
         let encoder = match plan.quantizer {
-            Quantizer::None => None,
+            Quantizer::None | Quantizer::Sq8 => None,
             Quantizer::Rabitq => Encoder::new(space, plan.seed),
         };
         Self {
@@ -69,6 +72,7 @@ impl Batch {
             rotation: Rotation::new(plan.seed, space.dims as usize),
             encoder,
             layout: BlockLayout::new(space.dims as usize),
+            bytes_layout: (plan.quantizer == Quantizer::Sq8).then(|| ByteLayout::new(space)).flatten(),
             tids: Vec::new(),
             arena: Arena::new(space),
             list_of_row: Vec::new(),
@@ -115,7 +119,7 @@ impl Batch {
         let new = self.tids.len() - self.list_of_row.len();
         let (space, arena, rotation) = (self.space, &self.arena, &self.rotation);
         let (encoder, centroids) = (self.encoder.as_ref(), &*self.lists.centroids);
-        let (layout, fine_layout) = (self.layout, self.fine_layout);
+        let (layout, fine_layout, bytes_layout) = (self.layout, self.fine_layout, self.bytes_layout);
         let assign = |row: usize| -> Assigned {
             let vector = widen(space, arena.row(row as u32));
             let rotated = rotate(rotation, &vector);
@@ -124,6 +128,9 @@ impl Batch {
                 _ => centroids.nearest(&vector, &Query::new(&rotated)),
             };
             let mut assigned = Assigned { list, ..Assigned::default() };
+            if let Some(layout) = bytes_layout {
+                assigned.code = layout.encode(&vector);
+            }
             if let Some(encoder) = encoder {
                 let centre = centroids.rotated(list);
                 assigned.code = vec![0; layout.code_bytes()];
@@ -189,8 +196,15 @@ impl Batch {
         starts.iter().for_each(|start| writer.push(&start.to_ne_bytes()));
         let starts = writer.finish();
 
-        let codes = self.encoder.is_some().then(|| self.write_codes(edit, id, &order, &mut crc));
-        let fine = self.fine_layout.map(|layout| self.write_fine(edit, id, layout, &order, &mut crc));
+        let codes = match self.bytes_layout {
+            Some(layout) => {
+                Some(write_rows(edit, Kind::Codes, id, layout.bytes(), &self.codes, &order, &mut crc))
+            }
+            None => self.encoder.is_some().then(|| self.write_codes(edit, id, &order, &mut crc)),
+        };
+        let fine = self.fine_layout.map(|layout| {
+            write_rows(edit, Kind::FineCodes, id, layout.bytes(), &self.fine, &order, &mut crc)
+        });
         let vectors = (self.rerank == Rerank::Index).then(|| {
             let layout = row_layout(self.space);
             let count = layout.size(rows.into(), self.space.row_bytes().unwrap_or_default());
@@ -212,23 +226,6 @@ impl Batch {
         }
     }
 
-    fn write_fine(
-        &self,
-        edit: &mut Edit,
-        id: u32,
-        fine: FineLayout,
-        order: &[u32],
-        crc: &mut crc32fast::Hasher,
-    ) -> Part {
-        let layout = Layout::for_rows(Some(fine.bytes()));
-        let count = layout.size(order.len() as u64, fine.bytes());
-        let mut writer = PartWriter::new(edit, Kind::FineCodes, id, layout, count, Some(crc));
-        for &row in order {
-            writer.push(&self.fine[row as usize * fine.bytes()..][..fine.bytes()]);
-        }
-        writer.finish()
-    }
-
     fn write_codes(&self, edit: &mut Edit, id: u32, order: &[u32], crc: &mut crc32fast::Hasher) -> Part {
         let layout = Layout::for_rows(Some(self.layout.bytes()));
         let blocks = order.len().div_ceil(BLOCK) as u64;
@@ -245,6 +242,23 @@ impl Batch {
         }
         writer.finish()
     }
+}
+
+/// Writes a part of `bytes` bytes a row, in order.
+fn write_rows(
+    edit: &mut Edit,
+    kind: Kind,
+    segment: u32,
+    bytes: usize,
+    rows: &[u8],
+    order: &[u32],
+    crc: &mut crc32fast::Hasher,
+) -> Part {
+    let layout = Layout::for_rows(Some(bytes));
+    let mut writer =
+        PartWriter::new(edit, kind, segment, layout, layout.size(order.len() as u64, bytes), Some(crc));
+    order.iter().for_each(|&row| writer.push(&rows[row as usize * bytes..][..bytes]));
+    writer.finish()
 }
 
 /// The first ordinal of each list, and one more for the end; the rows in the order of their lists.

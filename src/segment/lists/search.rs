@@ -2,6 +2,7 @@
 
 use super::centroids::{CentroidBlocks, CentroidReader};
 use super::fine::FineLayout;
+use super::scan::{Codes, Row, Scan};
 use crate::codec::fastscan::BLOCK;
 use crate::codec::multibit;
 use crate::codec::rabitq::Query;
@@ -9,7 +10,7 @@ use crate::codec::rotation::Rotation;
 use crate::distance::{Element, Metric, PreparedQuery, Space};
 use crate::pg::relation::Relation;
 use crate::rerank::{Keyed, Reranker, Step};
-use crate::segment::block::{BlockLayout, Centre};
+use crate::segment::block::Centre;
 use crate::segment::corrupt;
 use crate::segment::encoder::{rotate, widen};
 use crate::segment::rows::SealedRows;
@@ -21,29 +22,6 @@ use crate::storage::page::Kind;
 use crate::storage::part::PartReader;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::ops::Range;
-
-/// A row of a segment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Row {
-    /// The segment's number in the manifest.
-    segment: u32,
-    row: u32,
-    /// What it was encoded against, among those that this search has met.
-    centre: u32,
-    /// Whether its fine code was looked at, or there is none.
-    is_refined: bool,
-}
-
-/// A list that was scanned in one segment.
-struct Scan {
-    /// The segment's number in the manifest.
-    segment: u32,
-    rows: Range<u32>,
-    centre: u32,
-    /// For each block the limit under which its rows were offered (see [`Reranker::offer`]).
-    limits: Vec<f32>,
-}
 
 /// A list by its estimated distance.
 type Ranked = Keyed<f32, u32>;
@@ -67,6 +45,7 @@ pub struct ListSearch {
     space: Space,
     vector: Vec<f32>,
     tables: Query,
+    codes: Codes,
     /// The tables for fine codes, if the index has any.
     fine: Option<(FineLayout, multibit::Query)>,
     centres: Vec<Centre>,
@@ -102,8 +81,9 @@ impl ListSearch {
         };
         let mut search = Self {
             space,
-            vector,
             tables: Query::new(&rotated),
+            codes: Codes::new(space, snapshot.meta.quantizer, &vector),
+            vector,
             fine: fine.map(|layout| (layout, multibit::Query::new(&rotated))),
             centres: Vec::new(),
             scans: Vec::new(),
@@ -236,12 +216,13 @@ impl ListSearch {
             }
             return;
         };
-        let mut scan = Scan { segment: segment_number, rows, centre: centre_number, limits: Vec::new() };
-        let mut limits = Vec::with_capacity(scan.rows.len() / BLOCK + 2);
+        let mut limits = Vec::with_capacity(rows.len() / BLOCK + 2);
         let is_refined = parts.fine.is_none();
         let (tables, reranker) = (&self.tables, &mut self.rows);
         let mut reader = PartReader::new(relation, codes, Kind::Codes, segment.id);
-        scan.for_each_block(&mut reader, self.space, tables, centre, is_refined, |scores, errors, row| {
+        let mut scan =
+            Scan { segment: segment_number, rows, centre: centre_number, is_refined, limits: Vec::new() };
+        scan.for_each_block(&mut reader, &self.codes, tables, centre, |scores, errors, row| {
             limits.push(reranker.offer(scores, errors, row));
         });
         scan.limits = limits;
@@ -253,23 +234,15 @@ impl ListSearch {
         let (tables, reranker) = (&self.tables, &mut self.rows);
         for scan in &self.scans {
             let segment = source.segment(scan.segment);
-            let Parts::Lists(ListParts { codes: Some(codes), fine, .. }) = &segment.parts else {
+            let Parts::Lists(ListParts { codes: Some(codes), .. }) = &segment.parts else {
                 unreachable!("its codes were scanned")
             };
             let mut limits = scan.limits.iter();
             let centre = self.centres[scan.centre as usize];
             let mut reader = PartReader::new(source.relation, codes, Kind::Codes, segment.id);
-            let is_refined = fine.is_none();
-            scan.for_each_block(
-                &mut reader,
-                self.space,
-                tables,
-                centre,
-                is_refined,
-                |scores, errors, row| {
-                    reranker.recall(scores, errors, *limits.next().expect("a limit for each block"), row);
-                },
-            );
+            scan.for_each_block(&mut reader, &self.codes, tables, centre, |scores, errors, row| {
+                reranker.recall(scores, errors, *limits.next().expect("a limit for each block"), row);
+            });
         }
         self.scans.clear();
     }
@@ -338,36 +311,6 @@ impl ListSearch {
                 }
             }
         }
-    }
-}
-
-impl Scan {
-    /// Calls `visit` with the estimates and errors of each block, and what tells the rows by their place in it.
-    fn for_each_block(
-        &self,
-        reader: &mut PartReader,
-        space: Space,
-        tables: &Query,
-        centre: Centre,
-        is_refined: bool,
-        mut visit: impl FnMut(&[f32], &[f32], &dyn Fn(usize) -> Option<Row>),
-    ) {
-        let layout = BlockLayout::new(space.dims as usize);
-        let block_rows = BLOCK as u32;
-        let blocks: Vec<u32> = (self.rows.start / block_rows..self.rows.end.div_ceil(block_rows)).collect();
-        reader.for_each_row(&blocks, layout.bytes(), |block, bytes| {
-            pgrx::check_for_interrupts!();
-            let first = block * block_rows;
-            let estimates = layout.estimate(bytes, tables, centre);
-            let estimates = estimates.expect("a row of as many bytes as were asked for");
-            let from = self.rows.start.max(first);
-            let places = (from - first) as usize..(self.rows.end - first).min(block_rows) as usize;
-            let row = |place: usize| {
-                let row = from + place as u32;
-                Some(Row { segment: self.segment, row, centre: self.centre, is_refined })
-            };
-            visit(&estimates.scores[places.clone()], &estimates.errors[places], &row);
-        });
     }
 }
 

@@ -1,0 +1,124 @@
+//! Scalar quantization: a byte a dimension, on a grid from the vector's least to its greatest number.
+//!
+//! What the rounding took is known, so the bound on an estimate's error always holds (Cauchy and Schwarz), unlike
+//! [`super::rabitq`]'s, which hardly ever fails but is much tighter for its size.
+
+use super::rabitq::Target;
+use simsimd::SpatialSimilarity;
+
+/// The numbers beside a code.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct Grid {
+    /// What a byte of zero stands for; bytes are signed.
+    middle: f32,
+    step: f32,
+    /// Sum of the code's bytes.
+    sum: f32,
+    /// Squared norm of the vector.
+    squared: f32,
+    /// Norm of the vector as the code tells it.
+    coded_norm: f32,
+    /// Distance between the vector and what the code tells.
+    lost: f32,
+}
+
+impl Grid {
+    fn in_double(&self) -> [f64; 3] {
+        [self.middle, self.step, self.sum].map(f64::from)
+    }
+}
+
+/// Encodes a vector; `code` has as many bytes as it has numbers.
+pub fn encode(vector: &[f32], code: &mut [u8]) -> Grid {
+    debug_assert_eq!(vector.len(), code.len());
+    let low = vector.iter().copied().fold(f32::INFINITY, f32::min);
+    let high = vector.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    // All numbers being equal, every byte stands for the same.
+    let step = (high - low) / 255.0;
+    let mut grid = Grid { middle: low + 128.0 * step, step, ..Grid::default() };
+    let (mut coded_squared, mut lost_squared) = (0f32, 0f32);
+    for (x, byte) in vector.iter().zip(code) {
+        let steps = ((x - low) / step + 0.5) as u8;
+        let signed = steps.wrapping_sub(128) as i8;
+        *byte = signed as u8;
+        let coded = grid.middle + step * f32::from(signed);
+        grid.sum += f32::from(signed);
+        grid.squared += x * x;
+        coded_squared += coded * coded;
+        lost_squared += (x - coded) * (x - coded);
+    }
+    grid.coded_norm = coded_squared.sqrt();
+    grid.lost = lost_squared.sqrt();
+    grid
+}
+
+/// A query, encoded as rows are.
+#[derive(Clone, Debug)]
+pub struct Query {
+    code: Vec<u8>,
+    grid: Grid,
+    norm: f32,
+}
+
+impl Query {
+    pub fn new(vector: &[f32]) -> Self {
+        let mut code = vec![0; vector.len()];
+        let grid = encode(vector, &mut code);
+        Self { code, grid, norm: grid.squared.sqrt() }
+    }
+
+    /// The estimated score of a code, and how far it may be off; under cosine of unit vectors less 1.
+    pub fn estimate(&self, code: &[u8], grid: &Grid, target: Target) -> (f32, f32) {
+        let (query, code): (&[i8], &[i8]) = (bytemuck::cast_slice(&self.code), bytemuck::cast_slice(code));
+        let product = <i8 as SpatialSimilarity>::dot(query, code).unwrap_or_default();
+        // In double precision: the terms may all but cancel out.
+        let dims = self.code.len() as f64;
+        let [a_middle, a_step, a_sum] = self.grid.in_double();
+        let [b_middle, b_step, b_sum] = grid.in_double();
+        let product = dims * a_middle * b_middle
+            + a_middle * b_step * b_sum
+            + a_step * b_middle * a_sum
+            + a_step * b_step * product;
+        let product = product as f32;
+        let (a, b) = (&self.grid, grid);
+        // What the numbers beside the codes lose in single precision.
+        const ROUNDING: f32 = 1e-5;
+        let error = b.lost * self.norm + b.coded_norm * a.lost + ROUNDING * self.norm * b.coded_norm;
+        match target {
+            Target::L2Squared => {
+                (a.squared + b.squared - 2.0 * product, 2.0 * error + ROUNDING * (a.squared + b.squared))
+            }
+            Target::NegativeInnerProduct => (-product, error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn the_bound_always_holds(
+            (a, b) in (1usize..900).prop_flat_map(|n| {
+                (prop::collection::vec(-3f32..5.0, n), prop::collection::vec(-1f32..1.0, n))
+            })
+        ) {
+            let query = Query::new(&a);
+            let mut code = vec![0; b.len()];
+            let grid = encode(&b, &mut code);
+            let product: f64 = a.iter().zip(&b).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum();
+            let l2: f64 = a.iter().zip(&b).map(|(x, y)| f64::from(x - y).powi(2)).sum();
+            for (target, exact) in [(Target::NegativeInnerProduct, -product), (Target::L2Squared, l2)] {
+                let (estimate, error) = query.estimate(&code, &grid, target);
+                let off = (f64::from(estimate) - exact).abs();
+                prop_assert!(off <= f64::from(error) + 1e-6, "{target:?}: off by {off}, bound {error}");
+                // A hundredth of the lengths multiplied: the code is worth something.
+                let lengths = f64::from(query.norm * grid.squared.sqrt());
+                prop_assert!(f64::from(error) <= 0.05 * lengths + 1e-3, "{target:?}: {error} of {lengths}");
+            }
+        }
+    }
+}
