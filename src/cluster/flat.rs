@@ -1,6 +1,7 @@
 //! Lloyd's iterations, seeded by k-means++ (Arthur, Vassilvitskii 2007).
 
 use super::Matrix;
+use crate::distance::Element;
 use crate::random::Random;
 use rayon::prelude::*;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,12 +22,8 @@ pub fn assign(rows: &Matrix, centroids: &Matrix, cancel: &AtomicBool) -> Vec<(u3
         }
         let mut nearest = Vec::with_capacity(rows);
         for (row, products) in chunk.chunks_exact(dims).zip(products.chunks_exact(count)) {
-            // ‖x - c‖² without ‖x‖², which is the same for every centroid.
-            let scores = products.iter().zip(&norms).map(|(product, norm)| norm - 2.0 * product);
-            let (best, score) = scores
-                .enumerate()
-                .fold((0, f32::INFINITY), |best, (c, score)| if score < best.1 { (c, score) } else { best });
-            nearest.push((best as u32, (score + squared_norm(row)).max(0.0)));
+            let (best, score) = least(products, &norms);
+            nearest.push((best, (score + squared_norm(row)).max(0.0)));
         }
         nearest
     });
@@ -60,21 +57,28 @@ fn multiply(a: &[f32], b: &[f32], dims: usize, products: &mut [f32]) {
     }
 }
 
-fn squared_norm(row: &[f32]) -> f32 {
-    dot(row, row)
+/// The number and score of the nearest centroid: the squared distance without the row's own squared norm, which is the
+/// same for all.
+fn least(products: &[f32], norms: &[f32]) -> (u32, f32) {
+    // In lanes, so that the comparisons run on vector registers.
+    const LANES: usize = 8;
+    let (mut scores, mut numbers) = ([f32::INFINITY; LANES], [0u32; LANES]);
+    let mut first = 0;
+    for (products, norms) in products.chunks(LANES).zip(norms.chunks(LANES)) {
+        for (lane, (product, norm)) in products.iter().zip(norms).enumerate() {
+            let score = norm - 2.0 * product;
+            let is_less = score < scores[lane];
+            scores[lane] = if is_less { score } else { scores[lane] };
+            numbers[lane] = if is_less { first + lane as u32 } else { numbers[lane] };
+        }
+        first += LANES as u32;
+    }
+    let lanes = numbers.into_iter().zip(scores);
+    lanes.min_by(|a, b| a.1.total_cmp(&b.1)).expect("there are lanes")
 }
 
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    const LANES: usize = 16;
-    let mut sums = [0f32; LANES];
-    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
-    for (a, b) in a.iter().zip(b) {
-        for i in 0..LANES {
-            sums[i] += a[i] * b[i];
-        }
-    }
-    let rest: f32 = a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum();
-    sums.iter().sum::<f32>() + rest
+fn squared_norm(row: &[f32]) -> f32 {
+    f32::dot(row, row) as f32
 }
 
 /// How centroids are found.
@@ -116,6 +120,7 @@ pub fn centroids(
 fn seed(rows: &Matrix, count: usize, random: &mut Random, cancel: &AtomicBool) -> Matrix {
     let mut seeds = Matrix::new(rows.dims);
     let mut distances = vec![f32::INFINITY; rows.rows()];
+    let norms: Vec<f32> = (0..rows.rows()).map(|row| squared_norm(rows.row(row))).collect();
     for _ in 0..count {
         if cancel.load(Ordering::Relaxed) {
             break;
@@ -131,8 +136,8 @@ fn seed(rows: &Matrix, count: usize, random: &mut Random, cancel: &AtomicBool) -
         let seed = rows.row(drawn);
         let norm = squared_norm(seed);
         distances.par_iter_mut().enumerate().with_min_len(CHUNK).for_each(|(row, distance)| {
-            let row = rows.row(row);
-            *distance = distance.min((squared_norm(row) + norm - 2.0 * dot(row, seed)).max(0.0));
+            let product = f32::dot(rows.row(row), seed) as f32;
+            *distance = distance.min((norms[row] + norm - 2.0 * product).max(0.0));
         });
         seeds.numbers.extend_from_slice(seed);
     }

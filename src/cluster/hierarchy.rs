@@ -39,6 +39,9 @@ pub fn centroids(rows: &Matrix, options: Options, cancel: &AtomicBool, done: &At
     let step = rows.rows() as f64 / sampled as f64;
     let sample = rows.select((0..sampled).map(|i| (i as f64 * step) as usize));
     let coarse = flat::centroids(&sample, coarse_count, lloyd, &mut random, cancel);
+    if cancel.load(Ordering::Relaxed) {
+        return coarse;
+    }
 
     let mut members = vec![Vec::new(); coarse.rows()];
     for (row, (cluster, _)) in flat::assign(rows, &coarse, cancel).into_iter().enumerate() {

@@ -105,39 +105,8 @@ impl Query {
 
 #[cfg(test)]
 mod tests {
-    use super::super::rotation::Rotation;
+    use super::super::rabitq::tests::sample;
     use super::*;
-
-    /// Errors of estimates over many rotations, and the bounds.
-    fn errors(dims: usize, bits: usize, target: Target) -> Vec<(f64, f64)> {
-        let vector = |phase: f32| -> Vec<f32> {
-            (0..dims)
-                .map(|i| ((i * i) as f32 * 0.013 + phase).sin() + if i == 0 { 2.0 } else { 0.0 })
-                .collect()
-        };
-        let (row, centre, query) = (vector(0.3), vector(1.1), vector(2.9));
-        let dot = |a: &[f32], b: &[f32]| -> f64 { a.iter().zip(b).map(|(x, y)| f64::from(x * y)).sum() };
-        let l2 =
-            |a: &[f32], b: &[f32]| -> f64 { a.iter().zip(b).map(|(x, y)| f64::from(x - y).powi(2)).sum() };
-        let score = |a: &[f32]| match target {
-            Target::L2Squared => l2(a, &query),
-            Target::NegativeInnerProduct => -dot(a, &query),
-        };
-        let sample = (0..300).map(|seed| {
-            let rotation = Rotation::new(seed, dims);
-            let rotate = |v: &[f32]| {
-                let mut padded = v.to_vec();
-                padded.resize(rotation.dims(), 0.0);
-                rotation.apply(&mut padded);
-                padded
-            };
-            let mut code = vec![0; code_bytes(rotation.dims(), bits)];
-            let factors = encode(&rotate(&row), &rotate(&centre), target, bits, &mut code);
-            let estimate = Query::new(&rotate(&query)).estimate(&code, bits, factors, score(&centre));
-            (f64::from(estimate) - score(&row), f64::from(factors.error) * l2(&query, &centre).sqrt())
-        });
-        sample.collect()
-    }
 
     #[test]
     fn more_bits_are_nearer_and_keep_their_bound() {
@@ -145,7 +114,11 @@ mod tests {
             for dims in [100, 384] {
                 let mut before = f64::INFINITY;
                 for bits in 1..=MAX_BITS {
-                    let errors = errors(dims, bits, target);
+                    let errors = sample(dims, target, |row, centre, query, centre_score| {
+                        let mut code = vec![0; code_bytes(row.len(), bits)];
+                        let factors = encode(row, centre, target, bits, &mut code);
+                        (Query::new(query).estimate(&code, bits, factors, centre_score), factors)
+                    });
                     let count = errors.len() as f64;
                     let deviation =
                         (errors.iter().map(|(error, _)| error.powi(2)).sum::<f64>() / count).sqrt();

@@ -138,18 +138,20 @@ impl Query {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::super::fastscan::pack;
     use super::super::rotation::Rotation;
     use super::*;
 
-    struct Sample {
-        /// Errors of estimates, in units of the bound.
-        relative: Vec<f64>,
-    }
-
-    /// Estimates over many rotations of one triple of vectors whose residuals are as different as can be.
-    fn sample(dims: usize, target: Target) -> Sample {
+    /// Errors of estimates over many rotations of one triple of vectors whose residuals are as different as can be, and
+    /// their bounds.
+    ///
+    /// `estimate` gets the rotated row, centre and query, and the centre's score.
+    pub fn sample(
+        dims: usize,
+        target: Target,
+        estimate: impl Fn(&[f32], &[f32], &[f32], f64) -> (f32, Factors),
+    ) -> Vec<(f64, f64)> {
         let vector = |phase: f32| -> Vec<f32> {
             (0..dims)
                 .map(|i| ((i * i) as f32 * 0.013 + phase).sin() + if i == 0 { 2.0 } else { 0.0 })
@@ -163,33 +165,32 @@ mod tests {
             Target::L2Squared => l2(a, &query),
             Target::NegativeInnerProduct => -dot(a, &query),
         };
-        let relative = (0..400)
-            .map(|seed| {
-                let rotation = Rotation::new(seed, dims);
-                let rotate = |v: &[f32]| {
-                    let mut padded = v.to_vec();
-                    padded.resize(rotation.dims(), 0.0);
-                    rotation.apply(&mut padded);
-                    padded
-                };
-                let mut code = vec![0; rotation.dims() / 8];
-                let factors = encode(&rotate(&row), &rotate(&centre), target, &mut code);
-                let block = pack(&[&code], rotation.dims());
-                let query_codes = Query::new(&rotate(&query));
-                let estimate =
-                    query_codes.estimate(&block, &[factors.add], &[factors.rescale], score(&centre))[0];
-                let bound = f64::from(factors.error) * l2(&query, &centre).sqrt();
-                (f64::from(estimate) - score(&row)) / bound
-            })
-            .collect();
-        Sample { relative }
+        let errors = (0..400).map(|seed| {
+            let rotation = Rotation::new(seed, dims);
+            let rotate = |v: &[f32]| {
+                let mut padded = v.to_vec();
+                padded.resize(rotation.dims(), 0.0);
+                rotation.apply(&mut padded);
+                padded
+            };
+            let (estimate, factors) =
+                estimate(&rotate(&row), &rotate(&centre), &rotate(&query), score(&centre));
+            (f64::from(estimate) - score(&row), f64::from(factors.error) * l2(&query, &centre).sqrt())
+        });
+        errors.collect()
     }
 
     #[test]
     fn the_estimate_is_unbiased_and_keeps_its_bound() {
         for target in [Target::L2Squared, Target::NegativeInnerProduct] {
             for dims in [60, 100, 384, 768, 1000] {
-                let Sample { relative } = sample(dims, target);
+                let errors = sample(dims, target, |row, centre, query, centre_score| {
+                    let mut code = vec![0; row.len() / 8];
+                    let factors = encode(row, centre, target, &mut code);
+                    let (block, query) = (pack(&[&code], row.len()), Query::new(query));
+                    (query.estimate(&block, &[factors.add], &[factors.rescale], centre_score)[0], factors)
+                });
+                let relative: Vec<f64> = errors.iter().map(|(error, bound)| error / bound).collect();
                 let count = relative.len() as f64;
                 let mean = relative.iter().sum::<f64>() / count;
                 let deviation = (relative.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / count).sqrt();

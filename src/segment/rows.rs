@@ -1,10 +1,28 @@
-//! The heap tuples of a sealed segment's rows.
+//! The heap tuples of a sealed segment's rows, and which of them are dead.
 
-use super::Tid;
+use super::{TID_BYTES, Tid};
 use crate::pg::relation::Relation;
+use crate::storage::edit::Edit;
 use crate::storage::manifest::{GraphParts, Sealed};
 use crate::storage::page::Kind;
-use crate::storage::part::PartReader;
+use crate::storage::part::{Layout, Part, PartReader, PartWriter};
+
+/// Writes the parts that tell a new segment's rows: their heap tuples, and a tombstone bit for each.
+pub fn write<'a>(
+    edit: &mut Edit,
+    segment: u32,
+    rows: u32,
+    tids: impl Iterator<Item = &'a Tid>,
+    crc: &mut crc32fast::Hasher,
+) -> (Part, Part) {
+    let layout = Layout::Slots { bytes: TID_BYTES };
+    let mut writer = PartWriter::new(edit, Kind::Tids, segment, layout, rows.into(), Some(crc));
+    tids.for_each(|tid| writer.push(tid));
+    let tids = writer.finish();
+    let bytes = u64::from(rows).div_ceil(8);
+    let tombstones = PartWriter::new(edit, Kind::Tombstones, segment, Layout::Tape, bytes, None).finish();
+    (tids, tombstones)
+}
 
 /// Reads heap tuples' addresses by ordinal.
 ///

@@ -7,7 +7,7 @@ use crate::graph::levels;
 use crate::pg::progress::{self, Phase};
 use crate::pg::threads;
 use crate::segment::encoder::Encoder;
-use crate::segment::{Plan, TID_BYTES, Tid, row_layout};
+use crate::segment::{Plan, TID_BYTES, Tid, row_layout, rows};
 use crate::storage::edit::Edit;
 use crate::storage::manifest::{GraphParts, Parts, Sealed};
 use crate::storage::meta::{GraphOptions, Quantizer};
@@ -143,19 +143,9 @@ impl Batch {
         let rows = nodes + self.duplicates.len() as u32;
         let mut crc = crc32fast::Hasher::new();
 
-        let slots = |bytes| Layout::Slots { bytes };
-        let mut writer = PartWriter::new(edit, Kind::Tids, id, slots(TID_BYTES), rows.into(), Some(&mut crc));
-        for &row in row_of_node {
-            writer.push(&self.tids[row as usize]);
-        }
-        for (_, tid) in &self.duplicates {
-            writer.push(tid);
-        }
-        let tids = writer.finish();
-
-        let bitmap_bytes = u64::from(rows).div_ceil(8);
-        let tombstone_bits =
-            PartWriter::new(edit, Kind::Tombstones, id, Layout::Tape, bitmap_bytes, None).finish();
+        let of_nodes = row_of_node.iter().map(|&row| &self.tids[row as usize]);
+        let of_duplicates = self.duplicates.iter().map(|(_, tid)| tid);
+        let (tids, tombstone_bits) = rows::write(edit, id, rows, of_nodes.chain(of_duplicates), &mut crc);
 
         let pages = match plan.quantizer {
             Quantizer::None => self.write_plain(edit, id, row_of_node, graph, &mut crc),
@@ -165,7 +155,8 @@ impl Batch {
         };
 
         let count = self.duplicates.len() as u64;
-        let mut writer = PartWriter::new(edit, Kind::Duplicates, id, slots(4), count, Some(&mut crc));
+        let mut writer =
+            PartWriter::new(edit, Kind::Duplicates, id, Layout::Slots { bytes: 4 }, count, Some(&mut crc));
         for (node, _) in &self.duplicates {
             writer.push(&node.to_ne_bytes());
         }

@@ -83,14 +83,13 @@ impl Scan {
             Codes::Bytes(layout, query) => {
                 for from in self.rows.clone().step_by(BLOCK) {
                     pgrx::check_for_interrupts!();
-                    let rows: Vec<u32> = (from..self.rows.end.min(from + block_rows)).collect();
                     let (mut scores, mut errors) = (Vec::with_capacity(BLOCK), Vec::with_capacity(BLOCK));
-                    reader.for_each_row(&rows, layout.bytes(), |_, bytes| {
-                        let estimate = layout.estimate(bytes, query);
+                    for row in from..self.rows.end.min(from + block_rows) {
+                        let estimate = layout.estimate(reader.row(row.into(), layout.bytes()), query);
                         let (score, error) = estimate.expect("a row of as many bytes as were asked for");
                         scores.push(score);
                         errors.push(error);
-                    });
+                    }
                     visit(&scores, &errors, &row_at(from));
                 }
             }

@@ -11,7 +11,7 @@ use crate::pg::progress::{self, Phase};
 use crate::pg::threads;
 use crate::segment::block::BlockLayout;
 use crate::segment::encoder::{Encoder, rotate, widen};
-use crate::segment::{Plan, TID_BYTES, Tid, row_layout};
+use crate::segment::{Plan, TID_BYTES, Tid, row_layout, rows};
 use crate::storage::edit::Edit;
 use crate::storage::manifest::{ListParts, Parts, Sealed};
 use crate::storage::meta::{ListOptions, Quantizer, Rerank};
@@ -181,18 +181,13 @@ impl Batch {
         let rows = self.tids.len() as u32;
         let (starts, order) = order_by_list(&self.list_of_row, self.lists.centroids.count());
         let mut crc = crc32fast::Hasher::new();
-        let slots = |bytes| Layout::Slots { bytes };
 
-        let mut writer = PartWriter::new(edit, Kind::Tids, id, slots(TID_BYTES), rows.into(), Some(&mut crc));
-        order.iter().for_each(|&row| writer.push(&self.tids[row as usize]));
-        let tids = writer.finish();
-
-        let bitmap_bytes = u64::from(rows).div_ceil(8);
-        let tombstone_bits =
-            PartWriter::new(edit, Kind::Tombstones, id, Layout::Tape, bitmap_bytes, None).finish();
+        let in_order = order.iter().map(|&row| &self.tids[row as usize]);
+        let (tids, tombstone_bits) = rows::write(edit, id, rows, in_order, &mut crc);
 
         let count = starts.len() as u64;
-        let mut writer = PartWriter::new(edit, Kind::Starts, id, slots(4), count, Some(&mut crc));
+        let mut writer =
+            PartWriter::new(edit, Kind::Starts, id, Layout::Slots { bytes: 4 }, count, Some(&mut crc));
         starts.iter().for_each(|start| writer.push(&start.to_ne_bytes()));
         let starts = writer.finish();
 
