@@ -11,7 +11,7 @@ use crate::segment::encoder::widen;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Rows sampled for each list.
-const ROWS_PER_LIST: usize = 50;
+const ROWS_PER_LIST: usize = 30;
 /// With fewer rows for each list than this, lists would mean little.
 const LEAST_ROWS_PER_LIST: u64 = 8;
 
