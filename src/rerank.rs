@@ -72,8 +72,8 @@ const FIRST: usize = 64;
 /// Candidates compared at once, so that the memory of one is on its way while another is looked at.
 const TOGETHER: usize = 6;
 
-/// Who wants more than [`FIRST`] wants all of them: then the bound allows for so many times the error.
-const RECALL_ERRORS: f32 = 2.0;
+/// Who wants more than [`FIRST`] wants all of them: from then on the bound allows for so many times the error.
+const DEEP_ERRORS: f32 = 2.0;
 
 /// What to do next.
 #[derive(Debug, PartialEq)]
@@ -105,6 +105,7 @@ impl<T: Copy + Ord> Default for Reranker<T> {
 impl<T: Copy + Ord> Reranker<T> {
     /// Adds a candidate whose score is `estimate`, give or take `error`; an infinite error means that nothing is known.
     pub fn add(&mut self, value: T, estimate: f32, error: f32) {
+        let error = if self.wants_all { DEEP_ERRORS * error } else { error };
         let lower = estimate - error;
         // Numbers that overflow say nothing.
         let key = if lower.is_nan() { f32::NEG_INFINITY } else { lower };
@@ -160,7 +161,7 @@ impl<T: Copy + Ord> Reranker<T> {
             if is_beyond(score - error, limit)
                 && let Some(value) = value(place)
             {
-                self.add(value, *score, RECALL_ERRORS * error);
+                self.add(value, *score, *error);
             }
         }
     }
