@@ -64,6 +64,11 @@ fn prepare(client: &mut Client, target: &Target, data: &Dataset) -> Result<()> {
     let ready: bool = client.query_one("SELECT to_regclass('items_embedding') IS NOT NULL", &[])?.get(0);
     if ready {
         println!("table and index are there from an earlier run");
+        let query = target.query().replace("$1", "(SELECT embedding FROM items LIMIT 1)");
+        if let Err(error) = client.query(&query, &[]) {
+            println!("… of another version ({error}): building the index anew");
+            client.batch_execute("REINDEX INDEX items_embedding")?;
+        }
         return Ok(());
     }
     println!("loading {} words × {} dimensions …", data.base.len(), data.base.dims);

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 /// Block of the meta page.
 pub const BLOCK: u32 = 0;
 /// Version of everything on our pages; a change that older code cannot read raises it.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// How a vector is encoded for search.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -130,15 +130,17 @@ impl Meta {
         if crc32fast::hash(content) != crc {
             return Err(corrupt());
         }
-        let meta: Self = decode(content).ok_or_else(corrupt)?;
-        if meta.format != FORMAT {
+        // The format comes first and tells whether the rest can be understood.
+        let (format, _): (u32, usize) =
+            bincode::serde::decode_from_slice(content, bincode::config::standard()).map_err(|_| corrupt())?;
+        if format != FORMAT {
             return Err(Problem::new(
                 pgrx::PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-                format!("index \"{index}\" has format {}, this vdb reads format {FORMAT}", meta.format),
+                format!("index \"{index}\" has format {format}, this vdb reads format {FORMAT}"),
             )
             .hint("Rebuild the index with REINDEX."));
         }
-        Ok(meta)
+        decode(content).ok_or_else(corrupt)
     }
 
     /// The whole meta page.
