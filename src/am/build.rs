@@ -7,7 +7,7 @@ use crate::pg::progress::{self, Phase};
 use crate::pg::relation::Relation;
 use crate::pg::{threads, wal};
 use crate::random::Spread;
-use crate::segment::batch::Batch;
+use crate::segment::batch::{Batch, Target};
 use crate::segment::lists::centroids::Lists;
 use crate::segment::lists::train::{self, Sample};
 use crate::segment::{Plan, Tid, empty, growing};
@@ -90,7 +90,7 @@ fn malformed() -> ! {
 struct Build {
     edit: Edit,
     plan: Plan,
-    lists: Lists,
+    target: Target,
     batch: Batch,
     budget: usize,
     indexed: u64,
@@ -110,7 +110,7 @@ impl Build {
 
     /// Seals the rows loaded so far.
     fn seal(&mut self) {
-        let fresh = Batch::new(self.edit.meta.space, self.plan, &self.lists);
+        let fresh = Batch::new(self.edit.meta.space, self.plan, &self.target);
         let batch = std::mem::replace(&mut self.batch, fresh);
         if batch.rows() > 0 {
             let sealed = batch.seal(&mut self.edit);
@@ -142,10 +142,7 @@ fn lists_of(source: Source, edit: &mut Edit, plan: Plan, options: ListOptions, b
         lists = train::lists_wanted(options.lists, rows);
     }
     progress::phase(Phase::FindCentroids);
-    match sample.train(lists, rows, plan) {
-        Some(centroids) => Lists::create(edit, centroids),
-        None => Lists::origin(dims),
-    }
+    sample.into_lists(edit, lists, rows, plan)
 }
 
 fn new_meta(index: Relation, kind: IndexKind) -> Meta {
@@ -215,12 +212,14 @@ unsafe fn build(
     };
     let source = Source { heap, index, info, space, row_context };
     let mut edit = Edit::create(relation, meta);
-    let lists = match plan.structure {
-        Structure::Graph(_) => Lists::origin(space.dims as usize),
-        Structure::Lists(options) => lists_of(source, &mut edit, plan, options, budget),
+    let target = match plan.structure {
+        Structure::Graph(options) => Target::Graph(options),
+        Structure::Lists(options) => {
+            Target::Lists(options, lists_of(source, &mut edit, plan, options, budget))
+        }
     };
-    let batch = Batch::new(space, plan, &lists);
-    let mut build = Build { edit, plan, lists, batch, budget, indexed: 0 };
+    let batch = Batch::new(space, plan, &target);
+    let mut build = Build { edit, plan, target, batch, budget, indexed: 0 };
     progress::phase(Phase::LoadRows);
     let heap_tuples = source.scan(Blocks::All, &mut |tid, row| build.add(tid, row));
     if !build.edit.manifest.sealed.is_empty() {

@@ -335,14 +335,20 @@ mod tests {
     fn sparse_rows_of_many_lengths_are_found() {
         // Hardly two rows share a dimension, so a graph has little to go by: look at them all.
         Spi::run(
-            "CREATE TABLE items (id int, v sparsevec(1000000));
-             INSERT INTO items SELECT i, ('{' || string_agg((d * 61 + i) || ':' || (d % 7 + 1), ',') || '}/1000000')::sparsevec
+            "CREATE TABLE items (id int, v sparsevec(1000000000));
+             INSERT INTO items SELECT i, ('{' || string_agg((d * 61 + i) || ':' || (d % 7 + 1), ',') || '}/1000000000')::sparsevec
              FROM generate_series(1, 300) i, generate_series(1, 1500) d WHERE d <= i * 5 GROUP BY i;
              CREATE INDEX ON items USING vdb_hnsw (v sparsevec_l2_ops);
-             INSERT INTO items SELECT id + 1000, v FROM items WHERE id < 50;
+             SET vdb.growing_rows = 100;
+             INSERT INTO items SELECT id + 1000, v FROM items WHERE id < 250;
              SET enable_seqscan = off; SET vdb.ef_search = 400",
         )
         .unwrap();
+        assert_eq!(
+            lines("SELECT segments::text FROM vdb_index_stats('items_v_idx')"),
+            ["2"],
+            "sealed and flushed"
+        );
         for id in [1, 42, 300] {
             let query = format!(
                 "SELECT (id % 1000)::text FROM items ORDER BY v <-> (SELECT v FROM items WHERE id = {id}) LIMIT 1"

@@ -167,14 +167,9 @@ pub mod tests {
         };
         let errors = (0..400).map(|seed| {
             let rotation = Rotation::new(seed, dims);
-            let rotate = |v: &[f32]| {
-                let mut padded = v.to_vec();
-                padded.resize(rotation.dims(), 0.0);
-                rotation.apply(&mut padded);
-                padded
-            };
-            let (estimate, factors) =
-                estimate(&rotate(&row), &rotate(&centre), &rotate(&query), score(&centre));
+            let [rotated_row, rotated_centre, rotated_query] =
+                [&row, &centre, &query].map(|vector| rotation.rotate(vector));
+            let (estimate, factors) = estimate(&rotated_row, &rotated_centre, &rotated_query, score(&centre));
             (f64::from(estimate) - score(&row), f64::from(factors.error) * l2(&query, &centre).sqrt())
         });
         errors.collect()

@@ -99,6 +99,18 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    #[test]
+    fn vectors_without_a_range_are_told_exactly() {
+        for (query, vector) in [(vec![-2.6487708f32], vec![0.65271395f32]), (vec![1.5; 7], vec![-0.25; 7])] {
+            let mut code = vec![0; vector.len()];
+            let grid = encode(&vector, &mut code);
+            let (estimate, error) = Query::new(&query).estimate(&code, &grid, Target::NegativeInnerProduct);
+            let exact: f32 = -query.iter().zip(&vector).map(|(x, y)| x * y).sum::<f32>();
+            assert!((estimate - exact).abs() <= 1e-6 * exact.abs(), "{estimate} for {exact}");
+            assert!(error <= 1e-4 * exact.abs(), "{error}");
+        }
+    }
+
     proptest! {
         #[test]
         fn the_bound_always_holds(

@@ -5,7 +5,14 @@ use super::{Plan, Tid, graph, lists};
 use crate::distance::Space;
 use crate::storage::edit::Edit;
 use crate::storage::manifest::Sealed;
-use crate::storage::meta::Structure;
+use crate::storage::meta::{GraphOptions, ListOptions};
+
+/// What rows are sealed into.
+pub enum Target {
+    Graph(GraphOptions),
+    /// With the lists that rows are assigned to.
+    Lists(ListOptions, Lists),
+}
 
 pub enum Batch {
     Graph(Box<graph::seal::Batch>, Plan),
@@ -13,14 +20,11 @@ pub enum Batch {
 }
 
 impl Batch {
-    /// `lists` are those that rows are assigned to, if the plan's structure has lists.
-    pub fn new(space: Space, plan: Plan, lists: &Lists) -> Self {
-        match plan.structure {
-            Structure::Graph(options) => {
-                Batch::Graph(Box::new(graph::seal::Batch::new(space, options)), plan)
-            }
-            Structure::Lists(options) => {
-                Batch::Lists(Box::new(lists::seal::Batch::new(space, plan, options, lists.clone())))
+    pub fn new(space: Space, plan: Plan, target: &Target) -> Self {
+        match target {
+            Target::Graph(options) => Batch::Graph(Box::new(graph::seal::Batch::new(space, *options)), plan),
+            Target::Lists(options, lists) => {
+                Batch::Lists(Box::new(lists::seal::Batch::new(space, plan, *options, lists.clone())))
             }
         }
     }

@@ -34,12 +34,22 @@ pub fn widen(space: Space, row: &[u8]) -> Vec<f32> {
     vector
 }
 
-/// A copy of a vector, padded and rotated.
-pub fn rotate(rotation: &Rotation, vector: &[f32]) -> Vec<f32> {
-    let mut rotated = vec![0.0; rotation.dims()];
-    rotated.iter_mut().zip(vector).for_each(|(rotated, x)| *rotated = *x);
-    rotation.apply(&mut rotated);
-    rotated
+/// A query as codes are estimated against it.
+pub struct CodedQuery {
+    /// The query's numbers (see [`widen`]).
+    pub vector: Vec<f32>,
+    pub rotated: Vec<f32>,
+    pub tables: Query,
+}
+
+impl CodedQuery {
+    /// `row` is a query in an index with this seed.
+    pub fn new(space: Space, seed: u64, row: &[u8]) -> Self {
+        let vector = widen(space, row);
+        let rotated = Rotation::new(seed, space.dims as usize).rotate(&vector);
+        let tables = Query::new(&rotated);
+        Self { vector, rotated, tables }
+    }
 }
 
 /// How vectors of a space are rotated and encoded.
@@ -79,7 +89,7 @@ impl Encoder {
 
     /// A row's rotated vector (see [`widen`]).
     pub fn rotate(&self, row: &[u8]) -> Vec<f32> {
-        rotate(&self.rotation, &widen(self.space, row))
+        self.rotation.rotate(&widen(self.space, row))
     }
 
     /// Encodes a rotated vector against a rotated centre (see [`rabitq::encode`]).
@@ -97,10 +107,5 @@ impl Encoder {
         let mut bits = vec![0; self.dims() / 8];
         let factors = self.encode(&self.rotate(row), &vec![0.0; self.dims()], &mut bits);
         Code { factors, bits }
-    }
-
-    /// A query's tables.
-    pub fn query(&self, row: &[u8]) -> Query {
-        Query::new(&self.rotate(row))
     }
 }

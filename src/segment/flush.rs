@@ -8,7 +8,7 @@
 //!
 //! After a crash before step 4 the flushing segment is taken up by the next flush.
 
-use super::batch::Batch;
+use super::batch::{Batch, Target};
 use super::lists::centroids::Lists;
 use super::lists::train::{self, Sample};
 use super::{Plan, Tid, growing};
@@ -39,11 +39,11 @@ pub fn flush(relation: Relation, lock: MaintenanceLock, limit: u64, plan: impl F
     }
 
     let space = edit.meta.space;
-    let lists = match plan.structure {
-        Structure::Graph(_) => Lists::origin(space.dims as usize),
-        Structure::Lists(options) => lists_of(&mut edit, plan, options),
+    let target = match plan.structure {
+        Structure::Graph(options) => Target::Graph(options),
+        Structure::Lists(options) => Target::Lists(options, lists_of(&mut edit, plan, options)),
     };
-    let mut batch = Batch::new(space, plan, &lists);
+    let mut batch = Batch::new(space, plan, &target);
     for_each_frozen_row(&edit, |tid, row| batch.push(tid, row));
     if batch.rows() > 0 {
         let sealed = batch.seal(&mut edit);
@@ -85,10 +85,7 @@ fn lists_of(edit: &mut Edit, plan: Plan, options: ListOptions) -> Lists {
         row_number += 1;
         row_number % step != 0 || sample.push(row)
     });
-    match sample.train(count, rows, plan) {
-        Some(centroids) => Lists::create(edit, centroids),
-        None => Lists::origin(space.dims as usize),
-    }
+    sample.into_lists(edit, count, rows, plan)
 }
 
 /// Most memory for the sample of rows from which an index gets its first centroids.

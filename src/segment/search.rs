@@ -1,13 +1,12 @@
 //! One search over all segments of an index: a merge of their streams.
 
-use super::encoder::Encoder;
+use super::encoder::CodedQuery;
 use super::graph::coded::SlotLayout;
 use super::graph::read::{Codes, SealedGraph};
 use super::growing::search::GrowingSearch;
 use super::lists::search::{ListSearch, Source};
 use super::rows::{NodeRows, SealedRows};
 use super::{Tid, corrupt, growing};
-use crate::codec::rabitq::Query;
 use crate::distance::{PreparedQuery, Space};
 use crate::graph::search::Search;
 use crate::pg::relation::Relation;
@@ -66,8 +65,8 @@ enum Stream {
 pub struct IndexSearch {
     snapshot: Snapshot,
     query: PreparedQuery,
-    /// The query's tables, if the index has codes.
-    codes: Option<Query>,
+    /// The query as codes see it, if the index has any.
+    coded: Option<CodedQuery>,
     streams: Vec<Stream>,
     /// The next hit of each stream that has one, with the stream's number.
     heads: BinaryHeap<Reverse<(Hit, usize)>>,
@@ -78,17 +77,15 @@ impl IndexSearch {
     /// Scans the growing segments and prepares the search of the sealed ones.
     pub fn new(relation: Relation, snapshot: Snapshot, query: PreparedQuery, effort: Effort) -> Self {
         let meta = &snapshot.meta;
-        let space = meta.space;
-        let codes = match meta.quantizer {
-            Quantizer::None => None,
-            Quantizer::Rabitq | Quantizer::Sq8 => {
-                Encoder::new(space, meta.seed).map(|encoder| encoder.query(query.row()))
-            }
+        let coded = match (meta.structure, meta.quantizer) {
+            (Structure::Graph(_), Quantizer::None) => None,
+            // Lists are found by their centroids' codes.
+            _ => Some(CodedQuery::new(meta.space, meta.seed, query.row())),
         };
         let growing = snapshot.manifest.flushing.iter().chain([&meta.growing]);
         let mut streams: Vec<Stream> = growing
             .map(|segment| {
-                Stream::Growing(GrowingSearch::new(relation, meta, segment, &query, codes.as_ref()))
+                Stream::Growing(GrowingSearch::new(relation, meta, segment, &query, coded.as_ref()))
             })
             .collect();
         for (index, segment) in snapshot.manifest.sealed.iter().enumerate() {
@@ -97,11 +94,11 @@ impl IndexSearch {
                 streams.push(Stream::Graph { index, search, ready: VecDeque::new() });
             }
         }
-        if let Structure::Lists(_) = meta.structure {
-            let search = ListSearch::new(relation, &snapshot, &query, effort.probes);
+        if let (Structure::Lists(_), Some(coded)) = (meta.structure, &coded) {
+            let search = ListSearch::new(relation, &snapshot, coded, effort.probes);
             streams.push(Stream::Lists(Box::new(search)));
         }
-        Self { snapshot, query, codes, streams, heads: BinaryHeap::new(), started: false }
+        Self { snapshot, query, coded, streams, heads: BinaryHeap::new(), started: false }
     }
 
     pub fn space(&self) -> Space {
@@ -125,10 +122,11 @@ impl IndexSearch {
     fn pull(&mut self, relation: Relation, heap: &mut HeapRows, stream: usize) {
         let hit = match &mut self.streams[stream] {
             Stream::Growing(search) => {
-                search.next(relation, &self.snapshot.meta, &self.query, self.codes.as_ref())
+                search.next(relation, &self.snapshot.meta, &self.query, self.coded.as_ref())
             }
             Stream::Lists(search) => {
-                search.next(Source { relation, snapshot: &self.snapshot, query: &self.query }, heap)
+                let coded = self.coded.as_ref().expect("an index with lists has it");
+                search.next(Source { relation, snapshot: &self.snapshot, query: &self.query, coded }, heap)
             }
             Stream::Graph { index, search, ready } => {
                 let segment = &self.snapshot.manifest.sealed[*index];
@@ -139,8 +137,8 @@ impl IndexSearch {
                 };
                 while ready.is_empty() {
                     let (space, m) = (self.snapshot.meta.space, usize::from(options.m));
-                    let codes = self.codes.as_ref().map(|query| Codes {
-                        query,
+                    let codes = self.coded.as_ref().map(|coded| Codes {
+                        query: &coded.tables,
                         base: SlotLayout::base(space, 2 * m),
                         upper: SlotLayout::upper(space, m),
                     });

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A sealed segment: rows with ordinals `0..rows`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +31,21 @@ pub struct Sealed {
     pub crc: u32,
     /// Seconds since 1970.
     pub created: u64,
+}
+
+impl Sealed {
+    /// A segment that was just written; `tids` and `tombstone_bits` are its [`Sealed::tids`] and
+    /// [`Sealed::tombstone_bits`].
+    pub fn new(
+        id: u32,
+        rows: u32,
+        (tids, tombstone_bits): (Part, Part),
+        parts: Parts,
+        crc: crc32fast::Hasher,
+    ) -> Self {
+        let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
+        Self { id, level: 0, rows, tombstones: 0, tids, tombstone_bits, parts, crc: crc.finalize(), created }
+    }
 }
 
 /// The parts that depend on a segment's structure.

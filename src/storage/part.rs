@@ -154,6 +154,22 @@ impl<'a> PartWriter<'a> {
     }
 }
 
+/// Writes a part of `count` rows of `bytes` bytes each, laid out by [`Layout::for_rows`].
+pub fn write_rows<T: AsRef<[u8]>>(
+    edit: &mut Edit,
+    kind: Kind,
+    segment: u32,
+    bytes: usize,
+    count: u64,
+    rows: impl Iterator<Item = T>,
+    crc: Option<&mut crc32fast::Hasher>,
+) -> Part {
+    let layout = Layout::for_rows(Some(bytes));
+    let mut writer = PartWriter::new(edit, kind, segment, layout, layout.size(count, bytes), crc);
+    rows.for_each(|row| writer.push(row.as_ref()));
+    writer.finish()
+}
+
 /// Reads one part of a sealed segment.
 ///
 /// Holds a pin on the page read last, so it must not outlive the callback in which it was made.

@@ -137,6 +137,7 @@ impl SlotLayout {
 mod tests {
     use super::*;
     use crate::distance::{ElementKind, Metric, PreparedQuery};
+    use crate::segment::encoder::CodedQuery;
 
     fn row(dims: usize, phase: f32) -> Vec<f32> {
         (0..dims).map(|i| ((i * i) as f32 * 0.017 + phase).sin()).collect()
@@ -158,7 +159,7 @@ mod tests {
                 let query_row = row(dims, 1.0);
                 let query = PreparedQuery::new(space, bytemuck::cast_slice(&query_row)).unwrap();
                 let score = |row: &[f32]| query.score(bytemuck::cast_slice(row)).unwrap();
-                let tables = encoder.query(bytemuck::cast_slice(&query_row));
+                let tables = CodedQuery::new(space, 3, bytemuck::cast_slice(&query_row)).tables;
                 let mut estimated = Vec::new();
                 layout.estimate(&slot, count as u32, &tables, score(&centre), &mut estimated).unwrap();
                 assert_eq!(estimated.len(), count);
@@ -183,7 +184,7 @@ mod tests {
         let vector = row(64, 0.0);
         let bytes: &[u8] = bytemuck::cast_slice(&vector);
         encoder.encode_slot(layout, bytes, [(0, bytes), (1, bytes)].into_iter(), &mut slot);
-        let tables = encoder.query(bytes);
+        let tables = CodedQuery::new(space, 3, bytes).tables;
         let estimate = |slot: &[u8], nodes| layout.estimate(slot, nodes, &tables, 0.0, &mut Vec::new());
         assert!(estimate(&slot, 2).is_some());
         assert!(estimate(&slot, 1).is_none(), "a neighbour beyond the nodes");

@@ -12,12 +12,11 @@ use crate::storage::edit::Edit;
 use crate::storage::manifest::{GraphParts, Parts, Sealed};
 use crate::storage::meta::{GraphOptions, Quantizer};
 use crate::storage::page::Kind;
-use crate::storage::part::{Layout, Part, PartWriter};
+use crate::storage::part::{Layout, Part, PartWriter, write_rows};
 use rayon::prelude::*;
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Rows on their way into one sealed segment.
 ///
@@ -145,7 +144,7 @@ impl Batch {
 
         let of_nodes = row_of_node.iter().map(|&row| &self.tids[row as usize]);
         let of_duplicates = self.duplicates.iter().map(|(_, tid)| tid);
-        let (tids, tombstone_bits) = rows::write(edit, id, rows, of_nodes.chain(of_duplicates), &mut crc);
+        let told = rows::write(edit, id, rows, of_nodes.chain(of_duplicates), &mut crc);
 
         let pages = match plan.quantizer {
             Quantizer::None => self.write_plain(edit, id, row_of_node, graph, &mut crc),
@@ -155,32 +154,19 @@ impl Batch {
         };
 
         let count = self.duplicates.len() as u64;
-        let mut writer =
-            PartWriter::new(edit, Kind::Duplicates, id, Layout::Slots { bytes: 4 }, count, Some(&mut crc));
-        for (node, _) in &self.duplicates {
-            writer.push(&node.to_ne_bytes());
-        }
-        let duplicates = writer.finish();
-
-        Sealed {
-            id,
-            level: 0,
-            rows,
-            tombstones: 0,
-            tids,
-            tombstone_bits,
-            parts: Parts::Graph(GraphParts {
-                nodes,
-                layers,
-                vectors: pages.vectors,
-                offsets: pages.offsets,
-                base: pages.base,
-                upper: pages.upper,
-                duplicates,
-            }),
-            crc: crc.finalize(),
-            created: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()),
-        }
+        let nodes_of_duplicates = self.duplicates.iter().map(|(node, _)| node.to_ne_bytes());
+        let duplicates =
+            write_rows(edit, Kind::Duplicates, id, 4, count, nodes_of_duplicates, Some(&mut crc));
+        let parts = GraphParts {
+            nodes,
+            layers,
+            vectors: pages.vectors,
+            offsets: pages.offsets,
+            base: pages.base,
+            upper: pages.upper,
+            duplicates,
+        };
+        Sealed::new(id, rows, told, Parts::Graph(parts), crc)
     }
 }
 
@@ -215,15 +201,13 @@ impl Batch {
         }
         let vectors = writer.finish();
         let offsets = space.row_bytes().is_none().then(|| {
-            let layout = Layout::Slots { bytes: 8 };
-            let mut writer = PartWriter::new(edit, Kind::Offsets, id, layout, nodes + 1, Some(crc));
-            let mut offset = 0u64;
-            writer.push(&offset.to_ne_bytes());
-            for &row in row_of_node {
-                offset += self.arena.row(row).len() as u64;
-                writer.push(&offset.to_ne_bytes());
-            }
-            writer.finish()
+            let mut end = 0u64;
+            let ends = row_of_node.iter().map(|&row| {
+                end += self.arena.row(row).len() as u64;
+                end
+            });
+            let offsets = std::iter::once(0).chain(ends).map(u64::to_ne_bytes);
+            write_rows(edit, Kind::Offsets, id, 8, nodes + 1, offsets, Some(crc))
         });
         let (base, upper) = graph.layers.split_first().expect("a graph has a base layer");
         let m = self.options.m;

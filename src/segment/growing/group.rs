@@ -127,7 +127,7 @@ fn pack(layout: BlockLayout, codes: &[u8]) -> Vec<u8> {
 mod tests {
     use super::*;
     use crate::distance::{ElementKind, Metric};
-    use crate::segment::encoder::{Encoder, widen};
+    use crate::segment::encoder::{CodedQuery, Encoder};
 
     #[test]
     fn estimates_are_the_same_before_and_after_packing() {
@@ -136,8 +136,8 @@ mod tests {
         let encoder = Encoder::new(space, 5).unwrap();
         let row = |i: usize| -> Vec<f32> { (0..100).map(|d| ((i * 17 + d * d) as f32).sin()).collect() };
         let query: Vec<u8> = bytemuck::cast_slice(&row(99)).to_vec();
-        let tables = encoder.query(&query);
-        let centre = Centre::origin(Metric::L2, &widen(space, &query));
+        let query = CodedQuery::new(space, 5, &query);
+        let (tables, centre) = (query.tables, Centre::origin(Metric::L2, &query.vector));
         let mut words = vec![0u64; layout.bytes().div_ceil(8)];
         let mut before = None;
         for i in 0..ROWS {

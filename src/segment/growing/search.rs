@@ -2,14 +2,13 @@
 
 use super::group::GroupLayout;
 use super::read::{Lane, RowCursor};
-use crate::codec::rabitq::Query;
 use crate::distance::PreparedQuery;
 use crate::pg::buffer::PageCopy;
 use crate::pg::error::Problem;
 use crate::pg::relation::Relation;
 use crate::rerank::{Reranker, Step};
 use crate::segment::block::Centre;
-use crate::segment::encoder::widen;
+use crate::segment::encoder::CodedQuery;
 use crate::segment::row_layout;
 use crate::segment::search::Hit;
 use crate::storage::meta::{Growing, Meta};
@@ -32,39 +31,32 @@ pub struct GrowingSearch {
 }
 
 impl GrowingSearch {
-    /// Scans every row that is published now. `tables` are the query's, if the index has codes.
+    /// Scans every row that is published now. `coded` is the query's, if the index has codes.
     pub fn new(
         relation: Relation,
         meta: &Meta,
         growing: &Growing,
         query: &PreparedQuery,
-        tables: Option<&Query>,
+        coded: Option<&CodedQuery>,
     ) -> Self {
         let layout = GroupLayout::new(meta.space, meta.quantizer);
         let lanes = (0..growing.lanes.len()).map(|lane| Lane::read(relation, growing, lane)).collect();
         let mut search = Self { layout, lanes, rows: Reranker::default(), limits: Vec::new() };
-        match tables.filter(|_| layout.has_codes()) {
-            Some(tables) => search.scan_codes(relation, meta, query, tables, true),
+        match coded.filter(|_| layout.has_codes()) {
+            Some(coded) => search.scan_codes(relation, meta, coded, true),
             None => search.scan_rows(relation, meta, query),
         }
         search
     }
 
     /// Offers all rows for the first time, or recalls those that were skipped then.
-    fn scan_codes(
-        &mut self,
-        relation: Relation,
-        meta: &Meta,
-        query: &PreparedQuery,
-        tables: &Query,
-        first_time: bool,
-    ) {
-        let centre = Centre::origin(meta.space.metric, &widen(meta.space, query.row()));
+    fn scan_codes(&mut self, relation: Relation, meta: &Meta, coded: &CodedQuery, first_time: bool) {
+        let centre = Centre::origin(meta.space.metric, &coded.vector);
         let (layout, rows, limits) = (self.layout, &mut self.rows, &mut self.limits);
         let mut number_of_group = 0;
         for (number, lane) in (0..).zip(&self.lanes) {
             lane.for_each_group(relation, layout, |group, first, count| {
-                let estimates = layout.estimate(group, tables, centre).expect("the groups have codes");
+                let estimates = layout.estimate(group, &coded.tables, centre).expect("the groups have codes");
                 let (scores, errors) = (&estimates.scores[..count], &estimates.errors[..count]);
                 let row = |place| {
                     let row = Row { lane: number, row: (first + place) as u32 };
@@ -100,7 +92,7 @@ impl GrowingSearch {
         relation: Relation,
         meta: &Meta,
         query: &PreparedQuery,
-        tables: Option<&Query>,
+        coded: Option<&CodedQuery>,
     ) -> Option<Hit> {
         loop {
             match self.rows.step() {
@@ -113,16 +105,19 @@ impl GrowingSearch {
                         return Some(Hit { score, tid: self.layout.tid(group, place) });
                     }
                 }
-                Step::Compare(rows) => {
-                    for row in rows {
-                        let mut cursor = RowCursor::new(relation, &self.lanes[row.lane as usize]);
-                        let score = score(relation, meta, query, &mut cursor, row.row as usize, None);
-                        self.rows.compared(row, score);
+                Step::Compare(mut rows) => {
+                    rows.sort_unstable();
+                    for rows in rows.chunk_by(|a, b| a.lane == b.lane) {
+                        let mut cursor = RowCursor::new(relation, &self.lanes[rows[0].lane as usize]);
+                        for &row in rows {
+                            let score = score(relation, meta, query, &mut cursor, row.row as usize, None);
+                            self.rows.compared(row, score);
+                        }
                     }
                 }
                 Step::Recall => {
-                    let tables = tables.expect("only rows with codes are skipped");
-                    self.scan_codes(relation, meta, query, tables, false);
+                    let coded = coded.expect("only rows with codes are skipped");
+                    self.scan_codes(relation, meta, coded, false);
                 }
                 Step::Empty => return None,
             }

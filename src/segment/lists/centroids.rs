@@ -11,11 +11,10 @@ use crate::distance::Element;
 use crate::pg::error::Problem;
 use crate::pg::relation::Relation;
 use crate::segment::block::{BlockLayout, Centre};
-use crate::segment::encoder::rotate;
 use crate::storage::edit::Edit;
 use crate::storage::manifest::Codebook;
 use crate::storage::page::Kind;
-use crate::storage::part::{Layout, Part, PartReader, PartWriter};
+use crate::storage::part::{PartReader, write_rows};
 use std::rc::Rc;
 
 /// Centroids in memory, to assign rows to.
@@ -100,10 +99,10 @@ impl Centroids {
         for row in 0..count {
             mean.iter_mut().zip(vectors.row(row)).for_each(|(mean, x)| *mean += x / count as f32);
         }
-        let rotated_mean = rotate(rotation, &mean);
+        let rotated_mean = rotation.rotate(&mean);
         let mut rotated = Matrix::new(rotation.dims());
         for row in 0..count {
-            rotated.numbers.extend(rotate(rotation, vectors.row(row)));
+            rotated.numbers.extend(rotation.rotate(vectors.row(row)));
         }
         let layout = CentroidBlocks::new(dims);
         let code_bytes = layout.0.code_bytes();
@@ -172,19 +171,12 @@ impl Centroids {
     fn write(&self, edit: &mut Edit) -> Codebook {
         let id = edit.new_segment();
         let lists = self.count() as u32;
-        let mut write = |kind, row_bytes: usize, rows: &mut dyn Iterator<Item = &[u8]>, count: u64| -> Part {
-            let layout = Layout::for_rows(Some(row_bytes));
-            let mut writer = PartWriter::new(edit, kind, id, layout, layout.size(count, row_bytes), None);
-            rows.for_each(|row| writer.push(row));
-            writer.finish()
-        };
         let rows = self.vectors.numbers.chunks_exact(self.vectors.dims).chain([&self.mean[..]]);
+        let rows = rows.map(bytemuck::cast_slice::<f32, u8>);
         let row_bytes = self.vectors.dims * size_of::<f32>();
-        let count = u64::from(lists) + 1;
-        let centroids = write(Kind::Centroids, row_bytes, &mut rows.map(bytemuck::cast_slice), count);
-        let block_bytes = self.layout.bytes();
-        let blocks = u64::from(lists).div_ceil(BLOCK as u64);
-        let codes = write(Kind::Codes, block_bytes, &mut self.blocks.chunks_exact(block_bytes), blocks);
+        let centroids = write_rows(edit, Kind::Centroids, id, row_bytes, u64::from(lists) + 1, rows, None);
+        let blocks = self.blocks.chunks_exact(self.layout.bytes());
+        let codes = write_rows(edit, Kind::Codes, id, self.layout.bytes(), blocks.len() as u64, blocks, None);
         Codebook { id, lists, centroids, codes }
     }
 }
@@ -238,7 +230,7 @@ mod tests {
             let query: Vec<f32> = vectors.row(near).iter().zip(row()).map(|(x, y)| x + 0.5 * y).collect();
             let distance = |list: usize| f32::l2_squared(vectors.row(list), &query);
             let exact = (0..300).min_by(|&a, &b| distance(a).total_cmp(&distance(b))).unwrap();
-            let found = centroids.nearest(&query, &Query::new(&rotate(&rotation, &query)));
+            let found = centroids.nearest(&query, &Query::new(&rotation.rotate(&query)));
             right += usize::from(found == exact as u32);
         }
         assert!(right >= 198, "{right} of 200");

@@ -10,16 +10,15 @@ use crate::distance::{Arena, Space};
 use crate::pg::progress::{self, Phase};
 use crate::pg::threads;
 use crate::segment::block::BlockLayout;
-use crate::segment::encoder::{Encoder, rotate, widen};
-use crate::segment::{Plan, TID_BYTES, Tid, row_layout, rows};
+use crate::segment::encoder::{Encoder, widen};
+use crate::segment::{Plan, TID_BYTES, Tid, rows};
 use crate::storage::edit::Edit;
 use crate::storage::manifest::{ListParts, Parts, Sealed};
 use crate::storage::meta::{ListOptions, Quantizer, Rerank};
 use crate::storage::page::Kind;
-use crate::storage::part::{Layout, Part, PartWriter};
+use crate::storage::part::{Part, write_rows};
 use rayon::prelude::*;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Rows on their way into one sealed segment.
 ///
@@ -122,7 +121,7 @@ impl Batch {
         let (layout, fine_layout, bytes_layout) = (self.layout, self.fine_layout, self.bytes_layout);
         let assign = |row: usize| -> Assigned {
             let vector = widen(space, arena.row(row as u32));
-            let rotated = rotate(rotation, &vector);
+            let rotated = rotation.rotate(&vector);
             let list = match centroids.count() {
                 1 => 0,
                 _ => centroids.nearest(&vector, &Query::new(&rotated)),
@@ -182,78 +181,50 @@ impl Batch {
         let (starts, order) = order_by_list(&self.list_of_row, self.lists.centroids.count());
         let mut crc = crc32fast::Hasher::new();
 
-        let in_order = order.iter().map(|&row| &self.tids[row as usize]);
-        let (tids, tombstone_bits) = rows::write(edit, id, rows, in_order, &mut crc);
+        let ordered = order.iter().map(|&row| &self.tids[row as usize]);
+        let told = rows::write(edit, id, rows, ordered, &mut crc);
 
         let count = starts.len() as u64;
-        let mut writer =
-            PartWriter::new(edit, Kind::Starts, id, Layout::Slots { bytes: 4 }, count, Some(&mut crc));
-        starts.iter().for_each(|start| writer.push(&start.to_ne_bytes()));
-        let starts = writer.finish();
+        let starts = starts.iter().map(|start| start.to_ne_bytes());
+        let starts = write_rows(edit, Kind::Starts, id, 4, count, starts, Some(&mut crc));
 
-        let codes = match self.bytes_layout {
-            Some(layout) => {
-                Some(write_rows(edit, Kind::Codes, id, layout.bytes(), &self.codes, &order, &mut crc))
-            }
-            None => self.encoder.is_some().then(|| self.write_codes(edit, id, &order, &mut crc)),
-        };
+        let count = u64::from(rows);
+        let bytes_codes = self.bytes_layout.map(|layout| {
+            let codes = in_order(&self.codes, layout.bytes(), &order);
+            write_rows(edit, Kind::Codes, id, layout.bytes(), count, codes, Some(&mut crc))
+        });
         let fine = self.fine_layout.map(|layout| {
-            write_rows(edit, Kind::FineCodes, id, layout.bytes(), &self.fine, &order, &mut crc)
+            let codes = in_order(&self.fine, layout.bytes(), &order);
+            write_rows(edit, Kind::FineCodes, id, layout.bytes(), count, codes, Some(&mut crc))
         });
         let vectors = (self.rerank == Rerank::Index).then(|| {
-            let layout = row_layout(self.space);
-            let count = layout.size(rows.into(), self.space.row_bytes().unwrap_or_default());
-            let mut writer = PartWriter::new(edit, Kind::Rows, id, layout, count, Some(&mut crc));
-            order.iter().for_each(|&row| writer.push(self.arena.row(row)));
-            writer.finish()
+            let bytes = self.space.row_bytes().unwrap_or_default();
+            let vectors = order.iter().map(|&row| self.arena.row(row));
+            write_rows(edit, Kind::Rows, id, bytes, count, vectors, Some(&mut crc))
         });
-
-        Sealed {
-            id,
-            level: 0,
-            rows,
-            tombstones: 0,
-            tids,
-            tombstone_bits,
-            parts: Parts::Lists(ListParts { codebook: self.lists.codebook, starts, codes, fine, vectors }),
-            crc: crc.finalize(),
-            created: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()),
-        }
+        let bits = self.encoder.is_some().then(|| self.write_blocks(edit, id, &order, &mut crc));
+        let codes = bytes_codes.or(bits);
+        let parts = ListParts { codebook: self.lists.codebook, starts, codes, fine, vectors };
+        Sealed::new(id, rows, told, Parts::Lists(parts), crc)
     }
 
-    fn write_codes(&self, edit: &mut Edit, id: u32, order: &[u32], crc: &mut crc32fast::Hasher) -> Part {
-        let layout = Layout::for_rows(Some(self.layout.bytes()));
-        let blocks = order.len().div_ceil(BLOCK) as u64;
-        let count = layout.size(blocks, self.layout.bytes());
-        let mut writer = PartWriter::new(edit, Kind::Codes, id, layout, count, Some(crc));
+    fn write_blocks(&self, edit: &mut Edit, id: u32, order: &[u32], crc: &mut crc32fast::Hasher) -> Part {
         let code_bytes = self.layout.code_bytes();
-        for rows in order.chunks(BLOCK) {
-            let code = |row: u32| {
-                let row = row as usize;
-                (self.factors[row], &self.codes[row * code_bytes..][..code_bytes])
-            };
+        let code = |row: u32| {
+            let row = row as usize;
+            (self.factors[row], &self.codes[row * code_bytes..][..code_bytes])
+        };
+        let blocks = order.chunks(BLOCK).map(|rows| {
             let codes: Vec<_> = rows.iter().map(|&row| code(row)).collect();
-            writer.push(&self.layout.pack(&codes));
-        }
-        writer.finish()
+            self.layout.pack(&codes)
+        });
+        write_rows(edit, Kind::Codes, id, self.layout.bytes(), blocks.len() as u64, blocks, Some(crc))
     }
 }
 
-/// Writes a part of `bytes` bytes a row, in order.
-fn write_rows(
-    edit: &mut Edit,
-    kind: Kind,
-    segment: u32,
-    bytes: usize,
-    rows: &[u8],
-    order: &[u32],
-    crc: &mut crc32fast::Hasher,
-) -> Part {
-    let layout = Layout::for_rows(Some(bytes));
-    let mut writer =
-        PartWriter::new(edit, kind, segment, layout, layout.size(order.len() as u64, bytes), Some(crc));
-    order.iter().for_each(|&row| writer.push(&rows[row as usize * bytes..][..bytes]));
-    writer.finish()
+/// Rows of `bytes` bytes each, in order.
+fn in_order<'a>(rows: &'a [u8], bytes: usize, order: &'a [u32]) -> impl Iterator<Item = &'a [u8]> {
+    order.iter().map(move |&row| &rows[row as usize * bytes..][..bytes])
 }
 
 /// The first ordinal of each list, and one more for the end; the rows in the order of their lists.

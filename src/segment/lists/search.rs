@@ -5,19 +5,17 @@ use super::fine::FineLayout;
 use super::scan::{Codes, Row, Scan};
 use crate::codec::fastscan::BLOCK;
 use crate::codec::multibit;
-use crate::codec::rabitq::Query;
-use crate::codec::rotation::Rotation;
 use crate::distance::{Element, Metric, PreparedQuery, Space};
 use crate::pg::relation::Relation;
 use crate::rerank::{Keyed, Reranker, Step};
 use crate::segment::block::Centre;
 use crate::segment::corrupt;
-use crate::segment::encoder::{rotate, widen};
+use crate::segment::encoder::CodedQuery;
 use crate::segment::rows::SealedRows;
 use crate::segment::search::{HeapRows, Hit};
 use crate::segment::vectors::{Place, Vectors};
 use crate::storage::manifest::{Codebook, ListParts, Manifest, Parts, Sealed, Snapshot};
-use crate::storage::meta::{Meta, Structure};
+use crate::storage::meta::Structure;
 use crate::storage::page::Kind;
 use crate::storage::part::PartReader;
 use std::cmp::Reverse;
@@ -32,6 +30,7 @@ pub struct Source<'a> {
     pub relation: Relation,
     pub snapshot: &'a Snapshot,
     pub query: &'a PreparedQuery,
+    pub coded: &'a CodedQuery,
 }
 
 impl<'a> Source<'a> {
@@ -43,8 +42,6 @@ impl<'a> Source<'a> {
 /// The state of a search between two calls. It holds no pins.
 pub struct ListSearch {
     space: Space,
-    vector: Vec<f32>,
-    tables: Query,
     codes: Codes,
     /// The tables for fine codes, if the index has any.
     fine: Option<(FineLayout, multibit::Query)>,
@@ -70,21 +67,17 @@ pub const SCANNED_PER_RETURNED: u64 = 8;
 
 impl ListSearch {
     /// A search that probes `probes` lists before it returns its first row.
-    pub fn new(relation: Relation, snapshot: &Snapshot, query: &PreparedQuery, probes: usize) -> Self {
-        let Meta { space, seed, .. } = *snapshot.meta;
+    pub fn new(relation: Relation, snapshot: &Snapshot, coded: &CodedQuery, probes: usize) -> Self {
+        let space = snapshot.meta.space;
         let dims = space.dims as usize;
-        let vector = widen(space, query.row());
-        let rotated = rotate(&Rotation::new(seed, dims), &vector);
         let fine = match snapshot.meta.structure {
             Structure::Lists(options) => FineLayout::new(dims, options.bits),
             Structure::Graph(_) => None,
         };
         let mut search = Self {
             space,
-            tables: Query::new(&rotated),
-            codes: Codes::new(space, snapshot.meta.quantizer, &vector),
-            vector,
-            fine: fine.map(|layout| (layout, multibit::Query::new(&rotated))),
+            codes: Codes::new(space, snapshot.meta.quantizer, &coded.vector),
+            fine: fine.map(|layout| (layout, multibit::Query::new(&coded.rotated))),
             centres: Vec::new(),
             scans: Vec::new(),
             ranked: BinaryHeap::new(),
@@ -96,21 +89,21 @@ impl ListSearch {
             returned: 0,
         };
         if let Some(codebook) = &snapshot.manifest.codebook {
-            search.rank(relation, codebook);
+            search.rank(relation, codebook, coded);
         }
         search
     }
 
     /// Estimates the distance of every list.
-    fn rank(&mut self, relation: Relation, codebook: &Codebook) {
+    fn rank(&mut self, relation: Relation, codebook: &Codebook, coded: &CodedQuery) {
         let dims = self.space.dims as usize;
-        let mean_product = f32::dot(CentroidReader::new(relation, codebook, dims).mean(), &self.vector);
+        let mean_product = f32::dot(CentroidReader::new(relation, codebook, dims).mean(), &coded.vector);
         let layout = CentroidBlocks::new(dims);
         let mut blocks = PartReader::new(relation, &codebook.codes, Kind::Codes, codebook.id);
         let mut ranked = Vec::with_capacity(codebook.lists as usize);
         for first in (0..codebook.lists).step_by(BLOCK) {
             let block = blocks.row(u64::from(first) / BLOCK as u64, layout.bytes());
-            let estimates = layout.estimate(block, &self.tables, mean_product);
+            let estimates = layout.estimate(block, &coded.tables, mean_product);
             let (products, norms) = estimates.expect("a row of as many bytes as were asked for");
             let key = |i: usize| match self.space.metric {
                 Metric::InnerProduct | Metric::Cosine => products[i],
@@ -155,10 +148,10 @@ impl ListSearch {
 
     /// Scans segments whose rows are in one list around the origin.
     fn scan_unlisted(&mut self, source: Source) {
-        let centre = Centre::origin(self.space.metric, &self.vector);
+        let centre = Centre::origin(self.space.metric, &source.coded.vector);
         for (number, segment, parts) in list_segments(&source.snapshot.manifest) {
             if parts.codebook == 0 {
-                self.scan(source.relation, number, segment, parts, 0, centre);
+                self.scan(source, number, segment, parts, 0, centre);
             }
         }
     }
@@ -170,10 +163,10 @@ impl ListSearch {
         for _ in 0..self.probes {
             let Some(Reverse(ranked)) = self.ranked.pop() else { break };
             pgrx::check_for_interrupts!();
-            let centre = Centre::new(self.space.metric, &self.vector, centroids.vector(ranked.value));
+            let centre = Centre::new(self.space.metric, &source.coded.vector, centroids.vector(ranked.value));
             for (number, segment, parts) in list_segments(&source.snapshot.manifest) {
                 if parts.codebook == codebook.id {
-                    self.scan(source.relation, number, segment, parts, ranked.value, centre);
+                    self.scan(source, number, segment, parts, ranked.value, centre);
                 }
             }
             if self.scanned >= self.next_look {
@@ -189,13 +182,14 @@ impl ListSearch {
     /// Makes candidates of a list's rows.
     fn scan(
         &mut self,
-        relation: Relation,
+        source: Source,
         number: usize,
         segment: &Sealed,
         parts: &ListParts,
         list: u32,
         centre: Centre,
     ) {
+        let relation = source.relation;
         let mut starts = PartReader::new(relation, &parts.starts, Kind::Starts, segment.id);
         let mut start =
             |list: u32| u32::from_ne_bytes(starts.slot(list.into()).try_into().unwrap_or_default());
@@ -218,7 +212,7 @@ impl ListSearch {
         };
         let mut limits = Vec::with_capacity(rows.len() / BLOCK + 2);
         let is_refined = parts.fine.is_none();
-        let (tables, reranker) = (&self.tables, &mut self.rows);
+        let (tables, reranker) = (&source.coded.tables, &mut self.rows);
         let mut reader = PartReader::new(relation, codes, Kind::Codes, segment.id);
         let mut scan =
             Scan { segment: segment_number, rows, centre: centre_number, is_refined, limits: Vec::new() };
@@ -231,7 +225,7 @@ impl ListSearch {
 
     /// Adds what was skipped so far.
     fn recall(&mut self, source: Source) {
-        let (tables, reranker) = (&self.tables, &mut self.rows);
+        let (tables, reranker) = (&source.coded.tables, &mut self.rows);
         for scan in &self.scans {
             let segment = source.segment(scan.segment);
             let Parts::Lists(ListParts { codes: Some(codes), .. }) = &segment.parts else {

@@ -1,6 +1,6 @@
 //! Finding the centroids of an index from a sample of its rows.
 
-use super::centroids::Centroids;
+use super::centroids::{Centroids, Lists};
 use crate::cluster::{self, Matrix};
 use crate::codec::rotation::Rotation;
 use crate::distance::{Metric, Space};
@@ -8,6 +8,7 @@ use crate::pg::progress;
 use crate::pg::threads;
 use crate::segment::Plan;
 use crate::segment::encoder::widen;
+use crate::storage::edit::Edit;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Rows sampled for each list.
@@ -58,10 +59,18 @@ impl Sample {
         is_row
     }
 
-    /// Finds centroids on threads; `None` if there are too few rows for so many.
+    /// Makes the centroids found on threads those of an index; too few rows for so many lists are one list.
     ///
     /// `total` is the number of rows that the sample stands for.
-    pub fn train(self, lists: u32, total: u64, plan: Plan) -> Option<Centroids> {
+    pub fn into_lists(self, edit: &mut Edit, lists: u32, total: u64, plan: Plan) -> Lists {
+        let dims = self.space.dims as usize;
+        match self.train(lists, total, plan) {
+            Some(centroids) => Lists::create(edit, centroids),
+            None => Lists::origin(dims),
+        }
+    }
+
+    fn train(self, lists: u32, total: u64, plan: Plan) -> Option<Centroids> {
         if total < u64::from(lists) * LEAST_ROWS_PER_LIST || self.rows() == 0 {
             return None;
         }
