@@ -4,9 +4,11 @@ mod admin;
 mod am;
 mod cluster;
 mod codec;
+mod config;
 mod cpu;
 mod distance;
 mod graph;
+mod maintenance;
 mod pg;
 mod random;
 mod rerank;
@@ -25,7 +27,8 @@ extension_sql_file!("../sql/admin.sql", name = "admin", requires = ["index"]);
 
 #[pgrx::pg_guard]
 pub extern "C-unwind" fn _PG_init() {
-    am::register();
+    config::register();
+    maintenance::register();
 }
 
 #[cfg(test)]

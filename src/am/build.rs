@@ -1,7 +1,9 @@
 //! CREATE INDEX and REINDEX: the table's rows become sealed segments.
 
-use super::{opclass, options};
+use super::opclass;
+use crate::config::options;
 use crate::distance::Space;
+use crate::maintenance;
 use crate::pg::error::{OrRaise, Problem};
 use crate::pg::progress::{self, Phase};
 use crate::pg::relation::Relation;
@@ -11,20 +13,10 @@ use crate::segment::batch::{Batch, Target};
 use crate::segment::lists::centroids::Lists;
 use crate::segment::lists::train::{self, Sample};
 use crate::segment::{Plan, Tid, empty, growing};
+use crate::storage::draft::Draft;
 use crate::storage::edit::Edit;
 use crate::storage::meta::{ListOptions, Meta, Structure};
 use pgrx::{PgBox, PgSqlErrorCode, pg_guard, pg_sys};
-
-/// How segments of an index with this meta data are sealed.
-pub fn plan(meta: &Meta, show_progress: bool) -> Plan {
-    Plan {
-        structure: meta.structure,
-        quantizer: meta.quantizer,
-        seed: meta.seed,
-        threads: threads::maintenance_threads(),
-        show_progress,
-    }
-}
 
 /// The table and the index, as PostgreSQL passes them.
 #[derive(Clone, Copy)]
@@ -76,6 +68,39 @@ impl Source {
     }
 }
 
+/// Calls `visit` with every row of the index's table that the transaction sees and the index has a place for.
+///
+/// # Safety
+/// The index is open and locked.
+pub unsafe fn for_each_visible_row(index: pg_sys::Relation, visit: &mut dyn FnMut(Tid, &[u8])) {
+    // SAFETY: the caller's promise; the table is closed below, or by transaction abort. A scan for a concurrent build
+    // sees what a snapshot of its own sees.
+    unsafe {
+        let table = pg_sys::IndexGetRelation((*index).rd_id, false);
+        let heap = pg_sys::table_open(table, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
+        let info = pg_sys::BuildIndexInfo(index);
+        (*info).ii_Concurrent = true;
+        let space = opclass::space_of(Relation::from_raw(index));
+        let source = Source { heap, index, info, space, row_context: new_row_context() };
+        source.scan(Blocks::Few { first: 0, count: pg_sys::InvalidBlockNumber }, visit);
+        pg_sys::table_close(heap, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
+    }
+}
+
+/// A child of the current context for what a row's value takes.
+fn new_row_context() -> pg_sys::MemoryContext {
+    // SAFETY: makes a context, which lives as long as its parent.
+    unsafe {
+        pg_sys::AllocSetContextCreateInternal(
+            pg_sys::CurrentMemoryContext,
+            c"vdb index build row".as_ptr(),
+            pg_sys::ALLOCSET_DEFAULT_MINSIZE as usize,
+            pg_sys::ALLOCSET_DEFAULT_INITSIZE as usize,
+            pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
+        )
+    }
+}
+
 /// What a scan of the table carries along.
 struct Scan<'a> {
     source: Source,
@@ -113,7 +138,7 @@ impl Build {
         let fresh = Batch::new(self.edit.meta.space, self.plan, &self.target);
         let batch = std::mem::replace(&mut self.batch, fresh);
         if batch.rows() > 0 {
-            let sealed = batch.seal(&mut self.edit);
+            let sealed = batch.seal(&mut Draft::within(&mut self.edit));
             self.edit.manifest.sealed.push(sealed);
         }
     }
@@ -142,7 +167,7 @@ fn lists_of(source: Source, edit: &mut Edit, plan: Plan, options: ListOptions, b
         lists = train::lists_wanted(options.lists, rows);
     }
     progress::phase(Phase::FindCentroids);
-    sample.into_lists(edit, lists, rows, plan)
+    sample.into_lists(|| Draft::within(edit), lists, rows, plan)
 }
 
 fn new_meta(index: Relation, kind: IndexKind) -> Meta {
@@ -197,20 +222,10 @@ unsafe fn build(
     // SAFETY: PostgreSQL passes open relations; the index is ours alone until its transaction commits.
     let relation = unsafe { Relation::from_raw(index) };
     let meta = new_meta(relation, kind);
-    let (plan, space) = (plan(&meta, true), meta.space);
+    let (plan, space) = (maintenance::plan(&meta, threads::maintenance_threads(), true), meta.space);
     // SAFETY: a plain read of a setting.
     let budget = unsafe { pg_sys::maintenance_work_mem } as usize * 1024;
-    // SAFETY: creates a child of the current context, which outlives the scans.
-    let row_context = unsafe {
-        pg_sys::AllocSetContextCreateInternal(
-            pg_sys::CurrentMemoryContext,
-            c"vdb index build row".as_ptr(),
-            pg_sys::ALLOCSET_DEFAULT_MINSIZE as usize,
-            pg_sys::ALLOCSET_DEFAULT_INITSIZE as usize,
-            pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
-        )
-    };
-    let source = Source { heap, index, info, space, row_context };
+    let source = Source { heap, index, info, space, row_context: new_row_context() };
     let mut edit = Edit::create(relation, meta);
     let target = match plan.structure {
         Structure::Graph(options) => Target::Graph(options),
@@ -234,7 +249,10 @@ unsafe fn build(
         );
     }
     build.seal();
-    let fresh = growing::open(&mut build.edit);
+    if let Target::Lists(_, lists) = &mut build.target {
+        build.edit.manifest.codebooks.extend(lists.new.take());
+    }
+    let fresh = growing::open(&mut build.edit, 0);
     build.edit.meta.growing = fresh;
     build.edit.publish();
 

@@ -1,6 +1,6 @@
 //! What an index scan costs, told to the planner.
 
-use super::settings;
+use crate::config::settings;
 use crate::pg::relation::Relation;
 use crate::segment::lists::search::SCANNED_PER_RETURNED;
 use crate::storage::manifest::Snapshot;
@@ -95,7 +95,7 @@ pub unsafe extern "C-unwind" fn amcostestimate(
                 effort.ef as f64
             }
             Structure::Lists(_) => {
-                let lists = snapshot.manifest.codebook.as_ref().map_or(1.0, |codebook| codebook.lists.into());
+                let lists = snapshot.manifest.codebook().map_or(1.0, |codebook| codebook.lists.into());
                 add(list_work(effort.probes, lists, quantizer, sealed));
                 sealed * effort.probes as f64 / lists / SCANNED_PER_RETURNED as f64
             }

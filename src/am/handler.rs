@@ -1,6 +1,7 @@
 //! What PostgreSQL asks an index access method for.
 
-use super::{build, cost, insert, options, scan, vacuum};
+use super::{build, cost, insert, scan, vacuum};
+use crate::config::options;
 use crate::pg::progress::Phase;
 use pgrx::{AllocatedByRust, PgBox, pg_extern, pg_guard, pg_sys};
 

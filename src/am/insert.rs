@@ -1,13 +1,14 @@
 //! INSERT: a row is appended to the growing segment.
 
-use super::build::{plan, tid_bytes};
-use super::{opclass, settings};
-use crate::pg::lock::MaintenanceLock;
+use super::build::tid_bytes;
+use super::opclass;
+use crate::maintenance;
+use crate::pg::lock::{IndexLock, Purpose};
+use crate::pg::process::process_id;
 use crate::pg::relation::Relation;
-use crate::segment::flush;
 use crate::segment::growing::{self, Append};
-use crate::storage::manifest::Snapshot;
 use crate::storage::meta::Meta;
+use crate::storage::tasks::Priority;
 use pgrx::{pg_guard, pg_sys};
 
 /// After how many rows of a lane its writer looks whether the segment is full.
@@ -44,31 +45,27 @@ pub unsafe extern "C-unwind" fn aminsert(
 }
 
 fn insert(relation: Relation, mut meta: Meta, tid: crate::segment::Tid, row: &[u8]) {
-    // SAFETY: a plain read of this backend's process id.
-    let lane = unsafe { pg_sys::MyProcPid } as usize;
+    let lane = process_id() as usize;
     let code = growing::encoder(&meta).map(|encoder| encoder.encode_row(row));
     loop {
         match growing::append(relation, &meta, lane, tid, row, code.as_ref()) {
             Append::Done { rows } => {
                 if rows.is_multiple_of(ROWS_PER_CHECK) {
-                    let limit = settings::growing_rows();
-                    if growing::rows(relation, &meta.growing) >= limit {
-                        // Somebody else who holds the lock is a flush or a vacuum: the next writer tries again.
-                        if let Some(lock) = MaintenanceLock::try_take(relation) {
-                            seal(relation, lock, limit);
-                        }
+                    let rows = growing::rows(relation, &meta.growing);
+                    let limits = maintenance::limits(relation, &meta);
+                    if rows >= limits.flush_rows {
+                        maintenance::flush_is_due(relation, rows, limits);
                     }
                 }
                 return;
             }
             Append::Frozen => {}
-            Append::Full => seal(relation, MaintenanceLock::wait(relation), 1),
+            Append::Full => {
+                let lock = IndexLock::wait(relation, Purpose::Flush);
+                maintenance::flush(relation, &lock, 1, Priority::Critical);
+            }
         }
         pgrx::check_for_interrupts!();
         meta = Meta::read(relation);
     }
-}
-
-fn seal(relation: Relation, lock: MaintenanceLock, limit: u64) {
-    flush::flush(relation, lock, limit, |snapshot: &Snapshot| plan(&snapshot.meta, false));
 }

@@ -1,6 +1,7 @@
 //! Index scans: ORDER BY a distance.
 
-use super::{opclass, settings};
+use super::opclass;
+use crate::config::settings;
 use crate::distance::{Metric, PreparedQuery};
 use crate::pg::error::Problem;
 use crate::pg::heap::HeapRows;

@@ -185,7 +185,7 @@ mod tests {
         Spi::run(
             "CREATE TABLE items (id int, v vector(20));
              CREATE INDEX items_v ON items USING vdb_ivf (v vector_l2_ops);
-             SET vdb.growing_rows = 1000; SET enable_seqscan = off",
+             SET vdb.flush_rows = 1000; SET enable_seqscan = off",
         )
         .unwrap();
         let insert = |from: usize, to: usize| {
@@ -339,7 +339,7 @@ mod tests {
              INSERT INTO items SELECT i, ('{' || string_agg((d * 61 + i) || ':' || (d % 7 + 1), ',') || '}/1000000000')::sparsevec
              FROM generate_series(1, 300) i, generate_series(1, 1500) d WHERE d <= i * 5 GROUP BY i;
              CREATE INDEX ON items USING vdb_hnsw (v sparsevec_l2_ops);
-             SET vdb.growing_rows = 100;
+             SET vdb.flush_rows = 100;
              INSERT INTO items SELECT id + 1000, v FROM items WHERE id < 250;
              SET enable_seqscan = off; SET vdb.ef_search = 400",
         )

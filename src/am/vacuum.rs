@@ -1,7 +1,8 @@
 //! VACUUM, and the validation of CREATE INDEX CONCURRENTLY: PostgreSQL's callback is asked about every row.
 
+use crate::maintenance;
 use crate::pg::relation::Relation;
-use crate::segment::{Tid, vacuum};
+use crate::segment::{self, Tid, pages, vacuum};
 use pgrx::{PgBox, pg_guard, pg_sys};
 
 #[pg_guard]
@@ -34,12 +35,20 @@ pub unsafe extern "C-unwind" fn amvacuumcleanup(
 ) -> *mut pg_sys::IndexBulkDeleteResult {
     // SAFETY: PostgreSQL passes an open index, and the result of `ambulkdelete` if that was called.
     unsafe {
-        if (*info).analyze_only || stats.is_null() {
+        if (*info).analyze_only {
             return stats;
         }
-        let mut stats = result(stats);
-        stats.num_pages = Relation::from_raw((*info).index).blocks();
-        stats.into_pg()
+        let relation = Relation::from_raw((*info).index);
+        pages::sweep_now(relation);
+        let mut result = result(stats);
+        if stats.is_null() {
+            // Nobody has asked about every row: those whose transactions were rolled back are among them.
+            result.num_index_tuples = segment::rows(relation) as f64;
+            result.estimated_count = true;
+        }
+        result.num_pages = relation.blocks();
+        maintenance::look_after(relation);
+        result.into_pg()
     }
 }
 

@@ -40,6 +40,17 @@ pub fn pack(codes: &[&[u8]], dims: usize) -> Vec<u8> {
     block
 }
 
+/// The code number `code` of a block, as it was before it was packed.
+pub fn unpack(block: &[u8], code: usize) -> Vec<u8> {
+    const HALF: usize = BLOCK / 2;
+    let (groups, _) = block.as_chunks::<GROUP_BYTES>();
+    let bytes = groups.as_chunks::<2>().0.iter().map(|[first, second]| match code.checked_sub(HALF) {
+        None => first[code] & 0x0F | second[code] << 4,
+        Some(code) => first[code] >> 4 | second[code] & 0xF0,
+    });
+    bytes.collect()
+}
+
 /// The tables of one query.
 #[derive(Clone, Debug)]
 pub struct Table {
@@ -276,7 +287,9 @@ mod tests {
         ) {
             let table = Table::new(&query);
             let borrowed: Vec<&[u8]> = codes.iter().map(Vec::as_slice).collect();
-            let sums = table.sums(&pack(&borrowed, query.len()));
+            let block = pack(&borrowed, query.len());
+            prop_assert!(codes.iter().enumerate().all(|(i, code)| unpack(&block, i) == *code));
+            let sums = table.sums(&block);
             for (code, sum) in codes.iter().zip(sums) {
                 let exact: f32 =
                     query.iter().enumerate().filter(|(i, _)| code[i / 8] >> (i % 8) & 1 == 1).map(|(_, x)| x).sum();

@@ -2,6 +2,7 @@
 
 use super::Candidate;
 use super::levels::InsertionOrder;
+use rayon::prelude::*;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Mutex;
@@ -86,14 +87,31 @@ impl Graph {
 /// Locks of nodes' neighbour lists; several nodes may share one.
 const LOCKS: usize = 1 << 14;
 
+/// An older graph, some of whose nodes are taken over with what they were linked to.
+pub trait Prior: Sync {
+    /// What is known of a node on one of its layers; `None` if the node is new.
+    fn known(&self, layer: usize, node: u32) -> Option<Known>;
+}
+
+/// What is known of a node that was in an older graph.
+pub enum Known {
+    /// Its neighbours, all of which are still there.
+    Neighbours(Vec<u32>),
+    /// Some neighbours are gone: the others, and the neighbours of those that are gone, of which some are chosen.
+    Candidates(Vec<u32>),
+}
+
 /// Builds the graph of nodes `0..nodes`, of which `layers[l]` are on layer `l + 1`, on the current rayon pool.
 ///
-/// `done` counts finished nodes. Returns early, with an unfinished graph, once `cancel` is set.
+/// Nodes of an older graph keep their neighbours; where some are gone, their neighbours take their place (as in
+/// FreshDiskANN: Singh et al. 2021). New nodes are inserted after that. `done` counts finished nodes. Returns early,
+/// with an unfinished graph, once `cancel` is set.
 pub fn build(
     source: &impl Nodes,
     nodes: u32,
     layers: &[u32],
     options: Options,
+    prior: &impl Prior,
     cancel: &AtomicBool,
     done: &AtomicU64,
 ) -> Graph {
@@ -103,16 +121,25 @@ pub fn build(
     let mut locks = Vec::new();
     locks.resize_with(LOCKS, Mutex::default);
     let builder = Builder { source, graph: &graph, locks, options };
+    let is_old: Vec<bool> =
+        (0..nodes).into_par_iter().map(|node| builder.take_over(node, prior, cancel)).collect();
+    let first_old = is_old.iter().position(|&old| old);
+    done.fetch_add(is_old.iter().filter(|&&old| old).count() as u64, Ordering::Relaxed);
     let order = InsertionOrder::new(nodes, layers);
-    // Node 0, the entry point, comes first and has nobody to be linked to.
+    // Node 0, the entry point, comes first; if all are new, it has nobody to be linked to.
+    if let Some(entry) = first_old.filter(|&old| old > 0) {
+        builder.insert(0, entry as u32, &mut Scratch::new(nodes));
+    }
     let next = AtomicU32::new(1);
     rayon::broadcast(|_| {
         let mut scratch = Scratch::new(nodes);
         loop {
             let position = next.fetch_add(1, Ordering::Relaxed);
             let Some(node) = order.node(position).filter(|_| !cancel.load(Ordering::Relaxed)) else { return };
-            builder.insert(node, &mut scratch);
-            done.fetch_add(1, Ordering::Relaxed);
+            if !is_old[node as usize] {
+                builder.insert(node, 0, &mut scratch);
+                done.fetch_add(1, Ordering::Relaxed);
+            }
         }
     });
     graph
@@ -156,17 +183,49 @@ impl<N: Nodes> Builder<'_, N> {
         Candidate { score: f64::from(self.source.score(from, node)), node }
     }
 
-    fn insert(&self, node: u32, scratch: &mut Scratch) {
-        let top = self.graph.layers.len() - 1;
-        let level = (1..=top).take_while(|&layer| node < self.graph.layers[layer].nodes()).count();
-        let mut nearest = self.candidate(node, 0);
+    /// The highest layer of a node.
+    fn level(&self, node: u32) -> usize {
+        let upper = self.graph.layers.iter().skip(1);
+        upper.take_while(|layer| node < layer.nodes()).count()
+    }
+
+    /// Links a node as an older graph did; `false` if it was not there, or nothing of its neighbourhood is left.
+    fn take_over(&self, node: u32, prior: &impl Prior, cancel: &AtomicBool) -> bool {
+        if cancel.load(Ordering::Relaxed) {
+            return false;
+        }
+        for layer in 0..=self.level(node) {
+            let lists = &self.graph.layers[layer];
+            match prior.known(layer, node) {
+                None => return false,
+                Some(Known::Neighbours(neighbours)) => lists.set(node, neighbours.into_iter()),
+                Some(Known::Candidates(others)) if others.is_empty() && layer == 0 => return false,
+                Some(Known::Candidates(others)) => {
+                    let mut candidates: Vec<Candidate> =
+                        others.into_iter().map(|other| self.candidate(node, other)).collect();
+                    candidates.sort_unstable();
+                    candidates.dedup();
+                    let chosen = self.select(&candidates, lists.degree);
+                    lists.set(node, chosen.iter().map(|candidate| candidate.node));
+                }
+            }
+        }
+        true
+    }
+
+    /// Links a new node to those nearest to it, which are sought from `entry`.
+    fn insert(&self, node: u32, entry: u32, scratch: &mut Scratch) {
+        let (level, top) = (self.level(node), self.level(entry));
+        let mut nearest = self.candidate(node, entry);
         for layer in (level + 1..=top).rev() {
             nearest = self.descend(node, nearest, &self.graph.layers[layer]);
         }
         // Until its lists are complete on every layer, nobody may find the node: he would be in a dead end.
         let mut entries = vec![nearest];
         let mut chosen = Vec::with_capacity(level + 1);
-        for layer in (0..=level).rev() {
+        // Above the entry's layers there is nobody yet.
+        chosen.resize(level.saturating_sub(top), Vec::new());
+        for layer in (0..=level.min(top)).rev() {
             let layer = &self.graph.layers[layer];
             entries = self.search(node, &entries, layer, scratch);
             chosen.push(self.select(&entries, layer.degree));
@@ -304,6 +363,15 @@ mod tests {
     use super::super::search::{GraphReader, Search};
     use super::*;
 
+    /// No older graph: all nodes are new.
+    struct Nothing;
+
+    impl Prior for Nothing {
+        fn known(&self, _layer: usize, _node: u32) -> Option<Known> {
+            None
+        }
+    }
+
     /// Points in the plane that fall into clusters.
     struct Points(Vec<[f32; 2]>);
 
@@ -363,10 +431,10 @@ mod tests {
     }
 
     fn graph_of(points: &Points) -> Graph {
-        let (_, layers) = levels::order(3, points.0.len() as u32, 8);
+        let (_, layers) = levels::order(points.0.len() as u32, |row| levels::level(3, row, 8));
         let options = Options { m: 8, ef_construction: 40 };
         let (cancel, done) = (AtomicBool::new(false), AtomicU64::new(0));
-        build(points, points.0.len() as u32, &layers, options, &cancel, &done)
+        build(points, points.0.len() as u32, &layers, options, &Nothing, &cancel, &done)
     }
 
     #[test]
@@ -409,11 +477,94 @@ mod tests {
         }
     }
 
+    /// A graph of every second point, without every tenth of them.
+    struct Half<'a> {
+        graph: &'a Graph,
+        /// Node by point, point by node: of the older graph.
+        points: &'a [u32],
+        nodes: &'a [Option<u32>],
+        /// The same of the new one.
+        new_points: &'a [u32],
+        new_nodes: &'a [Option<u32>],
+    }
+
+    impl Prior for Half<'_> {
+        fn known(&self, layer: usize, node: u32) -> Option<Known> {
+            let old = self.nodes[self.new_points[node as usize] as usize]?;
+            let kept = |old: u32| self.new_nodes[self.points[old as usize] as usize];
+            let (mut candidates, mut complete) = (Vec::new(), true);
+            for neighbour in self.graph.layers[layer].neighbours(old) {
+                match kept(neighbour) {
+                    Some(new) => candidates.push(new),
+                    None => {
+                        complete = false;
+                        candidates.extend(self.graph.layers[layer].neighbours(neighbour).filter_map(kept));
+                    }
+                }
+            }
+            candidates.retain(|&candidate| candidate != node);
+            Some(if complete { Known::Neighbours(candidates) } else { Known::Candidates(candidates) })
+        }
+    }
+
+    #[test]
+    fn an_older_graph_is_taken_over_without_its_dropped_nodes() {
+        let all = Points::new(4000);
+        let (order, layers) = levels::order(2000, |row| levels::level(3, row, 8));
+        let old_points: Vec<u32> = order.iter().map(|row| row * 2).collect();
+        let old = Points(old_points.iter().map(|&p| all.0[p as usize]).collect());
+        let options = Options { m: 8, ef_construction: 40 };
+        let (cancel, done) = (AtomicBool::new(false), AtomicU64::new(0));
+        let old_graph = build(&old, 2000, &layers, options, &Nothing, &cancel, &done);
+        let mut old_nodes = vec![None; 4000];
+        old_points.iter().zip(0..).for_each(|(&p, node)| old_nodes[p as usize] = Some(node));
+
+        let level = |p: u32| match old_nodes[p as usize] {
+            Some(node) => layers.iter().take_while(|&&count| node < count).count(),
+            None => usize::from(levels::level(9, p, 8)),
+        };
+        let mut points: Vec<u32> = (0..4000).filter(|p| p % 20 != 0).collect();
+        points.sort_by_key(|&p| (std::cmp::Reverse(level(p)), old_nodes[p as usize].is_none()));
+        let new_layers: Vec<u32> = (1..=level(points[0]))
+            .map(|layer| points.iter().filter(|&&p| level(p) >= layer).count() as u32)
+            .collect();
+        let mut nodes = vec![None; 4000];
+        points.iter().zip(0..).for_each(|(&p, node)| nodes[p as usize] = Some(node));
+        let source = Points(points.iter().map(|&p| all.0[p as usize]).collect());
+        let prior = Half {
+            graph: &old_graph,
+            points: &old_points,
+            nodes: &old_nodes,
+            new_points: &points,
+            new_nodes: &nodes,
+        };
+        let done = AtomicU64::new(0);
+        let merged = build(&source, points.len() as u32, &new_layers, options, &prior, &cancel, &done);
+        let scratch = build(&source, points.len() as u32, &new_layers, options, &Nothing, &cancel, &done);
+        let recall = |graph: &Graph| {
+            let mut hits = 0;
+            for i in 0..100 {
+                let query = [i as f32 * 1.3, 1.5];
+                let mut exact: Vec<(f32, u32)> =
+                    source.0.iter().zip(0..).map(|(&p, n)| (Points::distance(p, query), n)).collect();
+                exact.sort_by(|a, b| a.0.total_cmp(&b.0));
+                let mut reader = Query { points: &source, graph, query };
+                let mut search = Search::new(10);
+                let found: Vec<Candidate> =
+                    std::iter::from_fn(|| search.next(&mut reader)).take(10).collect();
+                hits += exact[..10].iter().filter(|(_, n)| found.iter().any(|c| c.node == *n)).count();
+            }
+            hits
+        };
+        let (merged, scratch) = (recall(&merged), recall(&scratch));
+        assert!(merged + 30 >= scratch && scratch >= 900, "merged {merged}, from scratch {scratch} of 1000");
+    }
+
     #[test]
     fn a_cancelled_build_returns_at_once() {
         let points = Points::new(1000);
         let (cancel, done) = (AtomicBool::new(true), AtomicU64::new(0));
-        build(&points, 1000, &[], Options { m: 8, ef_construction: 40 }, &cancel, &done);
+        build(&points, 1000, &[], Options { m: 8, ef_construction: 40 }, &Nothing, &cancel, &done);
         assert_eq!(done.into_inner(), 0);
     }
 

@@ -12,11 +12,11 @@ pub fn level(seed: u64, row: u32, m: usize) -> u8 {
     (level as u64).min(u64::from(MAX_LEVEL)) as u8
 }
 
-/// Rows in the order of their nodes, and the number of nodes on layer 1, 2, ….
+/// Rows with their levels in the order of their nodes, and the number of nodes on layer 1, 2, ….
 ///
 /// Rows of one level keep their order.
-pub fn order(seed: u64, rows: u32, m: usize) -> (Vec<u32>, Vec<u32>) {
-    let levels: Vec<u8> = (0..rows).map(|row| level(seed, row, m)).collect();
+pub fn order(rows: u32, level: impl Fn(u32) -> u8) -> (Vec<u32>, Vec<u32>) {
+    let levels: Vec<u8> = (0..rows).map(level).collect();
     let mut order: Vec<u32> = (0..rows).collect();
     order.sort_by_key(|&row| std::cmp::Reverse(levels[row as usize]));
     let top = order.first().map_or(0, |&row| levels[row as usize]);
@@ -59,7 +59,7 @@ mod tests {
 
     #[test]
     fn each_layer_is_a_prefix_about_m_times_smaller() {
-        let (order, layers) = order(7, 100_000, 16);
+        let (order, layers) = order(100_000, |row| level(7, row, 16));
         let mut rows = order.clone();
         rows.sort();
         assert!(rows.into_iter().eq(0..100_000), "every row once");
@@ -72,7 +72,7 @@ mod tests {
     #[test]
     fn every_node_is_inserted_once_and_after_those_of_higher_levels() {
         for nodes in [0, 1, 2, 3, 10, 1000, 65_537] {
-            let (_, layers) = order(3, nodes, 8);
+            let (_, layers) = order(nodes, |row| level(3, row, 8));
             let order = InsertionOrder::new(nodes, &layers);
             let inserted: Vec<u32> = (0..).map_while(|position| order.node(position)).collect();
             for layer in layers.iter().chain([&nodes]) {

@@ -4,6 +4,7 @@ use super::relation::Relation;
 use crate::cpu;
 use pgrx::pg_sys;
 use std::cell::RefCell;
+use std::collections::HashSet;
 use std::ops::Deref;
 
 /// Bytes of a page; PostgreSQL is built with this block size unless somebody went out of their way.
@@ -184,4 +185,17 @@ impl Drop for Exclusive {
     fn drop(&mut self) {
         unlock(&self.pinned);
     }
+}
+
+/// The blocks of a relation's main fork that are in shared buffers just now.
+pub fn resident(relation: Relation) -> HashSet<u32> {
+    let mut blocks = HashSet::new();
+    // SAFETY: a plain read of a variable that is set at server start.
+    let buffers = unsafe { pg_sys::NBuffers };
+    for buffer in 1..=buffers {
+        if let Some(block) = relation.block_in_buffer(buffer) {
+            blocks.insert(block);
+        }
+    }
+    blocks
 }

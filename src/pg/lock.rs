@@ -1,39 +1,55 @@
-//! The maintenance lock: one flush, compaction or vacuum of an index at a time.
+//! Locks of an index that outlast content locks.
 //!
-//! It is a heavyweight lock on the meta page, so that it is held across computations, seen in `pg_locks`, part of
-//! deadlock detection and released by transaction abort.
+//! They are heavyweight locks on page numbers of the index, so that they are held across computations, seen in
+//! `pg_locks`, part of deadlock detection and released by transaction abort.
 
 use super::relation::Relation;
 use pgrx::pg_sys;
 
-const META_BLOCK: u32 = 0;
-const MODE: pg_sys::LOCKMODE = pg_sys::ExclusiveLock as pg_sys::LOCKMODE;
-
-pub struct MaintenanceLock {
-    relation: Relation,
+/// What a lock is for; the numbers are the pages that are locked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Purpose {
+    /// Changing the manifest, or burying rows: held for as long as it takes to write a record or to read all TIDs.
+    Manifest = 0,
+    /// Sealing frozen rows. Who holds it may take [`Purpose::Manifest`], not the other way round.
+    Flush = 1,
+    /// Merging sealed segments; as with [`Purpose::Flush`].
+    Compact = 2,
 }
 
-impl MaintenanceLock {
+const MODE: pg_sys::LOCKMODE = pg_sys::ExclusiveLock as pg_sys::LOCKMODE;
+
+pub struct IndexLock {
+    relation: Relation,
+    purpose: Purpose,
+}
+
+impl IndexLock {
     /// Waits for the lock.
-    pub fn wait(relation: Relation) -> Self {
+    pub fn wait(relation: Relation, purpose: Purpose) -> Self {
         // SAFETY: the relation is open.
-        unsafe { pg_sys::LockPage(relation.raw(), META_BLOCK, MODE) };
-        Self { relation }
+        unsafe { pg_sys::LockPage(relation.raw(), purpose as u32, MODE) };
+        Self { relation, purpose }
+    }
+
+    pub fn purpose(&self) -> Purpose {
+        self.purpose
     }
 
     /// Takes the lock if it is free.
-    pub fn try_take(relation: Relation) -> Option<Self> {
+    pub fn try_take(relation: Relation, purpose: Purpose) -> Option<Self> {
         // SAFETY: the relation is open.
-        let taken = unsafe { pg_sys::ConditionalLockPage(relation.raw(), META_BLOCK, MODE) };
-        taken.then_some(Self { relation })
+        let taken = unsafe { pg_sys::ConditionalLockPage(relation.raw(), purpose as u32, MODE) };
+        taken.then(|| Self { relation, purpose })
     }
 }
 
-impl Drop for MaintenanceLock {
+impl Drop for IndexLock {
     fn drop(&mut self) {
         if !std::thread::panicking() {
             // SAFETY: taken by this value.
-            unsafe { pg_sys::UnlockPage(self.relation.raw(), META_BLOCK, MODE) };
+            unsafe { pg_sys::UnlockPage(self.relation.raw(), self.purpose as u32, MODE) };
         }
     }
 }

@@ -7,8 +7,12 @@
 pub mod buffer;
 pub mod error;
 pub mod heap;
+pub mod interrupts;
 pub mod lock;
+pub mod open;
+pub mod process;
 pub mod progress;
 pub mod relation;
 pub mod threads;
 pub mod wal;
+pub mod worker;

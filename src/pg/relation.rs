@@ -75,6 +75,26 @@ impl Relation {
         unsafe { pg_sys::ReadRecentBuffer(file, pg_sys::ForkNumber::MAIN_FORKNUM, block, buffer) }
     }
 
+    /// The block of this relation's main fork that a shared buffer holds, if it holds one.
+    pub(super) fn block_in_buffer(self, buffer: pg_sys::Buffer) -> Option<u32> {
+        let mut tag = Default::default();
+        let (mut fork, mut block) = (0, 0);
+        // SAFETY: any shared buffer's tag may be read; unless it is pinned, it may be another a moment later, which is
+        // all the same to statistics.
+        unsafe { pg_sys::BufferGetTag(buffer, &mut tag, &mut fork, &mut block) };
+        #[cfg(any(feature = "pg14", feature = "pg15"))]
+        let is_ours = {
+            let ours: pg_sys::RelFileNode = self.data().rd_node;
+            (ours.dbNode, ours.spcNode, ours.relNode) == (tag.dbNode, tag.spcNode, tag.relNode)
+        };
+        #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+        let is_ours = {
+            let ours: pg_sys::RelFileLocator = self.data().rd_locator;
+            (ours.dbOid, ours.spcOid, ours.relNumber) == (tag.dbOid, tag.spcOid, tag.relNumber)
+        };
+        (is_ours && fork == pg_sys::ForkNumber::MAIN_FORKNUM).then_some(block)
+    }
+
     /// Number of pages of the main fork.
     pub fn blocks(self) -> u32 {
         // SAFETY: the relation is open.
@@ -86,18 +106,27 @@ impl Relation {
         self.form().relpersistence == pg_sys::RELPERSISTENCE_TEMP as std::ffi::c_char
     }
 
-    /// Whether changes must be written to the WAL; PostgreSQL's macro of the same meaning is not in the bindings.
-    pub fn needs_wal(self) -> bool {
+    /// Whether it is a temporary relation of another session, whose pages only that session can read.
+    pub fn is_foreign_temporary(self) -> bool {
+        self.is_temporary() && !self.data().rd_islocaltemp
+    }
+
+    /// Whether it, or its file, was made by this transaction: nobody else can see it yet.
+    pub fn is_new(self) -> bool {
         let data = self.data();
         #[cfg(any(feature = "pg14", feature = "pg15"))]
         let new_file = data.rd_firstRelfilenodeSubid;
         #[cfg(not(any(feature = "pg14", feature = "pg15")))]
         let new_file = data.rd_firstRelfilelocatorSubid;
+        data.rd_createSubid != NO_SUBTRANSACTION || new_file != NO_SUBTRANSACTION
+    }
+
+    /// Whether changes must be written to the WAL; PostgreSQL's macro of the same meaning is not in the bindings.
+    pub fn needs_wal(self) -> bool {
         // SAFETY: plain reads of variables that are set at server start.
         let minimal = unsafe { pg_sys::wal_level < pg_sys::WalLevel::WAL_LEVEL_REPLICA as i32 };
-        let created_here = data.rd_createSubid != NO_SUBTRANSACTION || new_file != NO_SUBTRANSACTION;
         self.form().relpersistence == pg_sys::RELPERSISTENCE_PERMANENT as std::ffi::c_char
-            && !(minimal && created_here)
+            && !(minimal && self.is_new())
     }
 
     /// Appends `count` zeroed pages that follow one another; returns the number of the first.

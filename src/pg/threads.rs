@@ -40,7 +40,7 @@ pub fn run<T: Send>(threads: usize, mut poll: impl FnMut(), work: impl FnOnce(&A
                 Ok(value) => return Some(value),
                 Err(RecvTimeoutError::Disconnected) => return None,
                 Err(RecvTimeoutError::Timeout) => {
-                    pgrx::check_for_interrupts!();
+                    crate::pg::interrupts::check();
                     poll();
                 }
             }

@@ -3,7 +3,7 @@
 use super::lists::centroids::Lists;
 use super::{Plan, Tid, graph, lists};
 use crate::distance::Space;
-use crate::storage::edit::Edit;
+use crate::storage::draft::Draft;
 use crate::storage::manifest::Sealed;
 use crate::storage::meta::{GraphOptions, ListOptions};
 
@@ -53,10 +53,10 @@ impl Batch {
     }
 
     /// Writes the segment's pages; the caller adds it to the manifest.
-    pub fn seal(self, edit: &mut Edit) -> Sealed {
+    pub fn seal(self, draft: &mut Draft) -> Sealed {
         match self {
-            Batch::Graph(batch, plan) => batch.seal(edit, plan),
-            Batch::Lists(batch) => batch.seal(edit),
+            Batch::Graph(batch, plan) => batch.seal(draft, plan),
+            Batch::Lists(batch) => batch.seal(draft),
         }
     }
 }

@@ -83,6 +83,16 @@ impl BlockLayout {
         block
     }
 
+    /// The numbers and the bits of one code of a packed block of this layout.
+    pub fn code(self, block: &[u8], code: usize) -> (Factors, Vec<u8>) {
+        let number = |number: usize| {
+            let at = (number * BLOCK + code) * size_of::<f32>();
+            f32::from_ne_bytes(block[at..][..size_of::<f32>()].try_into().expect("four bytes"))
+        };
+        let factors = Factors { add: number(0), rescale: number(1), error: number(2) };
+        (factors, fastscan::unpack(&block[NUMBERS * size_of::<f32>()..self.bytes()], code))
+    }
+
     /// Estimated scores and how far they may be off, for every code of a block; `None` if it is none.
     pub fn estimate(self, block: &[u8], query: &Query, centre: Centre) -> Option<Estimates> {
         let (numbers, codes) = block.get(..self.bytes())?.split_at(NUMBERS * size_of::<f32>());

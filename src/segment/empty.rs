@@ -3,6 +3,7 @@
 use super::growing::LANES;
 use crate::pg::buffer::{PAGE_SIZE, Page};
 use crate::pg::error::Problem;
+use crate::pg::process::now;
 use crate::storage::extent::{Extent, Extents};
 use crate::storage::manifest::{self, Manifest};
 use crate::storage::meta::{Growing, ManifestRoot, Meta};
@@ -15,10 +16,11 @@ pub fn pages(mut meta: Meta) -> Result<Vec<Page>, Problem> {
     let segment = meta.next_segment;
     meta.next_segment += 1;
     meta.generation = 1;
-    meta.growing = Growing { segment, lanes: (FIRST_LANE..FIRST_LANE + LANES as u32).collect() };
+    meta.growing =
+        Growing { segment, lanes: (FIRST_LANE..FIRST_LANE + LANES as u32).collect(), opened: now() };
     let content = manifest::encode(&Manifest::default());
     meta.manifest = ManifestRoot {
-        pages: Extents::new(vec![Extent { start: MANIFEST_BLOCK, pages: 1 }]),
+        pages: Extents::from(vec![Extent { start: MANIFEST_BLOCK, pages: 1 }]),
         bytes: content.len() as u32,
         crc: crc32fast::hash(&content),
     };

@@ -3,62 +3,101 @@
 //! The steps, and what a crash after each leaves behind:
 //! 1. One record opens a new growing segment and lists the old one as *flushing*: it is still searched.
 //! 2. The old lanes are frozen. A writer that comes late sees it and turns to the new segment.
-//! 3. The sealed segment's pages are written. Nobody refers to them yet.
+//! 3. The sealed segment's pages are written. Nobody refers to them yet; the manifest lists them as *creating*.
 //! 4. One record lists the sealed segment in place of the flushing one, whose pages become free.
 //!
-//! After a crash before step 4 the flushing segment is taken up by the next flush.
+//! After a crash before step 4 the flushing segment is taken up by the next flush, which also frees what step 3 wrote.
+//! Only steps 1, 2 and 4 hold the manifest's lock: inserts, searches, vacuums and compactions go on.
 
 use super::batch::{Batch, Target};
 use super::lists::centroids::Lists;
 use super::lists::train::{self, Sample};
-use super::{Plan, Tid, growing};
+use super::{Plan, Tid, growing, pages, vacuum};
 use crate::pg::error::Problem;
-use crate::pg::lock::MaintenanceLock;
+use crate::pg::lock::{IndexLock, Purpose};
 use crate::pg::relation::Relation;
+use crate::storage::draft::Draft;
 use crate::storage::edit::Edit;
 use crate::storage::manifest::Snapshot;
-use crate::storage::meta::{ListOptions, Structure};
+use crate::storage::meta::{ListOptions, Meta, Structure};
+use crate::storage::tasks::{Priority, TaskKind};
 
 /// Seals the growing segment if it has at least `limit` rows, and whatever an interrupted flush has left.
 ///
-/// `plan` is asked how, once it is certain that there is something to do.
-pub fn flush(relation: Relation, lock: MaintenanceLock, limit: u64, plan: impl FnOnce(&Snapshot) -> Plan) {
+/// `plan` is asked how, once it is certain that there is something to do. Returns the rows sealed, `None` if there was
+/// nothing to do.
+pub fn flush(
+    relation: Relation,
+    lock: &IndexLock,
+    limit: u64,
+    priority: Priority,
+    plan: impl FnOnce(&Meta) -> Plan,
+) -> Option<u64> {
+    debug_assert_eq!(lock.purpose(), Purpose::Flush);
     let snapshot = Snapshot::read(relation);
-    if growing::rows(relation, &snapshot.meta.growing) < limit {
+    let rows = growing::rows(relation, &snapshot.meta.growing);
+    if rows < limit && snapshot.manifest.flushing.is_empty() {
         // Somebody else was faster.
-        return;
+        return None;
     }
-    let plan = plan(&snapshot);
-    let mut edit = Edit::open(relation, lock);
-    let fresh = growing::open(&mut edit);
-    let old = std::mem::replace(&mut edit.meta.growing, fresh);
-    edit.manifest.flushing.push(old);
+    let plan = plan(&snapshot.meta);
+    freeze(relation, rows >= limit, priority);
+
+    let snapshot = Snapshot::read(relation);
+    let target = match plan.structure {
+        Structure::Graph(options) => Target::Graph(options),
+        Structure::Lists(options) => Target::Lists(options, lists_of(relation, &snapshot, plan, options)),
+    };
+    let mut batch = Batch::new(snapshot.meta.space, plan, &target);
+    for_each_frozen_row(relation, &snapshot, |tid, row| batch.push(tid, row));
+    let sealed = (batch.rows() > 0).then(|| batch.seal(&mut Draft::begin(relation, TaskKind::Flush)));
+
+    let mut edit = Edit::open(relation);
+    let mut rows = 0;
+    if let Some(mut sealed) = sealed {
+        // What was buried meanwhile in the frozen lanes.
+        let mut live = Vec::new();
+        for segment in &edit.manifest.flushing {
+            growing::for_each_tid(relation, &edit.meta, segment, |tid| live.push(tid));
+        }
+        if live.len() < sealed.rows as usize {
+            live.sort_unstable();
+            vacuum::bury_all_but(relation, &mut sealed, &live);
+        }
+        rows = sealed.rows.into();
+        edit.manifest.sealed.push(sealed);
+        if let Target::Lists(_, lists) = target {
+            edit.manifest.codebooks.extend(lists.new);
+        }
+    }
+    for segment in std::mem::take(&mut edit.manifest.flushing) {
+        edit.free(segment.segment, growing::extents(relation, &segment));
+    }
+    edit.end_task(TaskKind::Flush, rows);
+    edit.publish();
+    Some(rows)
+}
+
+/// Steps 1 and 2; `all` tells whether the growing segment is frozen as well, or only what was left is taken up.
+fn freeze(relation: Relation, all: bool, priority: Priority) {
+    let mut edit = Edit::open(relation);
+    edit.begin_task(TaskKind::Flush, priority);
+    pages::sweep(&mut edit);
+    if all {
+        let spare = growing::runs(relation, &edit.meta.growing);
+        let fresh = growing::open(&mut edit, spare);
+        let old = std::mem::replace(&mut edit.meta.growing, fresh);
+        edit.manifest.flushing.push(old);
+    }
     edit.publish();
     for segment in &edit.manifest.flushing {
         growing::freeze(relation, segment);
     }
-
-    let space = edit.meta.space;
-    let target = match plan.structure {
-        Structure::Graph(options) => Target::Graph(options),
-        Structure::Lists(options) => Target::Lists(options, lists_of(&mut edit, plan, options)),
-    };
-    let mut batch = Batch::new(space, plan, &target);
-    for_each_frozen_row(&edit, |tid, row| batch.push(tid, row));
-    if batch.rows() > 0 {
-        let sealed = batch.seal(&mut edit);
-        edit.manifest.sealed.push(sealed);
-    }
-    for segment in std::mem::take(&mut edit.manifest.flushing) {
-        edit.free(growing::extents(relation, &segment));
-    }
-    edit.publish();
 }
 
-fn for_each_frozen_row(edit: &Edit, mut visit: impl FnMut(Tid, &[u8]) -> bool) {
-    let relation = edit.relation();
-    for segment in &edit.manifest.flushing {
-        growing::for_each_row(relation, &edit.meta, segment, |tid, row| {
+fn for_each_frozen_row(relation: Relation, snapshot: &Snapshot, mut visit: impl FnMut(Tid, &[u8]) -> bool) {
+    for segment in &snapshot.manifest.flushing {
+        growing::for_each_row(relation, &snapshot.meta, segment, |tid, row| {
             if !visit(tid, row) {
                 Problem::corrupt(format!("index \"{}\" has a damaged row", relation.name())).raise()
             }
@@ -67,26 +106,23 @@ fn for_each_frozen_row(edit: &Edit, mut visit: impl FnMut(Tid, &[u8]) -> bool) {
 }
 
 /// The index's lists. An index that was empty so far gets its centroids now, if the frozen rows suffice.
-fn lists_of(edit: &mut Edit, plan: Plan, options: ListOptions) -> Lists {
-    if let Some(lists) = Lists::read(edit) {
+fn lists_of(relation: Relation, snapshot: &Snapshot, plan: Plan, options: ListOptions) -> Lists {
+    if let Some(lists) = Lists::read(relation, snapshot) {
         return lists;
     }
-    let space = edit.meta.space;
+    let space = snapshot.meta.space;
     let mut rows = 0;
-    for_each_frozen_row(edit, |_, _| {
+    for_each_frozen_row(relation, snapshot, |_, _| {
         rows += 1;
         true
     });
     let count = train::lists_wanted(options.lists, rows);
-    let step = (rows as usize).div_ceil(train::sample_rows(count, space.dims as usize, SAMPLE_BYTES));
+    let step = (rows as usize).div_ceil(train::sample_rows(count, space.dims as usize, train::SAMPLE_BYTES));
     let mut sample = Sample::new(space);
     let mut row_number = 0;
-    for_each_frozen_row(edit, |_, row| {
+    for_each_frozen_row(relation, snapshot, |_, row| {
         row_number += 1;
         row_number % step != 0 || sample.push(row)
     });
-    sample.into_lists(edit, count, rows, plan)
+    sample.into_lists(|| Draft::begin(relation, TaskKind::Flush), count, rows, plan)
 }
-
-/// Most memory for the sample of rows from which an index gets its first centroids.
-const SAMPLE_BYTES: usize = 64 << 20;

@@ -5,12 +5,15 @@
 
 pub mod batch;
 pub mod block;
+pub mod check;
+pub mod compact;
 pub mod empty;
 pub mod encoder;
 pub mod flush;
 pub mod graph;
 pub mod growing;
 pub mod lists;
+pub mod pages;
 pub mod rows;
 pub mod search;
 pub mod vacuum;
@@ -19,7 +22,7 @@ pub mod vectors;
 use crate::distance::Space;
 use crate::pg::error::Problem;
 use crate::pg::relation::Relation;
-use crate::storage::manifest::Sealed;
+use crate::storage::manifest::{Sealed, Snapshot};
 use crate::storage::meta::{Quantizer, Structure};
 use crate::storage::part::Layout;
 
@@ -43,6 +46,14 @@ pub struct Plan {
 /// How rows of a space lie on pages.
 pub fn row_layout(space: Space) -> Layout {
     Layout::for_rows(space.row_bytes())
+}
+
+/// Rows of an index that no vacuum has buried.
+pub fn rows(relation: Relation) -> u64 {
+    let Snapshot { meta, manifest } = Snapshot::read(relation);
+    let sealed = manifest.sealed.iter().map(|segment| u64::from(segment.rows - segment.tombstones));
+    let growing = manifest.flushing.iter().chain([&meta.growing]);
+    sealed.chain(growing.map(|segment| growing::rows(relation, segment))).sum()
 }
 
 /// Content of a sealed segment that this extension cannot have written.

@@ -2,25 +2,19 @@
 
 use super::{TID_BYTES, Tid};
 use crate::pg::relation::Relation;
-use crate::storage::edit::Edit;
+use crate::storage::draft::Draft;
 use crate::storage::manifest::{GraphParts, Sealed};
 use crate::storage::page::Kind;
 use crate::storage::part::{Layout, Part, PartReader, PartWriter};
 
 /// Writes the parts that tell a new segment's rows: their heap tuples, and a tombstone bit for each.
-pub fn write<'a>(
-    edit: &mut Edit,
-    segment: u32,
-    rows: u32,
-    tids: impl Iterator<Item = &'a Tid>,
-    crc: &mut crc32fast::Hasher,
-) -> (Part, Part) {
+pub fn write(draft: &mut Draft, rows: u32, tids: impl Iterator<Item = Tid>) -> (Part, Part) {
     let layout = Layout::Slots { bytes: TID_BYTES };
-    let mut writer = PartWriter::new(edit, Kind::Tids, segment, layout, rows.into(), Some(crc));
-    tids.for_each(|tid| writer.push(tid));
+    let mut writer = PartWriter::new(draft, Kind::Tids, layout, rows.into());
+    tids.for_each(|tid| writer.push(&tid));
     let tids = writer.finish();
     let bytes = u64::from(rows).div_ceil(8);
-    let tombstones = PartWriter::new(edit, Kind::Tombstones, segment, Layout::Tape, bytes, None).finish();
+    let tombstones = PartWriter::new(draft, Kind::Tombstones, Layout::Tape, bytes).finish();
     (tids, tombstones)
 }
 
@@ -52,7 +46,13 @@ impl<'a> SealedRows<'a> {
                 return None;
             }
         }
-        self.tids.slot(row.into()).get(..6)?.try_into().ok()
+        Some(self.tid(row))
+    }
+
+    /// The heap tuple of a row, dead or alive.
+    pub fn tid(&mut self, row: u32) -> Tid {
+        let slot = self.tids.slot(row.into());
+        slot.get(..TID_BYTES as usize).and_then(|tid| tid.try_into().ok()).unwrap_or_default()
     }
 }
 

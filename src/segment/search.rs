@@ -1,8 +1,8 @@
 //! One search over all segments of an index: a merge of their streams.
 
 use super::encoder::CodedQuery;
-use super::graph::coded::SlotLayout;
 use super::graph::read::{Codes, SealedGraph};
+use super::graph::stored::slots_of;
 use super::growing::search::GrowingSearch;
 use super::lists::search::{ListSearch, Source};
 use super::rows::{NodeRows, SealedRows};
@@ -130,18 +130,15 @@ impl IndexSearch {
             }
             Stream::Graph { index, search, ready } => {
                 let segment = &self.snapshot.manifest.sealed[*index];
-                let (Parts::Graph(parts), Structure::Graph(options)) =
+                let (Parts::Graph(parts), Structure::Graph(_)) =
                     (&segment.parts, self.snapshot.meta.structure)
                 else {
                     corrupt(relation, segment, "It has a graph, but the index has lists.".into())
                 };
                 while ready.is_empty() {
-                    let (space, m) = (self.snapshot.meta.space, usize::from(options.m));
-                    let codes = self.coded.as_ref().map(|coded| Codes {
-                        query: &coded.tables,
-                        base: SlotLayout::base(space, 2 * m),
-                        upper: SlotLayout::upper(space, m),
-                    });
+                    let slots = self.coded.as_ref().zip(slots_of(&self.snapshot.meta));
+                    let codes =
+                        slots.map(|(coded, (base, upper))| Codes { query: &coded.tables, base, upper });
                     let mut graph = SealedGraph::new(relation, segment, parts, &self.query, codes);
                     let Some(nearest) = search.next(&mut graph) else { break };
                     let mut tids = Vec::new();

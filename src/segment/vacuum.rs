@@ -1,11 +1,11 @@
 //! Vacuum: rows whose heap tuples are gone get tombstones.
 //!
-//! Reads TIDs and tombstones only. The maintenance lock keeps flushes away, which would copy a TID before its
-//! tombstone is set and so bring a dead row back.
+//! Reads TIDs and tombstones only. The manifest's lock, held all the time, keeps flushes and compactions from publishing
+//! meanwhile; each of them looks again for what was buried since it copied its rows ([`bury_all_but`]), before it lets
+//! go of that lock. So nobody brings a dead row back.
 
 use super::{TID_BYTES, Tid, growing};
 use crate::pg::buffer::Pinned;
-use crate::pg::lock::MaintenanceLock;
 use crate::pg::relation::Relation;
 use crate::pg::wal::Record;
 use crate::storage::edit::Edit;
@@ -22,7 +22,7 @@ pub struct Outcome {
 
 /// Asks `is_dead` about every row that is not dead yet.
 pub fn vacuum(relation: Relation, mut is_dead: impl FnMut(Tid) -> bool) -> Outcome {
-    let mut edit = Edit::open(relation, MaintenanceLock::wait(relation));
+    let mut edit = Edit::open(relation);
     let mut outcome = Outcome::default();
     for segment in edit.manifest.flushing.iter().chain([&edit.meta.growing]) {
         let (live, buried) = growing::bury(relation, &edit.meta, segment, &mut is_dead);
@@ -43,11 +43,17 @@ pub fn vacuum(relation: Relation, mut is_dead: impl FnMut(Tid) -> bool) -> Outco
     outcome
 }
 
+/// Buries the rows of a segment that is about to be published, whose heap tuples are not among `live`, in ascending
+/// order.
+pub fn bury_all_but(relation: Relation, segment: &mut Sealed, live: &[Tid]) {
+    bury(relation, segment, &mut |tid| live.binary_search(&tid).is_err());
+}
+
 fn bury(relation: Relation, segment: &mut Sealed, is_dead: &mut impl FnMut(Tid) -> bool) {
     let per_page = segment.tids.layout.slots_per_page() as usize;
     let mut buried = 0;
     for first in (0..segment.rows as usize).step_by(per_page.max(1)) {
-        pgrx::check_for_interrupts!();
+        crate::pg::interrupts::check();
         let last = (first + per_page).min(segment.rows as usize);
         let (index, _) = segment.tids.layout.slot(first as u64);
         let block = checked_block(relation, &segment.tids.pages, index);

@@ -1,45 +1,53 @@
 //! A change of the manifest: new pages are written first, then one WAL record makes them count.
 
 use super::extent::{self, Extent, Extents, Freed};
-use super::manifest::{self, Manifest, Snapshot};
+use super::manifest::{self, Creating, Given, Manifest, Snapshot};
 use super::meta::{self, ManifestRoot, Meta};
 use super::page::{self, Kind, PAYLOAD, Stamp};
+use super::tasks::{Priority, TaskKind};
 use crate::pg::buffer::Pinned;
 use crate::pg::error::{OrRaise, Problem};
-use crate::pg::lock::MaintenanceLock;
+use crate::pg::lock::{IndexLock, Purpose};
+use crate::pg::process::{now, process_id};
 use crate::pg::relation::{Relation, is_before_all_snapshots, next_full_transaction_id};
 use crate::pg::wal::{Record, log_new_pages};
 
 /// The next generation of an index, in the making.
 ///
 /// If it is dropped without being published, the index stays as it was; pages it took from the free list are free
-/// again, pages it appended to the relation are lost until REINDEX.
+/// again, pages it appended to the relation are found by the next sweep (see [`crate::segment::pages`]).
 pub struct Edit {
     relation: Relation,
     pub meta: Meta,
     pub manifest: Manifest,
     /// Pages for which a reader of an older generation may still look.
-    freed: Vec<Extent>,
-    _lock: Option<MaintenanceLock>,
+    freed: Vec<Given>,
+    lock: Option<IndexLock>,
 }
 
 impl Edit {
-    /// Begins a change of an existing index.
-    pub fn open(relation: Relation, lock: MaintenanceLock) -> Self {
+    /// Begins a change of an existing index, once nobody else is about to change it.
+    pub fn open(relation: Relation) -> Self {
+        let lock = IndexLock::wait(relation, Purpose::Manifest);
         let snapshot = Snapshot::read(relation);
         let meta = Meta::clone(&snapshot.meta);
         let mut manifest = Manifest::clone(&snapshot.manifest);
         let since = meta.published_at;
-        manifest.free.extend(manifest.freed_now.drain(..).map(|extent| Freed { extent, since }));
+        manifest.free.extend(manifest.freed_now.drain(..).map(|given| given.since(since)));
+        for freed in &mut manifest.free {
+            if !freed.is_usable() && is_before_all_snapshots(relation, freed.since) {
+                *freed = Freed::unused(freed.extent);
+            }
+        }
         extent::coalesce(&mut manifest.free);
-        Self { relation, meta, manifest, freed: Vec::new(), _lock: Some(lock) }
+        Self { relation, meta, manifest, freed: Vec::new(), lock: Some(lock) }
     }
 
     /// Begins the first generation of an index that is being created and that nobody else can see.
     pub fn create(relation: Relation, meta: Meta) -> Self {
         let block = relation.extend(1);
         debug_assert_eq!(block, meta::BLOCK);
-        Self { relation, meta, manifest: Manifest::default(), freed: Vec::new(), _lock: None }
+        Self { relation, meta, manifest: Manifest::default(), freed: Vec::new(), lock: None }
     }
 
     pub fn relation(&self) -> Relation {
@@ -74,24 +82,50 @@ impl Edit {
             .raise()
         });
         let relation = self.relation;
-        let mut extents =
-            extent::take(&mut self.manifest.free, wanted, |since| is_before_all_snapshots(relation, since));
+        let mut extents = extent::take(&mut self.manifest.free, wanted);
         let missing = wanted - extents.iter().map(|extent| extent.pages).sum::<u32>();
         if missing > 0 {
             extents.push(Extent { start: relation.extend(missing), pages: missing });
         }
-        Extents::new(extents)
+        Extents::from(extents)
     }
 
-    /// Gives pages up as of the next generation.
-    pub fn free(&mut self, extents: impl IntoIterator<Item = Extent>) {
-        self.freed.extend(extents);
+    /// `pages` free pages that follow one another, if there are any: the relation is not extended.
+    pub fn allocate_run(&mut self, pages: u32) -> Option<u32> {
+        let usable = self.manifest.free.iter().any(|freed| freed.is_usable() && freed.extent.pages >= pages);
+        let run = usable.then(|| extent::take(&mut self.manifest.free, pages));
+        run.and_then(|run| run.first().map(|extent| extent.start))
+    }
+
+    /// Gives the pages of a segment up as of the next generation.
+    pub fn free(&mut self, segment: u32, extents: impl IntoIterator<Item = Extent>) {
+        self.freed.extend(extents.into_iter().map(|extent| Given { extent, segment }));
+    }
+
+    /// Makes pages free that nobody has ever been able to read.
+    pub fn free_at_once(&mut self, extents: impl IntoIterator<Item = Extent>) {
+        self.manifest.free.extend(extents.into_iter().map(Freed::unused));
+        extent::coalesce(&mut self.manifest.free);
+    }
+
+    /// Notes that a task has begun, whose lock the caller holds, and frees what an interrupted one has left.
+    pub fn begin_task(&mut self, kind: TaskKind, priority: Priority) {
+        self.manifest.tasks.begin(kind, priority, process_id(), now());
+        let is_left = |creating: &mut Creating| creating.task == kind;
+        let left: Vec<Creating> = self.manifest.creating.extract_if(.., is_left).collect();
+        self.free_at_once(left.into_iter().flat_map(|creating| creating.pages));
+    }
+
+    /// Notes that a task is done; the segments that it has created are in the manifest by now.
+    pub fn end_task(&mut self, kind: TaskKind, rows: u64) {
+        self.manifest.tasks.complete(kind, rows, now());
+        self.manifest.creating.retain(|creating| creating.task != kind);
     }
 
     /// Makes this the current generation.
     pub fn publish(&mut self) {
         let old_root = std::mem::take(&mut self.meta.manifest);
-        self.freed.extend(old_root.pages.iter());
+        self.freed.extend(old_root.pages.iter().map(|extent| Given { extent, segment: 0 }));
         self.meta.generation += 1;
         let root = self.write_manifest();
         self.meta.manifest = root;
@@ -100,7 +134,7 @@ impl Edit {
         // Under the lock: a reader of the generation before has taken its snapshot by now.
         self.meta.published_at = next_full_transaction_id();
         let page = self.meta.to_page().or_raise();
-        if self._lock.is_some() {
+        if self.lock.is_some() {
             let mut record = Record::begin(self.relation);
             record.edit(&buffer, true, |target| target.copy_from_slice(&page));
             record.commit();
@@ -110,7 +144,7 @@ impl Edit {
             log_new_pages(self.relation, meta::BLOCK, 1);
         }
         let since = self.meta.published_at;
-        self.manifest.free.extend(self.manifest.freed_now.drain(..).map(|extent| Freed { extent, since }));
+        self.manifest.free.extend(self.manifest.freed_now.drain(..).map(|given| given.since(since)));
     }
 
     /// Writes the manifest to fresh pages.

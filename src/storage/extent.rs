@@ -11,32 +11,49 @@ pub struct Extent {
 
 /// The pages of a part, in order: page `i` of the part is some block of the relation.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Extents(Vec<Extent>);
+#[serde(from = "Vec<Extent>", into = "Vec<Extent>")]
+pub struct Extents {
+    extents: Vec<Extent>,
+    /// For each extent the number of pages up to its end.
+    ends: Vec<u64>,
+}
+
+impl From<Vec<Extent>> for Extents {
+    fn from(extents: Vec<Extent>) -> Self {
+        let mut end = 0;
+        let ends = extents.iter().map(|extent| {
+            end += u64::from(extent.pages);
+            end
+        });
+        Self { ends: ends.collect(), extents }
+    }
+}
+
+impl From<Extents> for Vec<Extent> {
+    fn from(extents: Extents) -> Self {
+        extents.extents
+    }
+}
 
 impl Extents {
-    pub fn new(extents: Vec<Extent>) -> Self {
-        Self(extents)
-    }
-
     pub fn iter(&self) -> impl Iterator<Item = Extent> {
-        self.0.iter().copied()
+        self.extents.iter().copied()
     }
 
     /// Number of pages.
     pub fn pages(&self) -> u64 {
-        self.iter().map(|extent| u64::from(extent.pages)).sum()
+        self.ends.last().copied().unwrap_or(0)
     }
 
     /// Block of page `index`; `None` past the end.
     pub fn block(&self, index: u64) -> Option<u32> {
-        let mut rest = index;
-        for extent in &self.0 {
-            if rest < u64::from(extent.pages) {
-                return Some(extent.start + rest as u32);
-            }
-            rest -= u64::from(extent.pages);
-        }
-        None
+        let number = match self.extents.len() {
+            1 => 0,
+            _ => self.ends.partition_point(|&end| end <= index),
+        };
+        let extent = self.extents.get(number).filter(|_| index < self.pages())?;
+        let first = self.ends[number] - u64::from(extent.pages);
+        Some(extent.start + (index - first) as u32)
     }
 
     /// All blocks in order.
@@ -45,29 +62,47 @@ impl Extents {
     }
 }
 
-/// Pages that no manifest refers to, and since when.
+/// Pages that no segment of the current generation has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Freed {
     pub extent: Extent,
-    /// Next transaction id at the moment the pages were given up: older snapshots may still read them.
+    /// Next transaction id at the moment the pages were given up: older snapshots may still read them. 0 once nobody
+    /// does.
     pub since: u64,
+    /// Whose pages they were; 0 if that does not matter any more.
+    pub segment: u32,
 }
 
-/// Takes `wanted` pages from `free`, of those for which `usable(since)` holds; returns fewer if there are no more.
-pub fn take(free: &mut Vec<Freed>, wanted: u32, usable: impl Fn(u64) -> bool) -> Vec<Extent> {
+impl Freed {
+    /// Pages that anybody may have.
+    pub fn unused(extent: Extent) -> Self {
+        Self { extent, since: 0, segment: 0 }
+    }
+
+    pub fn is_usable(&self) -> bool {
+        self.since == 0
+    }
+}
+
+/// Takes `wanted` usable pages from `free`, as few runs as possible; returns fewer pages if there are no more.
+pub fn take(free: &mut Vec<Freed>, wanted: u32) -> Vec<Extent> {
     let mut taken = Vec::new();
     let mut missing = wanted;
-    free.retain_mut(|freed| {
-        if missing == 0 || !usable(freed.since) {
-            return true;
-        }
+    while missing > 0 {
+        let usable = free.iter_mut().filter(|freed| freed.is_usable() && freed.extent.pages > 0);
+        // The smallest run that is long enough, else the longest.
+        let best = usable.min_by_key(|freed| {
+            let pages = freed.extent.pages;
+            if pages >= missing { (0, pages) } else { (1, u32::MAX - pages) }
+        });
+        let Some(freed) = best else { break };
         let pages = freed.extent.pages.min(missing);
         taken.push(Extent { start: freed.extent.start, pages });
         missing -= pages;
         freed.extent.start += pages;
         freed.extent.pages -= pages;
-        freed.extent.pages > 0
-    });
+    }
+    free.retain(|freed| freed.extent.pages > 0);
     taken
 }
 
@@ -75,12 +110,33 @@ pub fn take(free: &mut Vec<Freed>, wanted: u32, usable: impl Fn(u64) -> bool) ->
 pub fn coalesce(free: &mut Vec<Freed>) {
     free.sort_by_key(|freed| freed.extent.start);
     free.dedup_by(|next, freed| {
-        let joins = freed.extent.start + freed.extent.pages == next.extent.start && freed.since == next.since;
+        let joins = freed.extent.start + freed.extent.pages == next.extent.start
+            && (freed.since, freed.segment) == (next.since, next.segment);
         if joins {
             freed.extent.pages += next.extent.pages;
         }
         joins
     });
+}
+
+/// The blocks below `blocks` that no extent holds, and the extents that overlap one before them.
+///
+/// Sorts the extents by their start.
+pub fn gaps(extents: &mut [Extent], blocks: u32) -> (Vec<Extent>, Vec<Extent>) {
+    extents.sort_by_key(|extent| extent.start);
+    let (mut gaps, mut overlaps, mut next) = (Vec::new(), Vec::new(), 0);
+    for extent in extents.iter().filter(|extent| extent.pages > 0) {
+        if extent.start > next {
+            gaps.push(Extent { start: next, pages: extent.start - next });
+        } else if extent.start < next {
+            overlaps.push(*extent);
+        }
+        next = next.max(extent.start.saturating_add(extent.pages));
+    }
+    if next < blocks {
+        gaps.push(Extent { start: next, pages: blocks - next });
+    }
+    (gaps, overlaps)
 }
 
 #[cfg(test)]
@@ -90,21 +146,36 @@ mod tests {
 
     #[test]
     fn pages_map_to_blocks_in_order() {
-        let extents = Extents::new(vec![Extent { start: 10, pages: 2 }, Extent { start: 5, pages: 1 }]);
+        let extents = Extents::from(vec![Extent { start: 10, pages: 2 }, Extent { start: 5, pages: 1 }]);
         assert_eq!((0..4).map(|i| extents.block(i)).collect::<Vec<_>>(), [Some(10), Some(11), Some(5), None]);
         assert_eq!(extents.blocks().collect::<Vec<_>>(), [10, 11, 5]);
+    }
+
+    #[test]
+    fn runs_are_kept_whole() {
+        let run = |start, pages| Freed::unused(Extent { start, pages });
+        let mut free = vec![run(0, 5), run(10, 8), run(30, 6), Freed { since: 9, ..run(50, 100) }];
+        assert_eq!(take(&mut free, 6), [Extent { start: 30, pages: 6 }], "the smallest that is long enough");
+        assert_eq!(take(&mut free, 10), [Extent { start: 10, pages: 8 }, Extent { start: 0, pages: 2 }]);
+    }
+
+    #[test]
+    fn gaps_and_overlaps_are_found() {
+        let run = |start, pages| Extent { start, pages };
+        let mut extents = [run(8, 2), run(0, 3), run(4, 2), run(5, 1), run(20, 0)];
+        assert_eq!(gaps(&mut extents, 12), (vec![run(3, 1), run(6, 2), run(10, 2)], vec![run(5, 1)]));
     }
 
     proptest! {
         #[test]
         fn no_page_is_lost_or_handed_out_twice(
-            runs in prop::collection::vec((1u32..20, 0u64..3), 0..20), wanted in 0u32..200
+            runs in prop::collection::vec((1u32..20, 0u64..2), 0..20), wanted in 0u32..200
         ) {
             let mut start = 0;
             let mut free: Vec<Freed> = runs.iter().map(|&(pages, since)| {
                 let extent = Extent { start, pages };
                 start += pages + pages % 2; // some runs touch, some do not
-                Freed { extent, since }
+                Freed { extent, since, segment: 0 }
             }).collect();
             let blocks = |extents: &mut dyn Iterator<Item = Extent>| {
                 let mut all: Vec<u32> = extents.flat_map(|e| e.start..e.start + e.pages).collect();
@@ -112,9 +183,9 @@ mod tests {
                 all
             };
             let before = blocks(&mut free.iter().map(|f| f.extent));
-            let usable: u32 = free.iter().filter(|f| f.since < 2).map(|f| f.extent.pages).sum();
+            let usable: u32 = free.iter().filter(|f| f.is_usable()).map(|f| f.extent.pages).sum();
             coalesce(&mut free);
-            let taken = take(&mut free, wanted, |since| since < 2);
+            let taken = take(&mut free, wanted);
             prop_assert_eq!(taken.iter().map(|e| e.pages).sum::<u32>(), wanted.min(usable));
             let after = blocks(&mut taken.iter().copied().chain(free.iter().map(|f| f.extent)));
             prop_assert_eq!(before, after);

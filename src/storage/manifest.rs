@@ -1,17 +1,18 @@
 //! The manifest: every segment and where its parts lie.
 
-use super::extent::{Extents, Freed};
+use super::extent::{Extent, Extents, Freed};
 use super::meta::{self, Growing, Meta};
 use super::page::{self, Kind};
 use super::part::Part;
+use super::tasks::{TaskKind, TaskLog};
 use crate::pg::buffer::Pinned;
 use crate::pg::error::{OrRaise, Problem};
+use crate::pg::process::now;
 use crate::pg::relation::{FileId, Relation};
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A sealed segment: rows with ordinals `0..rows`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,30 +22,69 @@ pub struct Sealed {
     pub level: u32,
     pub rows: u32,
     pub tombstones: u32,
+    /// Whether a compaction is copying it.
+    pub compacting: bool,
     /// Six bytes a row: the heap tuple's address.
     pub tids: Part,
     /// One bit a row, set by VACUUM.
     pub tombstone_bits: Part,
     /// What the rows are searched by.
     pub parts: Parts,
-    /// CRC-32 over the parts' content, tombstones aside, in the order in which they are written.
-    pub crc: u32,
-    /// Seconds since 1970.
+    /// Microseconds since 1970.
     pub created: u64,
 }
 
 impl Sealed {
+    /// Every part with the kind of its pages.
+    pub fn parts(&self) -> Vec<(Kind, &Part)> {
+        let mut parts = vec![(Kind::Tids, &self.tids), (Kind::Tombstones, &self.tombstone_bits)];
+        match &self.parts {
+            Parts::Graph(graph) => {
+                parts.push((Kind::Rows, &graph.vectors));
+                parts.extend(graph.offsets.iter().map(|part| (Kind::Offsets, part)));
+                parts.push((Kind::GraphBase, &graph.base));
+                parts.push((Kind::GraphUpper, &graph.upper));
+                parts.push((Kind::Duplicates, &graph.duplicates));
+            }
+            Parts::Lists(lists) => {
+                parts.push((Kind::Starts, &lists.starts));
+                parts.extend(lists.codes.iter().map(|part| (Kind::Codes, part)));
+                parts.extend(lists.fine.iter().map(|part| (Kind::FineCodes, part)));
+                parts.extend(lists.vectors.iter().map(|part| (Kind::Rows, part)));
+            }
+        }
+        parts
+    }
+
+    /// CRC-32 over those of the parts, tombstones aside: they change.
+    pub fn crc(&self) -> u32 {
+        let mut crc = crc32fast::Hasher::new();
+        let parts = self.parts();
+        parts
+            .iter()
+            .filter(|(kind, _)| *kind != Kind::Tombstones)
+            .for_each(|(_, part)| crc.update(&part.crc.to_ne_bytes()));
+        crc.finalize()
+    }
+
+    /// The codebook whose lists its rows are in, if it has lists.
+    pub fn codebook(&self) -> Option<u32> {
+        match &self.parts {
+            Parts::Graph(_) => None,
+            Parts::Lists(lists) => Some(lists.codebook),
+        }
+    }
+
+    /// Every page.
+    pub fn extents(&self) -> impl Iterator<Item = Extent> {
+        self.parts().into_iter().flat_map(|(_, part)| part.pages.iter().collect::<Vec<_>>())
+    }
+
     /// A segment that was just written; `tids` and `tombstone_bits` are its [`Sealed::tids`] and
     /// [`Sealed::tombstone_bits`].
-    pub fn new(
-        id: u32,
-        rows: u32,
-        (tids, tombstone_bits): (Part, Part),
-        parts: Parts,
-        crc: crc32fast::Hasher,
-    ) -> Self {
-        let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
-        Self { id, level: 0, rows, tombstones: 0, tids, tombstone_bits, parts, crc: crc.finalize(), created }
+    pub fn new(id: u32, rows: u32, (tids, tombstone_bits): (Part, Part), parts: Parts) -> Self {
+        let created = now();
+        Self { id, level: 0, rows, tombstones: 0, compacting: false, tids, tombstone_bits, parts, created }
     }
 }
 
@@ -97,6 +137,38 @@ pub struct Codebook {
     pub centroids: Part,
     /// A block for every 32 centroids.
     pub codes: Part,
+    /// Rows of the index when the centroids were found.
+    pub rows: u64,
+}
+
+impl Codebook {
+    /// Every page.
+    pub fn extents(&self) -> impl Iterator<Item = Extent> {
+        self.centroids.pages.iter().chain(self.codes.pages.iter())
+    }
+}
+
+/// A segment in the making (see [`super::draft`]): nobody reads it yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Creating {
+    pub id: u32,
+    pub task: TaskKind,
+    pub pages: Vec<Extent>,
+}
+
+/// Pages that a generation gives up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Given {
+    pub extent: Extent,
+    /// Whose they were.
+    pub segment: u32,
+}
+
+impl Given {
+    /// As an entry of the free list, once it is known since when.
+    pub fn since(self, since: u64) -> Freed {
+        Freed { extent: self.extent, since, segment: self.segment }
+    }
 }
 
 /// All segments but the growing one, and the free pages.
@@ -105,11 +177,20 @@ pub struct Manifest {
     /// Frozen segments that wait to be sealed.
     pub flushing: Vec<Growing>,
     pub sealed: Vec<Sealed>,
-    /// The lists that rows are assigned to, once there are any.
-    pub codebook: Option<Codebook>,
+    pub creating: Vec<Creating>,
+    /// The codebooks of segments with lists. New rows are assigned to the lists of the last one.
+    pub codebooks: Vec<Codebook>,
+    pub tasks: TaskLog,
     pub free: Vec<Freed>,
     /// Given up by this very generation, as of [`Meta::published_at`].
-    pub freed_now: Vec<super::extent::Extent>,
+    pub freed_now: Vec<Given>,
+}
+
+impl Manifest {
+    /// The codebook whose lists new rows are assigned to, once there is one.
+    pub fn codebook(&self) -> Option<&Codebook> {
+        self.codebooks.last()
+    }
 }
 
 /// What a reader works with: one generation of the index.
@@ -130,6 +211,12 @@ const CACHED_INDEXES: usize = 64;
 const ATTEMPTS: usize = 100;
 
 impl Snapshot {
+    /// Lists that a segment's rows may be in: those of its codebook.
+    pub fn lists_of(&self, parts: &ListParts) -> u32 {
+        let codebook = self.manifest.codebooks.iter().find(|codebook| codebook.id == parts.codebook);
+        codebook.map_or(1, |codebook| codebook.lists)
+    }
+
     /// The current generation.
     pub fn read(relation: Relation) -> Self {
         for _ in 0..ATTEMPTS {

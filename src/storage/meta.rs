@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 /// Block of the meta page.
 pub const BLOCK: u32 = 0;
 /// Version of everything on our pages; a change that older code cannot read raises it.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// How a vector is encoded for search.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,6 +64,8 @@ pub struct Growing {
     pub segment: u32,
     /// Block of each lane's root page.
     pub lanes: Vec<u32>,
+    /// When it was opened: microseconds since 1970.
+    pub opened: u64,
 }
 
 /// Where the manifest lies.
@@ -108,7 +110,7 @@ impl Meta {
             manifest: ManifestRoot::default(),
             published_at: 0,
             next_segment: 1,
-            growing: Growing { segment: 0, lanes: Vec::new() },
+            growing: Growing { segment: 0, lanes: Vec::new(), opened: 0 },
         }
     }
 

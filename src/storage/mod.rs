@@ -6,13 +6,16 @@
 //!
 //! Rules that everything above relies on:
 //! - Pages of a sealed part never change, tombstones aside. They are written before the manifest names them.
-//! - The manifest changes by one WAL record on the meta page ([`edit::Edit::publish`]), under the maintenance lock.
+//! - The manifest changes by one WAL record on the meta page ([`edit::Edit::publish`]), under the manifest's lock.
+//! - Pages of a segment in the making ([`draft`]) are listed in the manifest before they are written.
 //! - Pages that a manifest gives up are handed out again only when no snapshot can be older than that manifest.
 //! - Nothing that is read from a page is believed before it was checked against its bounds.
 
+pub mod draft;
 pub mod edit;
 pub mod extent;
 pub mod manifest;
 pub mod meta;
 pub mod page;
 pub mod part;
+pub mod tasks;

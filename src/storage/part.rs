@@ -1,6 +1,6 @@
 //! Parts of a segment: arrays of slots, or tapes of bytes, over a run of pages.
 
-use super::edit::Edit;
+use super::draft::Draft;
 use super::extent::Extents;
 use super::manifest::checked_block;
 use super::page::{self, Kind, PAYLOAD, Stamp};
@@ -63,49 +63,50 @@ impl Layout {
 pub struct Part {
     pub layout: Layout,
     pub pages: Extents,
+    /// CRC-32 over the pages' payloads as they were written.
+    pub crc: u32,
 }
 
 /// Writes a part's pages in order, then logs them.
-pub struct PartWriter<'a> {
-    edit: &'a mut Edit,
+pub struct PartWriter {
+    relation: Relation,
     stamp: Stamp,
     layout: Layout,
     pages: Extents,
     written: u64,
     page: Box<Page>,
     used: usize,
-    crc: Option<&'a mut crc32fast::Hasher>,
+    crc: crc32fast::Hasher,
 }
 
 /// Pages between two looks for interrupts.
 const PAGES_PER_POLL: u64 = 256;
 
-impl<'a> PartWriter<'a> {
+impl PartWriter {
     /// Begins a part of `count` slots, or of `count` bytes of tape.
-    pub fn new(
-        edit: &'a mut Edit,
-        kind: Kind,
-        segment: u32,
-        layout: Layout,
-        count: u64,
-        crc: Option<&'a mut crc32fast::Hasher>,
-    ) -> Self {
+    pub fn new(draft: &mut Draft, kind: Kind, layout: Layout, count: u64) -> Self {
         let pages = match layout {
             Layout::Slots { .. } => count.div_ceil(layout.slots_per_page().max(1)),
             Layout::Tape => count.div_ceil(PAYLOAD as u64),
         };
-        let stamp = Stamp { kind, segment, generation: edit.generation() as u32 };
-        let pages = edit.allocate(pages);
+        let stamp = Stamp { kind, segment: draft.id(), generation: draft.generation() as u32 };
+        let pages = draft.allocate(pages);
         let mut page = Box::new([0; PAGE_SIZE]);
         page::format(&mut page, stamp);
-        Self { edit, stamp, layout, pages, written: 0, page, used: 0, crc }
+        Self {
+            relation: draft.relation(),
+            stamp,
+            layout,
+            pages,
+            written: 0,
+            page,
+            used: 0,
+            crc: crc32fast::Hasher::new(),
+        }
     }
 
     /// Appends one slot, whose bytes beyond `content` stay zero, or bytes of tape.
     pub fn push(&mut self, mut content: &[u8]) {
-        if let Some(crc) = &mut self.crc {
-            crc.update(content);
-        }
         match self.layout {
             Layout::Slots { bytes } => {
                 let bytes = bytes as usize;
@@ -131,14 +132,15 @@ impl<'a> PartWriter<'a> {
     }
 
     fn write_page(&mut self) {
-        let relation = self.edit.relation();
+        let relation = self.relation;
         let block = checked_block(relation, &self.pages, self.written);
         Pinned::overwrite(relation, block).fill(|page| page.copy_from_slice(&*self.page));
+        self.crc.update(page::payload(&self.page));
         self.written += 1;
         self.used = 0;
         page::format(&mut self.page, self.stamp);
         if self.written.is_multiple_of(PAGES_PER_POLL) {
-            pgrx::check_for_interrupts!();
+            crate::pg::interrupts::check();
         }
     }
 
@@ -148,24 +150,22 @@ impl<'a> PartWriter<'a> {
             self.write_page();
         }
         for extent in self.pages.iter() {
-            log_new_pages(self.edit.relation(), extent.start, extent.pages);
+            log_new_pages(self.relation, extent.start, extent.pages);
         }
-        Part { layout: self.layout, pages: self.pages }
+        Part { layout: self.layout, pages: self.pages, crc: self.crc.finalize() }
     }
 }
 
 /// Writes a part of `count` rows of `bytes` bytes each, laid out by [`Layout::for_rows`].
 pub fn write_rows<T: AsRef<[u8]>>(
-    edit: &mut Edit,
+    draft: &mut Draft,
     kind: Kind,
-    segment: u32,
     bytes: usize,
     count: u64,
     rows: impl Iterator<Item = T>,
-    crc: Option<&mut crc32fast::Hasher>,
 ) -> Part {
     let layout = Layout::for_rows(Some(bytes));
-    let mut writer = PartWriter::new(edit, kind, segment, layout, layout.size(count, bytes), crc);
+    let mut writer = PartWriter::new(draft, kind, layout, layout.size(count, bytes));
     rows.for_each(|row| writer.push(row.as_ref()));
     writer.finish()
 }

@@ -42,7 +42,7 @@ fn churn(index: &str) {
                  FROM generate_series(1, 24) d $$;
              INSERT INTO items SELECT i, vec(i) FROM generate_series(1, 4000) i;
              CREATE INDEX items_v ON items USING {index};
-             SET vdb.growing_rows = 1000; SET vdb.probes = 200",
+             SET vdb.flush_rows = 1000; SET vdb.probes = 200",
         ))
         .expect("set-up");
     let mut random = Random(20_261_123);

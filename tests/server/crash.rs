@@ -19,7 +19,7 @@ fn every_committed_row_is_found_after_a_kill() {
             .map(|writer| {
                 let mut client = server.connect();
                 std::thread::spawn(move || {
-                    let _ = client.batch_execute("SET vdb.growing_rows = 200");
+                    let _ = client.batch_execute("SET vdb.flush_rows = 200");
                     let first = round * 1_000_000 + writer * 100_000;
                     let mut acknowledged = first;
                     for i in first..first + 100_000 {
@@ -55,7 +55,7 @@ fn every_committed_row_is_found_after_a_kill() {
         // The index takes new rows, and a flush takes up what was interrupted.
         client
             .batch_execute(&format!(
-                "SET vdb.growing_rows = 200;
+                "SET vdb.flush_rows = 200;
                  INSERT INTO items SELECT {round} * 1000000 - 1 - i, array[-i, i, {round}]::vector
                  FROM generate_series(1, 500) i"
             ))

@@ -100,7 +100,7 @@ fn partial_expression_temporary_and_unlogged_indexes() {
         client
             .batch_execute(&format!(
                 "DROP TABLE items; CREATE {kind} TABLE items (id int, v vector(3));
-                 CREATE INDEX ON items USING vdb_hnsw (v vector_l2_ops); SET vdb.growing_rows = 500; {ROWS}"
+                 CREATE INDEX ON items USING vdb_hnsw (v vector_l2_ops); SET vdb.flush_rows = 500; {ROWS}"
             ))
             .expect("a table of this kind");
         assert_agrees(&mut client);

@@ -146,7 +146,7 @@ const STATEMENTS: &[(&str, &str)] = &[
     ("SET vdb.ef_search = 0", PARAMETER),
     ("SET vdb.ef_search = 10001", PARAMETER),
     ("SET vdb.ef_search = 'all'", PARAMETER),
-    ("SET vdb.growing_rows = 1", PARAMETER),
+    ("SET vdb.flush_rows = 1", PARAMETER),
     ("SET vdb.no_such_setting = 1", "42602"),
     // an index in place
     ("INSERT INTO items VALUES (9, '[1,2]')", DATA),

@@ -18,7 +18,7 @@ fn a_standby_answers_as_the_primary_and_takes_over() {
     let standby = primary.standby();
     client
         .batch_execute(
-            "SET vdb.growing_rows = 300;
+            "SET vdb.flush_rows = 300;
              INSERT INTO items SELECT i, array[i % 97, i % 89, i]::vector FROM generate_series(1, 2000) i;
              DELETE FROM items WHERE id % 3 = 0",
         )
@@ -53,7 +53,7 @@ fn a_standby_answers_as_the_primary_and_takes_over() {
     reader.batch_execute("SELECT pg_promote()").expect("promotion");
     reader
         .batch_execute(
-            "SET vdb.growing_rows = 300;
+            "SET vdb.flush_rows = 300;
              INSERT INTO items SELECT i, array[0, 0, i]::vector FROM generate_series(5000, 6000) i",
         )
         .expect("inserts after promotion");

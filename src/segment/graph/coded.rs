@@ -94,6 +94,27 @@ impl SlotLayout {
         slot.get(..self.vector_bytes).unwrap_or_default()
     }
 
+    /// The numbers of the neighbours in a slot; `None` if it is none.
+    pub fn neighbours(self, slot: &[u8]) -> Option<&[u32]> {
+        let words: &[u32] = bytemuck::try_cast_slice(slot.get(self.count()..self.adds())?).ok()?;
+        let (&count, numbers) = words.split_first()?;
+        numbers.get(..count as usize)
+    }
+
+    /// Whether a slot says the same as one that was just encoded, up to what sums lose from processor to processor.
+    pub fn says_the_same(self, slot: &[u8], encoded: &[u8]) -> bool {
+        let (slot, encoded) = (&slot[..self.bytes()], &encoded[..self.bytes()]);
+        let factors = self.adds()..self.blocks();
+        let numbers = |slot: &[u8]| -> Vec<f32> {
+            let (words, _) = slot[factors.clone()].as_chunks::<4>();
+            words.iter().map(|&word| f32::from_ne_bytes(word)).collect()
+        };
+        let is_near = |(a, b): (f32, f32)| (a - b).abs() <= 1e-3 * (a.abs() + b.abs()) + 1e-6;
+        slot[..factors.start] == encoded[..factors.start]
+            && slot[factors.end..] == encoded[factors.end..]
+            && numbers(slot).into_iter().zip(numbers(encoded)).all(is_near)
+    }
+
     /// Appends to `estimated` the neighbours in a slot with estimated distances, from the node's own `score`.
     ///
     /// `None` if the slot cannot be one of a graph of `nodes` nodes.

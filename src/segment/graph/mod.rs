@@ -1,5 +1,8 @@
-//! Segments with an HNSW graph: sealed by [`seal`], with codes as [`coded`] lays them out, searched through [`read`].
+//! Segments with an HNSW graph: sealed by [`seal`], with codes as [`coded`] lays them out, searched through [`read`],
+//! merged by [`merge`].
 
 pub mod coded;
+pub mod merge;
 pub mod read;
 pub mod seal;
+pub mod stored;

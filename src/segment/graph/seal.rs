@@ -2,13 +2,13 @@
 
 use super::coded::SlotLayout;
 use crate::distance::{Arena, Space};
-use crate::graph::build::{self, Graph, Layer, Nodes, Options};
+use crate::graph::build::{self, Graph, Known, Layer, Nodes, Options, Prior};
 use crate::graph::levels;
 use crate::pg::progress::{self, Phase};
 use crate::pg::threads;
 use crate::segment::encoder::Encoder;
 use crate::segment::{Plan, TID_BYTES, Tid, row_layout, rows};
-use crate::storage::edit::Edit;
+use crate::storage::draft::Draft;
 use crate::storage::manifest::{GraphParts, Parts, Sealed};
 use crate::storage::meta::{GraphOptions, Quantizer};
 use crate::storage::page::Kind;
@@ -31,6 +31,69 @@ pub struct Batch {
     duplicates: Vec<(u32, Tid)>,
     /// First arena row with a checksum.
     rows_by_checksum: HashMap<u32, u32>,
+}
+
+/// An older graph whose nodes are taken over.
+#[derive(Default)]
+pub struct Taken {
+    /// For each of its nodes the neighbours on each layer.
+    lists: Vec<Vec<Vec<u32>>>,
+    /// The arena row of each of its nodes that is alive.
+    rows: Vec<Option<u32>>,
+    /// Its node for each of the first arena rows.
+    nodes: Vec<u32>,
+}
+
+impl Taken {
+    /// Adds the next node; `row` is its row in the arena if it is alive.
+    pub fn add(&mut self, lists: Vec<Vec<u32>>, row: Option<u32>) {
+        if let Some(row) = row {
+            debug_assert_eq!(row as usize, self.nodes.len());
+            self.nodes.push(self.lists.len() as u32);
+        }
+        self.lists.push(lists);
+        self.rows.push(row);
+    }
+
+    /// The level of an arena row that was a node.
+    fn level(&self, row: u32) -> Option<u8> {
+        let node = *self.nodes.get(row as usize)?;
+        Some((self.lists[node as usize].len() - 1) as u8)
+    }
+
+    fn prior<'a>(&'a self, row_of_node: &'a [u32]) -> TakenOver<'a> {
+        let mut new_nodes = vec![None; self.lists.len()];
+        for (new, &row) in (0..).zip(row_of_node) {
+            if let Some(&old) = self.nodes.get(row as usize) {
+                new_nodes[old as usize] = Some(new);
+            }
+        }
+        TakenOver { taken: self, row_of_node, new_nodes }
+    }
+}
+
+/// [`Taken`] as the build asks for it.
+struct TakenOver<'a> {
+    taken: &'a Taken,
+    row_of_node: &'a [u32],
+    /// The new number of each old node that is alive.
+    new_nodes: Vec<Option<u32>>,
+}
+
+impl Prior for TakenOver<'_> {
+    fn known(&self, layer: usize, node: u32) -> Option<Known> {
+        let old = *self.taken.nodes.get(self.row_of_node[node as usize] as usize)?;
+        let neighbours = |old: u32| self.taken.lists[old as usize][layer].iter().copied();
+        let alive = |old: u32| self.new_nodes[old as usize].filter(|&new| new != node);
+        if neighbours(old).all(|neighbour| alive(neighbour).is_some()) {
+            return Some(Known::Neighbours(neighbours(old).filter_map(alive).collect()));
+        }
+        let near = neighbours(old).flat_map(|neighbour| match alive(neighbour) {
+            Some(new) => vec![new],
+            None => neighbours(neighbour).filter_map(alive).collect(),
+        });
+        Some(Known::Candidates(near.collect()))
+    }
 }
 
 /// Where rows of a graph under construction are found: node numbers are not arena rows.
@@ -78,33 +141,51 @@ impl Batch {
 
     /// Adds a row; `false` if the bytes are no row of the space.
     pub fn push(&mut self, tid: Tid, row: &[u8]) -> bool {
-        let checksum = crc32fast::hash(row);
-        if let Some(&first) = self.rows_by_checksum.get(&checksum)
+        if let Some(&first) = self.rows_by_checksum.get(&crc32fast::hash(row))
             && self.arena.row(first) == row
         {
             self.duplicates.push((first, tid));
             return true;
         }
-        let added = self.arena.push(row);
-        if added {
-            self.rows_by_checksum.entry(checksum).or_insert(self.tids.len() as u32);
-            self.tids.push(tid);
+        self.push_node(tid, row).is_some()
+    }
+
+    /// Adds a row that is to be a node of its own; returns its number in the arena, `None` if the bytes are no row of
+    /// the space.
+    pub fn push_node(&mut self, tid: Tid, row: &[u8]) -> Option<u32> {
+        if !self.arena.push(row) {
+            return None;
         }
-        added
+        let number = self.tids.len() as u32;
+        self.rows_by_checksum.entry(crc32fast::hash(row)).or_insert(number);
+        self.tids.push(tid);
+        Some(number)
+    }
+
+    /// Adds a row that is equal to one in the arena.
+    pub fn push_duplicate(&mut self, arena_row: u32, tid: Tid) {
+        self.duplicates.push((arena_row, tid));
     }
 
     /// Builds the graph on threads and writes the segment's pages; the caller adds it to the manifest.
-    pub fn seal(mut self, edit: &mut Edit, plan: Plan) -> Sealed {
-        let id = edit.new_segment();
+    pub fn seal(self, draft: &mut Draft, plan: Plan) -> Sealed {
+        self.seal_after(draft, plan, Taken::default())
+    }
+
+    /// As [`Self::seal`], but takes nodes over from an older graph, whose rows were added first.
+    pub fn seal_after(mut self, draft: &mut Draft, plan: Plan, taken: Taken) -> Sealed {
         let nodes = self.tids.len() as u32;
         let m = self.options.m;
         self.rows_by_checksum = HashMap::new();
-        let (row_of_node, layers) = levels::order(plan.seed ^ u64::from(id), nodes, m);
+        let seed = plan.seed ^ u64::from(draft.id());
+        let level = |row: u32| taken.level(row).unwrap_or_else(|| levels::level(seed, row, m));
+        let (row_of_node, layers) = levels::order(nodes, level);
         if plan.show_progress {
             progress::phase(Phase::BuildGraph);
         }
         let graph = {
             let source = Rows { arena: &self.arena, row_of_node: &row_of_node };
+            let prior = taken.prior(&row_of_node);
             let (done, layers) = (AtomicU64::new(0), &layers);
             let show = || {
                 if plan.show_progress {
@@ -112,19 +193,18 @@ impl Batch {
                 }
             };
             threads::run(plan.threads, show, |cancel| {
-                build::build(&source, nodes, layers, self.options, cancel, &done)
+                build::build(&source, nodes, layers, self.options, &prior, cancel, &done)
             })
         };
         if plan.show_progress {
             progress::phase(Phase::WriteSegment);
         }
-        self.write(edit, id, plan, &row_of_node, layers, &graph)
+        self.write(draft, plan, &row_of_node, layers, &graph)
     }
 
     fn write(
         mut self,
-        edit: &mut Edit,
-        id: u32,
+        draft: &mut Draft,
         plan: Plan,
         row_of_node: &[u32],
         layers: Vec<u32>,
@@ -140,23 +220,18 @@ impl Batch {
         }
         self.duplicates.sort_unstable();
         let rows = nodes + self.duplicates.len() as u32;
-        let mut crc = crc32fast::Hasher::new();
-
-        let of_nodes = row_of_node.iter().map(|&row| &self.tids[row as usize]);
-        let of_duplicates = self.duplicates.iter().map(|(_, tid)| tid);
-        let told = rows::write(edit, id, rows, of_nodes.chain(of_duplicates), &mut crc);
+        let of_nodes = row_of_node.iter().map(|&row| self.tids[row as usize]);
+        let of_duplicates = self.duplicates.iter().map(|&(_, tid)| tid);
+        let told = rows::write(draft, rows, of_nodes.chain(of_duplicates));
 
         let pages = match plan.quantizer {
-            Quantizer::None => self.write_plain(edit, id, row_of_node, graph, &mut crc),
-            Quantizer::Rabitq | Quantizer::Sq8 => {
-                self.write_coded(edit, id, plan, row_of_node, graph, &mut crc)
-            }
+            Quantizer::None => self.write_plain(draft, row_of_node, graph),
+            Quantizer::Rabitq | Quantizer::Sq8 => self.write_coded(draft, plan, row_of_node, graph),
         };
 
         let count = self.duplicates.len() as u64;
         let nodes_of_duplicates = self.duplicates.iter().map(|(node, _)| node.to_ne_bytes());
-        let duplicates =
-            write_rows(edit, Kind::Duplicates, id, 4, count, nodes_of_duplicates, Some(&mut crc));
+        let duplicates = write_rows(draft, Kind::Duplicates, 4, count, nodes_of_duplicates);
         let parts = GraphParts {
             nodes,
             layers,
@@ -166,7 +241,7 @@ impl Batch {
             upper: pages.upper,
             duplicates,
         };
-        Sealed::new(id, rows, told, Parts::Graph(parts), crc)
+        Sealed::new(draft.id(), rows, told, Parts::Graph(parts))
     }
 }
 
@@ -180,14 +255,7 @@ struct GraphPages {
 
 impl Batch {
     /// Vectors, and neighbour lists without codes.
-    fn write_plain(
-        &self,
-        edit: &mut Edit,
-        id: u32,
-        row_of_node: &[u32],
-        graph: &Graph,
-        crc: &mut crc32fast::Hasher,
-    ) -> GraphPages {
+    fn write_plain(&self, draft: &mut Draft, row_of_node: &[u32], graph: &Graph) -> GraphPages {
         let space = self.arena.space();
         let layout = row_layout(space);
         let nodes = row_of_node.len() as u64;
@@ -195,7 +263,7 @@ impl Batch {
             Layout::Slots { .. } => nodes,
             Layout::Tape => row_of_node.iter().map(|&row| self.arena.row(row).len() as u64).sum(),
         };
-        let mut writer = PartWriter::new(edit, Kind::Rows, id, layout, total, Some(crc));
+        let mut writer = PartWriter::new(draft, Kind::Rows, layout, total);
         for &row in row_of_node {
             writer.push(self.arena.row(row));
         }
@@ -207,26 +275,18 @@ impl Batch {
                 end
             });
             let offsets = std::iter::once(0).chain(ends).map(u64::to_ne_bytes);
-            write_rows(edit, Kind::Offsets, id, 8, nodes + 1, offsets, Some(crc))
+            write_rows(draft, Kind::Offsets, 8, nodes + 1, offsets)
         });
         let (base, upper) = graph.layers.split_first().expect("a graph has a base layer");
         let m = self.options.m;
-        let base = write_layers(edit, Kind::GraphBase, id, 2 * m, &[base], crc);
+        let base = write_layers(draft, Kind::GraphBase, 2 * m, &[base]);
         let upper: Vec<&Layer> = upper.iter().collect();
-        let upper = write_layers(edit, Kind::GraphUpper, id, m, &upper, crc);
+        let upper = write_layers(draft, Kind::GraphUpper, m, &upper);
         GraphPages { vectors, offsets, base, upper }
     }
 
     /// Vectors, neighbours and codes together.
-    fn write_coded(
-        &self,
-        edit: &mut Edit,
-        id: u32,
-        plan: Plan,
-        row_of_node: &[u32],
-        graph: &Graph,
-        crc: &mut crc32fast::Hasher,
-    ) -> GraphPages {
+    fn write_coded(&self, draft: &mut Draft, plan: Plan, row_of_node: &[u32], graph: &Graph) -> GraphPages {
         let space = self.arena.space();
         let coder = Coder {
             encoder: Encoder::new(space, plan.seed).expect("the quantizer was checked against the space"),
@@ -236,11 +296,11 @@ impl Batch {
         };
         let (base, upper) = graph.layers.split_first().expect("a graph has a base layer");
         let slots = SlotLayout::base(space, 2 * self.options.m);
-        let base = coder.write(edit, Kind::GraphBase, id, slots, &[base], crc);
+        let base = coder.write(draft, Kind::GraphBase, slots, &[base]);
         let upper: Vec<&Layer> = upper.iter().collect();
         let slots = SlotLayout::upper(space, self.options.m);
-        let upper = coder.write(edit, Kind::GraphUpper, id, slots, &upper, crc);
-        let vectors = PartWriter::new(edit, Kind::Rows, id, Layout::Tape, 0, None).finish();
+        let upper = coder.write(draft, Kind::GraphUpper, slots, &upper);
+        let vectors = PartWriter::new(draft, Kind::Rows, Layout::Tape, 0).finish();
         GraphPages { vectors, offsets: None, base, upper }
     }
 }
@@ -257,19 +317,11 @@ struct Coder<'a> {
 const CODED_BATCH: usize = 4096;
 
 impl Coder<'_> {
-    fn write(
-        &self,
-        edit: &mut Edit,
-        kind: Kind,
-        segment: u32,
-        slots: SlotLayout,
-        layers: &[&Layer],
-        crc: &mut crc32fast::Hasher,
-    ) -> Part {
+    fn write(&self, draft: &mut Draft, kind: Kind, slots: SlotLayout, layers: &[&Layer]) -> Part {
         let layout = Layout::for_rows(Some(slots.bytes()));
         let nodes: u64 = layers.iter().map(|layer| u64::from(layer.nodes())).sum();
         let count = layout.size(nodes, slots.bytes());
-        let mut writer = PartWriter::new(edit, kind, segment, layout, count, Some(crc));
+        let mut writer = PartWriter::new(draft, kind, layout, count);
         for layer in layers {
             for first in (0..layer.nodes()).step_by(CODED_BATCH) {
                 let last = layer.nodes().min(first + CODED_BATCH as u32);
@@ -300,17 +352,10 @@ pub fn node_slot_bytes(degree: usize) -> u32 {
     (4 + 4 * degree) as u32
 }
 
-fn write_layers(
-    edit: &mut Edit,
-    kind: Kind,
-    segment: u32,
-    degree: usize,
-    layers: &[&Layer],
-    crc: &mut crc32fast::Hasher,
-) -> Part {
+fn write_layers(draft: &mut Draft, kind: Kind, degree: usize, layers: &[&Layer]) -> Part {
     let layout = Layout::Slots { bytes: node_slot_bytes(degree) };
     let count = layers.iter().map(|layer| u64::from(layer.nodes())).sum();
-    let mut writer = PartWriter::new(edit, kind, segment, layout, count, Some(crc));
+    let mut writer = PartWriter::new(draft, kind, layout, count);
     let mut slot = Vec::with_capacity(4 + 4 * degree);
     for layer in layers {
         for node in 0..layer.nodes() {

@@ -64,7 +64,13 @@ pub fn append(
 
     // The pages that the row needs, listed by the record that writes the last of their run.
     let add_run = |root: &mut Root, kind| {
-        let start = relation.extend(RUN_PAGES);
+        let start = match root.spare_runs().last() {
+            Some(&run) => {
+                root.spare_run_count -= 1;
+                run
+            }
+            None => relation.extend(RUN_PAGES),
+        };
         if kind == Kind::GrowingGroups {
             root.group_runs[root.group_run_count as usize] = start;
             root.group_run_count += 1;

@@ -14,10 +14,11 @@ mod read;
 pub mod search;
 
 pub use append::{Append, append, encoder};
-pub use read::{bury, for_each_row};
+pub use read::{bury, for_each_row, for_each_tid};
 
 use crate::pg::buffer::{Page, Pinned};
 use crate::pg::error::Problem;
+use crate::pg::process::now;
 use crate::pg::relation::Relation;
 use crate::pg::wal::{Record, log_new_pages};
 use crate::storage::edit::Edit;
@@ -35,6 +36,7 @@ const RUN_PAGES: u32 = 16;
 const TAPE_ALIGNMENT: usize = 8;
 const MAX_GROUP_RUNS: usize = 256;
 const MAX_ROW_RUNS: usize = 880;
+const MAX_SPARE_RUNS: usize = 880;
 
 /// Content of a lane's root page.
 #[repr(C)]
@@ -47,9 +49,13 @@ struct Root {
     tape: u64,
     group_run_count: u32,
     row_run_count: u32,
+    spare_run_count: u32,
+    _reserved: u32,
     /// First block of each run of pages.
     group_runs: [u32; MAX_GROUP_RUNS],
     row_runs: [u32; MAX_ROW_RUNS],
+    /// Runs that an earlier segment has left: they are used up before the relation is extended.
+    spare_runs: [u32; MAX_SPARE_RUNS],
 }
 
 const _: () = assert!(size_of::<Root>() <= PAYLOAD);
@@ -63,9 +69,15 @@ impl Root {
         &self.row_runs[..self.row_run_count as usize]
     }
 
+    fn spare_runs(&self) -> &[u32] {
+        &self.spare_runs[..self.spare_run_count as usize]
+    }
+
     /// Counts within bounds, as everything else relies on.
     fn is_sane(&self) -> bool {
-        self.group_run_count as usize <= MAX_GROUP_RUNS && self.row_run_count as usize <= MAX_ROW_RUNS
+        self.group_run_count as usize <= MAX_GROUP_RUNS
+            && self.row_run_count as usize <= MAX_ROW_RUNS
+            && self.spare_run_count as usize <= MAX_SPARE_RUNS
     }
 }
 
@@ -92,20 +104,38 @@ fn read_root(relation: Relation, block: u32, segment: u32) -> Box<Root> {
     root_of(relation, block, segment, &page.0)
 }
 
-/// Opens a new growing segment in the next generation.
-pub fn open(edit: &mut Edit) -> Growing {
+/// Runs of pages that the lanes of a segment use.
+pub fn runs(relation: Relation, growing: &Growing) -> usize {
+    let used = |&block| {
+        let root = read_root(relation, block, growing.segment);
+        (root.group_run_count + root.row_run_count) as usize
+    };
+    growing.lanes.iter().map(used).sum()
+}
+
+/// Opens a new growing segment in the next generation, with up to `spare` runs of free pages to fill.
+pub fn open(edit: &mut Edit, spare: usize) -> Growing {
     let relation = edit.relation();
     let segment = edit.new_segment();
     let stamp = Stamp { kind: Kind::Lane, segment, generation: edit.generation() as u32 };
     let count = if relation.is_temporary() { 1 } else { LANES };
     let pages = edit.allocate(count as u64);
     for block in pages.blocks() {
-        Pinned::overwrite(relation, block).fill(|page| page::format(page, stamp));
+        let mut root = Box::<Root>::new(Zeroable::zeroed());
+        let runs = std::iter::from_fn(|| edit.allocate_run(RUN_PAGES));
+        for (slot, run) in root.spare_runs.iter_mut().zip(runs.take(spare.div_ceil(count))) {
+            *slot = run;
+            root.spare_run_count += 1;
+        }
+        Pinned::overwrite(relation, block).fill(|page| {
+            page::format(page, stamp);
+            put_root(page, &root);
+        });
     }
     for extent in pages.iter() {
         log_new_pages(relation, extent.start, extent.pages);
     }
-    Growing { segment, lanes: pages.blocks().collect() }
+    Growing { segment, lanes: pages.blocks().collect(), opened: now() }
 }
 
 /// Rows in all lanes, dead ones included.
@@ -135,7 +165,7 @@ pub fn extents(relation: Relation, growing: &Growing) -> Vec<Extent> {
     for &block in &growing.lanes {
         let root = read_root(relation, block, growing.segment);
         extents.push(Extent { start: block, pages: 1 });
-        let runs = root.group_runs().iter().chain(root.row_runs());
+        let runs = root.group_runs().iter().chain(root.row_runs()).chain(root.spare_runs());
         extents.extend(runs.map(|&start| Extent { start, pages: RUN_PAGES }));
     }
     extents

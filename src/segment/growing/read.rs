@@ -152,6 +152,17 @@ pub fn for_each_row(relation: Relation, meta: &Meta, growing: &Growing, mut visi
     }
 }
 
+/// Calls `visit` with the heap tuple of every live row.
+pub fn for_each_tid(relation: Relation, meta: &Meta, growing: &Growing, mut visit: impl FnMut(Tid)) {
+    let groups = GroupLayout::new(meta.space, meta.quantizer);
+    for lane in 0..growing.lanes.len() {
+        Lane::read(relation, growing, lane).for_each_group(relation, groups, |group, _, count| {
+            let live = (0..count).filter(|&place| !groups.is_dead(group, place));
+            live.for_each(|place| visit(groups.tid(group, place)));
+        });
+    }
+}
+
 /// A sparse row begins with the number of its values.
 const SPARSE_COUNT_BYTES: usize = 4;
 

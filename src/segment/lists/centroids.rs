@@ -11,8 +11,8 @@ use crate::distance::Element;
 use crate::pg::error::Problem;
 use crate::pg::relation::Relation;
 use crate::segment::block::{BlockLayout, Centre};
-use crate::storage::edit::Edit;
-use crate::storage::manifest::Codebook;
+use crate::storage::draft::Draft;
+use crate::storage::manifest::{Codebook, Snapshot};
 use crate::storage::page::Kind;
 use crate::storage::part::{PartReader, write_rows};
 use std::rc::Rc;
@@ -32,30 +32,34 @@ pub struct Lists {
     /// Id of the codebook; 0 for one list around the origin.
     pub codebook: u32,
     pub centroids: Rc<Centroids>,
+    /// The codebook, if it was just written and is in no manifest yet.
+    pub new: Option<Codebook>,
 }
 
 impl Lists {
     /// One list for everything, around the origin: for rows that are too few to have centroids of their own.
     pub fn origin(dims: usize) -> Self {
         let origin = Matrix { dims, numbers: vec![0.0; dims] };
-        Self { codebook: 0, centroids: Rc::new(Centroids::new(origin, &Rotation::new(0, dims))) }
+        Self { codebook: 0, centroids: Rc::new(Centroids::new(origin, &Rotation::new(0, dims))), new: None }
     }
 
-    /// Makes new centroids those of an index.
-    pub fn create(edit: &mut Edit, centroids: Centroids) -> Self {
-        let codebook = centroids.write(edit);
-        let id = codebook.id;
-        edit.manifest.codebook = Some(codebook);
-        Self { codebook: id, centroids: Rc::new(centroids) }
+    /// Writes centroids that were found among so many rows; the caller adds the codebook to the manifest.
+    pub fn create(draft: &mut Draft, centroids: Centroids, rows: u64) -> Self {
+        let codebook = centroids.write(draft, rows);
+        Self { codebook: codebook.id, centroids: Rc::new(centroids), new: Some(codebook) }
     }
 
     /// The lists of an index that has centroids.
-    pub fn read(edit: &Edit) -> Option<Self> {
-        let codebook = edit.manifest.codebook.as_ref()?;
-        let dims = edit.meta.space.dims as usize;
-        let rotation = Rotation::new(edit.meta.seed, dims);
-        let centroids = Centroids::read(edit.relation(), codebook, dims, &rotation);
-        Some(Self { codebook: codebook.id, centroids: Rc::new(centroids) })
+    pub fn read(relation: Relation, snapshot: &Snapshot) -> Option<Self> {
+        snapshot.manifest.codebook().map(|codebook| Self::of(relation, snapshot, codebook))
+    }
+
+    /// The lists of one of an index's codebooks.
+    pub fn of(relation: Relation, snapshot: &Snapshot, codebook: &Codebook) -> Self {
+        let dims = snapshot.meta.space.dims as usize;
+        let rotation = Rotation::new(snapshot.meta.seed, dims);
+        let centroids = Centroids::read(relation, codebook, dims, &rotation);
+        Self { codebook: codebook.id, centroids: Rc::new(centroids), new: None }
     }
 }
 
@@ -168,16 +172,15 @@ impl Centroids {
     }
 
     /// Writes the codebook's pages; the caller adds it to the manifest.
-    fn write(&self, edit: &mut Edit) -> Codebook {
-        let id = edit.new_segment();
+    fn write(&self, draft: &mut Draft, rows_of_index: u64) -> Codebook {
         let lists = self.count() as u32;
         let rows = self.vectors.numbers.chunks_exact(self.vectors.dims).chain([&self.mean[..]]);
         let rows = rows.map(bytemuck::cast_slice::<f32, u8>);
         let row_bytes = self.vectors.dims * size_of::<f32>();
-        let centroids = write_rows(edit, Kind::Centroids, id, row_bytes, u64::from(lists) + 1, rows, None);
+        let centroids = write_rows(draft, Kind::Centroids, row_bytes, u64::from(lists) + 1, rows);
         let blocks = self.blocks.chunks_exact(self.layout.bytes());
-        let codes = write_rows(edit, Kind::Codes, id, self.layout.bytes(), blocks.len() as u64, blocks, None);
-        Codebook { id, lists, centroids, codes }
+        let codes = write_rows(draft, Kind::Codes, self.layout.bytes(), blocks.len() as u64, blocks);
+        Codebook { id: draft.id(), lists, centroids, codes, rows: rows_of_index }
     }
 }
 

@@ -24,6 +24,16 @@ use std::collections::BinaryHeap;
 /// A list by its estimated distance.
 type Ranked = Keyed<f32, u32>;
 
+/// The lists of one codebook.
+struct Family {
+    /// The codebook's number in the manifest.
+    codebook: usize,
+    /// Lists not probed yet.
+    ranked: BinaryHeap<Reverse<Ranked>>,
+    /// Lists to probe next, all together.
+    probes: usize,
+}
+
 /// What a search reads.
 #[derive(Clone, Copy)]
 pub struct Source<'a> {
@@ -48,10 +58,7 @@ pub struct ListSearch {
     centres: Vec<Centre>,
     /// What was scanned by codes.
     scans: Vec<Scan>,
-    /// Lists not probed yet.
-    ranked: BinaryHeap<Reverse<Ranked>>,
-    /// Lists to probe next, all together.
-    probes: usize,
+    families: Vec<Family>,
     /// Segments that have one list for everything were scanned.
     started: bool,
     rows: Reranker<Row>,
@@ -80,22 +87,33 @@ impl ListSearch {
             fine: fine.map(|layout| (layout, multibit::Query::new(&coded.rotated))),
             centres: Vec::new(),
             scans: Vec::new(),
-            ranked: BinaryHeap::new(),
-            probes: probes.max(1),
+            families: Vec::new(),
             started: false,
             rows: Reranker::default(),
             scanned: 0,
             next_look: FIRST_LOOK,
             returned: 0,
         };
-        if let Some(codebook) = &snapshot.manifest.codebook {
-            search.rank(relation, codebook, coded);
+        let newest = snapshot.manifest.codebook().map_or(1, |codebook| codebook.lists);
+        for (number, codebook) in snapshot.manifest.codebooks.iter().enumerate() {
+            // As the automatic number of probes, which grows with the square root of the lists.
+            let share = (f64::from(codebook.lists) / f64::from(newest)).sqrt().min(1.0);
+            search.families.push(Family {
+                codebook: number,
+                ranked: search.rank(relation, codebook, coded),
+                probes: ((probes as f64 * share).ceil() as usize).max(1),
+            });
         }
         search
     }
 
     /// Estimates the distance of every list.
-    fn rank(&mut self, relation: Relation, codebook: &Codebook, coded: &CodedQuery) {
+    fn rank(
+        &self,
+        relation: Relation,
+        codebook: &Codebook,
+        coded: &CodedQuery,
+    ) -> BinaryHeap<Reverse<Ranked>> {
         let dims = self.space.dims as usize;
         let mean_product = f32::dot(CentroidReader::new(relation, codebook, dims).mean(), &coded.vector);
         let layout = CentroidBlocks::new(dims);
@@ -116,7 +134,7 @@ impl ListSearch {
                     .map(|(i, list)| Reverse(Ranked { key: key(i), value: list })),
             );
         }
-        self.ranked = ranked.into();
+        ranked.into()
     }
 
     /// The next nearest row.
@@ -127,7 +145,7 @@ impl ListSearch {
             self.probe(source, heap);
         }
         loop {
-            if !self.ranked.is_empty() && self.returned * SCANNED_PER_RETURNED >= self.scanned {
+            if self.has_lists_left() && self.returned * SCANNED_PER_RETURNED >= self.scanned {
                 self.probe(source, heap);
             }
             match self.rows.step() {
@@ -140,7 +158,7 @@ impl ListSearch {
                 }
                 Step::Compare(rows) => self.look_closer(source, heap, rows),
                 Step::Recall => self.recall(source),
-                Step::Empty if self.ranked.is_empty() => return None,
+                Step::Empty if !self.has_lists_left() => return None,
                 Step::Empty => self.probe(source, heap),
             }
         }
@@ -156,12 +174,22 @@ impl ListSearch {
         }
     }
 
-    /// Scans the next `probes` lists, in every segment.
+    fn has_lists_left(&self) -> bool {
+        self.families.iter().any(|family| !family.ranked.is_empty())
+    }
+
+    /// Scans the next lists of every codebook, in every segment.
     fn probe(&mut self, source: Source, heap: &mut HeapRows) {
-        let Some(codebook) = &source.snapshot.manifest.codebook else { return };
+        for family in 0..self.families.len() {
+            self.probe_family(source, heap, family);
+        }
+    }
+
+    fn probe_family(&mut self, source: Source, heap: &mut HeapRows, family: usize) {
+        let codebook = &source.snapshot.manifest.codebooks[self.families[family].codebook];
         let mut centroids = CentroidReader::new(source.relation, codebook, self.space.dims as usize);
-        for _ in 0..self.probes {
-            let Some(Reverse(ranked)) = self.ranked.pop() else { break };
+        for _ in 0..self.families[family].probes {
+            let Some(Reverse(ranked)) = self.families[family].ranked.pop() else { break };
             pgrx::check_for_interrupts!();
             let centre = Centre::new(self.space.metric, &source.coded.vector, centroids.vector(ranked.value));
             for (number, segment, parts) in list_segments(&source.snapshot.manifest) {
@@ -176,7 +204,7 @@ impl ListSearch {
             }
         }
         // A search that goes on looks for ever farther rows.
-        self.probes *= 2;
+        self.families[family].probes *= 2;
     }
 
     /// Makes candidates of a list's rows.

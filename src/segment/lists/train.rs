@@ -8,7 +8,7 @@ use crate::pg::progress;
 use crate::pg::threads;
 use crate::segment::Plan;
 use crate::segment::encoder::widen;
-use crate::storage::edit::Edit;
+use crate::storage::draft::Draft;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Rows sampled for each list.
@@ -27,6 +27,11 @@ pub fn lists_wanted(option: u32, rows: u64) -> u32 {
     ((4.0 * (rows as f64).sqrt()) as u32).clamp(1, MAX_LISTS)
 }
 
+/// Whether so many rows are worth so many lists.
+pub fn are_enough(lists: u32, rows: u64) -> bool {
+    rows >= u64::from(lists) * LEAST_ROWS_PER_LIST
+}
+
 /// Most lists of an index.
 pub const MAX_LISTS: u32 = 1 << 16;
 
@@ -34,6 +39,9 @@ pub const MAX_LISTS: u32 = 1 << 16;
 pub fn sample_rows(lists: u32, dims: usize, memory: usize) -> usize {
     (lists as usize * ROWS_PER_LIST).min(memory / (dims * size_of::<f32>())).max(1)
 }
+
+/// Most memory for a sample, where rows are sampled while the index is used.
+pub const SAMPLE_BYTES: usize = 64 << 20;
 
 /// Rows from which centroids are found.
 pub struct Sample {
@@ -59,19 +67,25 @@ impl Sample {
         is_row
     }
 
-    /// Makes the centroids found on threads those of an index; too few rows for so many lists are one list.
+    /// Finds centroids on threads and writes them to a draft; too few rows for so many lists are one list.
     ///
     /// `total` is the number of rows that the sample stands for.
-    pub fn into_lists(self, edit: &mut Edit, lists: u32, total: u64, plan: Plan) -> Lists {
+    pub fn into_lists<'a>(
+        self,
+        draft: impl FnOnce() -> Draft<'a>,
+        lists: u32,
+        total: u64,
+        plan: Plan,
+    ) -> Lists {
         let dims = self.space.dims as usize;
         match self.train(lists, total, plan) {
-            Some(centroids) => Lists::create(edit, centroids),
+            Some(centroids) => Lists::create(&mut draft(), centroids, total),
             None => Lists::origin(dims),
         }
     }
 
     fn train(self, lists: u32, total: u64, plan: Plan) -> Option<Centroids> {
-        if total < u64::from(lists) * LEAST_ROWS_PER_LIST || self.rows() == 0 {
+        if !are_enough(lists, total) || self.rows() == 0 {
             return None;
         }
         let options = cluster::Options {

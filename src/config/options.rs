@@ -15,6 +15,8 @@ use std::sync::OnceLock;
 const DEFAULT_M: i32 = 16;
 const DEFAULT_EF_CONSTRUCTION: i32 = 64;
 const DEFAULT_BITS: i32 = 1;
+/// Most rows of a growing segment.
+pub const MAX_FLUSH_ROWS: i32 = 1_000_000;
 
 /// The quantizer is chosen by the space.
 const QUANTIZER_UNSET: i32 = -1;
@@ -22,11 +24,38 @@ const QUANTIZER_UNSET: i32 = -1;
 /// The kinds of options that PostgreSQL gave us numbers for: of vdb_hnsw, of vdb_ivf.
 static KINDS: OnceLock<(pg_sys::relopt_kind::Type, pg_sys::relopt_kind::Type)> = OnceLock::new();
 
+/// What every index's options begin with.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct StoredMaintenance {
+    varlena_header: i32,
+    flush_rows: i32,
+    compact_segments: i32,
+}
+
+/// Options about an index's maintenance, where they are set; else the settings of the same names hold.
+pub struct Maintenance {
+    pub flush_rows: Option<u64>,
+    pub compact_segments: Option<usize>,
+}
+
+/// An index's options about its maintenance.
+pub fn maintenance(index: Relation) -> Maintenance {
+    // SAFETY: the relation is open and ours; its options, if it has any, were parsed below.
+    let stored = unsafe { (*index.raw()).rd_options.cast::<StoredMaintenance>().as_ref() };
+    let StoredMaintenance { flush_rows, compact_segments, .. } = stored.copied().unwrap_or_default();
+    let set = |option: i32| (option > 0).then_some(option as usize);
+    Maintenance {
+        flush_rows: set(flush_rows).map(|rows| rows as u64),
+        compact_segments: set(compact_segments),
+    }
+}
+
 /// The options of vdb_hnsw as PostgreSQL stores them parsed.
 #[repr(C)]
 #[derive(Clone, Copy)]
 struct StoredGraph {
-    varlena_header: i32,
+    maintenance: StoredMaintenance,
     m: i32,
     ef_construction: i32,
     quantizer: i32,
@@ -36,7 +65,7 @@ struct StoredGraph {
 #[repr(C)]
 #[derive(Clone, Copy)]
 struct StoredLists {
-    varlena_header: i32,
+    maintenance: StoredMaintenance,
     lists: i32,
     quantizer: i32,
     bits: i32,
@@ -44,8 +73,21 @@ struct StoredLists {
 }
 
 const LOCK: pg_sys::LOCKMODE = pg_sys::AccessExclusiveLock as pg_sys::LOCKMODE;
+/// Options that are read whenever they matter may be changed while the index is used.
+const WEAK_LOCK: pg_sys::LOCKMODE = pg_sys::ShareUpdateExclusiveLock as pg_sys::LOCKMODE;
 
 fn add_int(kind: u32, name: &CStr, description: &CStr, default: i32, range: std::ops::RangeInclusive<i32>) {
+    add_int_under(LOCK, kind, name, description, default, range);
+}
+
+fn add_int_under(
+    lock: pg_sys::LOCKMODE,
+    kind: u32,
+    name: &CStr,
+    description: &CStr,
+    default: i32,
+    range: std::ops::RangeInclusive<i32>,
+) {
     // SAFETY: PostgreSQL copies the strings.
     unsafe {
         pg_sys::add_int_reloption(
@@ -55,7 +97,7 @@ fn add_int(kind: u32, name: &CStr, description: &CStr, default: i32, range: std:
             default,
             *range.start(),
             *range.end(),
-            LOCK,
+            lock,
         );
     }
 }
@@ -111,6 +153,12 @@ pub fn register() {
             Rerank::Index as i32,
             c"Valid values are \"index\" and \"heap\".",
         );
+        for kind in [graph, lists] {
+            let description = c"Rows at which a growing segment is sealed; 0 for vdb.flush_rows";
+            add_int_under(WEAK_LOCK, kind, c"flush_rows", description, 0, 0..=MAX_FLUSH_ROWS);
+            let description = c"Segments of about one size that are merged; 0 for vdb.compact_segments";
+            add_int_under(WEAK_LOCK, kind, c"compact_segments", description, 0, 0..=100);
+        }
         let none = (c"none", Quantizer::None as i32);
         let rabitq = (c"rabitq", Quantizer::Rabitq as i32);
         let sq8 = (c"sq8", Quantizer::Sq8 as i32);
@@ -125,16 +173,21 @@ pub fn register() {
 }
 
 /// # Safety
-/// `options` is what PostgreSQL passes to `amoptions`; the elements describe the fields of `Stored`, which begins with a
-/// varlena header.
+/// `options` is what PostgreSQL passes to `amoptions`; the elements describe the fields of `Stored`, which begins with
+/// [`StoredMaintenance`].
 unsafe fn parse<Stored>(
     options: pg_sys::Datum,
     validate: bool,
     kind: u32,
     elements: &[(&'static CStr, pg_sys::relopt_type::Type, usize)],
 ) -> *mut pg_sys::bytea {
+    let maintenance = [
+        (c"flush_rows", INT, offset_of!(StoredMaintenance, flush_rows)),
+        (c"compact_segments", INT, offset_of!(StoredMaintenance, compact_segments)),
+    ];
     let elements: Vec<_> = elements
         .iter()
+        .chain(&maintenance)
         .map(|(name, kind, offset)| pg_sys::relopt_parse_elt {
             optname: name.as_ptr(),
             opttype: *kind,
@@ -196,7 +249,7 @@ pub fn of_graph(index: Relation, space: Space) -> (Structure, Quantizer) {
     // SAFETY: the relation is open; its options, if it has any, were parsed by `graph_amoptions`.
     let stored = unsafe { (*index.raw()).rd_options.cast::<StoredGraph>().as_ref() };
     let StoredGraph { m, ef_construction, quantizer, .. } = stored.copied().unwrap_or(StoredGraph {
-        varlena_header: 0,
+        maintenance: StoredMaintenance::default(),
         m: DEFAULT_M,
         ef_construction: DEFAULT_EF_CONSTRUCTION,
         quantizer: QUANTIZER_UNSET,
@@ -215,7 +268,7 @@ pub fn of_lists(index: Relation, space: Space) -> (Structure, Quantizer) {
     // SAFETY: the relation is open; its options, if it has any, were parsed by `list_amoptions`.
     let stored = unsafe { (*index.raw()).rd_options.cast::<StoredLists>().as_ref() };
     let StoredLists { lists, quantizer, bits, rerank, .. } = stored.copied().unwrap_or(StoredLists {
-        varlena_header: 0,
+        maintenance: StoredMaintenance::default(),
         lists: 0,
         quantizer: QUANTIZER_UNSET,
         bits: DEFAULT_BITS,

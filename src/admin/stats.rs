@@ -1,0 +1,315 @@
+//! Functions that tell what an index consists of and what is done to it.
+
+use crate::am;
+use crate::maintenance;
+use crate::pg::buffer::{PAGE_SIZE, resident};
+use crate::pg::lock::{IndexLock, Purpose};
+use crate::pg::relation::{Relation, in_recovery};
+use crate::segment::growing;
+use crate::storage::extent::Extent;
+use crate::storage::manifest::{Parts, Sealed, Snapshot};
+use crate::storage::meta::{Quantizer, Structure};
+use crate::storage::page::Kind;
+use crate::storage::tasks::{State, Task, TaskKind};
+use pgrx::datum::TimestampWithTimeZone;
+use pgrx::iter::TableIterator;
+use pgrx::{PgRelation, name, pg_extern, pg_sys};
+use std::collections::HashSet;
+
+/// # Safety
+/// The result is used only while the argument lives.
+unsafe fn own(index: &PgRelation) -> Relation {
+    // SAFETY: the argument keeps the index open and locked.
+    let relation = unsafe { Relation::from_raw(index.as_ptr()) };
+    am::require_own(relation);
+    relation
+}
+
+/// What an index consists of, in one row.
+#[pg_extern(sql = false)]
+#[allow(clippy::type_complexity)] // The columns of the SQL function.
+fn vdb_index_stats(
+    index: PgRelation,
+) -> TableIterator<
+    'static,
+    (
+        name!(structure, &'static str),
+        name!(quantizer, &'static str),
+        name!(dimensions, i32),
+        name!(lists, Option<i32>),
+        name!(segments, i32),
+        name!(sealed_rows, i64),
+        name!(growing_rows, i64),
+        name!(tombstones, i64),
+        name!(generation, i64),
+        name!(bytes, i64),
+    ),
+> {
+    // SAFETY: the argument outlives the function.
+    let relation = unsafe { own(&index) };
+    let Snapshot { meta, manifest } = Snapshot::read(relation);
+    let growing = manifest.flushing.iter().chain([&meta.growing]);
+    let growing_rows: u64 = growing.map(|segment| growing::rows(relation, segment)).sum();
+    let sum = |count: fn(&Sealed) -> u32| -> i64 {
+        manifest.sealed.iter().map(|segment| i64::from(count(segment))).sum()
+    };
+    TableIterator::once((
+        match meta.structure {
+            Structure::Graph(_) => "graph",
+            Structure::Lists(_) => "lists",
+        },
+        match meta.quantizer {
+            Quantizer::None => "none",
+            Quantizer::Rabitq => "rabitq",
+            Quantizer::Sq8 => "sq8",
+        },
+        meta.space.dims as i32,
+        manifest.codebook().map(|codebook| codebook.lists as i32),
+        manifest.sealed.len() as i32,
+        sum(|segment| segment.rows),
+        growing_rows as i64,
+        sum(|segment| segment.tombstones),
+        meta.generation as i64,
+        i64::from(relation.blocks()) * i64::from(pg_sys::BLCKSZ),
+    ))
+}
+
+/// A row of `vdb_segment_parts`.
+struct PartRow {
+    id: u32,
+    state: &'static str,
+    structure: &'static str,
+    level: Option<u32>,
+    rows: Option<u64>,
+    tombstones: Option<u64>,
+    part: &'static str,
+    pages: u64,
+    buffered: u64,
+    created: Option<u64>,
+    crc: Option<u32>,
+}
+
+/// The name of a part, as users see it.
+pub(super) fn part_name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Meta => "meta",
+        Kind::Manifest => "manifest",
+        Kind::Lane | Kind::GrowingGroups | Kind::GrowingRows => "lanes",
+        Kind::Tids => "tids",
+        Kind::Tombstones => "tombstones",
+        Kind::Rows => "vectors",
+        Kind::Offsets => "offsets",
+        Kind::GraphBase => "graph",
+        Kind::GraphUpper => "upper layers",
+        Kind::Duplicates => "duplicates",
+        Kind::Starts => "lists",
+        Kind::Codes => "codes",
+        Kind::Centroids => "centroids",
+        Kind::FineCodes => "fine codes",
+    }
+}
+
+/// Every part of every segment.
+#[pg_extern(sql = false)]
+#[allow(clippy::type_complexity)] // The columns of the SQL function.
+fn vdb_segment_parts(
+    index: PgRelation,
+) -> TableIterator<
+    'static,
+    (
+        name!(id, i64),
+        name!(state, &'static str),
+        name!(structure, &'static str),
+        name!(level, Option<i32>),
+        name!(rows, Option<i64>),
+        name!(tombstones, Option<i64>),
+        name!(part, &'static str),
+        name!(pages, i64),
+        name!(bytes, i64),
+        name!(buffered_pages, i64),
+        name!(created, Option<TimestampWithTimeZone>),
+        name!(crc, Option<i64>),
+    ),
+> {
+    // SAFETY: the argument outlives the function.
+    let rows = part_rows(unsafe { own(&index) });
+    TableIterator::new(rows.into_iter().map(|row| {
+        (
+            i64::from(row.id),
+            row.state,
+            row.structure,
+            row.level.map(|level| level as i32),
+            row.rows.map(|rows| rows as i64),
+            row.tombstones.map(|tombstones| tombstones as i64),
+            row.part,
+            row.pages as i64,
+            row.pages as i64 * PAGE_SIZE as i64,
+            row.buffered as i64,
+            row.created.and_then(timestamp),
+            row.crc.map(i64::from),
+        )
+    }))
+}
+
+fn part_rows(relation: Relation) -> Vec<PartRow> {
+    let Snapshot { meta, manifest } = Snapshot::read(relation);
+    let resident = resident(relation);
+    let buffered = |extents: &mut dyn Iterator<Item = Extent>| -> u64 {
+        let blocks = extents.flat_map(|extent| extent.start..extent.start + extent.pages);
+        blocks.filter(|block| resident.contains(block)).count() as u64
+    };
+    let blank = PartRow {
+        id: 0,
+        state: "growing",
+        structure: "none",
+        level: None,
+        rows: None,
+        tombstones: None,
+        part: "lanes",
+        pages: 0,
+        buffered: 0,
+        created: None,
+        crc: None,
+    };
+    let pages_of = |extents: &[Extent]| extents.iter().map(|extent| u64::from(extent.pages)).sum();
+    let mut rows = Vec::new();
+    for sealed in &manifest.sealed {
+        let is_listed = sealed.codebook().is_some_and(|codebook| codebook > 0);
+        let (structure, state) = match sealed.parts {
+            Parts::Graph(_) => ("graph", "indexed"),
+            Parts::Lists(_) if is_listed => ("lists", "indexed"),
+            Parts::Lists(_) => ("none", "flushed"),
+        };
+        rows.extend(sealed.parts().into_iter().map(|(kind, part)| PartRow {
+            id: sealed.id,
+            state: if sealed.compacting { "compacting" } else { state },
+            structure,
+            level: Some(sealed.level),
+            rows: Some(sealed.rows.into()),
+            tombstones: Some(sealed.tombstones.into()),
+            part: part_name(kind),
+            pages: part.pages.pages(),
+            buffered: buffered(&mut part.pages.iter()),
+            created: Some(sealed.created),
+            crc: Some(sealed.crc()),
+        }));
+    }
+    let flushing = manifest.flushing.iter().map(|segment| (segment, "flushing"));
+    for (growing, state) in flushing.chain([(&meta.growing, "growing")]) {
+        let extents = growing::extents(relation, growing);
+        let mut live = 0;
+        growing::for_each_tid(relation, &meta, growing, |_| live += 1);
+        let total = growing::rows(relation, growing);
+        rows.push(PartRow {
+            id: growing.segment,
+            state,
+            rows: Some(total),
+            tombstones: Some(total.saturating_sub(live)),
+            pages: pages_of(&extents),
+            buffered: buffered(&mut extents.into_iter()),
+            created: Some(growing.opened),
+            ..blank
+        });
+    }
+    for creating in &manifest.creating {
+        rows.push(PartRow {
+            id: creating.id,
+            state: "creating",
+            part: "all",
+            pages: pages_of(&creating.pages),
+            buffered: buffered(&mut creating.pages.iter().copied()),
+            ..blank
+        });
+    }
+    let dropped: HashSet<u32> =
+        manifest.free.iter().map(|freed| freed.segment).filter(|&id| id > 0).collect();
+    for id in dropped {
+        let freed = manifest.free.iter().filter(|freed| freed.segment == id);
+        let extents: Vec<Extent> = freed.map(|freed| freed.extent).collect();
+        let (pages, buffered) = (pages_of(&extents), buffered(&mut extents.into_iter()));
+        rows.push(PartRow { id, state: "dropped", part: "all", pages, buffered, ..blank });
+    }
+    rows.sort_by_key(|row| row.id);
+    rows
+}
+
+/// From microseconds since 1970.
+fn timestamp(micros: u64) -> Option<TimestampWithTimeZone> {
+    const EPOCH_2000: i64 = 946_684_800_000_000;
+    TimestampWithTimeZone::try_from(micros as i64 - EPOCH_2000).ok()
+}
+
+/// What is due in an index, what is being done and what was done last.
+#[pg_extern(sql = false)]
+#[allow(clippy::type_complexity)] // The columns of the SQL function.
+fn vdb_index_tasks(
+    index: PgRelation,
+) -> TableIterator<
+    'static,
+    (
+        name!(kind, &'static str),
+        name!(priority, String),
+        name!(state, &'static str),
+        name!(pid, Option<i32>),
+        name!(rows, Option<i64>),
+        name!(started, Option<TimestampWithTimeZone>),
+        name!(completed, Option<TimestampWithTimeZone>),
+        name!(error, Option<String>),
+    ),
+> {
+    // SAFETY: the argument outlives the function.
+    let relation = unsafe { own(&index) };
+    let snapshot = Snapshot::read(relation);
+    let mut rows = Vec::new();
+    let mut running = Vec::new();
+    for task in snapshot.manifest.tasks.iter() {
+        let Task { kind, pid, .. } = *task;
+        let (state, error) = match &task.state {
+            State::Running if is_locked(relation, kind) => ("running", None),
+            State::Running => ("failed", Some("the process that ran it was interrupted".into())),
+            State::Completed => ("completed", None),
+            State::Failed(error) => ("failed", Some(error.clone())),
+        };
+        if state == "running" {
+            running.push(kind);
+        }
+        rows.push((
+            kind_name(kind),
+            format!("{:?}", task.priority).to_lowercase(),
+            state,
+            (state == "running").then_some(pid),
+            (state == "completed").then_some(task.rows as i64),
+            timestamp(task.started),
+            Some(task.ended).filter(|&ended| ended > 0).and_then(timestamp),
+            error,
+        ));
+    }
+    if !in_recovery() {
+        let due = maintenance::due(relation, &snapshot, maintenance::limits(relation, &snapshot.meta));
+        let flush = due.flush.map(|priority| (TaskKind::Flush, priority));
+        let compaction = due.compaction.map(|job| (TaskKind::Compact, job.priority));
+        for (kind, priority) in flush.into_iter().chain(compaction) {
+            if !running.contains(&kind) {
+                let priority = format!("{priority:?}").to_lowercase();
+                rows.push((kind_name(kind), priority, "queued", None, None, None, None, None));
+            }
+        }
+    }
+    TableIterator::new(rows)
+}
+
+fn kind_name(kind: TaskKind) -> &'static str {
+    match kind {
+        TaskKind::Flush => "flush",
+        TaskKind::Compact => "compaction",
+    }
+}
+
+/// Whether somebody is at it. On a standby nobody is.
+fn is_locked(relation: Relation, kind: TaskKind) -> bool {
+    let purpose = match kind {
+        TaskKind::Flush => Purpose::Flush,
+        TaskKind::Compact => Purpose::Compact,
+    };
+    !in_recovery() && IndexLock::try_take(relation, purpose).is_none()
+}

@@ -1,0 +1,177 @@
+//! The settings `vdb.…`.
+
+use crate::segment::search::Effort;
+use crate::storage::manifest::Snapshot;
+use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting};
+use std::time::Duration;
+
+static EF_SEARCH: GucSetting<i32> = GucSetting::<i32>::new(100);
+static PROBES: GucSetting<i32> = GucSetting::<i32>::new(0);
+static FLUSH_ROWS: GucSetting<i32> = GucSetting::<i32>::new(10_000);
+
+/// How hard a search of this index tries.
+pub fn effort(snapshot: &Snapshot) -> Effort {
+    let lists = snapshot.manifest.codebook().map_or(1, |codebook| codebook.lists);
+    let probes = match PROBES.get().max(0) as u32 {
+        0 => automatic_probes(lists),
+        probes => probes,
+    };
+    Effort { ef: EF_SEARCH.get().max(1) as usize, probes: probes.min(lists) as usize }
+}
+
+/// Lists probed of so many, if the user does not say: recall@10 is then at least 0.95 on the project's data sets.
+fn automatic_probes(lists: u32) -> u32 {
+    (4.0 * f64::from(lists).sqrt()) as u32
+}
+
+static FLUSH_AGE: GucSetting<i32> = GucSetting::<i32>::new(3600);
+static COMPACT_SEGMENTS: GucSetting<i32> = GucSetting::<i32>::new(4);
+static COMPACT_TOMBSTONES: GucSetting<i32> = GucSetting::<i32>::new(20);
+static COMPACT_MEM: GucSetting<i32> = GucSetting::<i32>::new(1 << 20);
+static MAX_WORKERS: GucSetting<i32> = GucSetting::<i32>::new(2);
+static WORKER_THREADS: GucSetting<i32> = GucSetting::<i32>::new(1);
+static NAPTIME: GucSetting<i32> = GucSetting::<i32>::new(60);
+
+/// Seconds after which a growing segment is sealed however few its rows are; 0 for never.
+pub fn flush_age() -> u64 {
+    FLUSH_AGE.get().max(0) as u64
+}
+
+/// Segments of about one size that are merged.
+pub fn compact_segments() -> usize {
+    COMPACT_SEGMENTS.get().max(2) as usize
+}
+
+/// Share of dead rows at which a segment is rewritten.
+pub fn compact_dead_share() -> f64 {
+    f64::from(COMPACT_TOMBSTONES.get()) / 100.0
+}
+
+/// Memory that a compaction may use.
+pub fn compact_bytes() -> usize {
+    COMPACT_MEM.get().max(0) as usize * 1024
+}
+
+/// Workers of the whole server; 0 if backends are to do everything themselves.
+pub fn max_workers() -> u32 {
+    MAX_WORKERS.get().max(0) as u32
+}
+
+/// Threads on which a worker computes.
+pub fn worker_threads() -> usize {
+    WORKER_THREADS.get().max(1) as usize
+}
+
+/// Time between two rounds of the launcher.
+pub fn naptime() -> Duration {
+    Duration::from_secs(NAPTIME.get().max(1) as u64)
+}
+
+/// Rows at which a growing segment is sealed.
+pub fn flush_rows() -> u64 {
+    FLUSH_ROWS.get().max(1) as u64
+}
+
+/// Declares the settings; called once when the library is loaded.
+pub fn register() {
+    let define_as = |name, short, long, setting, min, max, context, flags| {
+        GucRegistry::define_int_guc(name, short, long, setting, min, max, context, flags);
+    };
+    let define = |name, short, long, setting, min, max| {
+        define_as(name, short, long, setting, min, max, GucContext::Userset, GucFlags::default());
+    };
+    define(
+        c"vdb.ef_search",
+        c"Candidates that a search of an HNSW graph looks at.",
+        c"Higher values find more of the true neighbours and take longer.",
+        &EF_SEARCH,
+        1,
+        10_000,
+    );
+    define(
+        c"vdb.probes",
+        c"Lists that a search of an IVF index looks at.",
+        c"Higher values find more of the true neighbours and take longer; 0 chooses by the number of lists.",
+        &PROBES,
+        0,
+        crate::segment::lists::train::MAX_LISTS as i32,
+    );
+    define(
+        c"vdb.flush_rows",
+        c"Rows at which a growing segment is sealed.",
+        c"Until then its rows are searched one by one.",
+        &FLUSH_ROWS,
+        100,
+        super::options::MAX_FLUSH_ROWS,
+    );
+    define(
+        c"vdb.compact_segments",
+        c"Segments of about one size that are merged into one.",
+        c"Fewer segments are searched faster; merging more often costs more writing.",
+        &COMPACT_SEGMENTS,
+        2,
+        100,
+    );
+    define(
+        c"vdb.compact_tombstones",
+        c"Percentage of dead rows at which a segment is rewritten.",
+        c"Dead rows take room, and time in a search, until they are left out by a compaction.",
+        &COMPACT_TOMBSTONES,
+        1,
+        100,
+    );
+    let define_for_server = |name, short, long, setting, min, max, flags| {
+        define_as(name, short, long, setting, min, max, GucContext::Sighup, flags);
+    };
+    define_as(
+        c"vdb.compact_mem",
+        c"Memory that a compaction may use.",
+        c"Segments that would need more are not merged.",
+        &COMPACT_MEM,
+        1 << 10,
+        i32::MAX,
+        GucContext::Userset,
+        GucFlags::UNIT_KB,
+    );
+    define_for_server(
+        c"vdb.flush_age",
+        c"Age at which a growing segment is sealed however few its rows are.",
+        c"0 never does; looked at by the launcher, which needs shared_preload_libraries.",
+        &FLUSH_AGE,
+        0,
+        i32::MAX,
+        GucFlags::UNIT_S,
+    );
+    define_for_server(
+        c"vdb.max_workers",
+        c"Background workers that flush and compact at the same time.",
+        c"With 0 the backend that finds work due does it.",
+        &MAX_WORKERS,
+        0,
+        64,
+        GucFlags::default(),
+    );
+    define_for_server(
+        c"vdb.worker_threads",
+        c"Threads on which a background worker computes.",
+        c"More finish sooner, and leave fewer processors to queries.",
+        &WORKER_THREADS,
+        1,
+        64,
+        GucFlags::default(),
+    );
+    define_for_server(
+        c"vdb.naptime",
+        c"Time between two rounds of the launcher.",
+        c"Each round looks through all databases.",
+        &NAPTIME,
+        1,
+        86_400,
+        GucFlags::UNIT_S,
+    );
+    #[cfg(not(feature = "pg14"))]
+    // SAFETY: a plain call while the library is loaded.
+    unsafe {
+        pgrx::pg_sys::MarkGUCPrefixReserved(c"vdb".as_ptr())
+    };
+}

@@ -1,0 +1,215 @@
+//! Background workers: one is started by whoever finds work due, and ends when there is none left; with
+//! `shared_preload_libraries = 'vdb'` a launcher has one look through every database now and then.
+
+use super::{Limits, flush, limits, note_failure, run_next};
+use crate::config::settings;
+use crate::pg::interrupts;
+use crate::pg::lock::{IndexLock, Purpose};
+use crate::pg::open::OpenIndex;
+use crate::pg::relation::Relation;
+use crate::pg::threads;
+use crate::pg::worker::{self, Failure, Request};
+use crate::storage::manifest::Snapshot;
+use crate::storage::meta::Meta;
+use crate::storage::tasks::{Priority, TaskKind};
+use pgrx::{Spi, pg_guard, pg_sys};
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+/// A backend that finds work due asks for a worker, but no more often than this.
+const BETWEEN_REQUESTS: Duration = Duration::from_millis(500);
+/// How long a worker waits for an index that somebody else has locked, and how often it tries.
+const LOCKED_PAUSE: Duration = Duration::from_secs(1);
+const LOCKED_ATTEMPTS: u32 = 30;
+/// Failures in a row after which a worker leaves the task to others.
+const ATTEMPTS: u32 = 5;
+
+thread_local! {
+    static REQUESTED: RefCell<HashMap<u32, Instant>> = RefCell::default();
+}
+
+/// Declares the launcher; called once when the library is loaded.
+pub fn register() {
+    if worker::is_preloading() {
+        worker::start_with_server(c"vdb launcher", c"vdb_launcher_main");
+    }
+}
+
+/// Sees to it that an index whose growing segment has so many rows is flushed: by a worker, or here and now if there can
+/// be none.
+pub fn flush_is_due(relation: Relation, rows: u64, limits: Limits) {
+    let is_started = can_be_left(relation) && ask_for_worker(relation, limits);
+    // Should no worker have come although one was asked for, the rows must not become too many.
+    let is_urgent = rows >= 4 * limits.flush_rows;
+    if (!is_started || is_urgent)
+        && let Some(lock) = IndexLock::try_take(relation, Purpose::Flush)
+    {
+        flush(relation, &lock, limits.flush_rows, Priority::Medium);
+        drop(lock);
+        if !is_started {
+            do_all(relation, limits);
+        }
+    }
+}
+
+/// Sees to it that whatever is due in an index gets done.
+pub fn look_after(relation: Relation) {
+    let snapshot = Snapshot::read(relation);
+    let limits = limits(relation, &snapshot.meta);
+    let is_due = super::due(relation, &snapshot, limits).is_anything();
+    if is_due && !(can_be_left(relation) && ask_for_worker(relation, limits)) {
+        do_all(relation, limits);
+    }
+}
+
+fn do_all(relation: Relation, limits: Limits) {
+    while run_next(relation, limits, threads::maintenance_threads(), |_| ()) {}
+}
+
+/// Whether a worker can see the index, and may be started.
+fn can_be_left(relation: Relation) -> bool {
+    !relation.is_temporary() && !relation.is_new() && settings::max_workers() > 0
+}
+
+/// False if the server has no room for a worker.
+fn ask_for_worker(relation: Relation, limits: Limits) -> bool {
+    let index = relation.oid().to_u32();
+    let recently = |asked: &Instant| asked.elapsed() < BETWEEN_REQUESTS;
+    if REQUESTED.with_borrow(|requested| requested.get(&index).is_some_and(recently)) {
+        return true;
+    }
+    REQUESTED.with_borrow_mut(|requested| {
+        requested.retain(|_, asked| recently(asked));
+        requested.insert(index, Instant::now());
+    });
+    let request = Request { database: worker::database(), index, flush_rows: limits.flush_rows };
+    worker::start(c"vdb worker", c"vdb_worker_main", request)
+}
+
+/// What became of a look at an index.
+enum Outcome {
+    Worked,
+    /// Nothing is due, or somebody else is at it.
+    Idle,
+    /// Somebody has a lock on the index, or waits for one.
+    Locked,
+    /// The task failed, for the n-th time in a row.
+    Failed(u32),
+}
+
+#[pg_guard]
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn vdb_worker_main(_argument: pg_sys::Datum) {
+    let request = worker::request();
+    worker::connect(Some(request.database));
+    if !worker::take_place(settings::max_workers()) {
+        return;
+    }
+    let indexes = match request.index {
+        0 => worker::transaction(own_indexes).unwrap_or_default(),
+        index => vec![index],
+    };
+    for index in indexes {
+        work_on(index, request.flush_rows);
+    }
+}
+
+/// Does what is due in an index until nothing is.
+fn work_on(index: u32, flush_rows: u64) {
+    let mut locked = 0;
+    loop {
+        match look_at(index, flush_rows) {
+            Outcome::Worked => locked = 0,
+            Outcome::Idle => return,
+            Outcome::Locked if locked >= LOCKED_ATTEMPTS => return,
+            Outcome::Locked => {
+                locked += 1;
+                worker::sleep(LOCKED_PAUSE);
+            }
+            Outcome::Failed(times) if times >= ATTEMPTS => return,
+            Outcome::Failed(times) => worker::sleep(Duration::from_secs(1 << times.min(16))),
+        }
+        pgrx::check_for_interrupts!();
+    }
+}
+
+fn look_at(index: u32, flush_rows: u64) -> Outcome {
+    let begun = Cell::new(None);
+    let result = worker::transaction(|| {
+        let Some(index) = OpenIndex::try_open(index) else { return Outcome::Locked };
+        let relation = index.relation();
+        if relation.is_temporary() {
+            return Outcome::Idle;
+        }
+        let mut limits = limits(relation, &Meta::read(relation));
+        if flush_rows > 0 {
+            limits.flush_rows = flush_rows;
+        }
+        worker::report_progress_of(relation);
+        let noted = |kind: TaskKind| {
+            worker::report_activity(&format!("vdb: {kind:?} of index \"{}\"", relation.name()));
+            begun.set(Some(kind));
+        };
+        let threads = settings::worker_threads();
+        match interrupts::yielding(relation, || run_next(relation, limits, threads, noted)) {
+            true => Outcome::Worked,
+            false => Outcome::Idle,
+        }
+    });
+    match result {
+        Ok(outcome) => outcome,
+        Err(Failure { code, message }) => {
+            if code == interrupts::YIELD {
+                return Outcome::Locked;
+            }
+            pgrx::log!("vdb: {:?} failed: {message}", begun.get());
+            let Some(kind) = begun.get() else { return Outcome::Idle };
+            // Where not even that can be written, the log is all there is.
+            let noted = worker::transaction(|| {
+                let Some(index) = OpenIndex::try_open(index) else { return 0 };
+                note_failure(index.relation(), kind, message);
+                failures(index.relation(), kind)
+            });
+            Outcome::Failed(noted.unwrap_or(ATTEMPTS))
+        }
+    }
+}
+
+fn failures(relation: Relation, kind: TaskKind) -> u32 {
+    let snapshot = Snapshot::read(relation);
+    let last = snapshot.manifest.tasks.iter().rev().find(|task| task.kind == kind);
+    last.map_or(0, |task| task.failures)
+}
+
+/// The vdb indexes of this database that any session can read.
+fn own_indexes() -> Vec<u32> {
+    const QUERY: &str = "SELECT c.oid FROM pg_catalog.pg_class c JOIN pg_catalog.pg_am a ON a.oid = c.relam
+        WHERE a.amname IN ('vdb_hnsw', 'vdb_ivf') AND c.relkind = 'i' AND c.relpersistence <> 't'";
+    // SAFETY: in a transaction; the snapshot is popped below, or by its abort.
+    unsafe { pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot()) };
+    let indexes: Result<Vec<u32>, pgrx::spi::Error> = Spi::connect(|client| {
+        let rows = client.select(QUERY, None, &[])?;
+        let oids = rows.map(|row| row.get::<pg_sys::Oid>(1));
+        oids.filter_map(Result::transpose).map(|oid| oid.map(pg_sys::Oid::to_u32)).collect()
+    });
+    // SAFETY: pushed above.
+    unsafe { pg_sys::PopActiveSnapshot() };
+    indexes.unwrap_or_else(|error| {
+        pgrx::log!("vdb: could not list the indexes: {error}");
+        Vec::new()
+    })
+}
+
+#[pg_guard]
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn vdb_launcher_main(_argument: pg_sys::Datum) {
+    worker::connect(None);
+    loop {
+        worker::sleep(settings::naptime());
+        for database in worker::transaction(worker::databases).unwrap_or_default() {
+            // Without room for a worker, the next round will do.
+            worker::start(c"vdb worker", c"vdb_worker_main", Request { database, index: 0, flush_rows: 0 });
+        }
+    }
+}

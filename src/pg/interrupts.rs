@@ -1,0 +1,62 @@
+//! Interrupts of long work: cancel, terminate, timeouts; and in a worker somebody who waits for the index.
+
+use super::error::Problem;
+use super::relation::Relation;
+use pgrx::{PgSqlErrorCode, pg_sys};
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
+/// The SQLSTATE with which work gives way to a waiting lock.
+pub const YIELD: PgSqlErrorCode = PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE;
+
+/// How often a worker looks whether somebody waits.
+const PERIOD: Duration = Duration::from_millis(300);
+
+thread_local! {
+    /// The relation for which others may wait, and when that was looked at last.
+    static YIELDS: Cell<Option<(pg_sys::Oid, Instant)>> = const { Cell::new(None) };
+}
+
+/// Raises an error if the work is to end.
+pub fn check() {
+    pgrx::check_for_interrupts!();
+    if let Some((relation, last)) = YIELDS.get()
+        && last.elapsed() >= PERIOD
+    {
+        YIELDS.set(Some((relation, Instant::now())));
+        if is_waited_for(relation) {
+            Problem::new(YIELD, "gave way to another process that waits for the index").raise();
+        }
+    }
+}
+
+/// From now on, until this returns `relation`'s work ends as soon as somebody waits for a lock on it.
+pub fn yielding<T>(relation: Relation, work: impl FnOnce() -> T) -> T {
+    struct Reset;
+    impl Drop for Reset {
+        fn drop(&mut self) {
+            YIELDS.set(None);
+        }
+    }
+    let _reset = Reset;
+    YIELDS.set(Some((relation.oid(), Instant::now())));
+    work()
+}
+
+/// Whether anybody waits for a lock on a relation.
+fn is_waited_for(relation: pg_sys::Oid) -> bool {
+    // SAFETY: PostgreSQL returns a copy of the lock table, `nelements` locks long.
+    unsafe {
+        let data = pg_sys::GetLockStatusData();
+        let locks = std::slice::from_raw_parts((*data).locks, (*data).nelements as usize);
+        let waited_for = locks.iter().any(|lock| {
+            lock.waitLockMode != pg_sys::NoLock as pg_sys::LOCKMODE
+                && u32::from(lock.locktag.locktag_type) == pg_sys::LockTagType::LOCKTAG_RELATION
+                && lock.locktag.locktag_field1 == pg_sys::MyDatabaseId.to_u32()
+                && lock.locktag.locktag_field2 == relation.to_u32()
+        });
+        pg_sys::pfree((*data).locks.cast());
+        pg_sys::pfree(data.cast());
+        waited_for
+    }
+}

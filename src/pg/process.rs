@@ -1,0 +1,15 @@
+//! This process, and the time.
+
+use pgrx::pg_sys;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// This backend's process id.
+pub fn process_id() -> i32 {
+    // SAFETY: a plain read of a variable that is set at the process's start.
+    unsafe { pg_sys::MyProcPid }
+}
+
+/// Microseconds since 1970.
+pub fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_micros() as u64)
+}

@@ -1,0 +1,230 @@
+//! Background workers: how they are started, and how their transactions run.
+
+use super::relation::Relation;
+use pgrx::pg_sys::panic::CaughtError;
+use pgrx::{PgSqlErrorCode, pg_sys};
+use std::ffi::CStr;
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+/// What a worker is asked to do.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct Request {
+    pub database: u32,
+    /// An index; 0 for all of the database.
+    pub index: u32,
+    /// Rows at which the index is flushed, as whoever asks has set it; 0 if that is unknown.
+    pub flush_rows: u64,
+}
+
+/// A C string in a field of fixed length.
+fn copy_name(name: &CStr, field: &mut [std::ffi::c_char]) {
+    let bytes = name.to_bytes_with_nul();
+    debug_assert!(bytes.len() <= field.len());
+    field.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from as std::ffi::c_char);
+}
+
+fn describe(name: &CStr, function: &CStr) -> pg_sys::BackgroundWorker {
+    let mut worker = pg_sys::BackgroundWorker::default();
+    copy_name(name, &mut worker.bgw_name);
+    copy_name(name, &mut worker.bgw_type);
+    copy_name(function, &mut worker.bgw_function_name);
+    let library = &mut worker.bgw_library_name;
+    // An array in PostgreSQL 14 to 16, of another length since.
+    copy_name(c"vdb", &mut library[..]);
+    worker.bgw_flags = (pg_sys::BGWORKER_SHMEM_ACCESS | pg_sys::BGWORKER_BACKEND_DATABASE_CONNECTION) as i32;
+    worker.bgw_start_time = pg_sys::BgWorkerStartTime::BgWorkerStart_RecoveryFinished;
+    worker.bgw_restart_time = pg_sys::BGW_NEVER_RESTART;
+    worker
+}
+
+/// Starts a worker that will call `function`, an exported function of this library; false if the server has no room for
+/// one more.
+pub fn start(name: &CStr, function: &CStr, request: Request) -> bool {
+    let mut worker = describe(name, function);
+    let bytes = bytemuck::bytes_of(&request);
+    worker.bgw_extra.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from as std::ffi::c_char);
+    // SAFETY: the description is complete; nobody asks for the handle.
+    unsafe { pg_sys::RegisterDynamicBackgroundWorker(&mut worker, std::ptr::null_mut()) }
+}
+
+/// Has the server start a worker whenever it is started itself; only while `shared_preload_libraries` are loaded.
+pub fn start_with_server(name: &CStr, function: &CStr) {
+    let mut worker = describe(name, function);
+    const SECONDS_TO_RESTART: i32 = 10;
+    worker.bgw_restart_time = SECONDS_TO_RESTART;
+    // SAFETY: the description is complete.
+    unsafe { pg_sys::RegisterBackgroundWorker(&mut worker) };
+}
+
+/// Whether the library is being loaded by the postmaster.
+pub fn is_preloading() -> bool {
+    // SAFETY: a plain read.
+    unsafe { pg_sys::process_shared_preload_libraries_in_progress }
+}
+
+/// What this worker was asked for.
+pub fn request() -> Request {
+    // SAFETY: set before a worker's main function is called; the bytes are those that `start` wrote.
+    let extra = unsafe { (*pg_sys::MyBgworkerEntry).bgw_extra };
+    let bytes: Vec<u8> = extra[..size_of::<Request>()].iter().map(|&byte| byte as u8).collect();
+    bytemuck::pod_read_unaligned(&bytes)
+}
+
+unsafe extern "C" {
+    /// PostgreSQL's handler of SIGTERM, which ends the process at its next look for interrupts. The bindings' wrapper
+    /// is no C function.
+    fn die(signal: i32);
+    fn SignalHandlerForConfigReload(signal: i32);
+}
+
+/// Begins a worker's life: signals, and a connection to a database, or to none but for the shared catalogs.
+pub fn connect(database: Option<u32>) {
+    // SAFETY: the handlers are PostgreSQL's own; a worker's main function calls this once, first of all.
+    unsafe {
+        libc::signal(libc::SIGTERM, die as *const () as libc::sighandler_t);
+        libc::signal(libc::SIGHUP, SignalHandlerForConfigReload as *const () as libc::sighandler_t);
+        pg_sys::BackgroundWorkerUnblockSignals();
+        match database {
+            Some(database) => pg_sys::BackgroundWorkerInitializeConnectionByOid(
+                pg_sys::Oid::from_u32(database),
+                pg_sys::InvalidOid,
+                0,
+            ),
+            None => pg_sys::BackgroundWorkerInitializeConnection(std::ptr::null(), std::ptr::null(), 0),
+        }
+    }
+}
+
+/// Why a transaction was aborted.
+pub struct Failure {
+    pub code: PgSqlErrorCode,
+    pub message: String,
+}
+
+/// Runs `work` in a transaction, without a snapshot; an error aborts it.
+pub fn transaction<T>(work: impl FnOnce() -> T) -> Result<T, Failure> {
+    // SAFETY: a worker between two transactions.
+    unsafe {
+        pg_sys::SetCurrentStatementStartTimestamp();
+        pg_sys::StartTransactionCommand();
+    }
+    let mut work = Some(work);
+    let result = pgrx::PgTryBuilder::new(AssertUnwindSafe(|| {
+        let value = (work.take().expect("called once"))();
+        // SAFETY: the transaction begun above.
+        unsafe { pg_sys::CommitTransactionCommand() };
+        Ok(value)
+    }))
+    .catch_others(|error| Err(failure(&error)))
+    .catch_rust_panic(|error| Err(failure(&error)))
+    .execute();
+    if result.is_err() {
+        // SAFETY: the transaction begun above, which has failed.
+        unsafe { pg_sys::AbortCurrentTransaction() };
+    }
+    result
+}
+
+fn failure(error: &CaughtError) -> Failure {
+    match error {
+        CaughtError::PostgresError(report)
+        | CaughtError::ErrorReport(report)
+        | CaughtError::RustPanic { ereport: report, .. } => {
+            Failure { code: report.sql_error_code(), message: report.message().into() }
+        }
+    }
+}
+
+/// Sleeps; ends early when the process is told something.
+pub fn sleep(time: Duration) {
+    // SAFETY: the latch is this process's own.
+    unsafe {
+        pg_sys::WaitLatch(
+            pg_sys::MyLatch,
+            (pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH) as i32,
+            time.as_millis() as i64,
+            pg_sys::PG_WAIT_EXTENSION,
+        );
+        pg_sys::ResetLatch(pg_sys::MyLatch);
+    }
+    pgrx::check_for_interrupts!();
+    // SAFETY: as PostgreSQL's own processes do between two pieces of work.
+    unsafe {
+        if pg_sys::ConfigReloadPending != 0 {
+            pg_sys::ConfigReloadPending = 0;
+            pg_sys::ProcessConfigFile(pg_sys::GucContext::PGC_SIGHUP);
+        }
+    }
+}
+
+/// Shows what a worker does in `pg_stat_activity`.
+pub fn report_activity(what: &str) {
+    let what = std::ffi::CString::new(what).unwrap_or_default();
+    // SAFETY: PostgreSQL copies the string.
+    unsafe { pg_sys::pgstat_report_activity(pg_sys::BackendState::STATE_RUNNING, what.as_ptr()) };
+}
+
+/// Shows the progress of this process as that of an index's creation.
+pub fn report_progress_of(relation: Relation) {
+    // SAFETY: writes this backend's own slot of shared state.
+    unsafe {
+        pg_sys::pgstat_progress_start_command(
+            pg_sys::ProgressCommandType::PROGRESS_COMMAND_CREATE_INDEX,
+            relation.oid(),
+        );
+    }
+}
+
+/// Takes one of `count` places for workers, for the rest of this process's life; false if all are taken.
+pub fn take_place(count: u32) -> bool {
+    (0..count).any(lock_place)
+}
+
+/// A lock that no user can ask for: advisory locks of users bear their database.
+fn lock_place(place: u32) -> bool {
+    const OURS: u32 = 0x0076_6462;
+    const CLASS: u16 = 76;
+    let tag = pg_sys::LOCKTAG {
+        locktag_field1: 0,
+        locktag_field2: OURS,
+        locktag_field3: place,
+        locktag_field4: CLASS,
+        locktag_type: pg_sys::LockTagType::LOCKTAG_ADVISORY as u8,
+        locktag_lockmethodid: pg_sys::USER_LOCKMETHOD as u8,
+    };
+    // SAFETY: a session lock, taken without waiting.
+    let taken = unsafe { pg_sys::LockAcquire(&tag, pg_sys::ExclusiveLock as pg_sys::LOCKMODE, true, true) };
+    taken != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL
+}
+
+/// Databases that can be connected to; for a worker without a database, in a transaction.
+pub fn databases() -> Vec<u32> {
+    let mut databases = Vec::new();
+    // SAFETY: as PostgreSQL's own launcher reads the catalog; every tuple is valid until the next is fetched.
+    unsafe {
+        let catalog =
+            pg_sys::table_open(pg_sys::DatabaseRelationId, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
+        let scan = pg_sys::table_beginscan_catalog(catalog, 0, std::ptr::null_mut());
+        loop {
+            let tuple = pg_sys::heap_getnext(scan, pg_sys::ScanDirection::ForwardScanDirection);
+            if tuple.is_null() {
+                break;
+            }
+            let row = pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_database>();
+            if (*row).datallowconn {
+                databases.push((*row).oid.to_u32());
+            }
+        }
+        pg_sys::heap_endscan(scan);
+        pg_sys::table_close(catalog, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
+    }
+    databases
+}
+
+/// This process's database.
+pub fn database() -> u32 {
+    // SAFETY: a plain read of a variable that is set when the process connects.
+    unsafe { pg_sys::MyDatabaseId }.to_u32()
+}

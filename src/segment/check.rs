@@ -1,0 +1,319 @@
+//! Checking an index: what must hold of its pages, its segments and their codes.
+
+use super::encoder::Encoder;
+use super::graph::stored::{StoredGraph, slots_of};
+use super::lists::assign::Assigner;
+use super::lists::centroids::Lists;
+use super::lists::stored::StoredLists;
+use super::lists::write::RowSource;
+use super::rows::{NodeRows, SealedRows};
+use super::{Plan, Tid, growing, pages};
+use crate::codec::rotation::rotated_dims;
+use crate::pg::buffer::Pinned;
+use crate::pg::lock::{IndexLock, Purpose};
+use crate::pg::relation::{Relation, in_recovery};
+use crate::storage::extent::gaps;
+use crate::storage::manifest::{GraphParts, ListParts, Parts, Sealed, Snapshot};
+use crate::storage::meta::{Quantizer, Structure};
+use crate::storage::page::{self, Kind};
+use crate::storage::part::{Part, PartReader};
+use std::collections::HashSet;
+
+/// Something that must not be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    pub segment: Option<u32>,
+    pub part: Option<Kind>,
+    pub block: Option<u32>,
+    pub text: String,
+}
+
+/// Looks for what is wrong with one generation of an index.
+pub struct Check {
+    relation: Relation,
+    snapshot: Snapshot,
+    blocks: u32,
+    pub findings: Vec<Finding>,
+}
+
+/// Findings of one kind in one segment: more would tell nothing new.
+const MOST_ALIKE: usize = 20;
+
+impl Check {
+    /// Checks the pages of the current generation: each has one owner, and sealed ones are as they were written.
+    pub fn pages(relation: Relation) -> Self {
+        let lock = IndexLock::wait(relation, Purpose::Manifest);
+        let blocks = relation.blocks();
+        let snapshot = Snapshot::read(relation);
+        let mut check = Self { relation, snapshot, blocks, findings: Vec::new() };
+        check.extents();
+        drop(lock);
+        check
+    }
+
+    /// Adds a finding about the index as a whole.
+    pub fn find(&mut self, text: String) {
+        let is_alike = |finding: &&Finding| (finding.segment, finding.block) == (None, None);
+        if self.findings.iter().filter(is_alike).count() < MOST_ALIKE {
+            self.findings.push(Finding { segment: None, part: None, block: None, text });
+        }
+    }
+
+    fn add(&mut self, segment: u32, part: Option<Kind>, block: Option<u32>, text: String) {
+        let segment = Some(segment);
+        let alike = self.findings.iter().filter(|f| (f.segment, f.part) == (segment, part)).count();
+        if alike < MOST_ALIKE {
+            self.findings.push(Finding { segment, part, block, text });
+        }
+    }
+
+    fn extents(&mut self) {
+        let Snapshot { meta, manifest } = &self.snapshot;
+        let mut extents: Vec<_> =
+            pages::owned(self.relation, meta, manifest).into_iter().map(|(_, extent)| extent).collect();
+        let (lost, overlaps) = gaps(&mut extents, self.blocks);
+        let mut find = |block, text| {
+            self.findings.push(Finding { segment: None, part: None, block: Some(block), text });
+        };
+        for extent in overlaps {
+            let owned = pages::owned(self.relation, meta, manifest);
+            let owners = owned.iter().filter(|(_, other)| {
+                other.start < extent.start + extent.pages && extent.start < other.start + other.pages
+            });
+            let owners: Vec<String> = owners.map(|(owner, _)| format!("{owner:?}")).collect();
+            find(extent.start, format!("{} pages belong to {}", extent.pages, owners.join(" and ")));
+        }
+        if let Some(end) = extents.iter().map(|extent| extent.start + extent.pages).max()
+            && end > self.blocks
+        {
+            find(end - 1, format!("a segment has this page, but the index has only {} pages", self.blocks));
+        }
+        // On a standby replay may have extended the file for a generation that is not there yet.
+        if !in_recovery() {
+            for extent in lost {
+                find(extent.start, format!("{} pages belong to nobody", extent.pages));
+            }
+        }
+    }
+
+    /// Checks the sealed segments: pages, checksums, tombstones, graphs and lists; `deep` computes every code again.
+    pub fn segments(&mut self, deep: bool) {
+        let snapshot = self.snapshot.clone();
+        for segment in &snapshot.manifest.sealed {
+            let before = self.findings.len();
+            for (kind, part) in segment.parts() {
+                self.part(segment, kind, part);
+            }
+            if self.findings.len() > before {
+                // What is read from damaged pages means nothing.
+                continue;
+            }
+            self.tombstones(segment);
+            match &segment.parts {
+                Parts::Graph(parts) => self.graph(segment, parts, deep),
+                Parts::Lists(parts) => self.lists(segment, parts, deep),
+            }
+        }
+    }
+
+    fn part(&mut self, segment: &Sealed, kind: Kind, part: &Part) {
+        let mut crc = crc32fast::Hasher::new();
+        let blocks = self.blocks;
+        for block in part.pages.blocks().filter(|&block| block < blocks) {
+            pgrx::check_for_interrupts!();
+            let page = Pinned::read(self.relation, block).share().copy();
+            if !page::is(&page.0, kind, segment.id) {
+                self.add(segment.id, Some(kind), Some(block), "the page is another's".into());
+            }
+            crc.update(page::payload(&page.0));
+        }
+        let crc = crc.finalize();
+        if kind != Kind::Tombstones && crc != part.crc {
+            self.add(segment.id, Some(kind), None, format!("the CRC is {crc}, not {}", part.crc));
+        }
+    }
+
+    fn tombstones(&mut self, segment: &Sealed) {
+        let mut rows = SealedRows::new(self.relation, segment);
+        let dead = (0..segment.rows).filter(|&row| rows.live_tid(row).is_none()).count();
+        if dead != segment.tombstones as usize {
+            let text = format!("{dead} rows are dead, not {}", segment.tombstones);
+            self.add(segment.id, Some(Kind::Tombstones), None, text);
+        }
+    }
+
+    fn graph(&mut self, segment: &Sealed, parts: &GraphParts, deep: bool) {
+        let meta = self.snapshot.meta.clone();
+        let Structure::Graph(options) = meta.structure else {
+            return self.add(segment.id, None, None, "it has a graph, but the index has lists".into());
+        };
+        let mut graph = StoredGraph::new(self.relation, &meta, segment, parts);
+        for node in 0..parts.nodes {
+            pgrx::check_for_interrupts!();
+            for layer in 0..=graph.level(node) {
+                let (kind, degree) =
+                    if layer == 0 { (Kind::GraphBase, 2 * options.m) } else { (Kind::GraphUpper, options.m) };
+                let neighbours = graph.try_neighbours(layer, node).filter(|n| n.len() <= degree.into());
+                let unique: Option<HashSet<u32>> = neighbours.as_ref().map(|n| n.iter().copied().collect());
+                let is_sane = unique.zip(neighbours).is_some_and(|(unique, neighbours)| {
+                    unique.len() == neighbours.len() && !unique.contains(&node)
+                });
+                if !is_sane {
+                    let text = format!("the neighbours of node {node} on layer {layer} make no sense");
+                    self.add(segment.id, Some(kind), None, text);
+                }
+            }
+        }
+        let mut duplicates = PartReader::new(self.relation, &parts.duplicates, Kind::Duplicates, segment.id);
+        let mut last = 0;
+        for row in 0..segment.rows.saturating_sub(parts.nodes) {
+            let node = u32::from_ne_bytes(duplicates.slot(row.into()).try_into().unwrap_or_default());
+            if node < last || node >= parts.nodes {
+                let text = format!("row {} cannot be a duplicate of node {node}", row + parts.nodes);
+                self.add(segment.id, Some(Kind::Duplicates), None, text);
+            }
+            last = node;
+        }
+        if deep && let Some(encoder) = Encoder::new(meta.space, meta.seed) {
+            self.graph_codes(segment, parts, &mut graph, &encoder);
+        }
+    }
+
+    /// Encodes the neighbours of every node again.
+    fn graph_codes(
+        &mut self,
+        segment: &Sealed,
+        parts: &GraphParts,
+        graph: &mut StoredGraph,
+        encoder: &Encoder,
+    ) {
+        let Some((base, upper)) = slots_of(&self.snapshot.meta) else { return };
+        for node in 0..parts.nodes {
+            pgrx::check_for_interrupts!();
+            for layer in 0..=graph.level(node) {
+                let (kind, layout) =
+                    if layer == 0 { (Kind::GraphBase, base) } else { (Kind::GraphUpper, upper) };
+                let Some(neighbours) = graph.try_neighbours(layer, node) else { continue };
+                let stored = graph.slot(layer, node).to_vec();
+                let mut vector = |node: u32| {
+                    let mut copy = Vec::new();
+                    graph.vector(node, |row| copy.extend_from_slice(row));
+                    copy
+                };
+                let row = vector(node);
+                let rows: Vec<_> = neighbours.iter().map(|&other| (other, vector(other))).collect();
+                let mut encoded = vec![0; layout.bytes()];
+                encoder.encode_slot(layout, &row, rows.iter().map(|(n, row)| (*n, &row[..])), &mut encoded);
+                if !layout.says_the_same(&stored, &encoded) {
+                    let text = format!("the codes of node {node} on layer {layer} are not its neighbours'");
+                    self.add(segment.id, Some(kind), None, text);
+                }
+            }
+        }
+    }
+
+    fn lists(&mut self, segment: &Sealed, parts: &ListParts, deep: bool) {
+        let snapshot = self.snapshot.clone();
+        let Structure::Lists(options) = snapshot.meta.structure else {
+            return self.add(segment.id, None, None, "it has lists, but the index has graphs".into());
+        };
+        let codebook = snapshot.manifest.codebooks.iter().find(|codebook| codebook.id == parts.codebook);
+        if codebook.is_none() && parts.codebook != 0 {
+            let text = format!("its codebook {} is missing", parts.codebook);
+            return self.add(segment.id, Some(Kind::Starts), None, text);
+        }
+        let mut starts = PartReader::new(self.relation, &parts.starts, Kind::Starts, segment.id);
+        let lists = snapshot.lists_of(parts);
+        let mut start =
+            |list: u32| u32::from_ne_bytes(starts.slot(list.into()).try_into().unwrap_or_default());
+        let ascends = (0..lists).all(|list| start(list) <= start(list + 1));
+        if !ascends || start(0) != 0 || start(lists) != segment.rows {
+            return self.add(segment.id, Some(Kind::Starts), None, "the lists do not add up".into());
+        }
+        if !deep || parts.vectors.is_none() {
+            return;
+        }
+        let space = snapshot.meta.space;
+        let plan = Plan {
+            structure: snapshot.meta.structure,
+            quantizer: snapshot.meta.quantizer,
+            seed: snapshot.meta.seed,
+            threads: crate::pg::threads::maintenance_threads(),
+            show_progress: false,
+        };
+        let centroids = match codebook {
+            Some(codebook) => Lists::of(self.relation, &snapshot, codebook),
+            None => Lists::origin(space.dims as usize),
+        };
+        let mut stored = StoredLists::new(self.relation, &snapshot, segment);
+        let mut again = StoredLists::new(self.relation, &snapshot, segment);
+        again.reassign(&Assigner::new(space, plan, options, centroids), space);
+        let mut wrong = Vec::new();
+        let code_bytes = rotated_dims(space.dims as usize) / 8;
+        let mut listed = Vec::new();
+        stored.for_each_live(|list, row| listed.push((list, row)));
+        for (list, row) in listed {
+            pgrx::check_for_interrupts!();
+            if again.assigned_lists()[row as usize] != list {
+                wrong.push(format!("row {row} should not be in list {list}"));
+            } else if snapshot.meta.quantizer == Quantizer::Rabitq
+                && stored.bits(row, code_bytes).1 != again.bits(row, code_bytes).1
+            {
+                wrong.push(format!("the code of row {row} is not its vector's"));
+            }
+        }
+        for text in wrong {
+            self.add(segment.id, Some(Kind::Codes), None, text);
+        }
+    }
+
+    /// Calls `visit` with the heap tuple of every live row, and its vector if the index has it; `visit` tells what is
+    /// wrong with it.
+    pub fn for_each_live_row(&mut self, mut visit: impl FnMut(Tid, Option<&[u8]>) -> Option<String>) {
+        let Snapshot { meta, manifest } = self.snapshot.clone();
+        for segment in manifest.flushing.iter().chain([&meta.growing]) {
+            let mut wrong = Vec::new();
+            growing::for_each_row(self.relation, &meta, segment, |tid, row| {
+                wrong.extend(visit(tid, Some(row)))
+            });
+            for text in wrong {
+                self.add(segment.segment, Some(Kind::Lane), None, text);
+            }
+        }
+        for segment in &manifest.sealed {
+            if self.findings.iter().any(|finding| finding.segment == Some(segment.id)) {
+                continue;
+            }
+            let mut wrong = Vec::new();
+            match &segment.parts {
+                Parts::Graph(parts) => {
+                    let mut graph = StoredGraph::new(self.relation, &meta, segment, parts);
+                    let mut rows = NodeRows::new(self.relation, segment, parts);
+                    for node in 0..parts.nodes {
+                        pgrx::check_for_interrupts!();
+                        let mut tids = Vec::new();
+                        rows.live_tids(node, &mut tids);
+                        graph.vector(node, |row| {
+                            tids.iter().for_each(|&tid| wrong.extend(visit(tid, Some(row))));
+                        });
+                    }
+                }
+                Parts::Lists(parts) => {
+                    let mut lists = StoredLists::new(self.relation, &self.snapshot, segment);
+                    let bytes = meta.space.row_bytes().unwrap_or_default();
+                    let mut live = Vec::new();
+                    lists.for_each_live(|_, row| live.push(row));
+                    for row in live {
+                        pgrx::check_for_interrupts!();
+                        let tid = lists.tid(row);
+                        let vector = parts.vectors.is_some().then(|| lists.vector(row, bytes));
+                        wrong.extend(visit(tid, vector));
+                    }
+                }
+            }
+            for text in wrong {
+                self.add(segment.id, Some(Kind::Tids), None, text);
+            }
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! Compaction: several sealed segments become one, without their dead rows.
+//!
+//! 1. One record marks the segments as *compacting*. They are searched as before.
+//! 2. Their live rows are merged into a new segment, whose pages the manifest lists as *creating*.
+//! 3. One record lists the new segment in place of the old ones, whose pages become free.
+//!
+//! Only steps 1 and 3 hold the manifest's lock. What a vacuum has buried in between is buried in the new segment before
+//! step 3. After a crash or an error before step 3 the old segments are as they were.
+
+use super::rows::SealedRows;
+use super::{Plan, Tid, graph, lists, pages, vacuum};
+use crate::pg::lock::{IndexLock, Purpose};
+use crate::pg::relation::Relation;
+use crate::storage::draft::Draft;
+use crate::storage::edit::Edit;
+use crate::storage::manifest::{Manifest, Sealed, Snapshot};
+use crate::storage::meta::{Meta, Structure};
+use crate::storage::tasks::{Priority, TaskKind};
+
+/// What is to be merged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Job {
+    /// Ids of segments.
+    pub segments: Vec<u32>,
+    /// Whether lists get new centroids; then all segments are merged.
+    pub retrain: bool,
+    pub priority: Priority,
+}
+
+/// Bytes of memory that merging takes for each row.
+pub fn bytes_per_row(meta: &Meta) -> usize {
+    match meta.structure {
+        Structure::Graph(options) => {
+            // The older graph's lists and the new one's, with the row's number, checksum and address.
+            let lists = 2 * (2 * usize::from(options.m) + 1) * size_of::<u32>();
+            const OTHERS: usize = 64;
+            meta.space.row_bytes().unwrap_or(SPARSE_BYTES) + lists + OTHERS
+        }
+        Structure::Lists(options) => {
+            let bits = usize::from(options.bits) + 1;
+            const OTHERS: usize = 40;
+            meta.space.dims as usize * bits / 8 + OTHERS
+        }
+    }
+}
+
+/// Guess of a sparse row's length.
+const SPARSE_BYTES: usize = 512;
+
+/// Does the job that `choose` finds, if any; returns the new segment's rows.
+pub fn compact(
+    relation: Relation,
+    lock: &IndexLock,
+    choose: impl FnOnce(&Meta, &Manifest) -> Option<Job>,
+    plan: impl FnOnce(&Meta) -> Plan,
+) -> Option<u64> {
+    debug_assert_eq!(lock.purpose(), Purpose::Compact);
+    let job = begin(relation, choose)?;
+    let snapshot = Snapshot::read(relation);
+    let plan = plan(&snapshot.meta);
+    let is_source = |segment: &Sealed| job.segments.contains(&segment.id);
+    let sources: Vec<&Sealed> = snapshot.manifest.sealed.iter().filter(|s| is_source(s)).collect();
+    let (sealed, codebook) = match plan.structure {
+        Structure::Graph(options) => {
+            let draft = || Draft::begin(relation, TaskKind::Compact);
+            (graph::merge::merge(relation, &snapshot, &sources, plan, options, draft), None)
+        }
+        Structure::Lists(options) => {
+            let merged = lists::merge::merge(relation, &snapshot, &sources, plan, options, job.retrain);
+            (merged.sealed, merged.codebook)
+        }
+    };
+
+    let mut edit = Edit::open(relation);
+    // As they are now: a vacuum may have been there.
+    let (sources, kept): (Vec<Sealed>, Vec<Sealed>) =
+        std::mem::take(&mut edit.manifest.sealed).into_iter().partition(is_source);
+    edit.manifest.sealed = kept;
+    let mut rows = 0;
+    if let Some(mut sealed) = sealed {
+        sealed.level = 1 + sources.iter().map(|source| source.level).max().unwrap_or(0);
+        let live: u64 = sources.iter().map(|source| u64::from(source.rows - source.tombstones)).sum();
+        if live < sealed.rows.into() {
+            vacuum::bury_all_but(relation, &mut sealed, &live_tids(relation, &sources));
+        }
+        rows = sealed.rows.into();
+        edit.manifest.sealed.push(sealed);
+    }
+    for source in &sources {
+        edit.free(source.id, source.extents());
+    }
+    edit.manifest.codebooks.extend(codebook);
+    drop_codebooks(&mut edit);
+    edit.end_task(TaskKind::Compact, rows);
+    edit.publish();
+    Some(rows)
+}
+
+/// Step 1.
+fn begin(relation: Relation, choose: impl FnOnce(&Meta, &Manifest) -> Option<Job>) -> Option<Job> {
+    let mut edit = Edit::open(relation);
+    let job = choose(&edit.meta, &edit.manifest)?;
+    edit.begin_task(TaskKind::Compact, job.priority);
+    pages::sweep(&mut edit);
+    for segment in &mut edit.manifest.sealed {
+        segment.compacting = job.segments.contains(&segment.id);
+    }
+    edit.publish();
+    Some(job)
+}
+
+fn live_tids(relation: Relation, segments: &[Sealed]) -> Vec<Tid> {
+    let mut live = Vec::new();
+    for segment in segments {
+        let mut rows = SealedRows::new(relation, segment);
+        live.extend((0..segment.rows).filter_map(|row| rows.live_tid(row)));
+    }
+    live.sort_unstable();
+    live
+}
+
+/// Drops older codebooks that no segment uses, unless a flush under way might.
+fn drop_codebooks(edit: &mut Edit) {
+    let is_flushing = !edit.manifest.flushing.is_empty();
+    let newest = edit.manifest.codebook().map(|codebook| codebook.id);
+    let used: Vec<u32> = edit.manifest.sealed.iter().filter_map(Sealed::codebook).collect();
+    let is_unused = |id: u32| !is_flushing && Some(id) != newest && !used.contains(&id);
+    let (unused, kept) =
+        std::mem::take(&mut edit.manifest.codebooks).into_iter().partition(|codebook| is_unused(codebook.id));
+    edit.manifest.codebooks = kept;
+    let unused: Vec<crate::storage::manifest::Codebook> = unused;
+    for codebook in unused {
+        edit.free(codebook.id, codebook.extents());
+    }
+}

@@ -1,0 +1,77 @@
+//! Merging segments with graphs: the largest graph is taken over without its dead nodes, the other rows are inserted.
+
+use super::seal::{Batch, Taken};
+use super::stored::StoredGraph;
+use crate::pg::relation::Relation;
+use crate::segment::rows::NodeRows;
+use crate::segment::{Plan, corrupt};
+use crate::storage::draft::Draft;
+use crate::storage::manifest::{Parts, Sealed, Snapshot};
+use crate::storage::meta::GraphOptions;
+
+/// A graph of which so great a share of rows is dead is built anew: there would be little to take over.
+const MOST_DEAD: f64 = 0.5;
+
+/// Makes one segment of the live rows of `sources`; `None` if there are none.
+pub fn merge<'d>(
+    relation: Relation,
+    snapshot: &Snapshot,
+    sources: &[&Sealed],
+    plan: Plan,
+    options: GraphOptions,
+    draft: impl FnOnce() -> Draft<'d>,
+) -> Option<Sealed> {
+    let mut batch = Batch::new(snapshot.meta.space, options);
+    let mut sources = sources.to_vec();
+    sources.sort_by_key(|segment| std::cmp::Reverse(segment.rows - segment.tombstones));
+    let largest = sources.first()?;
+    let take_over = f64::from(largest.tombstones) <= MOST_DEAD * f64::from(largest.rows);
+    let mut taken = Taken::default();
+    for (number, segment) in sources.iter().enumerate() {
+        let is_taken = number == 0 && take_over;
+        add(relation, snapshot, segment, &mut batch, is_taken.then_some(&mut taken));
+    }
+    (batch.rows() > 0).then(|| batch.seal_after(&mut draft(), plan, taken))
+}
+
+/// Adds the live rows of a segment to a batch, with its graph if that is taken over.
+fn add(
+    relation: Relation,
+    snapshot: &Snapshot,
+    segment: &Sealed,
+    batch: &mut Batch,
+    mut taken: Option<&mut Taken>,
+) {
+    let Parts::Graph(parts) = &segment.parts else {
+        corrupt(relation, segment, "It has lists, but the index has graphs.".into())
+    };
+    let mut graph = StoredGraph::new(relation, &snapshot.meta, segment, parts);
+    let mut rows = NodeRows::new(relation, segment, parts);
+    let mut tids = Vec::new();
+    for node in 0..parts.nodes {
+        crate::pg::interrupts::check();
+        tids.clear();
+        rows.live_tids(node, &mut tids);
+        let mut arena_row = None;
+        if let Some((&first, others)) = tids.split_first() {
+            let mut is_row = true;
+            graph.vector(node, |row| match taken {
+                Some(_) => {
+                    arena_row = batch.push_node(first, row);
+                    is_row = arena_row.is_some();
+                }
+                None => is_row = tids.iter().all(|&tid| batch.push(tid, row)),
+            });
+            if !is_row {
+                corrupt(relation, segment, format!("The vector of node {node} makes no sense."));
+            }
+            if let Some(arena_row) = arena_row {
+                others.iter().for_each(|&tid| batch.push_duplicate(arena_row, tid));
+            }
+        }
+        if let Some(taken) = &mut taken {
+            let lists = (0..=graph.level(node)).map(|layer| graph.neighbours(layer, node));
+            taken.add(lists.collect(), arena_row);
+        }
+    }
+}

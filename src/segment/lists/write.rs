@@ -1,0 +1,134 @@
+//! Writing a segment with lists, from rows wherever they are: ordered by list, one pass for each part.
+
+use super::assign::Formats;
+use super::centroids::Lists;
+use crate::codec::fastscan::BLOCK;
+use crate::codec::rabitq::Factors;
+use crate::distance::Space;
+use crate::segment::{Tid, rows};
+use crate::storage::draft::Draft;
+use crate::storage::manifest::{ListParts, Parts, Sealed};
+use crate::storage::meta::Rerank;
+use crate::storage::page::Kind;
+use crate::storage::part::write_rows;
+use std::borrow::Cow;
+
+/// A code of single bits with its numbers.
+pub type Bits<'a> = (Factors, Cow<'a, [u8]>);
+
+/// Where rows and their codes come from.
+pub trait RowSource {
+    fn tid(&mut self, row: u32) -> Tid;
+    /// The code of single bits, of `bytes` bytes.
+    fn bits(&mut self, row: u32, bytes: usize) -> Bits<'_>;
+    /// The code of a byte a dimension, of `bytes` bytes.
+    fn code(&mut self, row: u32, bytes: usize) -> &[u8];
+    /// The fine code, of `bytes` bytes.
+    fn fine(&mut self, row: u32, bytes: usize) -> &[u8];
+    /// The exact vector, of `bytes` bytes.
+    fn vector(&mut self, row: u32, bytes: usize) -> &[u8];
+}
+
+/// A row of one of several sources.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    pub source: u32,
+    pub row: u32,
+}
+
+/// Bytes that ordering takes for each row.
+pub const BYTES_PER_ROW: usize = size_of::<Place>() + size_of::<u32>();
+
+/// What a segment is to have.
+pub struct Format {
+    formats: Formats,
+    /// Bytes of a vector, unless the heap's are used.
+    vector: Option<usize>,
+    codebook: u32,
+    lists: usize,
+}
+
+impl Format {
+    pub fn new(space: Space, formats: Formats, rerank: Rerank, lists: &Lists) -> Self {
+        let vector = (rerank == Rerank::Index).then(|| space.row_bytes().unwrap_or_default());
+        Self { formats, vector, codebook: lists.codebook, lists: lists.centroids.count() }
+    }
+}
+
+/// Writes the pages of a segment that has the rows given with their lists; the caller adds it to the manifest.
+pub fn write<S: RowSource>(
+    draft: &mut Draft,
+    format: &Format,
+    placed: impl Iterator<Item = (u32, Place)> + Clone,
+    sources: &mut [S],
+) -> Sealed {
+    let (starts, order) = order_by_list(placed, format.lists);
+    let rows = order.len() as u32;
+    let count = u64::from(rows);
+    let tids = order.iter().map(|place| sources[place.source as usize].tid(place.row));
+    let told = rows::write(draft, rows, tids);
+
+    let lists = starts.len() as u64;
+    let starts = starts.iter().map(|start| start.to_ne_bytes());
+    let starts = write_rows(draft, Kind::Starts, 4, lists, starts);
+
+    let mut pass = |kind, bytes: usize, read: fn(&mut S, u32, usize) -> &[u8]| {
+        let rows = order.iter().map(|place| {
+            crate::pg::interrupts::check();
+            read(&mut sources[place.source as usize], place.row, bytes).to_vec()
+        });
+        write_rows(draft, kind, bytes, count, rows)
+    };
+    let codes = format.formats.bytes.map(|layout| pass(Kind::Codes, layout.bytes(), S::code));
+    let fine = format.formats.fine.map(|layout| pass(Kind::FineCodes, layout.bytes(), S::fine));
+    let vectors = format.vector.map(|bytes| pass(Kind::Rows, bytes, S::vector));
+    let blocks = format.formats.blocks.map(|layout| {
+        let blocks = order.chunks(BLOCK).map(|places| {
+            crate::pg::interrupts::check();
+            let bits = places.iter().map(|place| {
+                let (factors, code) = sources[place.source as usize].bits(place.row, layout.code_bytes());
+                (factors, code.into_owned())
+            });
+            let bits: Vec<_> = bits.collect();
+            let codes: Vec<_> = bits.iter().map(|(factors, code)| (*factors, &code[..])).collect();
+            layout.pack(&codes)
+        });
+        write_rows(draft, Kind::Codes, layout.bytes(), blocks.len() as u64, blocks)
+    });
+    let parts = ListParts { codebook: format.codebook, starts, codes: codes.or(blocks), fine, vectors };
+    Sealed::new(draft.id(), rows, told, Parts::Lists(parts))
+}
+
+/// The first ordinal of each list, and one more for the end; the rows in the order of their lists.
+fn order_by_list(placed: impl Iterator<Item = (u32, Place)> + Clone, lists: usize) -> (Vec<u32>, Vec<Place>) {
+    let mut starts = vec![0u32; lists + 1];
+    for (list, _) in placed.clone() {
+        starts[list as usize + 1] += 1;
+    }
+    for list in 0..lists {
+        starts[list + 1] += starts[list];
+    }
+    let mut next = starts.clone();
+    let mut order = vec![Place::default(); starts[lists] as usize];
+    for (list, place) in placed {
+        let at = &mut next[list as usize];
+        order[*at as usize] = place;
+        *at += 1;
+    }
+    (starts, order)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_ordered_by_list() {
+        let lists = [2, 0, 2, 3, 0];
+        let placed = lists.iter().zip(0..).map(|(&list, row)| (list, Place { source: row % 2, row }));
+        let (starts, order) = order_by_list(placed, 5);
+        assert_eq!(starts, [0, 2, 2, 4, 5, 5]);
+        assert_eq!(order.iter().map(|place| place.row).collect::<Vec<_>>(), [1, 4, 0, 2, 3]);
+        assert_eq!(order.iter().map(|place| place.source).collect::<Vec<_>>(), [1, 0, 0, 0, 1]);
+    }
+}

@@ -1,0 +1,64 @@
+//! Whose every page of an index is.
+
+use super::growing;
+use crate::pg::relation::Relation;
+use crate::storage::edit::Edit;
+use crate::storage::extent::{Extent, gaps};
+use crate::storage::manifest::Manifest;
+use crate::storage::meta::{self, Meta};
+
+/// Who has pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    Meta,
+    Manifest,
+    Segment(u32),
+    Codebook(u32),
+    Nobody,
+}
+
+/// Every run of pages that the current generation knows of, with its owner; the caller holds the manifest's lock.
+///
+/// The length of the relation is to be read before: what a writer appends is then in his lane by now.
+pub fn owned(relation: Relation, meta: &Meta, manifest: &Manifest) -> Vec<(Owner, Extent)> {
+    let mut owned = vec![(Owner::Meta, Extent { start: meta::BLOCK, pages: 1 })];
+    let mut add = |owner, extents: &mut dyn Iterator<Item = Extent>| {
+        owned.extend(extents.map(|extent| (owner, extent)));
+    };
+    add(Owner::Manifest, &mut meta.manifest.pages.iter());
+    for segment in manifest.flushing.iter().chain([&meta.growing]) {
+        add(Owner::Segment(segment.segment), &mut growing::extents(relation, segment).into_iter());
+    }
+    for segment in &manifest.sealed {
+        add(Owner::Segment(segment.id), &mut segment.extents());
+    }
+    for segment in &manifest.creating {
+        add(Owner::Segment(segment.id), &mut segment.pages.iter().copied());
+    }
+    for codebook in &manifest.codebooks {
+        add(Owner::Codebook(codebook.id), &mut codebook.extents());
+    }
+    add(Owner::Nobody, &mut manifest.free.iter().map(|freed| freed.extent));
+    add(Owner::Nobody, &mut manifest.freed_now.iter().map(|given| given.extent));
+    owned
+}
+
+/// Frees pages that nobody has: an error or a crash came between appending them and listing them.
+pub fn sweep(edit: &mut Edit) -> bool {
+    let relation = edit.relation();
+    let blocks = relation.blocks();
+    let owned = owned(relation, &edit.meta, &edit.manifest);
+    let mut extents: Vec<Extent> = owned.into_iter().map(|(_, extent)| extent).collect();
+    let (lost, _) = gaps(&mut extents, blocks);
+    let found = !lost.is_empty();
+    edit.free_at_once(lost);
+    found
+}
+
+/// Frees lost pages, if there are any.
+pub fn sweep_now(relation: Relation) {
+    let mut edit = Edit::open(relation);
+    if sweep(&mut edit) {
+        edit.publish();
+    }
+}
