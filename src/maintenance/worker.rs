@@ -22,6 +22,10 @@ const BETWEEN_REQUESTS: Duration = Duration::from_millis(500);
 /// How long a worker waits for an index that somebody else has locked, and how often it tries.
 const LOCKED_PAUSE: Duration = Duration::from_secs(1);
 const LOCKED_ATTEMPTS: u32 = 30;
+/// How long a worker stays although nothing is due, longer than [`BETWEEN_REQUESTS`], so that what becomes due just after
+/// its last look is done too; and how often it looks.
+const IDLE_TIME: Duration = Duration::from_secs(1);
+const IDLE_PAUSE: Duration = Duration::from_millis(100);
 /// Failures in a row after which a worker leaves the task to others.
 const ATTEMPTS: u32 = 5;
 
@@ -106,22 +110,25 @@ pub extern "C-unwind" fn vdb_worker_main(_argument: pg_sys::Datum) {
     if !worker::take_place(settings::max_workers()) {
         return;
     }
-    let indexes = match request.index {
-        0 => worker::transaction(own_indexes).unwrap_or_default(),
-        index => vec![index],
-    };
-    for index in indexes {
-        work_on(index, request.flush_rows);
+    match request.index {
+        0 => {
+            for index in worker::transaction(own_indexes).unwrap_or_default() {
+                work_on(index, 0, Duration::ZERO);
+            }
+        }
+        index => work_on(index, request.flush_rows, IDLE_TIME),
     }
 }
 
-/// Does what is due in an index until nothing is.
-fn work_on(index: u32, flush_rows: u64) {
+/// Does what is due in an index until nothing has been for some time.
+fn work_on(index: u32, flush_rows: u64, idle_time: Duration) {
     let mut locked = 0;
+    let mut last_work = Instant::now();
     loop {
         match look_at(index, flush_rows) {
-            Outcome::Worked => locked = 0,
-            Outcome::Idle => return,
+            Outcome::Worked => (locked, last_work) = (0, Instant::now()),
+            Outcome::Idle if last_work.elapsed() >= idle_time => return,
+            Outcome::Idle => worker::sleep(IDLE_PAUSE),
             Outcome::Locked if locked >= LOCKED_ATTEMPTS => return,
             Outcome::Locked => {
                 locked += 1;

@@ -4,6 +4,7 @@ mod churn;
 mod corrupt;
 mod crash;
 mod ddl;
+mod lifecycle;
 mod malformed;
 mod recall;
 mod standby;

@@ -104,16 +104,16 @@ fn read_root(relation: Relation, block: u32, segment: u32) -> Box<Root> {
     root_of(relation, block, segment, &page.0)
 }
 
-/// Runs of pages that the lanes of a segment use.
+/// Runs of pages that the fullest lane of a segment uses.
 pub fn runs(relation: Relation, growing: &Growing) -> usize {
     let used = |&block| {
         let root = read_root(relation, block, growing.segment);
         (root.group_run_count + root.row_run_count) as usize
     };
-    growing.lanes.iter().map(used).sum()
+    growing.lanes.iter().map(used).max().unwrap_or(0)
 }
 
-/// Opens a new growing segment in the next generation, with up to `spare` runs of free pages to fill.
+/// Opens a new growing segment in the next generation, with up to `spare` runs of free pages for each lane.
 pub fn open(edit: &mut Edit, spare: usize) -> Growing {
     let relation = edit.relation();
     let segment = edit.new_segment();
@@ -123,7 +123,7 @@ pub fn open(edit: &mut Edit, spare: usize) -> Growing {
     for block in pages.blocks() {
         let mut root = Box::<Root>::new(Zeroable::zeroed());
         let runs = std::iter::from_fn(|| edit.allocate_run(RUN_PAGES));
-        for (slot, run) in root.spare_runs.iter_mut().zip(runs.take(spare.div_ceil(count))) {
+        for (slot, run) in root.spare_runs.iter_mut().zip(runs.take(spare)) {
             *slot = run;
             root.spare_run_count += 1;
         }
