@@ -8,7 +8,7 @@ use crate::segment::Tid;
 use crate::segment::check::Check;
 use pgrx::iter::TableIterator;
 use pgrx::{PgRelation, name, pg_extern};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// What is wrong with an index: no rows if nothing is.
 #[pg_extern(sql = false)]
@@ -30,11 +30,15 @@ fn vdb_check(
     am::require_own(relation);
     require_owner(relation);
     // Before the index is read: what the table has now, the index has then.
-    let table = deep.then(|| rows_of_table(&index));
-    let mut check = Check::pages(relation);
+    let mut table = deep.then(|| Table { missing: rows_of_table(&index), seen: HashSet::new() });
+    let mut compare = |tid: Tid, vector: Option<&[u8]>| table.as_mut()?.compare(tid, vector);
+    let mut check = Check::begin(relation, &mut compare);
     check.segments(deep);
-    if let Some(table) = table {
-        compare(&mut check, table);
+    if deep {
+        check.sealed_rows(&mut compare);
+    }
+    for tid in table.into_iter().flat_map(|table| table.missing.into_keys()) {
+        check.find(format!("heap tuple {} is missing", place(tid)));
     }
     let rows = check.findings.into_iter().map(|finding| {
         let part = finding.part.map(part_name);
@@ -53,26 +57,27 @@ fn rows_of_table(index: &PgRelation) -> HashMap<Tid, u32> {
     rows
 }
 
-fn compare(check: &mut Check, table: HashMap<Tid, u32>) {
-    let mut missing = table;
-    let mut seen = std::collections::HashSet::new();
-    check.for_each_live_row(|tid, vector| {
-        let (block, offset) = place(tid);
-        if !seen.insert(tid) {
-            return Some(format!("heap tuple ({block},{offset}) is there twice"));
+/// The table's rows, compared with those of the index.
+struct Table {
+    /// Checksums of rows that were not met yet.
+    missing: HashMap<Tid, u32>,
+    seen: HashSet<Tid>,
+}
+
+impl Table {
+    /// What is wrong with a row of the index.
+    fn compare(&mut self, tid: Tid, vector: Option<&[u8]>) -> Option<String> {
+        if !self.seen.insert(tid) {
+            return Some(format!("heap tuple {} is there twice", place(tid)));
         }
-        let checksum = missing.remove(&tid)?;
+        let checksum = self.missing.remove(&tid)?;
         let differs = vector.is_some_and(|vector| crc32fast::hash(vector) != checksum);
-        differs.then(|| format!("heap tuple ({block},{offset}) has another vector"))
-    });
-    for tid in missing.into_keys() {
-        let (block, offset) = place(tid);
-        check.find(format!("heap tuple ({block},{offset}) is missing"));
+        differs.then(|| format!("heap tuple {} has another vector", place(tid)))
     }
 }
 
-/// Block and offset of a heap tuple.
-fn place(tid: Tid) -> (u32, u16) {
+/// Block and offset of a heap tuple, as PostgreSQL shows them.
+fn place(tid: Tid) -> String {
     let word = |at: usize| u16::from_ne_bytes([tid[at], tid[at + 1]]);
-    (u32::from(word(0)) << 16 | u32::from(word(2)), word(4))
+    format!("({},{})", u32::from(word(0)) << 16 | u32::from(word(2)), word(4))
 }

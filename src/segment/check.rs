@@ -28,6 +28,9 @@ pub struct Finding {
     pub text: String,
 }
 
+/// Tells what is wrong with a live row.
+pub type RowVisitor<'a> = dyn FnMut(Tid, Option<&[u8]>) -> Option<String> + 'a;
+
 /// Looks for what is wrong with one generation of an index.
 pub struct Check {
     relation: Relation,
@@ -40,13 +43,30 @@ pub struct Check {
 const MOST_ALIKE: usize = 20;
 
 impl Check {
-    /// Checks the pages of the current generation: each has one owner, and sealed ones are as they were written.
-    pub fn pages(relation: Relation) -> Self {
+    /// Checks what a vacuum or a publication might change: that each page has one owner, tombstones, growing rows.
+    ///
+    /// `visit` tells what is wrong with a live row, given its heap tuple and vector.
+    pub fn begin(relation: Relation, visit: &mut RowVisitor) -> Self {
         let lock = IndexLock::wait(relation, Purpose::Manifest);
         let blocks = relation.blocks();
         let snapshot = Snapshot::read(relation);
-        let mut check = Self { relation, snapshot, blocks, findings: Vec::new() };
+        let mut check = Self { relation, snapshot: snapshot.clone(), blocks, findings: Vec::new() };
         check.extents();
+        for segment in &snapshot.manifest.sealed {
+            check.part(segment, Kind::Tombstones, &segment.tombstone_bits);
+            if check.findings.is_empty() {
+                check.tombstones(segment);
+            }
+        }
+        for segment in snapshot.manifest.flushing.iter().chain([&snapshot.meta.growing]) {
+            let mut wrong = Vec::new();
+            growing::for_each_row(relation, &snapshot.meta, segment, |tid, row| {
+                wrong.extend(visit(tid, Some(row)));
+            });
+            for text in wrong {
+                check.add(segment.segment, Some(Kind::Lane), None, text);
+            }
+        }
         drop(lock);
         check
     }
@@ -83,10 +103,12 @@ impl Check {
             let owners: Vec<String> = owners.map(|(owner, _)| format!("{owner:?}")).collect();
             find(extent.start, format!("{} pages belong to {}", extent.pages, owners.join(" and ")));
         }
+        // A writer may have appended pages since the length was read for the first time.
+        let blocks = self.relation.blocks();
         if let Some(end) = extents.iter().map(|extent| extent.start + extent.pages).max()
-            && end > self.blocks
+            && end > blocks
         {
-            find(end - 1, format!("a segment has this page, but the index has only {} pages", self.blocks));
+            find(end - 1, format!("a segment has this page, but the index has only {blocks} pages"));
         }
         // On a standby replay may have extended the file for a generation that is not there yet.
         if !in_recovery() {
@@ -100,20 +122,24 @@ impl Check {
     pub fn segments(&mut self, deep: bool) {
         let snapshot = self.snapshot.clone();
         for segment in &snapshot.manifest.sealed {
-            let before = self.findings.len();
             for (kind, part) in segment.parts() {
-                self.part(segment, kind, part);
+                if kind != Kind::Tombstones {
+                    self.part(segment, kind, part);
+                }
             }
-            if self.findings.len() > before {
+            if self.is_damaged(segment) {
                 // What is read from damaged pages means nothing.
                 continue;
             }
-            self.tombstones(segment);
             match &segment.parts {
                 Parts::Graph(parts) => self.graph(segment, parts, deep),
                 Parts::Lists(parts) => self.lists(segment, parts, deep),
             }
         }
+    }
+
+    fn is_damaged(&self, segment: &Sealed) -> bool {
+        self.findings.iter().any(|finding| finding.segment == Some(segment.id))
     }
 
     fn part(&mut self, segment: &Sealed, kind: Kind, part: &Part) {
@@ -135,7 +161,7 @@ impl Check {
 
     fn tombstones(&mut self, segment: &Sealed) {
         let mut rows = SealedRows::new(self.relation, segment);
-        let dead = (0..segment.rows).filter(|&row| rows.live_tid(row).is_none()).count();
+        let dead = (0..segment.rows).filter(|&row| rows.is_dead(row)).count();
         if dead != segment.tombstones as usize {
             let text = format!("{dead} rows are dead, not {}", segment.tombstones);
             self.add(segment.id, Some(Kind::Tombstones), None, text);
@@ -267,21 +293,14 @@ impl Check {
         }
     }
 
-    /// Calls `visit` with the heap tuple of every live row, and its vector if the index has it; `visit` tells what is
-    /// wrong with it.
-    pub fn for_each_live_row(&mut self, mut visit: impl FnMut(Tid, Option<&[u8]>) -> Option<String>) {
+    /// Calls `visit` with every live row of the sealed segments, as [`Self::begin`] does with growing rows. Where the
+    /// index has no vectors it gets none.
+    ///
+    /// A row that is alive now was alive when the growing rows were visited.
+    pub fn sealed_rows(&mut self, visit: &mut RowVisitor) {
         let Snapshot { meta, manifest } = self.snapshot.clone();
-        for segment in manifest.flushing.iter().chain([&meta.growing]) {
-            let mut wrong = Vec::new();
-            growing::for_each_row(self.relation, &meta, segment, |tid, row| {
-                wrong.extend(visit(tid, Some(row)))
-            });
-            for text in wrong {
-                self.add(segment.segment, Some(Kind::Lane), None, text);
-            }
-        }
         for segment in &manifest.sealed {
-            if self.findings.iter().any(|finding| finding.segment == Some(segment.id)) {
+            if self.is_damaged(segment) {
                 continue;
             }
             let mut wrong = Vec::new();

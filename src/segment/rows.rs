@@ -22,7 +22,6 @@ pub fn write(draft: &mut Draft, rows: u32, tids: impl Iterator<Item = Tid>) -> (
 ///
 /// Holds pins, so it must not outlive the callback in which it was made.
 pub struct SealedRows<'a> {
-    segment: &'a Sealed,
     tids: PartReader<'a>,
     tombstones: PartReader<'a>,
 }
@@ -31,7 +30,6 @@ impl<'a> SealedRows<'a> {
     pub fn new(relation: Relation, segment: &'a Sealed) -> Self {
         let part = |part, kind| PartReader::new(relation, part, kind, segment.id);
         Self {
-            segment,
             tids: part(&segment.tids, Kind::Tids),
             tombstones: part(&segment.tombstone_bits, Kind::Tombstones),
         }
@@ -39,14 +37,14 @@ impl<'a> SealedRows<'a> {
 
     /// The heap tuple of a row, unless the row is dead.
     pub fn live_tid(&mut self, row: u32) -> Option<Tid> {
-        if self.segment.tombstones > 0 {
-            // VACUUM may set bits in this byte meanwhile: whichever value is read, the heap decides visibility.
-            let bits = self.tombstones.tape(u64::from(row / 8), 1)[0];
-            if bits >> (row % 8) & 1 == 1 {
-                return None;
-            }
-        }
-        Some(self.tid(row))
+        (!self.is_dead(row)).then(|| self.tid(row))
+    }
+
+    /// Whether a row is dead.
+    ///
+    /// VACUUM may set the bit meanwhile: whichever value is read, the heap decides visibility.
+    pub fn is_dead(&mut self, row: u32) -> bool {
+        self.tombstones.tape(u64::from(row / 8), 1)[0] >> (row % 8) & 1 == 1
     }
 
     /// The heap tuple of a row, dead or alive.

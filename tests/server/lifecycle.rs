@@ -5,11 +5,11 @@ use crate::{by_index, exactly, recall};
 use postgres::Client;
 use std::time::{Duration, Instant};
 
-const VEC: &str = "CREATE FUNCTION vec(seed int) RETURNS vector LANGUAGE sql IMMUTABLE AS $$
+pub const VEC: &str = "CREATE FUNCTION vec(seed int) RETURNS vector LANGUAGE sql IMMUTABLE AS $$
     SELECT array_agg(sin(seed * 0.37 * d) + cos(seed * d * d * 0.011))::real[]::vector FROM generate_series(1, 24) d $$";
 
 /// A server with a table of `rows` rows, indexed by `index`.
-fn start(settings: &[&str], index: &str, rows: u32) -> (Server, Client) {
+pub fn start(settings: &[&str], index: &str, rows: u32) -> (Server, Client) {
     let server = Server::start(settings);
     let mut client = server.connect();
     client
@@ -23,18 +23,18 @@ fn start(settings: &[&str], index: &str, rows: u32) -> (Server, Client) {
 }
 
 /// What `vdb_check` has to say.
-fn findings(client: &mut Client, index: &str) -> Vec<String> {
+pub fn findings(client: &mut Client, index: &str) -> Vec<String> {
     let query =
         format!("SELECT concat_ws(' ', segment, part, block, finding) FROM vdb_check('{index}', true)");
     client.query(&query, &[]).expect("a check").iter().map(|row| row.get(0)).collect()
 }
 
-fn number(client: &mut Client, query: &str) -> i64 {
+pub fn number(client: &mut Client, query: &str) -> i64 {
     client.query_one(query, &[]).unwrap_or_else(|error| panic!("{query}: {error:?}")).get(0)
 }
 
 /// Waits until a query says true.
-fn wait_until(client: &mut Client, condition: &str) {
+pub fn wait_until(client: &mut Client, condition: &str) {
     let begin = Instant::now();
     while !client.query_one(&format!("SELECT {condition}"), &[]).expect("a condition").get::<_, bool>(0) {
         assert!(begin.elapsed() < Duration::from_secs(60), "waited in vain for {condition}");

@@ -1,6 +1,7 @@
 //! Tests against real servers, as users see them. They need the extension installed: `make test` does that.
 
 mod churn;
+mod concurrency;
 mod corrupt;
 mod crash;
 mod ddl;
