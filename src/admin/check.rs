@@ -37,7 +37,10 @@ fn vdb_check(
     if deep {
         check.sealed_rows(&mut compare);
     }
-    for tid in table.into_iter().flat_map(|table| table.missing.into_keys()) {
+    // Rows of segments that were not read would seem to be missing.
+    let has_damage = check.has_damage();
+    let missing = table.into_iter().flat_map(|table| table.missing.into_keys());
+    for tid in missing.filter(|_| !has_damage) {
         check.find(format!("heap tuple {} is missing", place(tid)));
     }
     let rows = check.findings.into_iter().map(|finding| {

@@ -79,9 +79,9 @@ pub fn compact(
     let mut rows = 0;
     if let Some(mut sealed) = sealed {
         sealed.level = 1 + sources.iter().map(|source| source.level).max().unwrap_or(0);
-        let live: u64 = sources.iter().map(|source| u64::from(source.rows - source.tombstones)).sum();
-        if live < sealed.rows.into() {
-            vacuum::bury_all_but(relation, &mut sealed, &live_tids(relation, &sources));
+        let live = live_tids(relation, &sources);
+        if live.len() < sealed.rows as usize {
+            vacuum::bury_all_but(relation, &mut sealed, &live);
         }
         rows = sealed.rows.into();
         edit.manifest.sealed.push(sealed);

@@ -32,9 +32,8 @@ pub fn vacuum(relation: Relation, mut is_dead: impl FnMut(Tid) -> bool) -> Outco
     let mut changed = false;
     for segment in &mut edit.manifest.sealed {
         let before = segment.tombstones;
-        bury(relation, segment, &mut is_dead);
+        outcome.buried += u64::from(bury(relation, segment, &mut is_dead));
         changed |= segment.tombstones != before;
-        outcome.buried += u64::from(segment.tombstones - before);
         outcome.live += u64::from(segment.rows - segment.tombstones);
     }
     if changed {
@@ -49,9 +48,10 @@ pub fn bury_all_but(relation: Relation, segment: &mut Sealed, live: &[Tid]) {
     bury(relation, segment, &mut |tid| live.binary_search(&tid).is_err());
 }
 
-fn bury(relation: Relation, segment: &mut Sealed, is_dead: &mut impl FnMut(Tid) -> bool) {
+/// Returns the rows newly buried.
+fn bury(relation: Relation, segment: &mut Sealed, is_dead: &mut impl FnMut(Tid) -> bool) -> u32 {
     let per_page = segment.tids.layout.slots_per_page() as usize;
-    let mut buried = 0;
+    let (mut dead, mut buried) = (0, 0);
     for first in (0..segment.rows as usize).step_by(per_page.max(1)) {
         crate::pg::interrupts::check();
         let last = (first + per_page).min(segment.rows as usize);
@@ -66,34 +66,40 @@ fn bury(relation: Relation, segment: &mut Sealed, is_dead: &mut impl FnMut(Tid) 
         while row < last {
             let (index, _) = Layout::tape(row as u64 / 8);
             let end = last.min((index as usize + 1) * page::PAYLOAD * 8);
-            buried += bury_rows(relation, segment, index, row..end, |row| {
+            let (before, now) = bury_rows(relation, segment, index, row..end, |row| {
                 let at = (row - first) * TID_BYTES as usize;
                 let tid = &page::payload(&tids.0)[at..at + TID_BYTES as usize];
                 is_dead(tid.try_into().expect("six bytes"))
             });
+            dead += before + now;
+            buried += now;
             row = end;
         }
     }
-    segment.tombstones += buried;
+    // Counted anew: a vacuum that was killed has set bits, but not counted them.
+    segment.tombstones = dead;
+    buried
 }
 
 /// Sets the bits of those `rows` that are dead and were not; all bits lie on page `index` of the tombstones.
+///
+/// Returns how many were dead before, and how many are now in addition.
 fn bury_rows(
     relation: Relation,
     segment: &Sealed,
     index: u64,
     rows: std::ops::Range<usize>,
     mut is_dead: impl FnMut(usize) -> bool,
-) -> u32 {
+) -> (u32, u32) {
     let block = checked_block(relation, &segment.tombstone_bits.pages, index);
     let bits = Pinned::read(relation, block).share().copy();
     if !page::is(&bits.0, Kind::Tombstones, segment.id) {
         lost(relation, block, Kind::Tombstones, segment.id);
     }
     let byte_of = |row: usize| Layout::tape(row as u64 / 8).1;
-    let dead: Vec<usize> = rows
-        .filter(|&row| page::payload(&bits.0)[byte_of(row)] >> (row % 8) & 1 == 0 && is_dead(row))
-        .collect();
+    let was_dead = |&row: &usize| page::payload(&bits.0)[byte_of(row)] >> (row % 8) & 1 == 1;
+    let (before, alive): (Vec<usize>, Vec<usize>) = rows.partition(was_dead);
+    let dead: Vec<usize> = alive.into_iter().filter(|&row| is_dead(row)).collect();
     if !dead.is_empty() {
         let buffer = Pinned::read(relation, block).exclusive();
         let mut record = Record::begin(relation);
@@ -104,5 +110,5 @@ fn bury_rows(
         });
         record.commit();
     }
-    dead.len() as u32
+    (before.len() as u32, dead.len() as u32)
 }

@@ -21,6 +21,7 @@ pub struct Sealed {
     /// How often its rows went through a compaction.
     pub level: u32,
     pub rows: u32,
+    /// Dead rows that were counted; a vacuum that was killed may have set the bits of more.
     pub tombstones: u32,
     /// Whether a compaction is copying it.
     pub compacting: bool,

@@ -8,6 +8,7 @@ mod ddl;
 mod lifecycle;
 mod malformed;
 mod recall;
+mod soak;
 mod standby;
 #[path = "../support/mod.rs"]
 mod support;

@@ -39,12 +39,35 @@ fn run(command: &mut Command) {
 impl Server {
     /// Initialises and starts a server with these lines added to its configuration.
     pub fn start(settings: &[&str]) -> Self {
-        static STARTED: AtomicU32 = AtomicU32::new(0);
-        let number = STARTED.fetch_add(1, Ordering::Relaxed);
-        let folder = std::env::temp_dir().join(format!("vdb-{}-{number}", std::process::id()));
-        let server = Self::create(folder, false);
+        let server = Self::create(Self::fresh_folder(), false, &[]);
         server.configure(settings);
         server.launch();
+        server
+    }
+
+    fn fresh_folder() -> PathBuf {
+        static STARTED: AtomicU32 = AtomicU32::new(0);
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        std::env::temp_dir().join(format!("vdb-{}-{number}", std::process::id()))
+    }
+
+    /// As [`Self::start`], with checksums on every page.
+    pub fn start_with_checksums(settings: &[&str]) -> Self {
+        let server = Self::create(Self::fresh_folder(), false, &["--data-checksums"]);
+        server.configure(settings);
+        server.launch();
+        server
+    }
+
+    /// As [`Self::start`], but until it is started again no file may become longer than `bytes`.
+    pub fn start_limited(settings: &[&str], bytes: u64) -> Self {
+        let server = Self::create(Self::fresh_folder(), false, &[]);
+        server.configure(settings);
+        let pg_ctl = server.pg_ctl(&["start", "-w", "-l"]);
+        let mut limited = Command::new("prlimit");
+        limited.arg(format!("--fsize={bytes}")).arg("--").arg(pg_ctl.get_program()).args(pg_ctl.get_args());
+        limited.arg(server.folder.join("log")).env_remove("RUST_BACKTRACE").stdout(Stdio::null());
+        assert!(limited.current_dir("/").status().expect("prlimit runs").success());
         server
     }
 
@@ -58,13 +81,13 @@ impl Server {
             server.launch();
             return server;
         }
-        let server = Self::create(folder.to_path_buf(), true);
+        let server = Self::create(folder.to_path_buf(), true, &[]);
         server.configure(settings);
         server.launch();
         server
     }
 
-    fn create(folder: PathBuf, keep: bool) -> Self {
+    fn create(folder: PathBuf, keep: bool, options: &[&str]) -> Self {
         std::fs::create_dir_all(&folder).expect("the folder can be made");
         // SAFETY: geteuid cannot fail.
         if unsafe { libc::geteuid() } == 0 {
@@ -72,16 +95,11 @@ impl Server {
         }
         let server = Self { folder, port: free_port(), keep };
         let initdb = pg_config("--bindir").join("initdb");
-        run(unprivileged(&initdb).arg("-D").arg(server.data()).args([
-            "-A",
-            "trust",
-            "-U",
-            "postgres",
-            "--no-sync",
-            "-E",
-            "UTF8",
-            "--locale=C",
-        ]));
+        run(unprivileged(&initdb)
+            .arg("-D")
+            .arg(server.data())
+            .args(["-A", "trust", "-U", "postgres", "--no-sync", "-E", "UTF8", "--locale=C"])
+            .args(options));
         server
     }
 
@@ -113,7 +131,7 @@ impl Server {
         standby
     }
 
-    fn data(&self) -> PathBuf {
+    pub fn data(&self) -> PathBuf {
         self.folder.join("data")
     }
 
@@ -191,7 +209,11 @@ impl Server {
     }
 
     pub fn connect(&self) -> Client {
-        Client::connect(&self.url(), NoTls).expect("the server accepts connections")
+        self.try_connect().expect("the server accepts connections")
+    }
+
+    pub fn try_connect(&self) -> Result<Client, postgres::Error> {
+        Client::connect(&self.url(), NoTls)
     }
 }
 

@@ -78,7 +78,7 @@ pub fn append(
             root.row_runs[root.row_run_count as usize] = start;
             root.row_run_count += 1;
         }
-        let last = Pinned::read(relation, start + RUN_PAGES - 1).exclusive();
+        let last = Pinned::overwrite(relation, start + RUN_PAGES - 1);
         let mut record = Record::begin(relation);
         record.edit(&last, true, |page| page::format(page, stamp(kind)));
         record.edit(&root_buffer, false, |page| put_root(page, root));
@@ -112,9 +112,16 @@ pub fn append(
         root.tape += row.len().next_multiple_of(TAPE_ALIGNMENT) as u64;
     }
     root.rows += 1;
+    // A page that its first byte is written to may hold anything, or nothing that can be read: it was free, or appended
+    // before a crash. It is logged whole.
+    let open = |block, is_fresh| match is_fresh {
+        true => Pinned::overwrite(relation, block),
+        false => Pinned::read(relation, block).exclusive(),
+    };
+    let open_piece = |&(block, at, _): &(u32, usize, &[u8])| open(block, at == 0);
     let write_piece = |record: &mut Record, buffer: &Exclusive, at: usize, bytes: &[u8]| {
-        record.edit(buffer, false, |page| {
-            if !page::is(page, Kind::GrowingRows, segment) {
+        record.edit(buffer, at == 0, |page| {
+            if at == 0 {
                 page::format(page, stamp(Kind::GrowingRows));
             }
             page::payload_mut(page)[at..][..bytes.len()].copy_from_slice(bytes);
@@ -124,8 +131,7 @@ pub fn append(
     let ahead = pieces.len().saturating_sub(RECORD_PAGES - OTHER_PAGES);
     let (ahead, with_root) = pieces.split_at(ahead);
     for pieces in ahead.chunks(RECORD_PAGES) {
-        let buffers: Vec<_> =
-            pieces.iter().map(|(block, ..)| Pinned::read(relation, *block).exclusive()).collect();
+        let buffers: Vec<_> = pieces.iter().map(open_piece).collect();
         let mut record = Record::begin(relation);
         for (buffer, (_, at, bytes)) in buffers.iter().zip(pieces) {
             write_piece(&mut record, buffer, *at, bytes);
@@ -133,15 +139,15 @@ pub fn append(
         record.commit();
     }
     let group_block = block_in(root.group_runs(), group_page).expect("the run was just made sure of");
-    let group_buffer = Pinned::read(relation, group_block).exclusive();
-    let buffers: Vec<_> =
-        with_root.iter().map(|(block, ..)| Pinned::read(relation, *block).exclusive()).collect();
+    let is_first = group_at == 0 && place == 0;
+    let group_buffer = open(group_block, is_first);
+    let buffers: Vec<_> = with_root.iter().map(open_piece).collect();
     let mut record = Record::begin(relation);
     for (buffer, (_, at, bytes)) in buffers.iter().zip(with_root) {
         write_piece(&mut record, buffer, *at, bytes);
     }
-    record.edit(&group_buffer, false, |page| {
-        if !page::is(page, Kind::GrowingGroups, segment) {
+    record.edit(&group_buffer, is_first, |page| {
+        if is_first {
             page::format(page, stamp(Kind::GrowingGroups));
         }
         let group = &mut page::payload_mut(page)[group_at..][..groups.bytes()];
