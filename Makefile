@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: demo test install bench lint setup data
+.PHONY: demo test soak install bench lint setup data
 
 export PATH := $(PATH):$(HOME)/.cargo/bin
 export USER ?= $(shell id -un)
@@ -30,6 +30,10 @@ test: setup
 	scratch=$$(mktemp -d); chmod 755 "$$scratch"; trap '$(SUDO) rm -rf "$$scratch"' EXIT
 	$(SUDO) install -d -o postgres "$$scratch/t"
 	cargo pgrx test $(PG) --runas postgres --pgdata "$$scratch/t/data"
+
+# The long form of what `make test` does five times: servers under load, killed.
+soak: install
+	VDB_SOAK_ROUNDS=$${VDB_SOAK_ROUNDS:-50} cargo test --release $(FEATURES) --test server soak
 
 install: setup $(INSTALLED)
 

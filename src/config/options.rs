@@ -15,6 +15,9 @@ use std::sync::OnceLock;
 const DEFAULT_M: i32 = 16;
 const DEFAULT_EF_CONSTRUCTION: i32 = 64;
 const DEFAULT_BITS: i32 = 1;
+/// A graph's vectors of so few dimensions are compared as fast as codes, and codes of few dimensions tell little: where
+/// clusters lie far apart, walks by their estimates lose their way.
+const MOST_UNCODED_DIMS: u32 = 16;
 /// Most rows of a growing segment.
 pub const MAX_FLUSH_ROWS: i32 = 1_000_000;
 
@@ -260,7 +263,11 @@ pub fn of_graph(index: Relation, space: Space) -> (Structure, Quantizer) {
             .raise();
     }
     let options = GraphOptions { m: m as u16, ef_construction: ef_construction as u16 };
-    (Structure::Graph(options), quantizer_of(quantizer, space))
+    let quantizer = match quantizer {
+        QUANTIZER_UNSET if space.dims <= MOST_UNCODED_DIMS => Quantizer::None,
+        quantizer => quantizer_of(quantizer, space),
+    };
+    (Structure::Graph(options), quantizer)
 }
 
 /// The options of a vdb_ivf index over `space`, checked against one another.

@@ -1,6 +1,7 @@
 //! kill -9, at bad moments.
 
 use crate::by_index;
+use crate::lifecycle::findings;
 use crate::support::server::Server;
 use std::time::Duration;
 
@@ -39,6 +40,7 @@ fn every_committed_row_is_found_after_a_kill() {
             writers.into_iter().map(|writer| writer.join().expect("no writer panics")).collect();
         server.launch();
         let mut client = server.connect();
+        assert_eq!(findings(&mut client, "items_v"), [""; 0], "round {round}");
         for (first, after) in written {
             assert!(after > first + 100, "a writer got somewhere: {first}..{after}");
             for id in (first..after).step_by(((after - first) / 40).max(1) as usize).chain([after - 1]) {

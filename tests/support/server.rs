@@ -192,7 +192,8 @@ impl Server {
             Command::new("ps").args(["-o", "pid=", "--ppid", &postmaster]).output().expect("ps runs");
         let children = String::from_utf8_lossy(&children.stdout).into_owned();
         let pids: Vec<&str> = std::iter::once(&*postmaster).chain(children.split_whitespace()).collect();
-        run(Command::new("kill").arg("-9").args(&pids));
+        // Some may be gone by now.
+        let _ = Command::new("kill").arg("-9").args(&pids).output();
         // Until the last of them is gone, its shared memory bars a new server.
         while pids.iter().any(|pid| Path::new("/proc").join(pid).join("exe").exists()) {
             std::thread::sleep(std::time::Duration::from_millis(10));
