@@ -3,13 +3,17 @@
 //! ```text
 //! cargo bench --bench ann -- run [--data FOLDER] [--url URL] [--am vdb_hnsw] [--with "m=16"] [--setting vdb.ef_search]
 //!                            [--values 40,100,200,400] [--seconds 3] [--inserts 5000] [--extension vdb] [--keep]
+//! cargo bench --bench ann -- load [--value 100] [--seconds 15] [--rate 1000] …
+//! cargo bench --bench ann -- merge [--values 40,100,200] …
 //! cargo bench --bench ann -- demo [--data FOLDER] --cluster FOLDER
 //! ```
-//! Without `--data` it takes the word vectors of `make data`; `tests/support/data.rs` tells the format of others.
+//! `load` measures inserts and searches at the same time, `merge` what merging segments costs and gives; both take the
+//! options of `run`. Without `--data` it takes the word vectors of `make data`; `tests/support/data.rs` tells the format of others.
 //! Without `--url` it starts a server of its own. `--am hnsw --setting hnsw.ef_search --extension vector` measures
 //! pgvector in the same way; give both the same `--url`, with another database for each.
 
 mod demo;
+mod load;
 mod run;
 #[path = "../../tests/support/mod.rs"]
 mod support;
@@ -69,9 +73,11 @@ fn main() -> Result<()> {
     let plain: Vec<&str> = arguments.plain.iter().map(String::as_str).collect();
     match plain[..] {
         ["run"] => run::run(&arguments),
+        ["load"] => load::under_load(&arguments),
+        ["merge"] => load::merge(&arguments),
         ["demo"] => demo::demo(&arguments),
         _ => {
-            println!("usage: ann run | demo; the head of benches/ann/main.rs says more");
+            println!("usage: ann run | load | merge | demo; the head of benches/ann/main.rs says more");
             Ok(())
         }
     }

@@ -48,14 +48,31 @@ pub fn load(client: &mut Client, data: &Dataset) -> Result<()> {
         "DROP TABLE IF EXISTS items; CREATE TABLE items (id int, embedding vector({}))",
         data.base.dims
     ))?;
-    let mut copy = client.copy_in("COPY items FROM STDIN")?;
-    for row in 0..data.base.len() {
-        writeln!(copy, "{row}\t{}", data.base.text(row))?;
-    }
-    copy.finish()?;
+    copy(client, data, 0..data.base.len())?;
     // Not autovacuum, in the middle of a measurement.
     client.batch_execute("VACUUM ANALYZE items")?;
     Ok(client.batch_execute("CHECKPOINT")?)
+}
+
+/// Adds rows of a data set to the table.
+pub fn copy(client: &mut Client, data: &Dataset, rows: std::ops::Range<usize>) -> Result<()> {
+    let mut copy = client.copy_in("COPY items FROM STDIN")?;
+    for row in rows {
+        writeln!(copy, "{row}\t{}", data.base.text(row))?;
+    }
+    copy.finish()?;
+    Ok(())
+}
+
+/// Creates the index that is to be measured; returns the seconds that it took.
+pub fn create_index(client: &mut Client, arguments: &Arguments, target: &Target) -> Result<f64> {
+    let am = arguments.get("am", "vdb_hnsw");
+    let with = arguments.given("with").map(|with| format!("WITH ({with})")).unwrap_or_default();
+    client.batch_execute(&arguments.get("build-settings", "SET maintenance_work_mem = '2GB'"))?;
+    let column = if am == "btree" { "id".into() } else { format!("embedding {}", target.opclass) };
+    let begin = Instant::now();
+    client.batch_execute(&format!("CREATE INDEX items_embedding ON items USING {am} ({column}) {with}"))?;
+    Ok(begin.elapsed().as_secs_f64())
 }
 
 /// The recall over every query, one after another, and how long each took.
@@ -146,15 +163,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let mut report = std::io::stdout().lock();
     if arguments.given("keep").is_none() {
         load(&mut client, &data)?;
-        client.batch_execute(&arguments.get("build-settings", "SET maintenance_work_mem = '2GB'"))?;
+        let build = create_index(&mut client, arguments, &target)?;
         let with = arguments.get("with", "");
-        let with = if with.is_empty() { with } else { format!("WITH ({with})") };
-        let begin = Instant::now();
-        client.batch_execute(&format!(
-            "CREATE INDEX items_embedding ON items USING {am} (embedding {}) {with}",
-            target.opclass
-        ))?;
-        let build = begin.elapsed().as_secs_f64();
         let size: i64 = client.query_one("SELECT pg_relation_size('items_embedding')", &[])?.get(0);
         writeln!(report, "{}", json!({"am": am, "with": with, "build_s": build, "index_bytes": size}))?;
         client.batch_execute("CHECKPOINT")?;

@@ -256,6 +256,10 @@ unsafe fn build(
     build.edit.meta.growing = fresh;
     build.edit.publish();
 
+    if build.edit.manifest.sealed.len() > 1 {
+        maintenance::look_after_soon(relation);
+    }
+
     // SAFETY: PgBox::alloc0 allocates the result in the current context, as the contract asks.
     let mut result = unsafe { PgBox::<pg_sys::IndexBuildResult>::alloc0() };
     result.heap_tuples = heap_tuples;

@@ -17,7 +17,7 @@ use crate::storage::meta::{Meta, Structure};
 use crate::storage::tasks::{Priority, TaskKind};
 use policy::{Limits, Shape};
 
-pub use worker::{flush_is_due, look_after, register};
+pub use worker::{flush_is_due, look_after, look_after_soon, register};
 
 /// How segments of an index with this meta data are sealed.
 pub fn plan(meta: &Meta, threads: usize, show_progress: bool) -> Plan {

@@ -67,6 +67,13 @@ pub fn look_after(relation: Relation) {
     }
 }
 
+/// As [`look_after`], for an index that only its own transaction can see: a worker waits for its commit.
+pub fn look_after_soon(relation: Relation) {
+    if !relation.is_temporary() && settings::max_workers() > 0 {
+        ask_for_worker(relation, limits(relation, &Meta::read(relation)));
+    }
+}
+
 fn do_all(relation: Relation, limits: Limits) {
     while run_next(relation, limits, threads::maintenance_threads(), |_| ()) {}
 }

@@ -109,6 +109,9 @@ pub fn transaction<T>(work: impl FnOnce() -> T) -> Result<T, Failure> {
     unsafe {
         pg_sys::SetCurrentStatementStartTimestamp();
         pg_sys::StartTransactionCommand();
+        // Taken and let go of: from it PostgreSQL learns which transactions are over, and so which pages are free.
+        pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
+        pg_sys::PopActiveSnapshot();
     }
     let mut work = Some(work);
     let result = pgrx::PgTryBuilder::new(AssertUnwindSafe(|| {
