@@ -59,6 +59,15 @@ fn insert(
     Ok(times)
 }
 
+/// Waits until nothing is being flushed or merged, and nothing is due.
+fn wait_for_tasks(client: &mut Client) -> Result<()> {
+    let tasks = "SELECT count(*) FROM vdb_tasks WHERE state IN ('queued', 'running')";
+    while client.query_one(tasks, &[])?.get::<_, i64>(0) > 0 {
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    Ok(())
+}
+
 fn report(what: &str, value: Value) {
     println!("{}", json!({"what": what, "result": value}));
 }
@@ -102,6 +111,9 @@ pub fn under_load(arguments: &Arguments) -> Result<()> {
         report("flush", json!({"rows": rows, "seconds": begin.elapsed().as_secs_f64()}));
     }
     insert_for("inserts", "")?;
+    if extension == "vdb" {
+        wait_for_tasks(&mut client)?;
+    }
 
     let setting = arguments.get("setting", "vdb.ef_search");
     let settings = format!("SET enable_seqscan = off; SET {setting} = {}", arguments.get("value", "100"));
@@ -148,10 +160,7 @@ pub fn merge(arguments: &Arguments) -> Result<()> {
     let begin = Instant::now();
     copy(&mut client, &data, first..all)?;
     report("copy of a quarter, s", json!(begin.elapsed().as_secs_f64()));
-    let idle = "SELECT count(*) FROM vdb_tasks WHERE state IN ('queued', 'running')";
-    while client.query_one(idle, &[])?.get::<_, i64>(0) > 0 {
-        std::thread::sleep(Duration::from_millis(100));
-    }
+    wait_for_tasks(&mut client)?;
     report("until all is flushed and merged, s", json!(begin.elapsed().as_secs_f64()));
     let mut step = |what: &str, sql: &str| -> Result<()> {
         let begin = Instant::now();
