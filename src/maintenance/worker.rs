@@ -26,6 +26,8 @@ const LOCKED_ATTEMPTS: u32 = 30;
 /// its last look is done too; and how often it looks.
 const IDLE_TIME: Duration = Duration::from_secs(1);
 const IDLE_PAUSE: Duration = Duration::from_millis(100);
+/// How long a worker waits for a place among the [`settings::max_workers`].
+const PLACE_TIME: Duration = Duration::from_secs(2);
 /// Failures in a row after which a worker leaves the task to others.
 const ATTEMPTS: u32 = 5;
 
@@ -114,16 +116,20 @@ enum Outcome {
 pub extern "C-unwind" fn vdb_worker_main(_argument: pg_sys::Datum) {
     let request = worker::request();
     worker::connect(Some(request.database));
-    if !worker::take_place(settings::max_workers()) {
-        return;
-    }
-    match request.index {
-        0 => {
-            for index in worker::transaction(own_indexes).unwrap_or_default() {
-                work_on(index, 0, Duration::ZERO);
-            }
+    // Whoever has a place will look at this index too, unless it has looked already, and then its place is free soon.
+    let begin = Instant::now();
+    while !worker::take_place(settings::max_workers()) {
+        if begin.elapsed() >= PLACE_TIME {
+            return;
         }
-        index => work_on(index, request.flush_rows, IDLE_TIME),
+        worker::sleep(IDLE_PAUSE);
+    }
+    if request.index != 0 {
+        work_on(request.index, request.flush_rows, IDLE_TIME);
+    }
+    // What others were refused a place for.
+    for index in worker::transaction(own_indexes).unwrap_or_default() {
+        work_on(index, 0, Duration::ZERO);
     }
 }
 
@@ -142,7 +148,10 @@ fn work_on(index: u32, flush_rows: u64, idle_time: Duration) {
                 worker::sleep(LOCKED_PAUSE);
             }
             Outcome::Failed(times) if times >= ATTEMPTS => return,
-            Outcome::Failed(times) => worker::sleep(Duration::from_secs(1 << times.min(16))),
+            Outcome::Failed(times) => {
+                worker::sleep(Duration::from_secs(1 << times.min(16)));
+                last_work = Instant::now();
+            }
         }
         pgrx::check_for_interrupts!();
     }

@@ -53,7 +53,7 @@ impl Check {
         let mut check = Self { relation, snapshot: snapshot.clone(), blocks, findings: Vec::new() };
         check.extents();
         for segment in &snapshot.manifest.sealed {
-            check.part(segment, Kind::Tombstones, &segment.tombstone_bits);
+            check.part(segment.id, Kind::Tombstones, &segment.tombstone_bits);
             if check.findings.is_empty() {
                 check.tombstones(segment);
             }
@@ -126,13 +126,17 @@ impl Check {
     /// Checks the sealed segments: pages, checksums, tombstones, graphs and lists; `deep` computes every code again.
     pub fn segments(&mut self, deep: bool) {
         let snapshot = self.snapshot.clone();
+        for codebook in &snapshot.manifest.codebooks {
+            codebook.parts().iter().for_each(|(kind, part)| self.part(codebook.id, *kind, part));
+        }
+        let is_damaged = |check: &Self, id| check.findings.iter().any(|found| found.segment == Some(id));
         for segment in &snapshot.manifest.sealed {
             for (kind, part) in segment.parts() {
                 if kind != Kind::Tombstones {
-                    self.part(segment, kind, part);
+                    self.part(segment.id, kind, part);
                 }
             }
-            if self.is_damaged(segment) {
+            if self.is_damaged(segment) || segment.codebook().is_some_and(|id| is_damaged(self, id)) {
                 // What is read from damaged pages means nothing.
                 continue;
             }
@@ -152,20 +156,20 @@ impl Check {
         self.findings.iter().any(|finding| finding.segment == Some(segment.id))
     }
 
-    fn part(&mut self, segment: &Sealed, kind: Kind, part: &Part) {
+    fn part(&mut self, segment: u32, kind: Kind, part: &Part) {
         let mut crc = crc32fast::Hasher::new();
         let blocks = self.blocks;
         for block in part.pages.blocks().filter(|&block| block < blocks) {
             pgrx::check_for_interrupts!();
             let page = Pinned::read(self.relation, block).share().copy();
-            if !page::is(&page.0, kind, segment.id) {
-                self.add(segment.id, Some(kind), Some(block), "the page is another's".into());
+            if !page::is(&page.0, kind, segment) {
+                self.add(segment, Some(kind), Some(block), "the page is another's".into());
             }
             crc.update(page::payload(&page.0));
         }
         let crc = crc.finalize();
         if kind != Kind::Tombstones && crc != part.crc {
-            self.add(segment.id, Some(kind), None, format!("the CRC is {crc}, not {}", part.crc));
+            self.add(segment, Some(kind), None, format!("the CRC is {crc}, not {}", part.crc));
         }
     }
 

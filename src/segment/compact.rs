@@ -9,12 +9,17 @@
 
 use super::rows::SealedRows;
 use super::{Plan, Tid, graph, lists, pages, vacuum};
+use crate::pg::buffer::Pinned;
+use crate::pg::error::Problem;
+use crate::pg::interrupts;
 use crate::pg::lock::{IndexLock, Purpose};
 use crate::pg::relation::Relation;
 use crate::storage::draft::Draft;
 use crate::storage::edit::Edit;
 use crate::storage::manifest::{Manifest, Sealed, Snapshot};
 use crate::storage::meta::{Meta, Structure};
+use crate::storage::page::{self, Kind};
+use crate::storage::part::{Part, lost};
 use crate::storage::tasks::{Priority, TaskKind};
 
 /// What is to be merged.
@@ -60,6 +65,9 @@ pub fn compact(
     let plan = plan(&snapshot.meta);
     let is_source = |segment: &Sealed| job.segments.contains(&segment.id);
     let sources: Vec<&Sealed> = snapshot.manifest.sealed.iter().filter(|s| is_source(s)).collect();
+    let codebooks = snapshot.manifest.codebooks.iter();
+    sources.iter().for_each(|source| verify(relation, source.id, &source.parts()));
+    codebooks.for_each(|codebook| verify(relation, codebook.id, &codebook.parts()));
     let (sealed, codebook) = match plan.structure {
         Structure::Graph(options) => {
             let draft = || Draft::begin(relation, TaskKind::Compact);
@@ -107,6 +115,26 @@ fn begin(relation: Relation, choose: impl FnOnce(&Meta, &Manifest) -> Option<Job
     }
     edit.publish();
     Some(job)
+}
+
+/// Damage is not to be copied into a segment whose checksums would then be right.
+fn verify(relation: Relation, id: u32, parts: &[(Kind, &Part)]) {
+    for &(kind, part) in parts {
+        let mut crc = crc32fast::Hasher::new();
+        for block in part.pages.blocks() {
+            interrupts::check();
+            let page = Pinned::read(relation, block);
+            if !page::is(page.frozen(), kind, id) {
+                lost(relation, block, kind, id);
+            }
+            crc.update(page::payload(page.frozen()));
+        }
+        if kind != Kind::Tombstones && crc.finalize() != part.crc {
+            Problem::corrupt(format!("segment {id} of index \"{}\" is corrupted", relation.name()))
+                .detail(format!("The checksum of its part {kind:?} is wrong."))
+                .raise();
+        }
+    }
 }
 
 fn live_tids(relation: Relation, segments: &[Sealed]) -> Vec<Tid> {

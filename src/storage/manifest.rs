@@ -143,6 +143,11 @@ pub struct Codebook {
 }
 
 impl Codebook {
+    /// Every part with the kind of its pages.
+    pub fn parts(&self) -> [(Kind, &Part); 2] {
+        [(Kind::Centroids, &self.centroids), (Kind::Codes, &self.codes)]
+    }
+
     /// Every page.
     pub fn extents(&self) -> impl Iterator<Item = Extent> {
         self.centroids.pages.iter().chain(self.codes.pages.iter())

@@ -33,11 +33,19 @@ pub fn number(client: &mut Client, query: &str) -> i64 {
     client.query_one(query, &[]).unwrap_or_else(|error| panic!("{query}: {error:?}")).get(0)
 }
 
+/// What `vdb_tasks` has to say, for the log.
+fn tasks(client: &mut Client) -> String {
+    let rows = client.query("SELECT t::text FROM vdb_tasks t", &[]).expect("tasks");
+    rows.iter().map(|row| row.get::<_, &str>(0).to_owned() + "\n").collect()
+}
+
 /// Waits until a query says true.
 pub fn wait_until(client: &mut Client, condition: &str) {
     let begin = Instant::now();
     while !client.query_one(&format!("SELECT {condition}"), &[]).expect("a condition").get::<_, bool>(0) {
-        assert!(begin.elapsed() < Duration::from_secs(60), "waited in vain for {condition}");
+        if begin.elapsed() >= Duration::from_secs(60) {
+            panic!("waited in vain for {condition}\n{}", tasks(client));
+        }
         std::thread::sleep(Duration::from_millis(20));
     }
 }
@@ -248,4 +256,69 @@ fn the_launcher_flushes_what_is_old() {
     client.batch_execute("INSERT INTO items SELECT i, vec(i) FROM generate_series(11, 20) i").expect("rows");
     wait_until(&mut client, "(SELECT growing_rows = 0 FROM vdb_index_stats('items_v'))");
     assert_eq!(findings(&mut client, "items_v"), [""; 0]);
+}
+
+#[test]
+fn a_task_that_fails_is_seen_and_tried_again() {
+    let (server, mut client) = start(
+        &["vdb.flush_rows = 1000", "vdb.compact_segments = 2", "autovacuum = off"],
+        "vdb_hnsw (v vector_l2_ops) WITH (m = 40, ef_construction = 800)",
+        10,
+    );
+    client
+        .batch_execute("INSERT INTO items SELECT i, vec(i) FROM generate_series(11, 6000) i")
+        .expect("rows");
+    wait_until(&mut client, "EXISTS (SELECT FROM vdb_tasks WHERE kind = 'compaction' AND state = 'running')");
+    // Somebody ends the worker; the next one takes the task up, and the pages that it had written.
+    let ended = "SELECT count(pg_terminate_backend(pid)) FROM vdb_tasks WHERE state = 'running'";
+    assert!(number(&mut client, ended) > 0);
+    wait_until(
+        &mut client,
+        "EXISTS (SELECT FROM vdb_tasks WHERE state = 'failed' AND error LIKE '%interrupted%')",
+    );
+    assert_eq!(findings(&mut client, "items_v"), [""; 0]);
+    client.batch_execute("VACUUM items").expect("a VACUUM, which asks for a worker");
+    wait_until(&mut client, "EXISTS (SELECT FROM vdb_tasks WHERE kind = 'compaction' AND state = 'completed')");
+    wait_until(&mut client, NOTHING_LEFT);
+    assert_eq!(findings(&mut client, "items_v"), [""; 0]);
+
+    // A segment that cannot be read cannot be merged.
+    let path = "SELECT current_setting('data_directory') || '/' || pg_relation_filepath('items_v')";
+    let path: String = client.query_one(path, &[]).expect("a path").get(0);
+    drop(client);
+    server.stop();
+    let mut content = std::fs::read(&path).expect("the index's file");
+    const PAGE: usize = 8192;
+    const KIND: usize = PAGE - 14;
+    const GRAPH: u8 = 10;
+    // Every page, as some may be free.
+    content.chunks_exact_mut(PAGE).filter(|page| page[KIND] == GRAPH).for_each(|page| page[100] ^= 1);
+    std::fs::write(&path, content).expect("a damaged file");
+    server.launch();
+    let mut client = server.connect();
+    client.batch_execute("DELETE FROM items WHERE id % 2 = 0").expect("deletes");
+    client.batch_execute("VACUUM items").expect("VACUUM");
+    let failed = "state = 'failed' AND error LIKE '%corrupted%'";
+    wait_until(&mut client, &format!("(SELECT count(*) >= 2 FROM vdb_tasks WHERE {failed})"));
+    client.batch_execute("REINDEX INDEX items_v").expect("REINDEX");
+    assert_eq!(findings(&mut client, "items_v"), [""; 0]);
+}
+
+#[test]
+fn without_room_for_a_worker_the_backend_does_it() {
+    for setting in ["max_worker_processes = 0", "vdb.max_workers = 0"] {
+        let settings = [
+            "shared_preload_libraries = 'vdb'",
+            "max_logical_replication_workers = 0",
+            "vdb.flush_rows = 200",
+            setting,
+        ];
+        let (_server, mut client) = start(&settings, "vdb_hnsw (v vector_l2_ops)", 10);
+        client
+            .batch_execute("INSERT INTO items SELECT i, vec(i) FROM generate_series(11, 2000) i")
+            .expect("rows");
+        let backend = "SELECT growing_rows < 400 AND segments < 8 FROM vdb_index_stats('items_v')";
+        assert!(client.query_one(backend, &[]).expect("statistics").get::<_, bool>(0), "{setting}");
+        assert_eq!(findings(&mut client, "items_v"), [""; 0]);
+    }
 }

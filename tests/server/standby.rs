@@ -12,6 +12,7 @@ fn a_standby_answers_as_the_primary_and_takes_over() {
         "max_wal_senders = 4",
         "wal_consistency_checking = 'all'",
         "vdb.compact_segments = 2",
+        "vdb.flush_rows = 300",
     ]);
     let mut client = primary.connect();
     client
@@ -25,8 +26,7 @@ fn a_standby_answers_as_the_primary_and_takes_over() {
     let standby = primary.standby();
     client
         .batch_execute(
-            "SET vdb.flush_rows = 300;
-             INSERT INTO items SELECT i, array[i % 97, i % 89, i]::vector FROM generate_series(1, 2000) i;
+            "INSERT INTO items SELECT i, array[i % 97, i % 89, i]::vector FROM generate_series(1, 2000) i;
              DELETE FROM items WHERE id % 3 = 0",
         )
         .expect("changes");
@@ -80,8 +80,7 @@ fn a_standby_answers_as_the_primary_and_takes_over() {
     reader.batch_execute("SELECT pg_promote()").expect("promotion");
     reader
         .batch_execute(
-            "SET vdb.flush_rows = 300;
-             INSERT INTO items SELECT i, array[0, 0, i]::vector FROM generate_series(5000, 6000) i",
+            "INSERT INTO items SELECT i, array[0, 0, i]::vector FROM generate_series(5000, 6000) i",
         )
         .expect("inserts after promotion");
     reader.batch_execute("VACUUM items").expect("VACUUM");
