@@ -278,7 +278,10 @@ fn a_task_that_fails_is_seen_and_tried_again() {
     );
     assert_eq!(findings(&mut client, "items_v"), [""; 0]);
     client.batch_execute("VACUUM items").expect("a VACUUM, which asks for a worker");
-    wait_until(&mut client, "EXISTS (SELECT FROM vdb_tasks WHERE kind = 'compaction' AND state = 'completed')");
+    wait_until(
+        &mut client,
+        "EXISTS (SELECT FROM vdb_tasks WHERE kind = 'compaction' AND state = 'completed')",
+    );
     wait_until(&mut client, NOTHING_LEFT);
     assert_eq!(findings(&mut client, "items_v"), [""; 0]);
 
