@@ -7,6 +7,7 @@ mod codec;
 mod config;
 mod cpu;
 mod distance;
+mod filter;
 mod graph;
 mod maintenance;
 mod pg;
