@@ -24,7 +24,8 @@ pgrx::pg_module_magic!(name, version);
 extension_sql_file!("../sql/types.sql", name = "types");
 extension_sql_file!("../sql/operators.sql", name = "operators", requires = ["types"]);
 extension_sql_file!("../sql/index.sql", name = "index", requires = ["operators"]);
-extension_sql_file!("../sql/admin.sql", name = "admin", requires = ["index"]);
+extension_sql_file!("../sql/filters.sql", name = "filters", requires = ["index"]);
+extension_sql_file!("../sql/admin.sql", name = "admin", requires = ["filters"]);
 
 #[pgrx::pg_guard]
 pub extern "C-unwind" fn _PG_init() {

@@ -4,8 +4,8 @@ use super::stats::part_name;
 use crate::am;
 use crate::pg::open::require_owner;
 use crate::pg::relation::Relation;
-use crate::segment::Tid;
 use crate::segment::check::Check;
+use crate::segment::{Entry, Tid};
 use pgrx::iter::TableIterator;
 use pgrx::{PgRelation, name, pg_extern};
 use std::collections::{HashMap, HashSet};
@@ -31,7 +31,9 @@ fn vdb_check(
     require_owner(relation);
     // Before the index is read: what the table has now, the index has then.
     let mut table = deep.then(|| Table { missing: rows_of_table(&index), seen: HashSet::new() });
-    let mut compare = |tid: Tid, vector: Option<&[u8]>| table.as_mut()?.compare(tid, vector);
+    let mut compare = |tid: Tid, vector: Option<&[u8]>, attributes: &[u64]| {
+        table.as_mut()?.compare(tid, vector, attributes)
+    };
     let mut check = Check::begin(relation, &mut compare);
     check.segments(deep);
     if deep {
@@ -50,32 +52,43 @@ fn vdb_check(
     TableIterator::new(rows.collect::<Vec<_>>())
 }
 
-/// Of every row of the table that the transaction sees and the index has a place for, a checksum of its value.
-fn rows_of_table(index: &PgRelation) -> HashMap<Tid, u32> {
+/// What a row of the table is to be found by: checksums of its vector and of its attributes.
+type Checksums = (u32, u32);
+
+fn checksum_of(attributes: &[u64]) -> u32 {
+    crc32fast::hash(bytemuck::cast_slice(attributes))
+}
+
+/// Of every row of the table that the transaction sees and the index has a place for, its checksums.
+fn rows_of_table(index: &PgRelation) -> HashMap<Tid, Checksums> {
     let mut rows = HashMap::new();
-    // SAFETY: the argument keeps the index open and locked.
-    unsafe {
-        am::for_each_visible_row(index.as_ptr(), &mut |tid, row| _ = rows.insert(tid, crc32fast::hash(row)))
+    let mut add = |entry: Entry| {
+        rows.insert(entry.tid, (crc32fast::hash(entry.row), checksum_of(entry.attributes)));
     };
+    // SAFETY: the argument keeps the index open and locked.
+    unsafe { am::for_each_visible_row(index.as_ptr(), &mut add) };
     rows
 }
 
 /// The table's rows, compared with those of the index.
 struct Table {
     /// Checksums of rows that were not met yet.
-    missing: HashMap<Tid, u32>,
+    missing: HashMap<Tid, Checksums>,
     seen: HashSet<Tid>,
 }
 
 impl Table {
     /// What is wrong with a row of the index.
-    fn compare(&mut self, tid: Tid, vector: Option<&[u8]>) -> Option<String> {
+    fn compare(&mut self, tid: Tid, vector: Option<&[u8]>, attributes: &[u64]) -> Option<String> {
         if !self.seen.insert(tid) {
             return Some(format!("heap tuple {} is there twice", place(tid)));
         }
-        let checksum = self.missing.remove(&tid)?;
-        let differs = vector.is_some_and(|vector| crc32fast::hash(vector) != checksum);
-        differs.then(|| format!("heap tuple {} has another vector", place(tid)))
+        let (of_vector, of_attributes) = self.missing.remove(&tid)?;
+        if vector.is_some_and(|vector| crc32fast::hash(vector) != of_vector) {
+            return Some(format!("heap tuple {} has another vector", place(tid)));
+        }
+        let differs = checksum_of(attributes) != of_attributes;
+        differs.then(|| format!("heap tuple {} has other values to filter by", place(tid)))
     }
 }
 

@@ -106,6 +106,8 @@ pub(super) fn part_name(kind: Kind) -> &'static str {
         Kind::Codes => "codes",
         Kind::Centroids => "centroids",
         Kind::FineCodes => "fine codes",
+        Kind::Column => "filter column",
+        Kind::RowCodes => "row codes",
     }
 }
 

@@ -1,8 +1,9 @@
 //! CREATE INDEX and REINDEX: the table's rows become sealed segments.
 
-use super::opclass;
+use super::{attributes, opclass};
 use crate::config::options;
 use crate::distance::Space;
+use crate::filter::key::Kind;
 use crate::maintenance;
 use crate::pg::error::{OrRaise, Problem};
 use crate::pg::progress::{self, Phase};
@@ -12,7 +13,7 @@ use crate::random::Spread;
 use crate::segment::batch::{Batch, Target};
 use crate::segment::lists::centroids::Lists;
 use crate::segment::lists::train::{self, Sample};
-use crate::segment::{Plan, Tid, empty, growing};
+use crate::segment::{Entry, Plan, empty, growing};
 use crate::storage::draft::Draft;
 use crate::storage::edit::Edit;
 use crate::storage::meta::{ListOptions, Meta, Structure};
@@ -20,11 +21,12 @@ use pgrx::{PgBox, PgSqlErrorCode, pg_guard, pg_sys};
 
 /// The table and the index, as PostgreSQL passes them.
 #[derive(Clone, Copy)]
-struct Source {
+struct Source<'a> {
     heap: pg_sys::Relation,
     index: pg_sys::Relation,
     info: *mut pg_sys::IndexInfo,
     space: Space,
+    kinds: &'a [Kind],
     /// Reset after each row, so that detoasted values do not pile up.
     row_context: pg_sys::MemoryContext,
 }
@@ -35,9 +37,9 @@ enum Blocks {
     Few { first: u32, count: u32 },
 }
 
-impl Source {
+impl Source<'_> {
     /// Calls `visit` with every row that the index has a place for; returns the number of the table's rows.
-    fn scan(self, blocks: Blocks, visit: &mut dyn FnMut(Tid, &[u8])) -> f64 {
+    fn scan(self, blocks: Blocks, visit: &mut dyn FnMut(Entry)) -> f64 {
         let mut state = Scan { source: self, visit };
         let (first, count, progress) = match blocks {
             Blocks::All => (0, pg_sys::InvalidBlockNumber, true),
@@ -72,7 +74,7 @@ impl Source {
 ///
 /// # Safety
 /// The index is open and locked.
-pub unsafe fn for_each_visible_row(index: pg_sys::Relation, visit: &mut dyn FnMut(Tid, &[u8])) {
+pub unsafe fn for_each_visible_row(index: pg_sys::Relation, visit: &mut dyn FnMut(Entry)) {
     // SAFETY: the caller's promise; the table is closed below, or by transaction abort. A scan for a concurrent build
     // sees what a snapshot of its own sees.
     unsafe {
@@ -80,8 +82,9 @@ pub unsafe fn for_each_visible_row(index: pg_sys::Relation, visit: &mut dyn FnMu
         let heap = pg_sys::table_open(table, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
         let info = pg_sys::BuildIndexInfo(index);
         (*info).ii_Concurrent = true;
-        let space = opclass::space_of(Relation::from_raw(index));
-        let source = Source { heap, index, info, space, row_context: new_row_context() };
+        let relation = Relation::from_raw(index);
+        let (space, kinds) = (opclass::space_of(relation), attributes::kinds_of(relation));
+        let source = Source { heap, index, info, space, kinds: &kinds, row_context: new_row_context() };
         source.scan(Blocks::Few { first: 0, count: pg_sys::InvalidBlockNumber }, visit);
         pg_sys::table_close(heap, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
     }
@@ -103,8 +106,8 @@ fn new_row_context() -> pg_sys::MemoryContext {
 
 /// What a scan of the table carries along.
 struct Scan<'a> {
-    source: Source,
-    visit: &'a mut dyn FnMut(Tid, &[u8]),
+    source: Source<'a>,
+    visit: &'a mut dyn FnMut(Entry<'_>),
 }
 
 fn malformed() -> ! {
@@ -122,8 +125,8 @@ struct Build {
 }
 
 impl Build {
-    fn add(&mut self, tid: Tid, row: &[u8]) {
-        if !self.batch.push(tid, row) {
+    fn add(&mut self, entry: Entry) {
+        if !self.batch.push(entry) {
             malformed();
         }
         self.indexed += 1;
@@ -158,8 +161,8 @@ fn lists_of(source: Source, edit: &mut Edit, plan: Plan, options: ListOptions, b
         if position >= LEAST_BLOCKS && sample.rows() >= enough {
             break;
         }
-        source.scan(Blocks::Few { first: order.at(position), count: 1 }, &mut |_, row| {
-            if !sample.push(row) {
+        source.scan(Blocks::Few { first: order.at(position), count: 1 }, &mut |entry| {
+            if !sample.push(entry.row) {
                 malformed();
             }
         });
@@ -176,7 +179,7 @@ fn new_meta(index: Relation, kind: IndexKind) -> Meta {
         IndexKind::Hnsw => options::of_graph(index, space),
         IndexKind::Ivf => options::of_lists(index, space),
     };
-    Meta::new(space, structure, quantizer, rand_seed())
+    Meta::new(space, structure, quantizer, attributes::kinds_of(index), rand_seed())
 }
 
 #[derive(Clone, Copy)]
@@ -225,7 +228,8 @@ unsafe fn build(
     let (plan, space) = (maintenance::plan(&meta, threads::maintenance_threads(), true), meta.space);
     // SAFETY: a plain read of a setting.
     let budget = unsafe { pg_sys::maintenance_work_mem } as usize * 1024;
-    let source = Source { heap, index, info, space, row_context: new_row_context() };
+    let kinds = meta.filters.clone();
+    let source = Source { heap, index, info, space, kinds: &kinds, row_context: new_row_context() };
     let mut edit = Edit::create(relation, meta);
     let target = match plan.structure {
         Structure::Graph(options) => Target::Graph(options),
@@ -236,7 +240,7 @@ unsafe fn build(
     let batch = Batch::new(space, plan, &target);
     let mut build = Build { edit, plan, target, batch, budget, indexed: 0 };
     progress::phase(Phase::LoadRows);
-    let heap_tuples = source.scan(Blocks::All, &mut |tid, row| build.add(tid, row));
+    let heap_tuples = source.scan(Blocks::All, &mut |entry| build.add(entry));
     if !build.edit.manifest.sealed.is_empty() {
         let segments = build.edit.manifest.sealed.len() + 1;
         pgrx::ereport!(
@@ -269,15 +273,15 @@ unsafe fn build(
 
 #[pg_guard]
 unsafe extern "C-unwind" fn add_row(
-    _index: pg_sys::Relation,
+    index: pg_sys::Relation,
     tid: pg_sys::ItemPointer,
     values: *mut pg_sys::Datum,
     isnull: *mut bool,
     _tuple_is_alive: bool,
     state: *mut std::ffi::c_void,
 ) {
-    // SAFETY: `scan` passes its state; PostgreSQL passes one value and null flag per index column, and the value comes
-    // from the indexed column, whose type the operator class fixes.
+    // SAFETY: `scan` passes its state; PostgreSQL passes one value and null flag per index column, and the
+    // values come from the indexed columns, whose types the operator classes fix.
     unsafe {
         let Scan { source, visit } = &mut *state.cast::<Scan>();
         if *isnull {
@@ -287,7 +291,9 @@ unsafe extern "C-unwind" fn add_row(
         let space = source.space;
         opclass::with_row(space, *values, |row| {
             if opclass::is_indexed(space, row) {
-                visit(tid_bytes(tid), row);
+                let index = Relation::from_raw(index);
+                let attributes = attributes::of_values(index, source.kinds, values, isnull);
+                visit(Entry { tid: tid_bytes(tid), row, attributes: &attributes });
             }
         });
         pg_sys::MemoryContextSwitchTo(before);

@@ -31,6 +31,9 @@ fn routine() -> PgBox<pg_sys::IndexAmRoutine, AllocatedByRust> {
     routine.amstrategies = 0;
     routine.amsupport = 1;
     routine.amcanorderbyop = true;
+    routine.amcanmulticol = true;
+    routine.amsearcharray = true;
+    routine.amsearchnulls = true;
     routine.amoptionalkey = true;
     // An index holds whatever fits the column, in a layout of its own.
     routine.amkeytype = pg_sys::InvalidOid;

@@ -1,11 +1,12 @@
 //! INSERT: a row is appended to the growing segment.
 
 use super::build::tid_bytes;
-use super::opclass;
+use super::{attributes, opclass};
 use crate::maintenance;
 use crate::pg::lock::{IndexLock, Purpose};
 use crate::pg::process::process_id;
 use crate::pg::relation::Relation;
+use crate::segment::Entry;
 use crate::segment::growing::{self, Append};
 use crate::storage::meta::Meta;
 use crate::storage::tasks::Priority;
@@ -36,7 +37,8 @@ pub unsafe extern "C-unwind" fn aminsert(
         let space = meta.space;
         opclass::with_row(space, *values, |row| {
             if opclass::is_indexed(space, row) {
-                insert(relation, meta, tid_bytes(tid), row);
+                let attributes = attributes::of_values(relation, &meta.filters, values, isnull);
+                insert(relation, meta, Entry { tid: tid_bytes(tid), row, attributes: &attributes });
             }
         });
     }
@@ -44,11 +46,11 @@ pub unsafe extern "C-unwind" fn aminsert(
     false
 }
 
-fn insert(relation: Relation, mut meta: Meta, tid: crate::segment::Tid, row: &[u8]) {
+fn insert(relation: Relation, mut meta: Meta, entry: Entry) {
     let lane = process_id() as usize;
-    let code = growing::encoder(&meta).map(|encoder| encoder.encode_row(row));
+    let code = growing::encoder(&meta).map(|encoder| encoder.encode_row(entry.row));
     loop {
-        match growing::append(relation, &meta, lane, tid, row, code.as_ref()) {
+        match growing::append(relation, &meta, lane, entry, code.as_ref()) {
             Append::Done { rows } => {
                 if rows.is_multiple_of(ROWS_PER_CHECK) {
                     let rows = growing::rows(relation, &meta.growing);

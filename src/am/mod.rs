@@ -1,5 +1,6 @@
 //! The index access methods `vdb_hnsw` and `vdb_ivf`: PostgreSQL's callbacks, thin.
 
+mod attributes;
 mod build;
 mod cost;
 mod handler;

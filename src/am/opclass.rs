@@ -41,14 +41,28 @@ support_functions! {
     vdb_sparsevec_l1_support: Sparse, L1;
 }
 
+/// The least number that a support function of a filter column returns.
+pub const FIRST_FILTER: i32 = 100;
+
+/// What the support function of a column, from 0, returns.
+pub fn support_number(index: Relation, column: usize) -> i32 {
+    const SUPPORT_FUNCTION: u16 = 1;
+    // SAFETY: the index is open and its operator classes have this function, without arguments.
+    unsafe {
+        let function = pg_sys::index_getprocinfo(index.raw(), column as i16 + 1, SUPPORT_FUNCTION);
+        pg_sys::FunctionCall0Coll(function, pg_sys::InvalidOid).value() as i32
+    }
+}
+
 /// The space of an index, from its operator class and its column's declaration.
 pub fn space_of(index: Relation) -> Space {
-    const SUPPORT_FUNCTION: u16 = 1;
-    // SAFETY: the index is open and its operator class has this function, without arguments.
-    let code = unsafe {
-        let function = pg_sys::index_getprocinfo(index.raw(), 1, SUPPORT_FUNCTION);
-        pg_sys::FunctionCall0Coll(function, pg_sys::InvalidOid).value() as usize
-    };
+    let number = support_number(index, 0);
+    if number >= FIRST_FILTER {
+        Problem::new(ERRCODE_FEATURE_NOT_SUPPORTED, "the first column of a vdb index must be a vector")
+            .hint("Name the vector first, then the columns to filter by.")
+            .raise();
+    }
+    let code = number as usize;
     let (Some(&kind), Some(&metric)) = (KINDS.get(code / METRICS.len()), METRICS.get(code % METRICS.len()))
     else {
         Problem::new(ERRCODE_INVALID_OBJECT_DEFINITION, format!("unknown operator class number {code}"))

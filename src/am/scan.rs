@@ -1,11 +1,14 @@
 //! Index scans: ORDER BY a distance.
 
+use super::attributes::{self, Conditions};
 use super::opclass;
 use crate::config::settings;
 use crate::distance::{Metric, PreparedQuery};
+use crate::filter::Condition;
 use crate::pg::error::Problem;
 use crate::pg::heap::HeapRows;
 use crate::pg::relation::Relation;
+use crate::segment::columns;
 use crate::segment::search::{IndexSearch, Listing};
 use crate::storage::manifest::Snapshot;
 use pgrx::{PgMemoryContexts, PgSqlErrorCode, pg_guard, pg_sys};
@@ -17,6 +20,8 @@ enum State {
     Searching(Box<IndexSearch>),
     /// Without a query, or with one that has no direction, every distance is the same to us.
     Listing(Listing),
+    /// No row can meet the conditions.
+    Done,
 }
 
 #[pg_guard]
@@ -75,12 +80,12 @@ pub unsafe extern "C-unwind" fn amgettuple(
                     });
                 }
                 State::Listing(listing) => break listing.next(relation),
+                State::Done => break None,
             }
         };
         let Some(tid) = tid else { return false };
         *(&raw mut (*scan).xs_heaptid).cast::<crate::segment::Tid>() = tid;
-        // The rows come in exact order, and every row is a candidate on its own.
-        (*scan).xs_recheck = false;
+        // The rows come in exact order.
         (*scan).xs_recheckorderby = false;
         true
     }
@@ -107,16 +112,33 @@ unsafe fn begin(scan: pg_sys::IndexScanDesc, relation: Relation) -> State {
         count_scan(relation);
     }
     let snapshot = Snapshot::read(relation);
+    let space = snapshot.meta.space;
+    // SAFETY: `keyData` has `numberOfKeys` keys, of this index.
+    let conditions = unsafe {
+        let keys = match (*scan).numberOfKeys {
+            0 => &[],
+            count => std::slice::from_raw_parts((*scan).keyData, count as usize),
+        };
+        attributes::conditions(relation, &snapshot.meta.filters, keys)
+    };
+    let Some(Conditions { conditions, is_exact }) = conditions else { return State::Done };
+    // A listing leaves all conditions to the executor.
+    let recheck = |is_needed| unsafe { (*scan).xs_recheck = is_needed };
+    recheck(true);
     if key.sk_flags & pg_sys::SK_ISNULL as i32 != 0 {
         return State::Listing(Listing::new(relation, snapshot));
     }
-    let space = snapshot.meta.space;
     // SAFETY: the operator's right argument is of the operator class's type and not null.
     let query = unsafe { opclass::with_row(space, key.sk_argument, |row| query_of(space, row)) };
     match query {
         Some(query) => {
             let effort = settings::effort(&snapshot);
-            State::Searching(Box::new(IndexSearch::new(relation, snapshot, query, effort)))
+            let sealed = &snapshot.manifest.sealed;
+            let are_exact = |condition: &Condition| {
+                sealed.iter().all(|segment| columns::is_exact(segment, condition.column))
+            };
+            recheck(!(is_exact && conditions.iter().all(are_exact)));
+            State::Searching(Box::new(IndexSearch::new(relation, snapshot, query, &conditions, effort)))
         }
         None => State::Listing(Listing::new(relation, snapshot)),
     }

@@ -40,6 +40,13 @@ impl Bitset {
         self.words[row / BITS] |= 1 << (row % BITS);
     }
 
+    /// Takes out the rows of a range.
+    pub fn clear(&mut self, range: Range<usize>) {
+        for row in range {
+            self.words[row / BITS] &= !(1 << (row % BITS));
+        }
+    }
+
     pub fn count(&self) -> usize {
         self.words.iter().map(|word| word.count_ones() as usize).sum()
     }
@@ -66,17 +73,26 @@ impl Bitset {
         self.count_in(range) > 0
     }
 
+    /// The rows from `first` on in ascending order.
+    pub fn iter_from(&self, first: u32) -> impl Iterator<Item = u32> {
+        let words = self.words.iter().enumerate().skip(first as usize / BITS);
+        words.flat_map(|(index, &word)| bits(index, word)).filter(move |&row| row >= first)
+    }
+
     /// The rows in ascending order.
     pub fn iter(&self) -> impl Iterator<Item = u32> {
-        self.words.iter().enumerate().flat_map(|(index, &word)| {
-            let mut left = word;
-            std::iter::from_fn(move || {
-                let bit = (left != 0).then(|| left.trailing_zeros())?;
-                left &= left - 1;
-                Some((index * BITS) as u32 + bit)
-            })
-        })
+        self.iter_from(0)
     }
+}
+
+/// The rows of one word.
+fn bits(index: usize, word: u64) -> impl Iterator<Item = u32> {
+    let mut left = word;
+    std::iter::from_fn(move || {
+        let bit = (left != 0).then(|| left.trailing_zeros())?;
+        left &= left - 1;
+        Some((index * BITS) as u32 + bit)
+    })
 }
 
 #[cfg(test)]
@@ -96,6 +112,7 @@ mod tests {
             set.words_mut().fill(0);
             rows.iter().for_each(|&row| set.insert(row));
             prop_assert_eq!(set.count(), rows.len());
+            prop_assert_eq!(set.iter_from(from as u32).count(), rows.range(from..).count());
             prop_assert!(set.iter().map(|row| row as usize).eq(rows.iter().copied()));
             let expected = rows.iter().filter(|&&row| row >= from && row < from + len).count();
             prop_assert_eq!(set.count_in(from..from + len), expected);

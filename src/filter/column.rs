@@ -294,7 +294,7 @@ mod tests {
             let range = block * BLOCK_ROWS..rows.min((block + 1) * BLOCK_ROWS);
             match matcher.of_all(zone) {
                 Some(true) => {}
-                Some(false) => range.for_each(|row| set.words_mut()[row / 64] &= !(1 << (row % 64))),
+                Some(false) => set.clear(range),
                 None => {
                     let codes = &encoded.codes[range.start * width..range.end * width];
                     matcher.retain(&mut set, range.start, codes, width);

@@ -7,6 +7,7 @@
 pub mod bitset;
 pub mod column;
 pub mod condition;
+pub mod key;
 
 pub use bitset::Bitset;
 pub use condition::{Condition, Test};

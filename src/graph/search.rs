@@ -27,6 +27,10 @@ pub trait GraphReader {
     ///
     /// Called only if there are estimates.
     fn estimate_upper(&mut self, _layer: usize, _found: Candidate, _estimated: &mut Vec<Candidate>) {}
+    /// Whether a node may be returned; others only lead the way.
+    fn is_wanted(&self, _node: u32) -> bool {
+        true
+    }
     /// Called between hops: may end a search that was cancelled by not returning.
     fn poll(&mut self) {}
 }
@@ -51,6 +55,9 @@ pub struct Search {
     /// The `ef` best of this round.
     best: BinaryHeap<Candidate>,
     returned: usize,
+    /// Nodes compared so far, and how many may be.
+    compared: usize,
+    budget: usize,
     last: Option<Candidate>,
     state: State,
 }
@@ -61,11 +68,13 @@ enum State {
     Paused,
     /// The frontier is empty and every other node has been compared.
     Exhausted,
+    GivenUp,
 }
 
 impl Search {
-    /// A search that looks at `ef` candidates before it returns its first result.
-    pub fn new(ef: usize) -> Self {
+    /// A search that looks at `ef` candidates before it returns its first result, and gives up before it has compared
+    /// many more nodes than `budget`.
+    pub fn new(ef: usize, budget: usize) -> Self {
         Self {
             ef: ef.max(1),
             visited: Vec::new(),
@@ -74,12 +83,24 @@ impl Search {
             pool: BinaryHeap::new(),
             best: BinaryHeap::new(),
             returned: 0,
+            compared: 0,
+            budget,
             last: None,
             state: State::Fresh,
         }
     }
 
-    /// The next nearest node; `None` when every node was returned.
+    /// Whether the budget was too small for the next result. Nodes beyond [`Self::last`] were not returned yet.
+    pub fn has_given_up(&self) -> bool {
+        self.state == State::GivenUp
+    }
+
+    /// The node returned last.
+    pub fn last(&self) -> Option<Candidate> {
+        self.last
+    }
+
+    /// The next nearest node; `None` when every node was returned, or when the search gives up.
     pub fn next<G: GraphReader>(&mut self, graph: &mut G) -> Option<Candidate> {
         loop {
             if self.state == State::Fresh {
@@ -89,6 +110,9 @@ impl Search {
                 self.ef *= 2;
                 self.resume();
                 self.expand(graph);
+            }
+            if self.state == State::GivenUp {
+                return None;
             }
             match self.pool.pop() {
                 None if self.state == State::Exhausted => return None,
@@ -139,8 +163,17 @@ impl Search {
             self.frontier.push(Reverse(nearest));
         } else {
             self.visit(nearest.node);
-            self.add(nearest);
+            let is_wanted = graph.is_wanted(nearest.node);
+            self.add(nearest, is_wanted);
         }
+    }
+
+    /// Gives up if the budget is spent.
+    fn gives_up(&mut self) -> bool {
+        if self.compared > self.budget {
+            self.state = State::GivenUp;
+        }
+        self.state == State::GivenUp
     }
 
     /// Marks a node; false if it was marked before.
@@ -152,7 +185,21 @@ impl Search {
         fresh
     }
 
-    fn add(&mut self, candidate: Candidate) {
+    /// Keeps a node that was compared, and lets it lead the way unless it is too far.
+    fn add(&mut self, candidate: Candidate, is_wanted: bool) {
+        let is_near = self.best.len() < self.ef || self.best.peek().is_some_and(|worst| candidate < *worst);
+        if is_wanted {
+            self.keep(candidate);
+        }
+        if is_near {
+            self.frontier.push(Reverse(candidate));
+        } else {
+            self.deferred.push(candidate);
+        }
+    }
+
+    /// Keeps a node that may be returned.
+    fn keep(&mut self, candidate: Candidate) {
         self.pool.push(Reverse(candidate));
         if self.best.len() < self.ef {
             self.best.push(candidate);
@@ -160,11 +207,7 @@ impl Search {
             && candidate < *worst
         {
             *worst = candidate;
-        } else {
-            self.deferred.push(candidate);
-            return;
         }
-        self.frontier.push(Reverse(candidate));
     }
 
     /// Takes up again what a smaller `ef` had put aside.
@@ -203,19 +246,16 @@ impl Search {
             if nodes.is_empty() {
                 break;
             }
+            if self.gives_up() {
+                return;
+            }
             graph.poll();
             found.clear();
             estimated.clear();
             graph.visit(&nodes, &mut found, &mut estimated);
-            for &found in &found {
-                self.pool.push(Reverse(found));
-                if self.best.len() < self.ef {
-                    self.best.push(found);
-                } else if let Some(mut worst) = self.best.peek_mut()
-                    && found < *worst
-                {
-                    *worst = found;
-                }
+            self.compared += found.len();
+            for &found in found.iter().filter(|found| graph.is_wanted(found.node)) {
+                self.keep(found);
             }
             let limit = if self.best.len() < self.ef { None } else { self.best.peek().copied() };
             for &neighbour in &estimated {
@@ -245,13 +285,17 @@ impl Search {
                 self.deferred.push(nearest);
                 return;
             }
+            if self.gives_up() {
+                return;
+            }
             graph.poll();
             graph.neighbours(0, nearest.node, &mut neighbours);
             neighbours.retain(|&node| self.visit(node));
             scores.clear();
             graph.score(&neighbours, &mut scores);
+            self.compared += scores.len();
             for (&node, &score) in neighbours.iter().zip(&scores) {
-                self.add(Candidate { score, node });
+                self.add(Candidate { score, node }, graph.is_wanted(node));
             }
         }
         if self.deferred.is_empty() {
@@ -262,7 +306,8 @@ impl Search {
     /// Compares every node that the graph did not lead to.
     fn sweep<G: GraphReader>(&mut self, graph: &mut G) {
         const BATCH: usize = 256;
-        let missed: Vec<u32> = (0..graph.nodes()).filter(|&node| self.visit(node)).collect();
+        let missed: Vec<u32> =
+            (0..graph.nodes()).filter(|&node| self.visit(node) && graph.is_wanted(node)).collect();
         let mut scores = Vec::new();
         for nodes in missed.chunks(BATCH) {
             graph.poll();

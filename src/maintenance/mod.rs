@@ -21,7 +21,14 @@ pub use worker::{flush_is_due, look_after, look_after_soon, register};
 
 /// How segments of an index with this meta data are sealed.
 pub fn plan(meta: &Meta, threads: usize, show_progress: bool) -> Plan {
-    Plan { structure: meta.structure, quantizer: meta.quantizer, seed: meta.seed, threads, show_progress }
+    Plan {
+        structure: meta.structure,
+        quantizer: meta.quantizer,
+        columns: meta.filters.len(),
+        seed: meta.seed,
+        threads,
+        show_progress,
+    }
 }
 
 /// What the settings, and the index's options before them, say about an index.

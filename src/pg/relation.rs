@@ -65,6 +65,19 @@ impl Relation {
         descriptor.get(0).map_or(-1, |column| column.type_mod())
     }
 
+    /// Columns of an index that are searched by.
+    pub fn columns(self) -> usize {
+        // SAFETY: an open index has its catalog row.
+        usize::try_from(unsafe { (*self.data().rd_index).indnkeyatts }).unwrap_or_default()
+    }
+
+    /// The collation of an index's column, from 0.
+    pub fn collation(self, column: usize) -> pg_sys::Oid {
+        debug_assert!(column < self.columns());
+        // SAFETY: an open index has a collation, or the invalid one, for each column.
+        unsafe { *self.data().rd_indcollation.add(column) }
+    }
+
     /// Whether `buffer` holds this page still; if so, it is pinned now.
     pub(super) fn is_in_buffer(self, block: u32, buffer: pg_sys::Buffer) -> bool {
         #[cfg(any(feature = "pg14", feature = "pg15"))]

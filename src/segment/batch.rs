@@ -1,7 +1,7 @@
 //! Rows on their way into a sealed segment of either structure.
 
 use super::lists::centroids::Lists;
-use super::{Plan, Tid, graph, lists};
+use super::{Entry, Plan, graph, lists};
 use crate::distance::Space;
 use crate::storage::draft::Draft;
 use crate::storage::manifest::Sealed;
@@ -22,7 +22,9 @@ pub enum Batch {
 impl Batch {
     pub fn new(space: Space, plan: Plan, target: &Target) -> Self {
         match target {
-            Target::Graph(options) => Batch::Graph(Box::new(graph::seal::Batch::new(space, *options)), plan),
+            Target::Graph(options) => {
+                Batch::Graph(Box::new(graph::seal::Batch::new(space, plan.columns, *options)), plan)
+            }
             Target::Lists(options, lists) => {
                 Batch::Lists(Box::new(lists::seal::Batch::new(space, plan, *options, lists.clone())))
             }
@@ -30,10 +32,10 @@ impl Batch {
     }
 
     /// Adds a row; `false` if the bytes are no row of the space.
-    pub fn push(&mut self, tid: Tid, row: &[u8]) -> bool {
+    pub fn push(&mut self, entry: Entry) -> bool {
         match self {
-            Batch::Graph(batch, _) => batch.push(tid, row),
-            Batch::Lists(batch) => batch.push(tid, row),
+            Batch::Graph(batch, _) => batch.push(entry),
+            Batch::Lists(batch) => batch.push(entry),
         }
     }
 

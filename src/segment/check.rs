@@ -1,5 +1,6 @@
 //! Checking an index: what must hold of its pages, its segments and their codes.
 
+use super::columns::StoredColumns;
 use super::encoder::Encoder;
 use super::graph::stored::{StoredGraph, slots_of};
 use super::lists::assign::Assigner;
@@ -29,7 +30,7 @@ pub struct Finding {
 }
 
 /// Tells what is wrong with a live row.
-pub type RowVisitor<'a> = dyn FnMut(Tid, Option<&[u8]>) -> Option<String> + 'a;
+pub type RowVisitor<'a> = dyn FnMut(Tid, Option<&[u8]>, &[u64]) -> Option<String> + 'a;
 
 /// Looks for what is wrong with one generation of an index.
 pub struct Check {
@@ -45,7 +46,7 @@ const MOST_ALIKE: usize = 20;
 impl Check {
     /// Checks what a vacuum or a publication might change: that each page has one owner, tombstones, growing rows.
     ///
-    /// `visit` tells what is wrong with a live row, given its heap tuple and vector.
+    /// `visit` tells what is wrong with a live row, given its heap tuple, vector and attributes.
     pub fn begin(relation: Relation, visit: &mut RowVisitor) -> Self {
         let lock = IndexLock::wait(relation, Purpose::Manifest);
         let blocks = relation.blocks();
@@ -60,8 +61,8 @@ impl Check {
         }
         for segment in snapshot.manifest.flushing.iter().chain([&snapshot.meta.growing]) {
             let mut wrong = Vec::new();
-            growing::for_each_row(relation, &snapshot.meta, segment, |tid, row| {
-                wrong.extend(visit(tid, Some(row)));
+            growing::for_each_row(relation, &snapshot.meta, segment, |entry| {
+                wrong.extend(visit(entry.tid, Some(entry.row), entry.attributes));
             });
             for text in wrong {
                 check.add(segment.segment, Some(Kind::Lane), None, text);
@@ -277,6 +278,7 @@ impl Check {
         let plan = Plan {
             structure: snapshot.meta.structure,
             quantizer: snapshot.meta.quantizer,
+            columns: snapshot.meta.filters.len(),
             seed: snapshot.meta.seed,
             threads: crate::pg::threads::maintenance_threads(),
             show_progress: false,
@@ -318,16 +320,19 @@ impl Check {
                 continue;
             }
             let mut wrong = Vec::new();
+            let mut columns = StoredColumns::new(self.relation, segment);
             match &segment.parts {
                 Parts::Graph(parts) => {
                     let mut graph = StoredGraph::new(self.relation, &meta, segment, parts);
                     let mut rows = NodeRows::new(self.relation, segment, parts);
                     for node in 0..parts.nodes {
                         pgrx::check_for_interrupts!();
-                        let mut tids = Vec::new();
-                        rows.live_tids(node, &mut tids);
+                        let mut live = Vec::new();
+                        rows.for_each_live(node, |row, tid| live.push((tid, columns.attributes(row))));
                         graph.vector(node, |row| {
-                            tids.iter().for_each(|&tid| wrong.extend(visit(tid, Some(row))));
+                            for (tid, attributes) in &live {
+                                wrong.extend(visit(*tid, Some(row), attributes));
+                            }
                         });
                     }
                 }
@@ -340,7 +345,7 @@ impl Check {
                         pgrx::check_for_interrupts!();
                         let tid = lists.tid(row);
                         let vector = parts.vectors.is_some().then(|| lists.vector(row, bytes));
-                        wrong.extend(visit(tid, vector));
+                        wrong.extend(visit(tid, vector, &columns.attributes(row)));
                     }
                 }
             }

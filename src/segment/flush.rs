@@ -12,7 +12,7 @@
 use super::batch::{Batch, Target};
 use super::lists::centroids::Lists;
 use super::lists::train::{self, Sample};
-use super::{Plan, Tid, growing, pages, vacuum};
+use super::{Entry, Plan, growing, pages, vacuum};
 use crate::pg::error::Problem;
 use crate::pg::lock::{IndexLock, Purpose};
 use crate::pg::relation::Relation;
@@ -49,7 +49,7 @@ pub fn flush(
         Structure::Lists(options) => Target::Lists(options, lists_of(relation, &snapshot, plan, options)),
     };
     let mut batch = Batch::new(snapshot.meta.space, plan, &target);
-    for_each_frozen_row(relation, &snapshot, |tid, row| batch.push(tid, row));
+    for_each_frozen_row(relation, &snapshot, |entry| batch.push(entry));
     let sealed = (batch.rows() > 0).then(|| batch.seal(&mut Draft::begin(relation, TaskKind::Flush)));
 
     let mut edit = Edit::open(relation);
@@ -95,10 +95,10 @@ fn freeze(relation: Relation, all: bool, priority: Priority) {
     }
 }
 
-fn for_each_frozen_row(relation: Relation, snapshot: &Snapshot, mut visit: impl FnMut(Tid, &[u8]) -> bool) {
+fn for_each_frozen_row(relation: Relation, snapshot: &Snapshot, mut visit: impl FnMut(Entry) -> bool) {
     for segment in &snapshot.manifest.flushing {
-        growing::for_each_row(relation, &snapshot.meta, segment, |tid, row| {
-            if !visit(tid, row) {
+        growing::for_each_row(relation, &snapshot.meta, segment, |entry| {
+            if !visit(entry) {
                 Problem::corrupt(format!("index \"{}\" has a damaged row", relation.name())).raise()
             }
         });
@@ -112,7 +112,7 @@ fn lists_of(relation: Relation, snapshot: &Snapshot, plan: Plan, options: ListOp
     }
     let space = snapshot.meta.space;
     let mut rows = 0;
-    for_each_frozen_row(relation, snapshot, |_, _| {
+    for_each_frozen_row(relation, snapshot, |_| {
         rows += 1;
         true
     });
@@ -120,9 +120,9 @@ fn lists_of(relation: Relation, snapshot: &Snapshot, plan: Plan, options: ListOp
     let step = (rows as usize).div_ceil(train::sample_rows(count, space.dims as usize, train::SAMPLE_BYTES));
     let mut sample = Sample::new(space);
     let mut row_number = 0;
-    for_each_frozen_row(relation, snapshot, |_, row| {
+    for_each_frozen_row(relation, snapshot, |entry| {
         row_number += 1;
-        row_number % step != 0 || sample.push(row)
+        row_number % step != 0 || sample.push(entry.row)
     });
     sample.into_lists(|| Draft::begin(relation, TaskKind::Flush), count, rows, plan)
 }

@@ -6,6 +6,7 @@
 pub mod batch;
 pub mod block;
 pub mod check;
+pub mod columns;
 pub mod compact;
 pub mod empty;
 pub mod encoder;
@@ -16,6 +17,7 @@ pub mod lists;
 pub mod pages;
 pub mod rows;
 pub mod search;
+pub mod steps;
 pub mod vacuum;
 pub mod vectors;
 
@@ -32,11 +34,23 @@ pub type Tid = [u8; 6];
 /// Bytes of a [`Tid`].
 pub const TID_BYTES: u32 = 6;
 
+/// A row as it comes into an index.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry<'a> {
+    pub tid: Tid,
+    /// The vector's bytes, as [`crate::distance::Space`] lays them out.
+    pub row: &'a [u8],
+    /// See [`crate::filter`].
+    pub attributes: &'a [u64],
+}
+
 /// How segments of an index are sealed.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
     pub structure: Structure,
     pub quantizer: Quantizer,
+    /// Filter columns.
+    pub columns: usize,
     pub seed: u64,
     pub threads: usize,
     /// Whether a CREATE INDEX is under way, whose progress is shown.

@@ -1,21 +1,32 @@
 //! The heap tuples of a sealed segment's rows, and which of them are dead.
 
-use super::{TID_BYTES, Tid};
+use super::{TID_BYTES, Tid, columns};
+use crate::filter::Table;
 use crate::pg::relation::Relation;
 use crate::storage::draft::Draft;
-use crate::storage::manifest::{GraphParts, Sealed};
+use crate::storage::manifest::{GraphParts, Sealed, Told};
 use crate::storage::page::Kind;
-use crate::storage::part::{Layout, Part, PartReader, PartWriter};
+use crate::storage::part::{Layout, PartReader, PartWriter};
 
-/// Writes the parts that tell a new segment's rows: their heap tuples, and a tombstone bit for each.
-pub fn write(draft: &mut Draft, rows: u32, tids: impl Iterator<Item = Tid>) -> (Part, Part) {
+/// Writes the parts that tell a new segment's rows, given in the order of their ordinals with their attributes in
+/// `columns` filter columns.
+pub fn write(
+    draft: &mut Draft,
+    columns: usize,
+    rows: u32,
+    told: impl Iterator<Item = (Tid, Vec<u64>)>,
+) -> Told {
     let layout = Layout::Slots { bytes: TID_BYTES };
     let mut writer = PartWriter::new(draft, Kind::Tids, layout, rows.into());
-    tids.for_each(|tid| writer.push(&tid));
+    let mut table = Table::new(columns);
+    for (tid, attributes) in told {
+        writer.push(&tid);
+        table.push(&attributes);
+    }
     let tids = writer.finish();
     let bytes = u64::from(rows).div_ceil(8);
-    let tombstones = PartWriter::new(draft, Kind::Tombstones, Layout::Tape, bytes).finish();
-    (tids, tombstones)
+    let tombstone_bits = PartWriter::new(draft, Kind::Tombstones, Layout::Tape, bytes).finish();
+    Told { rows, tids, tombstone_bits, columns: columns::write(draft, columns, &table) }
 }
 
 /// Reads heap tuples' addresses by ordinal.
@@ -72,9 +83,11 @@ impl<'a> NodeRows<'a> {
         }
     }
 
-    /// Appends the heap tuples of the live rows that share a node.
-    pub fn live_tids(&mut self, node: u32, tids: &mut impl Extend<Tid>) {
-        tids.extend(self.rows.live_tid(node));
+    /// Calls `visit` with the ordinal and the heap tuple of every live row that shares a node.
+    pub fn for_each_live(&mut self, node: u32, mut visit: impl FnMut(u32, Tid)) {
+        if let Some(tid) = self.rows.live_tid(node) {
+            visit(node, tid);
+        }
         let (mut low, mut high) = (self.nodes, self.segment.rows);
         while low < high {
             let middle = low + (high - low) / 2;
@@ -85,9 +98,21 @@ impl<'a> NodeRows<'a> {
             }
         }
         while low < self.segment.rows && self.node_of_duplicate(low) == node {
-            tids.extend(self.rows.live_tid(low));
+            if let Some(tid) = self.rows.live_tid(low) {
+                visit(low, tid);
+            }
             low += 1;
         }
+    }
+
+    /// The heap tuple of a row, unless the row is dead.
+    pub fn live_tid(&mut self, row: u32) -> Option<Tid> {
+        self.rows.live_tid(row)
+    }
+
+    /// The node of a row.
+    pub fn node(&mut self, row: u32) -> u32 {
+        if row < self.nodes { row } else { self.node_of_duplicate(row) }
     }
 
     fn node_of_duplicate(&mut self, row: u32) -> u32 {

@@ -1,17 +1,20 @@
 //! One search over all segments of an index: a merge of their streams.
 
 use super::encoder::CodedQuery;
+use super::graph::flat::{self, FlatSearch};
 use super::graph::read::{Codes, SealedGraph};
 use super::graph::stored::slots_of;
 use super::growing::search::GrowingSearch;
-use super::lists::search::{ListSearch, Source};
+use super::lists::search::{self as lists, ListSearch};
 use super::rows::{NodeRows, SealedRows};
-use super::{Tid, corrupt, growing};
+use super::steps::{self, Step};
+use super::{Tid, columns, corrupt, growing};
 use crate::distance::{PreparedQuery, Space};
+use crate::filter::{Bitset, Condition};
 use crate::graph::search::Search;
 use crate::pg::relation::Relation;
-use crate::storage::manifest::{Parts, Snapshot};
-use crate::storage::meta::{Quantizer, Structure};
+use crate::storage::manifest::{GraphParts, Parts, Sealed, Snapshot};
+use crate::storage::meta::{GraphOptions, Meta, Quantizer, Structure};
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BinaryHeap, VecDeque};
 
@@ -51,11 +54,18 @@ impl Ord for Hit {
 /// Rows of one or more segments in ascending order of score.
 enum Stream {
     Growing(GrowingSearch),
-    /// The segment's number in the manifest, the search of its graph, rows of the node found last.
+    /// The segment's number in the manifest, the search of its graph, the nodes that are wanted if not all are, rows of
+    /// the node found last.
     Graph {
         index: usize,
         search: Search,
+        nodes: Option<Bitset>,
         ready: VecDeque<Hit>,
+    },
+    /// A segment with a graph that is not made use of.
+    Flat {
+        index: usize,
+        search: FlatSearch,
     },
     /// All segments with lists.
     Lists(Box<ListSearch>),
@@ -67,6 +77,8 @@ pub struct IndexSearch {
     query: PreparedQuery,
     /// The query as codes see it, if the index has any.
     coded: Option<CodedQuery>,
+    /// For each sealed segment the rows that may meet the conditions, if there are any.
+    wanted: Vec<Option<Bitset>>,
     streams: Vec<Stream>,
     /// The next hit of each stream that has one, with the stream's number.
     heads: BinaryHeap<Reverse<(Hit, usize)>>,
@@ -74,8 +86,14 @@ pub struct IndexSearch {
 }
 
 impl IndexSearch {
-    /// Scans the growing segments and prepares the search of the sealed ones.
-    pub fn new(relation: Relation, snapshot: Snapshot, query: PreparedQuery, effort: Effort) -> Self {
+    /// Scans the growing segments and prepares the search of the sealed ones, for rows that may meet all conditions.
+    pub fn new(
+        relation: Relation,
+        snapshot: Snapshot,
+        query: PreparedQuery,
+        conditions: &[Condition],
+        effort: Effort,
+    ) -> Self {
         let meta = &snapshot.meta;
         let coded = match (meta.structure, meta.quantizer) {
             (Structure::Graph(_), Quantizer::None) => None,
@@ -85,20 +103,30 @@ impl IndexSearch {
         let growing = snapshot.manifest.flushing.iter().chain([&meta.growing]);
         let mut streams: Vec<Stream> = growing
             .map(|segment| {
-                Stream::Growing(GrowingSearch::new(relation, meta, segment, &query, coded.as_ref()))
+                let search = GrowingSearch::new(relation, meta, segment, &query, coded.as_ref(), conditions);
+                Stream::Growing(search)
             })
             .collect();
-        for (index, segment) in snapshot.manifest.sealed.iter().enumerate() {
-            if let Parts::Graph(_) = segment.parts {
-                let search = Search::new(effort.ef);
-                streams.push(Stream::Graph { index, search, ready: VecDeque::new() });
+        let sealed = &snapshot.manifest.sealed;
+        let matches =
+            |segment| (!conditions.is_empty()).then(|| columns::matches(relation, segment, conditions));
+        let wanted: Vec<Option<Bitset>> = sealed.iter().map(matches).collect();
+        if let Structure::Graph(options) = meta.structure {
+            for (index, (segment, wanted)) in sealed.iter().zip(&wanted).enumerate() {
+                streams.extend(graph_stream(
+                    relation,
+                    meta,
+                    options,
+                    (index, segment),
+                    wanted.as_ref(),
+                    effort,
+                ));
             }
         }
         if let (Structure::Lists(_), Some(coded)) = (meta.structure, &coded) {
-            let search = ListSearch::new(relation, &snapshot, coded, effort.probes);
-            streams.push(Stream::Lists(Box::new(search)));
+            streams.extend(list_stream(relation, &snapshot, coded, &wanted, effort));
         }
-        Self { snapshot, query, coded, streams, heads: BinaryHeap::new(), started: false }
+        Self { snapshot, query, coded, wanted, streams, heads: BinaryHeap::new(), started: false }
     }
 
     pub fn space(&self) -> Space {
@@ -119,37 +147,125 @@ impl IndexSearch {
     }
 
     /// Brings a stream's next hit among the heads.
-    fn pull(&mut self, relation: Relation, heap: &mut HeapRows, stream: usize) {
-        let hit = match &mut self.streams[stream] {
-            Stream::Growing(search) => {
-                search.next(relation, &self.snapshot.meta, &self.query, self.coded.as_ref())
-            }
-            Stream::Lists(search) => {
-                let coded = self.coded.as_ref().expect("an index with lists has it");
-                search.next(Source { relation, snapshot: &self.snapshot, query: &self.query, coded }, heap)
-            }
-            Stream::Graph { index, search, ready } => {
-                let segment = &self.snapshot.manifest.sealed[*index];
-                let (Parts::Graph(parts), Structure::Graph(_)) =
-                    (&segment.parts, self.snapshot.meta.structure)
-                else {
-                    corrupt(relation, segment, "It has a graph, but the index has lists.".into())
-                };
-                while ready.is_empty() {
-                    let slots = self.coded.as_ref().zip(slots_of(&self.snapshot.meta));
+    fn pull(&mut self, relation: Relation, heap: &mut HeapRows, number: usize) {
+        let coded = self.coded.as_ref();
+        let hit = loop {
+            match &mut self.streams[number] {
+                Stream::Growing(search) => {
+                    break search.next(relation, &self.snapshot.meta, &self.query, coded);
+                }
+                Stream::Lists(search) => {
+                    let coded = coded.expect("an index with lists has it");
+                    let (snapshot, query, wanted) = (&self.snapshot, &self.query, &self.wanted[..]);
+                    break search.next(lists::Source { relation, snapshot, query, coded, wanted }, heap);
+                }
+                Stream::Flat { index, search } => {
+                    let segment = &self.snapshot.manifest.sealed[*index];
+                    break search.next(flat::Source {
+                        relation,
+                        meta: &self.snapshot.meta,
+                        segment,
+                        parts: graph_of(relation, segment),
+                        query: &self.query,
+                        coded,
+                        wanted: self.wanted[*index].as_ref(),
+                    });
+                }
+                Stream::Graph { index, search, nodes, ready } => {
+                    let segment = &self.snapshot.manifest.sealed[*index];
+                    let parts = graph_of(relation, segment);
+                    let slots = coded.zip(slots_of(&self.snapshot.meta));
                     let codes =
                         slots.map(|(coded, (base, upper))| Codes { query: &coded.tables, base, upper });
-                    let mut graph = SealedGraph::new(relation, segment, parts, &self.query, codes);
-                    let Some(nearest) = search.next(&mut graph) else { break };
-                    let mut tids = Vec::new();
-                    NodeRows::new(relation, segment, parts).live_tids(nearest.node, &mut tids);
-                    ready.extend(tids.into_iter().map(|tid| Hit { score: nearest.score, tid }));
+                    while ready.is_empty() {
+                        let (query, nodes) = (&self.query, nodes.as_ref());
+                        let mut graph = SealedGraph::new(relation, segment, parts, query, codes, nodes);
+                        let Some(nearest) = search.next(&mut graph) else { break };
+                        let wanted = self.wanted[*index].as_ref();
+                        NodeRows::new(relation, segment, parts).for_each_live(nearest.node, |row, tid| {
+                            if wanted.is_none_or(|wanted| wanted.has(row as usize)) {
+                                ready.push_back(Hit { score: nearest.score, tid });
+                            }
+                        });
+                    }
+                    if ready.is_empty() && search.has_given_up() {
+                        let search = FlatSearch::new(search.last());
+                        self.streams[number] = Stream::Flat { index: *index, search };
+                        continue;
+                    }
+                    break ready.pop_front();
                 }
-                ready.pop_front()
             }
         };
-        self.heads.extend(hit.map(|hit| Reverse((hit, stream))));
+        self.heads.extend(hit.map(|hit| Reverse((hit, number))));
     }
+}
+
+/// The graph of a segment.
+fn graph_of(relation: Relation, segment: &Sealed) -> &GraphParts {
+    match &segment.parts {
+        Parts::Graph(parts) => parts,
+        Parts::Lists(_) => corrupt(relation, segment, "It has lists, but the index has graphs.".into()),
+    }
+}
+
+/// How one of the segments with graphs is searched, if it has rows that are wanted.
+fn graph_stream(
+    relation: Relation,
+    meta: &Meta,
+    options: GraphOptions,
+    (index, segment): (usize, &Sealed),
+    wanted: Option<&Bitset>,
+    effort: Effort,
+) -> Option<Stream> {
+    let parts = graph_of(relation, segment);
+    let facts = steps::GraphFacts {
+        space: meta.space,
+        options,
+        has_codes: parts.row_codes.is_some(),
+        rows: segment.rows as usize,
+        matches: wanted.map(Bitset::count),
+    };
+    match steps::choose(facts, effort.ef) {
+        Step::Nothing => None,
+        Step::Flat => Some(Stream::Flat { index, search: FlatSearch::new(None) }),
+        Step::Graph { ef, budget } => {
+            let nodes = wanted.map(|wanted| nodes_of(relation, segment, parts, wanted));
+            let search = Search::new(ef, budget);
+            Some(Stream::Graph { index, search, nodes, ready: VecDeque::new() })
+        }
+    }
+}
+
+/// The nodes that some rows have.
+fn nodes_of(relation: Relation, segment: &Sealed, parts: &GraphParts, rows: &Bitset) -> Bitset {
+    let mut nodes = rows.clone();
+    let mut node_rows = NodeRows::new(relation, segment, parts);
+    for row in rows.iter_from(parts.nodes) {
+        let node = node_rows.node(row);
+        if node >= parts.nodes {
+            corrupt(relation, segment, format!("There is no node {node}."));
+        }
+        nodes.insert(node as usize);
+    }
+    nodes
+}
+
+/// The search of all segments with lists, if they have rows that are wanted.
+fn list_stream(
+    relation: Relation,
+    snapshot: &Snapshot,
+    coded: &CodedQuery,
+    wanted: &[Option<Bitset>],
+    effort: Effort,
+) -> Option<Stream> {
+    let sealed = &snapshot.manifest.sealed;
+    let rows: usize = sealed.iter().map(|segment| segment.rows as usize).sum();
+    let is_filtered = wanted.iter().any(Option::is_some);
+    let matches = if is_filtered { wanted.iter().flatten().map(Bitset::count).sum() } else { rows };
+    let lists = snapshot.manifest.codebook().map_or(1, |codebook| codebook.lists as usize);
+    let probing = steps::probe(rows, matches, lists, effort.probes)?;
+    Some(Stream::Lists(Box::new(ListSearch::new(relation, snapshot, coded, probing))))
 }
 
 /// All rows in no particular order: what a search without a query vector yields.
@@ -164,7 +280,7 @@ impl Listing {
     pub fn new(relation: Relation, snapshot: Snapshot) -> Self {
         let mut tids = Vec::new();
         for segment in snapshot.manifest.flushing.iter().chain([&snapshot.meta.growing]) {
-            growing::for_each_row(relation, &snapshot.meta, segment, |tid, _| tids.push(tid));
+            growing::for_each_row(relation, &snapshot.meta, segment, |entry| tids.push(entry.tid));
         }
         Self { snapshot, growing: tids, segment: 0, row: 0 }
     }

@@ -5,6 +5,7 @@ use super::meta::{self, Growing, Meta};
 use super::page::{self, Kind};
 use super::part::Part;
 use super::tasks::{TaskKind, TaskLog};
+use crate::filter::column::Coding;
 use crate::pg::buffer::Pinned;
 use crate::pg::error::{OrRaise, Problem};
 use crate::pg::process::now;
@@ -29,6 +30,8 @@ pub struct Sealed {
     pub tids: Part,
     /// One bit a row, set by VACUUM.
     pub tombstone_bits: Part,
+    /// The filter columns.
+    pub columns: Vec<Column>,
     /// What the rows are searched by.
     pub parts: Parts,
     /// Microseconds since 1970.
@@ -39,6 +42,7 @@ impl Sealed {
     /// Every part with the kind of its pages.
     pub fn parts(&self) -> Vec<(Kind, &Part)> {
         let mut parts = vec![(Kind::Tids, &self.tids), (Kind::Tombstones, &self.tombstone_bits)];
+        parts.extend(self.columns.iter().map(|column| (Kind::Column, &column.part)));
         match &self.parts {
             Parts::Graph(graph) => {
                 parts.push((Kind::Rows, &graph.vectors));
@@ -46,6 +50,7 @@ impl Sealed {
                 parts.push((Kind::GraphBase, &graph.base));
                 parts.push((Kind::GraphUpper, &graph.upper));
                 parts.push((Kind::Duplicates, &graph.duplicates));
+                parts.extend(graph.row_codes.iter().map(|part| (Kind::RowCodes, part)));
             }
             Parts::Lists(lists) => {
                 parts.push((Kind::Starts, &lists.starts));
@@ -81,12 +86,38 @@ impl Sealed {
         self.parts().into_iter().flat_map(|(_, part)| part.pages.iter().collect::<Vec<_>>())
     }
 
-    /// A segment that was just written; `tids` and `tombstone_bits` are its [`Sealed::tids`] and
-    /// [`Sealed::tombstone_bits`].
-    pub fn new(id: u32, rows: u32, (tids, tombstone_bits): (Part, Part), parts: Parts) -> Self {
+    /// A segment that was just written.
+    pub fn new(id: u32, told: Told, parts: Parts) -> Self {
+        let Told { rows, tids, tombstone_bits, columns } = told;
         let created = now();
-        Self { id, level: 0, rows, tombstones: 0, compacting: false, tids, tombstone_bits, parts, created }
+        Self {
+            id,
+            level: 0,
+            rows,
+            tombstones: 0,
+            compacting: false,
+            tids,
+            tombstone_bits,
+            columns,
+            parts,
+            created,
+        }
     }
+}
+
+/// The parts that tell a segment's rows, whatever they are searched by: see the fields of [`Sealed`].
+pub struct Told {
+    pub rows: u32,
+    pub tids: Part,
+    pub tombstone_bits: Part,
+    pub columns: Vec<Column>,
+}
+
+/// A filter column of a segment: the dictionary, the blocks' zones, the rows' codes, one after another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Column {
+    pub coding: Coding,
+    pub part: Part,
 }
 
 /// The parts that depend on a segment's structure.
@@ -112,6 +143,8 @@ pub struct GraphParts {
     pub upper: Part,
     /// For each row that is no node, its node, ascending.
     pub duplicates: Part,
+    /// A block of codes against the origin for every 32 rows, if the index has codes.
+    pub row_codes: Option<Part>,
 }
 
 /// Posting lists: rows are ordered by list.

@@ -3,6 +3,7 @@
 use super::extent::Extents;
 use super::page::{self, Kind, Stamp};
 use crate::distance::Space;
+use crate::filter;
 use crate::pg::buffer::{PAGE_SIZE, Page, Pinned};
 use crate::pg::error::{OrRaise, Problem};
 use crate::pg::relation::Relation;
@@ -11,7 +12,7 @@ use serde::{Deserialize, Serialize};
 /// Block of the meta page.
 pub const BLOCK: u32 = 0;
 /// Version of everything on our pages; a change that older code cannot read raises it.
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 
 /// How a vector is encoded for search.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,6 +84,8 @@ pub struct Meta {
     pub space: Space,
     pub structure: Structure,
     pub quantizer: Quantizer,
+    /// The filter columns.
+    pub filters: Vec<filter::key::Kind>,
     /// Makes node levels, and later rotations, reproducible.
     pub seed: u64,
     /// Distinguishes this build from an earlier one in the same file.
@@ -98,12 +101,19 @@ pub struct Meta {
 
 impl Meta {
     /// The meta data of an index without segments, not yet published.
-    pub fn new(space: Space, structure: Structure, quantizer: Quantizer, seed: u64) -> Self {
+    pub fn new(
+        space: Space,
+        structure: Structure,
+        quantizer: Quantizer,
+        filters: Vec<filter::key::Kind>,
+        seed: u64,
+    ) -> Self {
         Self {
             format: FORMAT,
             space,
             structure,
             quantizer,
+            filters,
             seed,
             build: seed,
             generation: 0,
@@ -189,6 +199,7 @@ mod tests {
             space,
             Structure::Graph(GraphOptions { m: 16, ef_construction: 64 }),
             Quantizer::None,
+            vec![filter::key::Kind::Int4],
             42,
         );
         let page = meta.to_page().unwrap();

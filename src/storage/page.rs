@@ -34,6 +34,8 @@ pub enum Kind {
     Codes = 14,
     Centroids = 15,
     FineCodes = 16,
+    Column = 17,
+    RowCodes = 18,
 }
 
 /// Whose page it is.

@@ -21,3 +21,4 @@ mod wire;
 pub use bit::Bits;
 pub use dense::{HalfVec, Vector};
 pub use sparse::{MAX_NON_ZEROS, SparseVec};
+pub use varlena::{VARLENA_HEADER, Varlena};

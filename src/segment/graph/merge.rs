@@ -3,8 +3,9 @@
 use super::seal::{Batch, Taken};
 use super::stored::StoredGraph;
 use crate::pg::relation::Relation;
+use crate::segment::columns::StoredColumns;
 use crate::segment::rows::NodeRows;
-use crate::segment::{Plan, corrupt};
+use crate::segment::{Entry, Plan, corrupt};
 use crate::storage::draft::Draft;
 use crate::storage::manifest::{Parts, Sealed, Snapshot};
 use crate::storage::meta::GraphOptions;
@@ -21,7 +22,7 @@ pub fn merge<'d>(
     options: GraphOptions,
     draft: impl FnOnce() -> Draft<'d>,
 ) -> Option<Sealed> {
-    let mut batch = Batch::new(snapshot.meta.space, options);
+    let mut batch = Batch::new(snapshot.meta.space, plan.columns, options);
     let mut sources = sources.to_vec();
     sources.sort_by_key(|segment| std::cmp::Reverse(segment.rows - segment.tombstones));
     let largest = sources.first()?;
@@ -47,26 +48,30 @@ fn add(
     };
     let mut graph = StoredGraph::new(relation, &snapshot.meta, segment, parts);
     let mut rows = NodeRows::new(relation, segment, parts);
-    let mut tids = Vec::new();
+    let mut columns = StoredColumns::new(relation, segment);
+    let mut live = Vec::new();
     for node in 0..parts.nodes {
         crate::pg::interrupts::check();
-        tids.clear();
-        rows.live_tids(node, &mut tids);
+        live.clear();
+        rows.for_each_live(node, |row, tid| live.push((row, tid)));
         let mut arena_row = None;
-        if let Some((&first, others)) = tids.split_first() {
+        if !live.is_empty() {
             let mut is_row = true;
-            graph.vector(node, |row| match taken {
-                Some(_) => {
-                    arena_row = batch.push_node(first, row);
-                    is_row = arena_row.is_some();
+            graph.vector(node, |row| {
+                for &(number, tid) in &live {
+                    let entry = Entry { tid, row, attributes: &columns.attributes(number) };
+                    match (&taken, arena_row) {
+                        (None, _) => is_row &= batch.push(entry),
+                        (Some(_), Some(first)) => batch.push_duplicate(first, entry),
+                        (Some(_), None) => {
+                            arena_row = batch.push_node(entry);
+                            is_row &= arena_row.is_some();
+                        }
+                    }
                 }
-                None => is_row = tids.iter().all(|&tid| batch.push(tid, row)),
             });
             if !is_row {
                 corrupt(relation, segment, format!("The vector of node {node} makes no sense."));
-            }
-            if let Some(arena_row) = arena_row {
-                others.iter().for_each(|&tid| batch.push_duplicate(arena_row, tid));
             }
         }
         if let Some(taken) = &mut taken {

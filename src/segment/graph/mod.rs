@@ -2,6 +2,7 @@
 //! merged by [`merge`].
 
 pub mod coded;
+pub mod flat;
 pub mod merge;
 pub mod read;
 pub mod seal;

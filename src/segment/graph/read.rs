@@ -3,6 +3,7 @@
 use super::coded::SlotLayout;
 use crate::codec::rabitq::Query;
 use crate::distance::PreparedQuery;
+use crate::filter::Bitset;
 use crate::graph::Candidate;
 use crate::graph::search::GraphReader;
 use crate::pg::relation::Relation;
@@ -24,6 +25,7 @@ pub struct SealedGraph<'a> {
     base: PartReader<'a>,
     upper: PartReader<'a>,
     vectors: Vectors<'a>,
+    wanted: Option<&'a Bitset>,
 }
 
 /// What it takes to read the neighbours' codes.
@@ -35,13 +37,15 @@ pub struct Codes<'a> {
 }
 
 impl<'a> SealedGraph<'a> {
-    /// `codes` are given if the segment's base layer has them.
+    /// `codes` are given if the segment's base layer has them; `wanted` are the nodes that may be returned, if not all
+    /// may.
     pub fn new(
         relation: Relation,
         segment: &'a Sealed,
         parts: &'a GraphParts,
         query: &'a PreparedQuery,
         codes: Option<Codes<'a>>,
+        wanted: Option<&'a Bitset>,
     ) -> Self {
         let part = |part, kind| PartReader::new(relation, part, kind, segment.id);
         Self {
@@ -50,6 +54,7 @@ impl<'a> SealedGraph<'a> {
             parts,
             query,
             codes,
+            wanted,
             base: part(&parts.base, Kind::GraphBase),
             upper: part(&parts.upper, Kind::GraphUpper),
             vectors: Vectors::new(
@@ -145,6 +150,10 @@ impl GraphReader for SealedGraph<'_> {
                 corrupt(relation, segment, format!("Node {node} makes no sense on layer {layer}."));
             }
         });
+    }
+
+    fn is_wanted(&self, node: u32) -> bool {
+        self.wanted.is_none_or(|wanted| wanted.has(node as usize))
     }
 
     fn poll(&mut self) {

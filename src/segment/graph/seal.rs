@@ -1,13 +1,16 @@
 //! Sealing: rows in memory become a segment with a graph.
 
 use super::coded::SlotLayout;
+use crate::codec::fastscan::BLOCK;
 use crate::distance::{Arena, Space};
+use crate::filter::Table;
 use crate::graph::build::{self, Graph, Known, Layer, Nodes, Options, Prior};
 use crate::graph::levels;
 use crate::pg::progress::{self, Phase};
 use crate::pg::threads;
-use crate::segment::encoder::Encoder;
-use crate::segment::{Plan, TID_BYTES, Tid, row_layout, rows};
+use crate::segment::block::BlockLayout;
+use crate::segment::encoder::{Code, Encoder};
+use crate::segment::{Entry, Plan, TID_BYTES, Tid, row_layout, rows};
 use crate::storage::draft::Draft;
 use crate::storage::manifest::{GraphParts, Parts, Sealed};
 use crate::storage::meta::{GraphOptions, Quantizer};
@@ -25,12 +28,25 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 pub struct Batch {
     options: Options,
     arena: Arena,
-    /// Heap tuple of each arena row.
+    columns: usize,
+    /// Heap tuple and attributes of each arena row.
     tids: Vec<Tid>,
-    /// Rows equal to an arena row.
-    duplicates: Vec<(u32, Tid)>,
+    attributes: Table,
+    /// Rows equal to an arena row, and their attributes.
+    duplicates: Vec<Duplicate>,
+    attributes_of_duplicates: Table,
     /// First arena row with a checksum.
     rows_by_checksum: HashMap<u32, u32>,
+}
+
+/// A row equal to an earlier one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Duplicate {
+    /// In the arena; a node when the graph is written.
+    of: u32,
+    tid: Tid,
+    /// Counts the duplicates.
+    number: u32,
 }
 
 /// An older graph whose nodes are taken over.
@@ -113,8 +129,12 @@ impl Nodes for Rows<'_> {
 }
 
 impl Batch {
-    pub fn new(space: Space, options: GraphOptions) -> Self {
+    /// For rows with so many filter columns.
+    pub fn new(space: Space, columns: usize, options: GraphOptions) -> Self {
         Self {
+            columns,
+            attributes: Table::new(columns),
+            attributes_of_duplicates: Table::new(columns),
             options: Options { m: options.m.into(), ef_construction: options.ef_construction.into() },
             arena: Arena::new(space),
             tids: Vec::new(),
@@ -136,35 +156,42 @@ impl Batch {
             + size_of::<u32>()
             + CHECKSUM_BYTES
             + Graph::bytes_per_node(self.options.m, threads);
-        self.arena.bytes() + self.tids.len() * per_node + self.duplicates.capacity() * size_of::<(u32, Tid)>()
+        self.arena.bytes()
+            + self.tids.len() * per_node
+            + self.duplicates.capacity() * size_of::<Duplicate>()
+            + self.attributes.bytes()
+            + self.attributes_of_duplicates.bytes()
     }
 
     /// Adds a row; `false` if the bytes are no row of the space.
-    pub fn push(&mut self, tid: Tid, row: &[u8]) -> bool {
-        if let Some(&first) = self.rows_by_checksum.get(&crc32fast::hash(row))
-            && self.arena.row(first) == row
+    pub fn push(&mut self, entry: Entry) -> bool {
+        if let Some(&first) = self.rows_by_checksum.get(&crc32fast::hash(entry.row))
+            && self.arena.row(first) == entry.row
         {
-            self.duplicates.push((first, tid));
+            self.push_duplicate(first, entry);
             return true;
         }
-        self.push_node(tid, row).is_some()
+        self.push_node(entry).is_some()
     }
 
     /// Adds a row that is to be a node of its own; returns its number in the arena, `None` if the bytes are no row of
     /// the space.
-    pub fn push_node(&mut self, tid: Tid, row: &[u8]) -> Option<u32> {
-        if !self.arena.push(row) {
+    pub fn push_node(&mut self, entry: Entry) -> Option<u32> {
+        if !self.arena.push(entry.row) {
             return None;
         }
         let number = self.tids.len() as u32;
-        self.rows_by_checksum.entry(crc32fast::hash(row)).or_insert(number);
-        self.tids.push(tid);
+        self.rows_by_checksum.entry(crc32fast::hash(entry.row)).or_insert(number);
+        self.tids.push(entry.tid);
+        self.attributes.push(entry.attributes);
         Some(number)
     }
 
     /// Adds a row that is equal to one in the arena.
-    pub fn push_duplicate(&mut self, arena_row: u32, tid: Tid) {
-        self.duplicates.push((arena_row, tid));
+    pub fn push_duplicate(&mut self, arena_row: u32, entry: Entry) {
+        let number = self.duplicates.len() as u32;
+        self.duplicates.push(Duplicate { of: arena_row, tid: entry.tid, number });
+        self.attributes_of_duplicates.push(entry.attributes);
     }
 
     /// Builds the graph on threads and writes the segment's pages; the caller adds it to the manifest.
@@ -215,14 +242,20 @@ impl Batch {
         for (node, &row) in (0..).zip(row_of_node) {
             node_of_row[row as usize] = node;
         }
-        for (row, _) in &mut self.duplicates {
-            *row = node_of_row[*row as usize];
+        for duplicate in &mut self.duplicates {
+            duplicate.of = node_of_row[duplicate.of as usize];
         }
         self.duplicates.sort_unstable();
         let rows = nodes + self.duplicates.len() as u32;
-        let of_nodes = row_of_node.iter().map(|&row| self.tids[row as usize]);
-        let of_duplicates = self.duplicates.iter().map(|&(_, tid)| tid);
-        let told = rows::write(draft, rows, of_nodes.chain(of_duplicates));
+        let of_nodes = row_of_node.iter().map(|&row| {
+            let row = row as usize;
+            (self.tids[row], self.attributes.row(row).to_vec())
+        });
+        let of_duplicates = self.duplicates.iter().map(|duplicate| {
+            let attributes = self.attributes_of_duplicates.row(duplicate.number as usize);
+            (duplicate.tid, attributes.to_vec())
+        });
+        let told = rows::write(draft, self.columns, rows, of_nodes.chain(of_duplicates));
 
         let pages = match plan.quantizer {
             Quantizer::None => self.write_plain(draft, row_of_node, graph),
@@ -230,7 +263,7 @@ impl Batch {
         };
 
         let count = self.duplicates.len() as u64;
-        let nodes_of_duplicates = self.duplicates.iter().map(|(node, _)| node.to_ne_bytes());
+        let nodes_of_duplicates = self.duplicates.iter().map(|duplicate| duplicate.of.to_ne_bytes());
         let duplicates = write_rows(draft, Kind::Duplicates, 4, count, nodes_of_duplicates);
         let parts = GraphParts {
             nodes,
@@ -240,8 +273,9 @@ impl Batch {
             base: pages.base,
             upper: pages.upper,
             duplicates,
+            row_codes: pages.row_codes,
         };
-        Sealed::new(draft.id(), rows, told, Parts::Graph(parts))
+        Sealed::new(draft.id(), told, Parts::Graph(parts))
     }
 }
 
@@ -251,6 +285,7 @@ struct GraphPages {
     offsets: Option<Part>,
     base: Part,
     upper: Part,
+    row_codes: Option<Part>,
 }
 
 impl Batch {
@@ -282,7 +317,7 @@ impl Batch {
         let base = write_layers(draft, Kind::GraphBase, 2 * m, &[base]);
         let upper: Vec<&Layer> = upper.iter().collect();
         let upper = write_layers(draft, Kind::GraphUpper, m, &upper);
-        GraphPages { vectors, offsets, base, upper }
+        GraphPages { vectors, offsets, base, upper, row_codes: None }
     }
 
     /// Vectors, neighbours and codes together.
@@ -301,7 +336,10 @@ impl Batch {
         let slots = SlotLayout::upper(space, self.options.m);
         let upper = coder.write(draft, Kind::GraphUpper, slots, &upper);
         let vectors = PartWriter::new(draft, Kind::Rows, Layout::Tape, 0).finish();
-        GraphPages { vectors, offsets: None, base, upper }
+        let of_duplicates = self.duplicates.iter().map(|duplicate| row_of_node[duplicate.of as usize]);
+        let arena_rows: Vec<u32> = row_of_node.iter().copied().chain(of_duplicates).collect();
+        let row_codes = Some(coder.write_row_codes(draft, &arena_rows));
+        GraphPages { vectors, offsets: None, base, upper, row_codes }
     }
 }
 
@@ -329,6 +367,30 @@ impl Coder<'_> {
                 let encoded = threads::run(self.threads, || {}, encode);
                 encoded.chunks_exact(slots.bytes()).for_each(|slot| writer.push(slot));
             }
+        }
+        writer.finish()
+    }
+
+    /// Blocks of the rows' codes against the origin.
+    fn write_row_codes(&self, draft: &mut Draft, arena_rows: &[u32]) -> Part {
+        let blocks = BlockLayout::new(self.arena.space().dims as usize);
+        let layout = Layout::for_rows(Some(blocks.bytes()));
+        let count = layout.size(arena_rows.len().div_ceil(BLOCK) as u64, blocks.bytes());
+        let mut writer = PartWriter::new(draft, Kind::RowCodes, layout, count);
+        for rows in arena_rows.chunks(CODED_BATCH) {
+            let encode = |cancel: &AtomicBool| -> Vec<Vec<u8>> {
+                let encode_block = |rows: &[u32]| {
+                    if cancel.load(Ordering::Relaxed) {
+                        return Vec::new();
+                    }
+                    let codes = rows.iter().map(|&row| self.encoder.encode_row(self.arena.row(row)));
+                    let codes: Vec<Code> = codes.collect();
+                    let codes: Vec<_> = codes.iter().map(|code| (code.factors, &code.bits[..])).collect();
+                    blocks.pack(&codes)
+                };
+                rows.par_chunks(BLOCK).map(encode_block).collect()
+            };
+            threads::run(self.threads, || {}, encode).iter().for_each(|block| writer.push(block));
         }
         writer.finish()
     }

@@ -6,14 +6,14 @@ use crate::pg::buffer::{Exclusive, Pinned};
 use crate::pg::relation::Relation;
 use crate::pg::wal::{RECORD_PAGES, Record};
 use crate::segment::encoder::{Code, Encoder};
-use crate::segment::{Tid, row_layout};
+use crate::segment::{Entry, row_layout};
 use crate::storage::meta::Meta;
 use crate::storage::page::{self, Kind, Stamp};
 use crate::storage::part::Layout;
 
 /// How rows of an index are encoded while they are in a growing segment, if they are.
 pub fn encoder(meta: &Meta) -> Option<Encoder> {
-    let has_codes = GroupLayout::new(meta.space, meta.quantizer).has_codes();
+    let has_codes = GroupLayout::of(meta).has_codes();
     if has_codes { Encoder::new(meta.space, meta.seed) } else { None }
 }
 
@@ -31,15 +31,9 @@ pub enum Append {
 /// Appends a row to a lane, in WAL records of its own.
 ///
 /// `code` is given if the index has an [`encoder`] for growing rows.
-pub fn append(
-    relation: Relation,
-    meta: &Meta,
-    lane: usize,
-    tid: Tid,
-    row: &[u8],
-    code: Option<&Code>,
-) -> Append {
-    let (layout, groups) = (row_layout(meta.space), GroupLayout::new(meta.space, meta.quantizer));
+pub fn append(relation: Relation, meta: &Meta, lane: usize, entry: Entry, code: Option<&Code>) -> Append {
+    let row = entry.row;
+    let (layout, groups) = (row_layout(meta.space), GroupLayout::of(meta));
     let growing = &meta.growing;
     let segment = growing.segment;
     let root_block = growing.lanes[lane % growing.lanes.len()];
@@ -151,7 +145,7 @@ pub fn append(
             page::format(page, stamp(Kind::GrowingGroups));
         }
         let group = &mut page::payload_mut(page)[group_at..][..groups.bytes()];
-        groups.put(group, place, tid, offset, code);
+        groups.put(group, place, entry, offset, code);
     });
     record.edit(&root_buffer, false, |page| put_root(page, &root));
     record.commit();

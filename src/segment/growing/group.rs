@@ -1,16 +1,18 @@
 //! Groups of 32 rows: their heap tuples, and their codes in one block.
 //!
 //! A group: `u32` bits of dead rows, `u32` whether the codes are packed, 32 heap tuples' addresses; for rows of varying
-//! length 32 `u64`s, where each begins on the tape; for rows with codes a block (see [`BlockLayout`]). While a group
+//! length 32 `u64`s, where each begins on the tape; the rows' attributes (see [`crate::filter`]), if there are filter
+//! columns; for rows with codes a block (see [`BlockLayout`]). While a group
 //! fills, its codes lie one after another in the room of the packed ones; whoever brings the last one packs them.
 
 use crate::codec::fastscan::{self, BLOCK};
 use crate::codec::rabitq::Query;
 use crate::distance::Space;
+use crate::filter;
 use crate::segment::block::{BlockLayout, Centre, Estimates};
 use crate::segment::encoder::{self, Code};
-use crate::segment::{TID_BYTES, Tid};
-use crate::storage::meta::Quantizer;
+use crate::segment::{Entry, TID_BYTES, Tid};
+use crate::storage::meta::{Meta, Quantizer};
 use crate::storage::page::PAYLOAD;
 
 /// Rows of a group.
@@ -24,25 +26,37 @@ const OFFSETS: usize = TIDS + ROWS * TID_BYTES as usize;
 #[derive(Clone, Copy, Debug)]
 pub struct GroupLayout {
     has_offsets: bool,
+    /// Words of a row's attributes.
+    attributes: usize,
     codes: Option<BlockLayout>,
 }
 
 impl GroupLayout {
     /// Groups have codes of single bits if the index has any codes, unless a block of them is longer than a page.
-    pub fn new(space: Space, quantizer: Quantizer) -> Self {
+    pub fn new(space: Space, quantizer: Quantizer, columns: usize) -> Self {
         let has_offsets = space.row_bytes().is_none();
         let codes = BlockLayout::new(space.dims as usize);
         let is_coded = quantizer != Quantizer::None && encoder::is_supported(space);
-        let fits = OFFSETS + codes.bytes() <= PAYLOAD;
-        Self { has_offsets, codes: (is_coded && fits).then_some(codes) }
+        let bare = Self { has_offsets, attributes: filter::stride(columns), codes: None };
+        let fits = bare.bytes() + codes.bytes() <= PAYLOAD;
+        Self { codes: (is_coded && fits).then_some(codes), ..bare }
+    }
+
+    /// For the growing segments of an index.
+    pub fn of(meta: &Meta) -> Self {
+        Self::new(meta.space, meta.quantizer, meta.filters.len())
     }
 
     pub fn has_codes(self) -> bool {
         self.codes.is_some()
     }
 
-    fn block(self) -> usize {
+    fn attributes(self) -> usize {
         OFFSETS + if self.has_offsets { ROWS * size_of::<u64>() } else { 0 }
+    }
+
+    fn block(self) -> usize {
+        self.attributes() + ROWS * self.attributes * size_of::<u64>()
     }
 
     pub fn bytes(self) -> usize {
@@ -60,10 +74,16 @@ impl GroupLayout {
         (group / per_page, group % per_page * self.bytes(), place)
     }
 
-    /// Writes a row into its group; `code` is given if the layout has codes.
-    pub fn put(self, group: &mut [u8], place: usize, tid: Tid, offset: u64, code: Option<&Code>) {
+    /// Writes a row into its group: its heap tuple and attributes, where it begins on the tape, and its code if the
+    /// layout has codes.
+    pub fn put(self, group: &mut [u8], place: usize, entry: Entry, offset: u64, code: Option<&Code>) {
         let at = TIDS + place * TID_BYTES as usize;
-        group[at..][..tid.len()].copy_from_slice(&tid);
+        group[at..][..entry.tid.len()].copy_from_slice(&entry.tid);
+        let words = &entry.attributes[..self.attributes];
+        for (number, word) in words.iter().enumerate() {
+            let at = self.attributes() + (place * self.attributes + number) * size_of::<u64>();
+            group[at..][..size_of::<u64>()].copy_from_slice(&word.to_ne_bytes());
+        }
         if self.has_offsets {
             group[OFFSETS + place * 8..][..8].copy_from_slice(&offset.to_ne_bytes());
         }
@@ -82,6 +102,13 @@ impl GroupLayout {
     pub fn tid(self, group: &[u8], place: usize) -> Tid {
         let at = TIDS + place * TID_BYTES as usize;
         group[at..][..TID_BYTES as usize].try_into().expect("as many bytes as an address has")
+    }
+
+    /// A row's attributes.
+    pub fn attributes_of(self, group: &[u8], place: usize) -> &[u64] {
+        let bytes = self.attributes * size_of::<u64>();
+        // Groups on a page and what is in them begin at multiples of eight bytes.
+        bytemuck::cast_slice(&group[self.attributes() + place * bytes..][..bytes])
     }
 
     pub fn is_dead(self, group: &[u8], place: usize) -> bool {
@@ -132,7 +159,7 @@ mod tests {
     #[test]
     fn estimates_are_the_same_before_and_after_packing() {
         let space = Space { kind: ElementKind::F32, metric: Metric::L2, dims: 100 };
-        let layout = GroupLayout::new(space, Quantizer::Rabitq);
+        let layout = GroupLayout::new(space, Quantizer::Rabitq, 2);
         let encoder = Encoder::new(space, 5).unwrap();
         let row = |i: usize| -> Vec<f32> { (0..100).map(|d| ((i * 17 + d * d) as f32).sin()).collect() };
         let query: Vec<u8> = bytemuck::cast_slice(&row(99)).to_vec();
@@ -143,7 +170,9 @@ mod tests {
         for i in 0..ROWS {
             let code = encoder.encode_row(bytemuck::cast_slice(&row(i)));
             let group = &mut bytemuck::cast_slice_mut(&mut words)[..layout.bytes()];
-            layout.put(group, i, [i as u8; 6], 0, Some(&code));
+            let attributes = [0, i as u64, 7];
+            let entry = Entry { tid: [i as u8; 6], row: &[], attributes: &attributes };
+            layout.put(group, i, entry, 0, Some(&code));
             let estimates = layout.estimate(group, &tables, centre).unwrap();
             let exact: f32 = row(i).iter().zip(row(99)).map(|(x, y)| (x - y).powi(2)).sum();
             assert!((estimates.scores[i] - exact).abs() < 3.0 * estimates.errors[i]);
@@ -157,13 +186,14 @@ mod tests {
         layout.bury(group, 9);
         assert!(layout.is_dead(group, 9) && !layout.is_dead(group, 8));
         assert_eq!(layout.tid(group, 31), [31; 6]);
+        assert_eq!(layout.attributes_of(group, 31), [0, 31, 7]);
     }
 
     #[test]
     fn long_codes_are_left_out() {
         let layout = |dims| {
             let space = Space { kind: ElementKind::F32, metric: Metric::L2, dims };
-            GroupLayout::new(space, Quantizer::Rabitq)
+            GroupLayout::new(space, Quantizer::Rabitq, 0)
         };
         assert!(layout(1536).has_codes());
         assert!(!layout(16_000).has_codes());

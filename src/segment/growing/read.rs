@@ -6,7 +6,7 @@ use crate::pg::buffer::{PageCopy, Pinned};
 use crate::pg::error::Problem;
 use crate::pg::relation::Relation;
 use crate::pg::wal::Record;
-use crate::segment::{Tid, row_layout};
+use crate::segment::{Entry, Tid, row_layout};
 use crate::storage::meta::{Growing, Meta};
 use crate::storage::page::{self, Kind};
 use crate::storage::part::{Layout, lost};
@@ -137,16 +137,20 @@ impl Lane {
 /// Calls `visit` with every live row that was published when its lane was read.
 ///
 /// No lock is held while `visit` runs.
-pub fn for_each_row(relation: Relation, meta: &Meta, growing: &Growing, mut visit: impl FnMut(Tid, &[u8])) {
+pub fn for_each_row(relation: Relation, meta: &Meta, growing: &Growing, mut visit: impl FnMut(Entry)) {
     let (layout, row_bytes) = (row_layout(meta.space), meta.space.row_bytes());
-    let groups = GroupLayout::new(meta.space, meta.quantizer);
+    let groups = GroupLayout::of(meta);
     for lane in 0..growing.lanes.len() {
         let lane = Lane::read(relation, growing, lane);
         let mut cursor = RowCursor::new(relation, &lane);
         lane.for_each_group(relation, groups, |group, first, count| {
             for place in (0..count).filter(|&place| !groups.is_dead(group, place)) {
                 let row = cursor.row(layout, row_bytes, first + place, groups.offset(group, place));
-                visit(groups.tid(group, place), row);
+                visit(Entry {
+                    tid: groups.tid(group, place),
+                    row,
+                    attributes: groups.attributes_of(group, place),
+                });
             }
         });
     }
@@ -154,7 +158,7 @@ pub fn for_each_row(relation: Relation, meta: &Meta, growing: &Growing, mut visi
 
 /// Calls `visit` with the heap tuple of every live row.
 pub fn for_each_tid(relation: Relation, meta: &Meta, growing: &Growing, mut visit: impl FnMut(Tid)) {
-    let groups = GroupLayout::new(meta.space, meta.quantizer);
+    let groups = GroupLayout::of(meta);
     for lane in 0..growing.lanes.len() {
         Lane::read(relation, growing, lane).for_each_group(relation, groups, |group, _, count| {
             let live = (0..count).filter(|&place| !groups.is_dead(group, place));
@@ -183,7 +187,7 @@ pub fn bury(
     growing: &Growing,
     mut is_dead: impl FnMut(Tid) -> bool,
 ) -> (u64, u64) {
-    let groups = GroupLayout::new(meta.space, meta.quantizer);
+    let groups = GroupLayout::of(meta);
     let (mut live, mut buried) = (0, 0);
     for lane in 0..growing.lanes.len() {
         let lane = Lane::read(relation, growing, lane);

@@ -3,6 +3,7 @@
 use super::group::GroupLayout;
 use super::read::{Lane, RowCursor};
 use crate::distance::PreparedQuery;
+use crate::filter::{Condition, condition};
 use crate::pg::buffer::PageCopy;
 use crate::pg::error::Problem;
 use crate::pg::relation::Relation;
@@ -25,23 +26,26 @@ struct Row {
 pub struct GrowingSearch {
     layout: GroupLayout,
     lanes: Vec<Lane>,
+    conditions: Vec<Condition>,
     rows: Reranker<Row>,
     /// For each group the limit under which its rows were offered (see [`Reranker::offer`]).
     limits: Vec<f32>,
 }
 
 impl GrowingSearch {
-    /// Scans every row that is published now. `coded` is the query's, if the index has codes.
+    /// Scans every row that is published now and may meet the conditions. `coded` is the query's, if the index has codes.
     pub fn new(
         relation: Relation,
         meta: &Meta,
         growing: &Growing,
         query: &PreparedQuery,
         coded: Option<&CodedQuery>,
+        conditions: &[Condition],
     ) -> Self {
-        let layout = GroupLayout::new(meta.space, meta.quantizer);
+        let layout = GroupLayout::of(meta);
         let lanes = (0..growing.lanes.len()).map(|lane| Lane::read(relation, growing, lane)).collect();
-        let mut search = Self { layout, lanes, rows: Reranker::default(), limits: Vec::new() };
+        let conditions = conditions.to_vec();
+        let mut search = Self { layout, lanes, conditions, rows: Reranker::default(), limits: Vec::new() };
         match coded.filter(|_| layout.has_codes()) {
             Some(coded) => search.scan_codes(relation, meta, coded, true),
             None => search.scan_rows(relation, meta, query),
@@ -53,6 +57,7 @@ impl GrowingSearch {
     fn scan_codes(&mut self, relation: Relation, meta: &Meta, coded: &CodedQuery, first_time: bool) {
         let centre = Centre::origin(meta.space.metric, &coded.vector);
         let (layout, rows, limits) = (self.layout, &mut self.rows, &mut self.limits);
+        let conditions = &self.conditions;
         let mut number_of_group = 0;
         for (number, lane) in (0..).zip(&self.lanes) {
             lane.for_each_group(relation, layout, |group, first, count| {
@@ -60,7 +65,7 @@ impl GrowingSearch {
                 let (scores, errors) = (&estimates.scores[..count], &estimates.errors[..count]);
                 let row = |place| {
                     let row = Row { lane: number, row: (first + place) as u32 };
-                    (!layout.is_dead(group, place)).then_some(row)
+                    is_wanted(layout, conditions, group, place).then_some(row)
                 };
                 if first_time {
                     limits.push(rows.offer(scores, errors, row));
@@ -73,11 +78,11 @@ impl GrowingSearch {
     }
 
     fn scan_rows(&mut self, relation: Relation, meta: &Meta, query: &PreparedQuery) {
-        let (layout, rows) = (self.layout, &mut self.rows);
+        let (layout, rows, conditions) = (self.layout, &mut self.rows, &self.conditions);
         for (number, lane) in (0..).zip(&self.lanes) {
             let mut cursor = RowCursor::new(relation, lane);
             lane.for_each_group(relation, layout, |group, first, count| {
-                for place in (0..count).filter(|&place| !layout.is_dead(group, place)) {
+                for place in (0..count).filter(|&place| is_wanted(layout, conditions, group, place)) {
                     let row = first + place;
                     let score = score(relation, meta, query, &mut cursor, row, layout.offset(group, place));
                     rows.compared(Row { lane: number, row: row as u32 }, score);
@@ -123,6 +128,12 @@ impl GrowingSearch {
             }
         }
     }
+}
+
+/// Whether a row of a group is alive and may meet the conditions.
+fn is_wanted(layout: GroupLayout, conditions: &[Condition], group: &[u8], place: usize) -> bool {
+    !layout.is_dead(group, place)
+        && (conditions.is_empty() || condition::accept(conditions, layout.attributes_of(group, place)))
 }
 
 fn score(

@@ -67,7 +67,8 @@ pub fn merge(
     }
     let codebook = assigner.lists.new.take();
     let sealed = (!placed.is_empty()).then(|| {
-        let format = write::Format::new(space, assigner.formats, options.rerank, &assigner.lists);
+        let format =
+            write::Format::new(space, plan.columns, assigner.formats, options.rerank, &assigner.lists);
         let mut draft = Draft::begin(relation, TaskKind::Compact);
         write::write(&mut draft, &format, placed.iter().copied(), &mut sources)
     });

@@ -5,6 +5,7 @@ use crate::codec::fastscan::BLOCK;
 use crate::codec::rabitq::Query;
 use crate::codec::scalar;
 use crate::distance::Space;
+use crate::filter::Bitset;
 use crate::segment::block::{BlockLayout, Centre};
 use crate::storage::meta::Quantizer;
 use crate::storage::part::PartReader;
@@ -54,22 +55,35 @@ impl Codes {
 
 impl Scan {
     /// Calls `visit` with estimates and errors of 32 rows or fewer at a time, and what tells the rows by their place.
+    ///
+    /// Rows that are not `wanted`, if not all are, are not told; blocks without any that are are left out.
     pub fn for_each_block(
         &self,
         reader: &mut PartReader,
         codes: &Codes,
         tables: &Query,
         centre: Centre,
+        wanted: Option<&Bitset>,
         mut visit: impl FnMut(&[f32], &[f32], &dyn Fn(usize) -> Option<Row>),
     ) {
         let row_at = |from: u32| {
             let (segment, centre, is_refined) = (self.segment, self.centre, self.is_refined);
-            move |place: usize| Some(Row { segment, row: from + place as u32, centre, is_refined })
+            move |place: usize| {
+                let row = from + place as u32;
+                let is_wanted = wanted.is_none_or(|wanted| wanted.has(row as usize));
+                is_wanted.then_some(Row { segment, row, centre, is_refined })
+            }
         };
+        let has_wanted =
+            |from: u32, to: u32| wanted.is_none_or(|wanted| wanted.has_any_in(from as usize..to as usize));
         let block_rows = BLOCK as u32;
         match codes {
             Codes::Bits(layout) => {
-                let blocks = self.rows.start / block_rows..self.rows.end.div_ceil(block_rows);
+                let blocks =
+                    (self.rows.start / block_rows..self.rows.end.div_ceil(block_rows)).filter(|block| {
+                        let first = block * block_rows;
+                        has_wanted(self.rows.start.max(first), self.rows.end.min(first + block_rows))
+                    });
                 reader.for_each_row(&blocks.collect::<Vec<_>>(), layout.bytes(), |block, bytes| {
                     pgrx::check_for_interrupts!();
                     let first = block * block_rows;
@@ -83,6 +97,9 @@ impl Scan {
             Codes::Bytes(layout, query) => {
                 for from in self.rows.clone().step_by(BLOCK) {
                     pgrx::check_for_interrupts!();
+                    if !has_wanted(from, self.rows.end.min(from + block_rows)) {
+                        continue;
+                    }
                     let (mut scores, mut errors) = (Vec::with_capacity(BLOCK), Vec::with_capacity(BLOCK));
                     for row in from..self.rows.end.min(from + block_rows) {
                         let estimate = layout.estimate(reader.row(row.into(), layout.bytes()), query);

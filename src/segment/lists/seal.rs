@@ -4,8 +4,9 @@ use super::assign::{Assigned, Assigner, CHUNK};
 use super::centroids::Lists;
 use super::write::{self, RowSource};
 use crate::distance::{Arena, Space};
+use crate::filter::Table;
 use crate::pg::progress::{self, Phase};
-use crate::segment::{Plan, TID_BYTES, Tid};
+use crate::segment::{Entry, Plan, TID_BYTES, Tid};
 use crate::storage::draft::Draft;
 use crate::storage::manifest::Sealed;
 use crate::storage::meta::{ListOptions, Rerank};
@@ -20,6 +21,7 @@ pub struct Batch {
     rerank: Rerank,
     assigner: Assigner,
     tids: Vec<Tid>,
+    attributes: Table,
     /// The vectors of all rows, or of those that are not assigned yet.
     arena: Arena,
     assigned: Assigned,
@@ -33,6 +35,7 @@ impl Batch {
             rerank: options.rerank,
             assigner: Assigner::new(space, plan, options, lists),
             tids: Vec::new(),
+            attributes: Table::new(plan.columns),
             arena: Arena::new(space),
             assigned: Assigned::default(),
         }
@@ -46,14 +49,16 @@ impl Batch {
     pub fn bytes(&self) -> usize {
         self.arena.bytes()
             + self.assigned.bytes()
+            + self.attributes.bytes()
             + self.tids.capacity() * (TID_BYTES as usize + write::BYTES_PER_ROW)
     }
 
     /// Adds a row; `false` if the bytes are no row of the space.
-    pub fn push(&mut self, tid: Tid, row: &[u8]) -> bool {
-        let added = self.arena.push(row);
+    pub fn push(&mut self, entry: Entry) -> bool {
+        let added = self.arena.push(entry.row);
         if added {
-            self.tids.push(tid);
+            self.tids.push(entry.tid);
+            self.attributes.push(entry.attributes);
             if self.tids.len() - self.assigned.rows() >= CHUNK {
                 self.assign();
             }
@@ -83,7 +88,8 @@ impl Batch {
             progress::phase(Phase::WriteSegment);
         }
         let lists = self.assigner.lists.clone();
-        let format = write::Format::new(self.space, self.assigner.formats, self.rerank, &lists);
+        let format =
+            write::Format::new(self.space, self.plan.columns, self.assigner.formats, self.rerank, &lists);
         let list_of_row = std::mem::take(&mut self.assigned.list_of_row);
         let placed = list_of_row.iter().zip(0..).map(|(&list, row)| (list, write::Place { source: 0, row }));
         write::write(draft, &format, placed, &mut [self])
@@ -93,6 +99,10 @@ impl Batch {
 impl RowSource for Batch {
     fn tid(&mut self, row: u32) -> Tid {
         self.tids[row as usize]
+    }
+
+    fn attributes(&mut self, row: u32) -> Vec<u64> {
+        self.attributes.row(row as usize).to_vec()
     }
 
     fn bits(&mut self, row: u32, bytes: usize) -> write::Bits<'_> {

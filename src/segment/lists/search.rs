@@ -6,6 +6,7 @@ use super::scan::{Codes, Row, Scan};
 use crate::codec::fastscan::BLOCK;
 use crate::codec::multibit;
 use crate::distance::{Element, Metric, PreparedQuery, Space};
+use crate::filter::Bitset;
 use crate::pg::relation::Relation;
 use crate::rerank::{Keyed, Reranker, Step};
 use crate::segment::block::Centre;
@@ -13,6 +14,7 @@ use crate::segment::corrupt;
 use crate::segment::encoder::CodedQuery;
 use crate::segment::rows::SealedRows;
 use crate::segment::search::{HeapRows, Hit};
+use crate::segment::steps::Probing;
 use crate::segment::vectors::{Place, Vectors};
 use crate::storage::manifest::{Codebook, ListParts, Manifest, Parts, Sealed, Snapshot};
 use crate::storage::meta::Structure;
@@ -41,9 +43,16 @@ pub struct Source<'a> {
     pub snapshot: &'a Snapshot,
     pub query: &'a PreparedQuery,
     pub coded: &'a CodedQuery,
+    /// For each segment of the manifest the rows that are wanted, if not all are.
+    pub wanted: &'a [Option<Bitset>],
 }
 
 impl<'a> Source<'a> {
+    /// The rows wanted of a segment.
+    fn wanted(self, number: u32) -> Option<&'a Bitset> {
+        self.wanted.get(number as usize)?.as_ref()
+    }
+
     fn segment(self, number: u32) -> &'a Sealed {
         &self.snapshot.manifest.sealed[number as usize]
     }
@@ -62,7 +71,10 @@ pub struct ListSearch {
     /// Segments that have one list for everything were scanned.
     started: bool,
     rows: Reranker<Row>,
+    /// Rows wanted that were looked at.
     scanned: u64,
+    /// See [`Probing`].
+    least: u64,
     /// After so many rows scanned the most promising ones are looked at closer, so that more of the rest are skipped.
     next_look: u64,
     returned: u64,
@@ -73,8 +85,7 @@ const FIRST_LOOK: u64 = 512;
 pub const SCANNED_PER_RETURNED: u64 = 8;
 
 impl ListSearch {
-    /// A search that probes `probes` lists before it returns its first row.
-    pub fn new(relation: Relation, snapshot: &Snapshot, coded: &CodedQuery, probes: usize) -> Self {
+    pub fn new(relation: Relation, snapshot: &Snapshot, coded: &CodedQuery, probing: Probing) -> Self {
         let space = snapshot.meta.space;
         let dims = space.dims as usize;
         let fine = match snapshot.meta.structure {
@@ -91,6 +102,7 @@ impl ListSearch {
             started: false,
             rows: Reranker::default(),
             scanned: 0,
+            least: probing.least,
             next_look: FIRST_LOOK,
             returned: 0,
         };
@@ -101,7 +113,7 @@ impl ListSearch {
             search.families.push(Family {
                 codebook: number,
                 ranked: search.rank(relation, codebook, coded),
-                probes: ((probes as f64 * share).ceil() as usize).max(1),
+                probes: ((probing.probes as f64 * share).ceil() as usize).max(1),
             });
         }
         search
@@ -143,6 +155,9 @@ impl ListSearch {
             self.started = true;
             self.scan_unlisted(source);
             self.probe(source, heap);
+            while self.scanned < self.least && self.has_lists_left() {
+                self.probe(source, heap);
+            }
         }
         loop {
             if self.has_lists_left() && self.returned * SCANNED_PER_RETURNED >= self.scanned {
@@ -225,14 +240,19 @@ impl ListSearch {
         if rows.end > segment.rows || rows.start > rows.end {
             corrupt(relation, segment, format!("List {list} would be rows {rows:?} of {}.", segment.rows));
         }
-        self.scanned += rows.len() as u64;
-        if rows.is_empty() {
+        let wanted = source.wanted(number as u32);
+        let count = match wanted {
+            Some(wanted) => wanted.count_in(rows.start as usize..rows.end as usize),
+            None => rows.len(),
+        };
+        self.scanned += count as u64;
+        if count == 0 {
             return;
         }
         self.centres.push(centre);
         let (segment_number, centre_number) = (number as u32, self.centres.len() as u32 - 1);
         let Some(codes) = &parts.codes else {
-            for row in rows {
+            for row in rows.filter(|&row| wanted.is_none_or(|wanted| wanted.has(row as usize))) {
                 let row = Row { segment: segment_number, row, centre: centre_number, is_refined: true };
                 self.rows.add(row, 0.0, f32::INFINITY);
             }
@@ -244,7 +264,7 @@ impl ListSearch {
         let mut reader = PartReader::new(relation, codes, Kind::Codes, segment.id);
         let mut scan =
             Scan { segment: segment_number, rows, centre: centre_number, is_refined, limits: Vec::new() };
-        scan.for_each_block(&mut reader, &self.codes, tables, centre, |scores, errors, row| {
+        scan.for_each_block(&mut reader, &self.codes, tables, centre, wanted, |scores, errors, row| {
             limits.push(reranker.offer(scores, errors, row));
         });
         scan.limits = limits;
@@ -260,9 +280,9 @@ impl ListSearch {
                 unreachable!("its codes were scanned")
             };
             let mut limits = scan.limits.iter();
-            let centre = self.centres[scan.centre as usize];
+            let (centre, wanted) = (self.centres[scan.centre as usize], source.wanted(scan.segment));
             let mut reader = PartReader::new(source.relation, codes, Kind::Codes, segment.id);
-            scan.for_each_block(&mut reader, &self.codes, tables, centre, |scores, errors, row| {
+            scan.for_each_block(&mut reader, &self.codes, tables, centre, wanted, |scores, errors, row| {
                 reranker.recall(scores, errors, *limits.next().expect("a limit for each block"), row);
             });
         }

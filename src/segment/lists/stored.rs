@@ -6,6 +6,7 @@ use crate::codec::fastscan::BLOCK;
 use crate::distance::{Arena, Space};
 use crate::pg::relation::Relation;
 use crate::segment::block::BlockLayout;
+use crate::segment::columns::StoredColumns;
 use crate::segment::rows::SealedRows;
 use crate::segment::{Tid, corrupt};
 use crate::storage::manifest::{ListParts, Parts, Sealed, Snapshot};
@@ -19,6 +20,7 @@ pub struct StoredLists<'a> {
     pub segment: &'a Sealed,
     pub parts: &'a ListParts,
     rows: SealedRows<'a>,
+    columns: StoredColumns<'a>,
     starts: PartReader<'a>,
     codes: Option<PartReader<'a>>,
     fine: Option<PartReader<'a>>,
@@ -41,6 +43,7 @@ impl<'a> StoredLists<'a> {
             segment,
             parts,
             rows: SealedRows::new(relation, segment),
+            columns: StoredColumns::new(relation, segment),
             starts: part(&parts.starts, Kind::Starts),
             codes: parts.codes.as_ref().map(|codes| part(codes, Kind::Codes)),
             fine: parts.fine.as_ref().map(|fine| part(fine, Kind::FineCodes)),
@@ -106,6 +109,10 @@ impl<'a> StoredLists<'a> {
 impl RowSource for StoredLists<'_> {
     fn tid(&mut self, row: u32) -> Tid {
         self.rows.tid(row)
+    }
+
+    fn attributes(&mut self, row: u32) -> Vec<u64> {
+        self.columns.attributes(row)
     }
 
     fn bits(&mut self, row: u32, bytes: usize) -> Bits<'_> {

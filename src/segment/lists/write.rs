@@ -19,6 +19,7 @@ pub type Bits<'a> = (Factors, Cow<'a, [u8]>);
 /// Where rows and their codes come from.
 pub trait RowSource {
     fn tid(&mut self, row: u32) -> Tid;
+    fn attributes(&mut self, row: u32) -> Vec<u64>;
     /// The code of single bits, of `bytes` bytes.
     fn bits(&mut self, row: u32, bytes: usize) -> Bits<'_>;
     /// The code of a byte a dimension, of `bytes` bytes.
@@ -41,6 +42,8 @@ pub const BYTES_PER_ROW: usize = size_of::<Place>() + size_of::<u32>();
 
 /// What a segment is to have.
 pub struct Format {
+    /// Filter columns.
+    columns: usize,
     formats: Formats,
     /// Bytes of a vector, unless the heap's are used.
     vector: Option<usize>,
@@ -49,9 +52,9 @@ pub struct Format {
 }
 
 impl Format {
-    pub fn new(space: Space, formats: Formats, rerank: Rerank, lists: &Lists) -> Self {
+    pub fn new(space: Space, columns: usize, formats: Formats, rerank: Rerank, lists: &Lists) -> Self {
         let vector = (rerank == Rerank::Index).then(|| space.row_bytes().unwrap_or_default());
-        Self { formats, vector, codebook: lists.codebook, lists: lists.centroids.count() }
+        Self { columns, formats, vector, codebook: lists.codebook, lists: lists.centroids.count() }
     }
 }
 
@@ -65,8 +68,11 @@ pub fn write<S: RowSource>(
     let (starts, order) = order_by_list(placed, format.lists);
     let rows = order.len() as u32;
     let count = u64::from(rows);
-    let tids = order.iter().map(|place| sources[place.source as usize].tid(place.row));
-    let told = rows::write(draft, rows, tids);
+    let tell = |place: &Place| {
+        let source = &mut sources[place.source as usize];
+        (source.tid(place.row), source.attributes(place.row))
+    };
+    let told = rows::write(draft, format.columns, rows, order.iter().map(tell));
 
     let lists = starts.len() as u64;
     let starts = starts.iter().map(|start| start.to_ne_bytes());
@@ -96,7 +102,7 @@ pub fn write<S: RowSource>(
         write_rows(draft, Kind::Codes, layout.bytes(), blocks.len() as u64, blocks)
     });
     let parts = ListParts { codebook: format.codebook, starts, codes: codes.or(blocks), fine, vectors };
-    Sealed::new(draft.id(), rows, told, Parts::Lists(parts))
+    Sealed::new(draft.id(), told, Parts::Lists(parts))
 }
 
 /// The first ordinal of each list, and one more for the end; the rows in the order of their lists.

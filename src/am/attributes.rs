@@ -1,0 +1,276 @@
+//! Filter columns: their values become keys, and conditions on them tests of keys.
+
+use super::opclass;
+use crate::filter::key::{self, Collation, Comparison, Kind};
+use crate::filter::{self, Condition, Test};
+use crate::pg::error::Problem;
+use crate::pg::relation::Relation;
+use crate::types::{VARLENA_HEADER, Varlena};
+use pgrx::PgSqlErrorCode::*;
+use pgrx::{pg_extern, pg_sys};
+
+/// Filter columns of an index at most: the rows of a growing segment keep their keys on one page with much else.
+const MAX_COLUMNS: usize = 15;
+
+/// Support functions of filter operator classes: each tells what the column's key is made of.
+macro_rules! support_functions {
+    ($($name:ident: $kind:expr;)*) => {
+        /// In the order of the numbers that support functions return, from [`opclass::FIRST_FILTER`] on.
+        const KINDS: &[Kind] = &[$($kind),*];
+
+        $(
+            #[pg_extern(sql = false)]
+            fn $name() -> i32 {
+                let number = KINDS.iter().position(|&kind| kind == $kind);
+                opclass::FIRST_FILTER + number.expect("it is among them") as i32
+            }
+        )*
+    };
+}
+
+support_functions! {
+    vdb_int2_filter: Kind::Int2;
+    vdb_int4_filter: Kind::Int4;
+    vdb_int8_filter: Kind::Int8;
+    vdb_float4_filter: Kind::Float4;
+    vdb_float8_filter: Kind::Float8;
+    vdb_numeric_filter: Kind::Numeric;
+    vdb_bool_filter: Kind::Bool;
+    vdb_date_filter: Kind::Date;
+    vdb_timestamp_filter: Kind::Timestamp;
+    vdb_uuid_filter: Kind::Uuid;
+    vdb_text_filter: Kind::Text(Collation::Bytes);
+    vdb_enum_filter: Kind::Enum;
+    vdb_array_filter: Kind::Array;
+}
+
+/// What the filter columns of an index hold: all columns but the first.
+pub fn kinds_of(index: Relation) -> Vec<Kind> {
+    let columns = index.columns();
+    if columns > MAX_COLUMNS + 1 {
+        Problem::new(
+            ERRCODE_TOO_MANY_COLUMNS,
+            format!("a vdb index cannot have more than {MAX_COLUMNS} filter columns"),
+        )
+        .raise();
+    }
+    let kind_of = |column: usize| {
+        let number = opclass::support_number(index, column);
+        let kind = number.checked_sub(opclass::FIRST_FILTER).and_then(|n| KINDS.get(n as usize).copied());
+        match kind {
+            Some(Kind::Text(_)) => Kind::Text(collation_of(index.collation(column))),
+            Some(kind) => kind,
+            None => Problem::new(
+                ERRCODE_FEATURE_NOT_SUPPORTED,
+                "only the first column of a vdb index can be a vector",
+            )
+            .hint("Further columns are there to filter by. Make an index for each vector.")
+            .raise(),
+        }
+    };
+    (1..columns).map(kind_of).collect()
+}
+
+fn collation_of(collation: pg_sys::Oid) -> Collation {
+    // SAFETY: looks up a catalog.
+    match collation {
+        pg_sys::InvalidOid | pg_sys::C_COLLATION_OID => Collation::Bytes,
+        _ if unsafe { pg_sys::get_collation_isdeterministic(collation) } => Collation::Equality,
+        _ => Collation::Nothing,
+    }
+}
+
+/// A row's attributes, of the values of an index's columns, the vector's first.
+///
+/// # Safety
+/// There are a value and a null flag for each column; the values are of the types that the kinds stand for.
+pub unsafe fn of_values(
+    index: Relation,
+    kinds: &[Kind],
+    values: *const pg_sys::Datum,
+    nulls: *const bool,
+) -> Vec<u64> {
+    // SAFETY: the caller's promise.
+    let keys = kinds.iter().zip(1..).map(|(&kind, column)| unsafe {
+        let value = *values.add(column);
+        (!*nulls.add(column)).then(|| key_of(kind, index.collation(column), value))
+    });
+    filter::attributes(keys)
+}
+
+/// # Safety
+/// The value is of the type that `kind` stands for, and not null.
+unsafe fn key_of(kind: Kind, collation: pg_sys::Oid, value: pg_sys::Datum) -> u64 {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match kind {
+            Kind::Int2 => key::of_integer((value.value() as i16).into()),
+            Kind::Int4 | Kind::Date => key::of_integer((value.value() as i32).into()),
+            Kind::Int8 | Kind::Timestamp => key::of_integer(value.value() as i64),
+            Kind::Float4 => key::of_float(f32::from_bits(value.value() as u32).into()),
+            Kind::Float8 => key::of_float(f64::from_bits(value.value() as u64)),
+            Kind::Numeric => {
+                let float =
+                    pgrx::direct_function_call_as_datum(pg_sys::numeric_float8_no_overflow, &[Some(value)]);
+                key::of_float(f64::from_bits(float.expect("a number is not null").value() as u64))
+            }
+            Kind::Bool => u64::from(value.value() as u8 != 0),
+            Kind::Uuid => key::of_first_bytes(&*value.cast_mut_ptr::<[u8; 16]>()),
+            Kind::Text(_) => {
+                let text = Varlena::from_datum(value);
+                key::of_text(&text.bytes()[VARLENA_HEADER..])
+            }
+            Kind::Enum => u64::from(value.value() as u32),
+            Kind::Array => {
+                let (elements, element_type) = elements_of(value);
+                let hash = hash_of(element_type);
+                let element_key = |&element: &pg_sys::Datum| {
+                    let hash = pg_sys::FunctionCall2Coll(hash, collation, element, pg_sys::Datum::from(0));
+                    key::of_element(hash.value() as u64)
+                };
+                elements.iter().flatten().map(element_key).fold(0, |bits, bit| bits | bit)
+            }
+        }
+    }
+}
+
+/// The elements of an array, `None` for null, and their type.
+///
+/// # Safety
+/// The value is an array.
+unsafe fn elements_of(array: pg_sys::Datum) -> (Vec<Option<pg_sys::Datum>>, pg_sys::Oid) {
+    // SAFETY: the caller's promise; `deconstruct_array` sets as many elements and null flags as it counts.
+    unsafe {
+        let array = pg_sys::pg_detoast_datum(array.cast_mut_ptr()).cast::<pg_sys::ArrayType>();
+        let element_type = (*array).elemtype;
+        let (mut length, mut by_value, mut align) = (0i16, false, 0);
+        pg_sys::get_typlenbyvalalign(element_type, &mut length, &mut by_value, &mut align);
+        let (mut elements, mut nulls, mut count) = (std::ptr::null_mut(), std::ptr::null_mut(), 0);
+        pg_sys::deconstruct_array(
+            array,
+            element_type,
+            length.into(),
+            by_value,
+            align,
+            &mut elements,
+            &mut nulls,
+            &mut count,
+        );
+        let element = |i: usize| (!*nulls.add(i)).then(|| *elements.add(i));
+        ((0..count as usize).map(element).collect(), element_type)
+    }
+}
+
+/// The function that hashes values of a type.
+///
+/// # Safety
+/// To be called in a transaction.
+unsafe fn hash_of(element_type: pg_sys::Oid) -> *mut pg_sys::FmgrInfo {
+    // SAFETY: the type cache's entries live as long as the process.
+    unsafe {
+        let entry =
+            pg_sys::lookup_type_cache(element_type, pg_sys::TYPECACHE_HASH_EXTENDED_PROC_FINFO as i32);
+        let hash = &raw mut (*entry).hash_extended_proc_finfo;
+        if (*hash).fn_oid == pg_sys::InvalidOid {
+            Problem::new(
+                ERRCODE_UNDEFINED_FUNCTION,
+                "could not identify a hash function for the array's elements",
+            )
+            .raise();
+        }
+        hash
+    }
+}
+
+/// Conditions of a scan, and whether a row whose keys meet them meets them itself.
+pub struct Conditions {
+    pub conditions: Vec<Condition>,
+    pub is_exact: bool,
+}
+
+/// Conditions as tests of keys; `None` if no row can meet them.
+///
+/// # Safety
+/// The keys are of a scan of the index, whose filter columns are of these kinds.
+pub unsafe fn conditions(
+    index: Relation,
+    kinds: &[Kind],
+    keys: &[pg_sys::ScanKeyData],
+) -> Option<Conditions> {
+    let mut all = Conditions { conditions: Vec::new(), is_exact: true };
+    for scan_key in keys {
+        let column = usize::try_from(scan_key.sk_attno).unwrap_or_default().wrapping_sub(1);
+        let is_null_test = has(scan_key, pg_sys::SK_SEARCHNULL | pg_sys::SK_SEARCHNOTNULL);
+        let Some(filter) = column.checked_sub(1) else {
+            // Of the vector nothing can be asked but whether it is null, which no indexed one is.
+            if has(scan_key, pg_sys::SK_SEARCHNULL) {
+                return None;
+            }
+            continue;
+        };
+        // SAFETY: the caller's promise.
+        let test = unsafe { test_of(index, kinds, column, scan_key) };
+        if test == Test::NEVER {
+            return None;
+        }
+        all.is_exact &= kinds[filter].is_exact() || is_null_test;
+        all.conditions.push(Condition { column: filter, test });
+    }
+    Some(all)
+}
+
+fn has(key: &pg_sys::ScanKeyData, flags: u32) -> bool {
+    key.sk_flags & flags as i32 != 0
+}
+
+/// # Safety
+/// As [`conditions`].
+unsafe fn test_of(index: Relation, kinds: &[Kind], column: usize, scan_key: &pg_sys::ScanKeyData) -> Test {
+    if has(scan_key, pg_sys::SK_SEARCHNOTNULL) {
+        return Test::NotNull;
+    }
+    if has(scan_key, pg_sys::SK_SEARCHNULL) {
+        return Test::Null;
+    }
+    if has(scan_key, pg_sys::SK_ISNULL) {
+        return Test::NEVER;
+    }
+    let kind = argument_kind(kinds[column - 1], scan_key.sk_subtype);
+    let comparison = comparison_of(scan_key.sk_strategy);
+    let collation = index.collation(column);
+    // SAFETY: the argument is not null and of the operator's right type, or an array of such.
+    let test = |value| kind.test(comparison, unsafe { key_of(kind, collation, value) });
+    if has(scan_key, pg_sys::SK_SEARCHARRAY) {
+        // SAFETY: as above.
+        let (values, _) = unsafe { elements_of(scan_key.sk_argument) };
+        return values.into_iter().flatten().map(test).fold(Test::NEVER, Test::or);
+    }
+    test(scan_key.sk_argument)
+}
+
+/// What an operator's right argument holds: of the column's type, unless the operator compares two types of a family.
+fn argument_kind(column: Kind, subtype: pg_sys::Oid) -> Kind {
+    match (column, subtype) {
+        (Kind::Int2 | Kind::Int4 | Kind::Int8, pg_sys::INT2OID) => Kind::Int2,
+        (Kind::Int2 | Kind::Int4 | Kind::Int8, pg_sys::INT4OID) => Kind::Int4,
+        (Kind::Int2 | Kind::Int4 | Kind::Int8, pg_sys::INT8OID) => Kind::Int8,
+        (Kind::Float4 | Kind::Float8, pg_sys::FLOAT4OID) => Kind::Float4,
+        (Kind::Float4 | Kind::Float8, pg_sys::FLOAT8OID) => Kind::Float8,
+        _ => column,
+    }
+}
+
+/// The comparison that a strategy number of the filter operator classes stands for.
+fn comparison_of(strategy: u16) -> Comparison {
+    match strategy {
+        1 => Comparison::Less,
+        2 => Comparison::LessOrEqual,
+        3 => Comparison::Equal,
+        4 => Comparison::GreaterOrEqual,
+        5 => Comparison::Greater,
+        6 => Comparison::Overlaps,
+        7 => Comparison::Contains,
+        8 => Comparison::IsContained,
+        _ => Problem::new(ERRCODE_INTERNAL_ERROR, format!("unknown strategy number {strategy}")).raise(),
+    }
+}

@@ -1,0 +1,154 @@
+//! Search of a segment with a graph row by row, past the graph: codes decide which rows are compared, if there are any.
+//!
+//! The answer is exact, up to the bounds of the codes. It is the better way where few rows are wanted, or there are few.
+
+use super::stored::slots_of;
+use crate::codec::fastscan::BLOCK;
+use crate::distance::PreparedQuery;
+use crate::filter::Bitset;
+use crate::graph::Candidate;
+use crate::pg::relation::Relation;
+use crate::rerank::{Reranker, Step};
+use crate::segment::block::{BlockLayout, Centre, Estimates};
+use crate::segment::corrupt;
+use crate::segment::encoder::CodedQuery;
+use crate::segment::rows::NodeRows;
+use crate::segment::search::Hit;
+use crate::segment::vectors::{Place, Vectors};
+use crate::storage::manifest::{GraphParts, Sealed};
+use crate::storage::meta::Meta;
+use crate::storage::page::Kind;
+use crate::storage::part::PartReader;
+
+/// What a search reads.
+#[derive(Clone, Copy)]
+pub struct Source<'a> {
+    pub relation: Relation,
+    pub meta: &'a Meta,
+    pub segment: &'a Sealed,
+    pub parts: &'a GraphParts,
+    pub query: &'a PreparedQuery,
+    pub coded: Option<&'a CodedQuery>,
+    /// The rows that are wanted, if not all are.
+    pub wanted: Option<&'a Bitset>,
+}
+
+/// The state of a search between two calls. It holds no pins.
+pub struct FlatSearch {
+    started: bool,
+    /// Rows up to this score and node were returned already, by another search.
+    after: Option<Candidate>,
+    rows: Reranker<u32>,
+    /// For each block that was read the limit under which its rows were offered (see [`Reranker::offer`]).
+    limits: Vec<f32>,
+}
+
+/// Rows compared at once where there are no codes.
+const CHUNK: usize = 256;
+
+impl FlatSearch {
+    /// A search for what comes `after` a node that another search has returned, or for everything.
+    pub fn new(after: Option<Candidate>) -> Self {
+        Self { started: false, after, rows: Reranker::default(), limits: Vec::new() }
+    }
+
+    /// The next nearest row.
+    pub fn next(&mut self, source: Source) -> Option<Hit> {
+        if !self.started {
+            self.started = true;
+            self.begin(source);
+        }
+        loop {
+            match self.rows.step() {
+                Step::Next(row, score) => {
+                    let mut rows = NodeRows::new(source.relation, source.segment, source.parts);
+                    let found = Candidate { score, node: rows.node(row) };
+                    if self.after.is_none_or(|after| found > after)
+                        && let Some(tid) = rows.live_tid(row)
+                    {
+                        return Some(Hit { score, tid });
+                    }
+                }
+                Step::Compare(rows) => self.compare(source, &rows),
+                Step::Recall => {
+                    let mut limits = std::mem::take(&mut self.limits).into_iter();
+                    self.scan(source, |rows, estimates, count, row| {
+                        let limit = limits.next().expect("a limit for each block");
+                        rows.recall(&estimates.scores[..count], &estimates.errors[..count], limit, row);
+                    });
+                }
+                Step::Empty => return None,
+            }
+        }
+    }
+
+    fn begin(&mut self, source: Source) {
+        if source.coded.is_some() && source.parts.row_codes.is_some() {
+            let mut limits = Vec::new();
+            self.scan(source, |rows, estimates, count, row| {
+                limits.push(rows.offer(&estimates.scores[..count], &estimates.errors[..count], row));
+            });
+            self.limits = limits;
+            return;
+        }
+        let rows: Vec<u32> = match source.wanted {
+            Some(wanted) => wanted.iter().collect(),
+            None => (0..source.segment.rows).collect(),
+        };
+        for rows in rows.chunks(CHUNK) {
+            pgrx::check_for_interrupts!();
+            self.compare(source, rows);
+        }
+    }
+
+    /// Calls `visit` with the estimates of every block that has a row wanted, the number of its rows, and what tells
+    /// those that are wanted by their place.
+    fn scan(
+        &mut self,
+        source: Source,
+        mut visit: impl FnMut(&mut Reranker<u32>, Estimates, usize, &dyn Fn(usize) -> Option<u32>),
+    ) {
+        let Source { relation, meta, segment, wanted, .. } = source;
+        let (Some(coded), Some(codes)) = (source.coded, &source.parts.row_codes) else { return };
+        let layout = BlockLayout::new(meta.space.dims as usize);
+        let centre = Centre::origin(meta.space.metric, &coded.vector);
+        let total = segment.rows as usize;
+        let rows_of = |block: u32| block as usize * BLOCK..total.min((block as usize + 1) * BLOCK);
+        let blocks: Vec<u32> = (0..total.div_ceil(BLOCK) as u32)
+            .filter(|&block| wanted.is_none_or(|wanted| wanted.has_any_in(rows_of(block))))
+            .collect();
+        let mut reader = PartReader::new(relation, codes, Kind::RowCodes, segment.id);
+        reader.for_each_row(&blocks, layout.bytes(), |block, bytes| {
+            pgrx::check_for_interrupts!();
+            let rows = rows_of(block);
+            let estimates = layout.estimate(bytes, &coded.tables, centre);
+            let estimates = estimates.expect("a row of as many bytes as were asked for");
+            let row = |place: usize| {
+                let row = rows.start + place;
+                wanted.is_none_or(|wanted| wanted.has(row)).then_some(row as u32)
+            };
+            visit(&mut self.rows, estimates, rows.len(), &row);
+        });
+    }
+
+    /// Compares rows exactly.
+    fn compare(&mut self, source: Source, rows: &[u32]) {
+        let Source { relation, meta, segment, parts, query, .. } = source;
+        let place = match slots_of(meta) {
+            Some((base, _)) => Place::Slots { part: &parts.base, stride: base.bytes() },
+            None => Place::Rows { part: &parts.vectors, offsets: parts.offsets.as_ref() },
+        };
+        let mut node_rows = NodeRows::new(relation, segment, parts);
+        let nodes: Vec<u32> = rows.iter().map(|&row| node_rows.node(row)).collect();
+        if let Some(node) = nodes.iter().find(|&&node| node >= parts.nodes) {
+            corrupt(relation, segment, format!("There is no node {node}."));
+        }
+        let (mut rows, reranker) = (rows.iter(), &mut self.rows);
+        Vectors::new(relation, segment, query.row_bytes(), place).for_each(&nodes, |node, bytes| {
+            let score = query.score(bytes).unwrap_or_else(|| {
+                corrupt(relation, segment, format!("The vector of node {node} makes no sense."))
+            });
+            reranker.compared(*rows.next().expect("as many rows as nodes"), score);
+        });
+    }
+}

@@ -1,0 +1,200 @@
+//! Which way a segment is searched: what each way would take, and the rules that choose.
+//!
+//! Figures are nanoseconds on the machine that ARCHITECTURE.md names; only their ratios matter.
+
+use crate::codec::rotation::rotated_dims;
+use crate::distance::Space;
+use crate::storage::meta::GraphOptions;
+
+/// How a segment with a graph is searched.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Step {
+    /// No row can match.
+    Nothing,
+    /// Past the graph, row by row.
+    Flat,
+    /// Through the graph, until `ef` rows that match are found, or else past it once `budget` nodes were compared.
+    Graph { ef: usize, budget: usize },
+}
+
+/// What is known of a segment with a graph before it is searched.
+#[derive(Clone, Copy, Debug)]
+pub struct GraphFacts {
+    pub space: Space,
+    pub options: GraphOptions,
+    /// Whether neighbours and rows have codes.
+    pub has_codes: bool,
+    pub rows: usize,
+    /// Rows that match, if there are conditions.
+    pub matches: Option<usize>,
+}
+
+impl GraphFacts {
+    fn share(self) -> f64 {
+        self.matches.map_or(1.0, |matches| matches as f64 / self.rows.max(1) as f64)
+    }
+
+    /// Nanoseconds that comparing a vector takes.
+    fn comparison(self) -> f64 {
+        let bytes = self.space.row_bytes().unwrap_or(SPARSE_BYTES) as f64;
+        COMPARISON + bytes * COMPARISON_BYTE
+    }
+
+    /// Nanoseconds of a search past the graph.
+    pub fn flat_cost(self) -> f64 {
+        let matches = self.matches.unwrap_or(self.rows) as f64;
+        if !self.has_codes {
+            return matches * self.comparison();
+        }
+        let blocks = self.rows as f64 / BLOCK_ROWS;
+        // The share of blocks that have a row that matches, if they are spread evenly.
+        let touched = blocks * (1.0 - (1.0 - self.share()).powf(BLOCK_ROWS));
+        let dims = rotated_dims(self.space.dims as usize) as f64;
+        let compared = (FLAT_COMPARED * matches.sqrt()).min(matches);
+        touched * (BLOCK + BLOCK_DIM * dims) + compared * self.comparison()
+    }
+
+    /// Nanoseconds of a search through the graph that looks for `ef` rows that match.
+    pub fn graph_cost(self, ef: usize) -> f64 {
+        let candidates = (ef as f64 / self.share().max(f64::MIN_POSITIVE)).min(self.rows as f64);
+        if self.has_codes {
+            return (CODED_HOPS * candidates + ENTRY_HOPS) * CODED_HOP;
+        }
+        let neighbours = 2.0 * f64::from(self.options.m) * FRESH_NEIGHBOURS;
+        (candidates + ENTRY_HOPS) * neighbours * self.comparison()
+    }
+}
+
+/// A comparison, and each byte of it.
+const COMPARISON: f64 = 150.0;
+const COMPARISON_BYTE: f64 = 0.1;
+/// A block of codes, and each of its dimensions.
+const BLOCK: f64 = 60.0;
+const BLOCK_DIM: f64 = 0.16;
+const BLOCK_ROWS: f64 = 32.0;
+/// Rows compared for each row in the square root of those that match.
+const FLAT_COMPARED: f64 = 2.0;
+/// Nodes visited for each candidate where estimates lead the way, which promise more than they keep.
+const CODED_HOPS: f64 = 3.0;
+const CODED_HOP: f64 = 2200.0;
+const ENTRY_HOPS: f64 = 30.0;
+/// Share of a node's neighbours that were not compared before.
+const FRESH_NEIGHBOURS: f64 = 0.55;
+const SPARSE_BYTES: usize = 512;
+
+/// Matching candidates that a walk through a graph keeps at least: those that will be wanted, and some to choose from.
+const LEAST_EF: f64 = 24.0;
+
+/// Rule *effort under a filter*: with a share `s` of the rows matching, the walk looks at `ef / √s` candidates, `ef · √s`
+/// of which match. The nearest ten that match are farther than the nearest ten of all, so more must be looked at; but
+/// they are a smaller share of what is found at their distance, so not as many more as they are fewer.
+pub fn filtered_ef(ef: usize, share: f64) -> usize {
+    let wanted = (ef as f64 * share.sqrt()).max(LEAST_EF.min(ef as f64));
+    wanted.ceil() as usize
+}
+
+/// Rule *index selection*: whichever way takes less time.
+pub fn choose(facts: GraphFacts, ef: usize) -> Step {
+    if facts.matches == Some(0) || facts.rows == 0 {
+        return Step::Nothing;
+    }
+    let ef = filtered_ef(ef, facts.share());
+    let flat = facts.flat_cost();
+    if flat <= facts.graph_cost(ef) { Step::Flat } else { Step::Graph { ef, budget: budget(facts, flat) } }
+}
+
+/// Rule *change of step*: a walk that has taken as long as a flat search would is given up for one. So whatever misleads
+/// the estimate, matches far from the query or rows asked for without end, takes twice as long at most.
+fn budget(facts: GraphFacts, flat: f64) -> usize {
+    let each = if facts.has_codes { CODED_HOP } else { facts.comparison() };
+    (flat / each) as usize
+}
+
+/// How lists are searched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Probing {
+    /// Lists probed before the first row is returned.
+    pub probes: usize,
+    /// Further lists are probed until so many rows that match were looked at.
+    pub least: u64,
+}
+
+/// Rule *probes under a filter*: as [`filtered_ef`], `probes / √s` lists. Where those have fewer matches than they should
+/// have if matches were spread evenly, the filter goes with the vectors, and farther lists are probed until they do.
+///
+/// `None` if no row matches.
+pub fn probe(rows: usize, matches: usize, lists: usize, probes: usize) -> Option<Probing> {
+    if matches == 0 {
+        return None;
+    }
+    if matches >= rows {
+        return Some(Probing { probes, least: 0 });
+    }
+    let share = matches as f64 / rows as f64;
+    let wider = ((probes as f64 / share.sqrt()).ceil() as usize).min(lists.max(1));
+    let expected = matches as f64 * wider as f64 / lists.max(1) as f64;
+    Some(Probing { probes: wider, least: (expected * LEAST_EXPECTED) as u64 })
+}
+
+/// Share of the matches expected that makes do.
+const LEAST_EXPECTED: f64 = 0.5;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::distance::{ElementKind, Metric};
+
+    fn facts(dims: u32, has_codes: bool, rows: usize, matches: Option<usize>) -> GraphFacts {
+        let space = Space { kind: ElementKind::F32, metric: Metric::L2, dims };
+        let options = GraphOptions { m: 16, ef_construction: 64 };
+        GraphFacts { space, options, has_codes, rows, matches }
+    }
+
+    fn is_graph(step: Step) -> bool {
+        matches!(step, Step::Graph { .. })
+    }
+
+    #[test]
+    fn few_rows_are_looked_at_one_by_one() {
+        for has_codes in [false, true] {
+            assert_eq!(choose(facts(768, has_codes, 1_000_000, Some(0)), 100), Step::Nothing);
+            assert_eq!(choose(facts(768, has_codes, 1_000_000, Some(100)), 100), Step::Flat);
+            assert_eq!(choose(facts(768, has_codes, 500, None), 100), Step::Flat);
+            assert!(is_graph(choose(facts(768, has_codes, 10_000_000, None), 100)));
+            assert!(is_graph(choose(facts(768, has_codes, 10_000_000, Some(5_000_000)), 100)));
+        }
+    }
+
+    #[test]
+    fn codes_carry_further_than_vectors() {
+        assert_eq!(choose(facts(768, true, 100_000, Some(10_000)), 100), Step::Flat);
+        assert!(is_graph(choose(facts(768, false, 100_000, Some(50_000)), 100)));
+    }
+
+    #[test]
+    fn fewer_matches_mean_more_candidates() {
+        assert_eq!(filtered_ef(100, 1.0), 100);
+        assert_eq!(filtered_ef(100, 0.25), 50);
+        assert_eq!(filtered_ef(100, 0.0001), 24);
+        assert_eq!(filtered_ef(10, 0.0001), 10);
+    }
+
+    #[test]
+    fn lists_are_probed_for_matches() {
+        assert_eq!(probe(1000, 0, 10, 3), None);
+        assert_eq!(probe(1000, 1000, 10, 3), Some(Probing { probes: 3, least: 0 }));
+        assert_eq!(probe(100_000, 25_000, 1000, 100), Some(Probing { probes: 200, least: 2500 }));
+        assert_eq!(probe(100_000, 10, 1000, 100), Some(Probing { probes: 1000, least: 5 }));
+    }
+
+    #[test]
+    fn a_walk_may_take_as_long_as_a_flat_search() {
+        let facts = facts(768, true, 10_000_000, Some(5_000_000));
+        let Step::Graph { ef, budget } = choose(facts, 100) else { panic!("a flat search") };
+        assert!(budget as f64 * CODED_HOP <= facts.flat_cost());
+        assert!(
+            budget as f64 * CODED_HOP > facts.graph_cost(ef),
+            "it must be able to do what it is chosen for"
+        );
+    }
+}
