@@ -2,6 +2,7 @@
 
 mod admin;
 mod am;
+mod bits;
 mod cluster;
 mod codec;
 mod config;

@@ -3,6 +3,7 @@
 //! Candidates have an estimated score and a bound on its error. They come out in ascending order of exact scores, as
 //! many as are asked for; a candidate is compared once its lower bound is the least of all.
 
+use crate::bits;
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 
@@ -56,7 +57,7 @@ pub struct Reranker<T> {
     candidates: BinaryHeap<Reverse<Keyed<f32, T>>>,
     /// Whose lower bound is greater is skipped: it cannot be among the first [`FIRST`].
     limit: f32,
-    /// The least lower bound of those that were skipped.
+    /// No lower bound of those that were skipped is less.
     least_skipped: f32,
     /// Nobody is skipped any more.
     wants_all: bool,
@@ -128,28 +129,34 @@ impl<T: Copy + Ord> Reranker<T> {
         }
     }
 
-    /// Adds those of some candidates that may be among the first, and skips the rest.
+    /// Adds those of at most 32 candidates that may be among the first, and skips the rest.
     ///
-    /// Returns the limit that decided, which [`Self::recall`] wants to know. `value` tells a candidate by its place, if
-    /// it is one.
-    pub fn offer(&mut self, scores: &[f32], errors: &[f32], value: impl Fn(usize) -> Option<T>) -> f32 {
+    /// Returns the limit that decided, which [`Self::recall`] wants to know. Only places whose bits in `wanted` are set
+    /// are of candidates, and only if `value` tells one.
+    pub fn offer(
+        &mut self,
+        scores: &[f32],
+        errors: &[f32],
+        wanted: u32,
+        value: impl Fn(usize) -> Option<T>,
+    ) -> f32 {
         let limit = self.limit;
-        let mut least_skipped = f32::INFINITY;
-        let mut some_pass = false;
-        // Hardly any pass, so look first whether any does: this loop runs on vector registers.
-        for (score, error) in scores.iter().zip(errors) {
-            let lower = score - error;
-            some_pass |= !is_beyond(lower, limit);
-            least_skipped = least_skipped.min(if is_beyond(lower, limit) { lower } else { f32::INFINITY });
+        // Bytes first: that loop runs on vector registers.
+        let mut flags = [0u8; u32::BITS as usize];
+        for (flag, (score, error)) in flags.iter_mut().zip(scores.iter().zip(errors)) {
+            *flag = (!is_beyond(score - error, limit)).into();
         }
-        self.least_skipped = self.least_skipped.min(least_skipped);
-        if some_pass {
-            for (place, (score, error)) in scores.iter().zip(errors).enumerate() {
-                if !is_beyond(score - error, limit)
-                    && let Some(value) = value(place)
-                {
-                    self.add(value, *score, *error);
-                }
+        let passes = bits::pack(&flags);
+        if passes.count_ones() < scores.len() as u32 {
+            // None of those that are skipped is less.
+            self.least_skipped = self.least_skipped.min(limit);
+        }
+        let mut left = passes & wanted;
+        while left != 0 {
+            let place = left.trailing_zeros() as usize;
+            left &= left - 1;
+            if let Some(value) = value(place) {
+                self.add(value, scores[place], errors[place]);
             }
         }
         limit
@@ -243,7 +250,7 @@ mod tests {
         let mut limits = Vec::new();
         for &(from, to) in &blocks {
             let value = |place| Some((from + place) as u32);
-            limits.push(reranker.offer(&scores[from..to], &errors[from..to], value));
+            limits.push(reranker.offer(&scores[from..to], &errors[from..to], u32::MAX, value));
         }
         loop {
             match reranker.step() {

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// A server of our own, unless the user has named one, and how to reach it.
-fn target(arguments: &Arguments, metric: &str) -> Result<(Option<Server>, Target)> {
+pub fn target(arguments: &Arguments, metric: &str) -> Result<(Option<Server>, Target)> {
     let own = arguments.given("url").is_none().then(|| {
         Server::start(&["shared_buffers = '2GB'", "max_wal_size = '8GB'", "autovacuum = off", "fsync = off"])
     });
@@ -19,7 +19,7 @@ fn target(arguments: &Arguments, metric: &str) -> Result<(Option<Server>, Target
     Ok((own, Target::new(url, metric)?))
 }
 
-fn percentiles(mut times: Vec<Duration>) -> Value {
+pub fn percentiles(mut times: Vec<Duration>) -> Value {
     times.sort();
     let ms = |percent: usize| times[(times.len() * percent / 100).min(times.len() - 1)].as_secs_f64() * 1e3;
     json!({"count": times.len(), "p50_ms": ms(50), "p99_ms": ms(99), "max_ms": ms(100)})
@@ -68,7 +68,7 @@ fn wait_for_tasks(client: &mut Client) -> Result<()> {
     Ok(())
 }
 
-fn report(what: &str, value: Value) {
+pub fn report(what: &str, value: Value) {
     println!("{}", json!({"what": what, "result": value}));
 }
 

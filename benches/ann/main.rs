@@ -5,14 +5,16 @@
 //!                            [--values 40,100,200,400] [--seconds 3] [--inserts 5000] [--extension vdb] [--keep]
 //! cargo bench --bench ann -- load [--value 100] [--seconds 15] [--rate 1000] …
 //! cargo bench --bench ann -- merge [--values 40,100,200] …
+//! cargo bench --bench ann -- filter [--queries 200] …
 //! cargo bench --bench ann -- demo [--data FOLDER] --cluster FOLDER
 //! ```
-//! `load` measures inserts and searches at the same time, `merge` what merging segments costs and gives; both take the
-//! options of `run`. Without `--data` it takes the word vectors of `make data`; `tests/support/data.rs` tells the format of others.
+//! `load` measures inserts and searches at the same time, `merge` what merging segments costs and gives,
+//! `filter` searches under conditions; they take the options of `run`. Without `--data` it takes the word vectors of `make data`; `tests/support/data.rs` tells the format of others.
 //! Without `--url` it starts a server of its own. `--am hnsw --setting hnsw.ef_search --extension vector` measures
 //! pgvector in the same way; give both the same `--url`, with another database for each.
 
 mod demo;
+mod filter;
 mod load;
 mod run;
 #[path = "../../tests/support/mod.rs"]
@@ -74,10 +76,13 @@ fn main() -> Result<()> {
     match plain[..] {
         ["run"] => run::run(&arguments),
         ["load"] => load::under_load(&arguments),
+        ["filter"] => filter::filter(&arguments),
         ["merge"] => load::merge(&arguments),
         ["demo"] => demo::demo(&arguments),
         _ => {
-            println!("usage: ann run | load | merge | demo; the head of benches/ann/main.rs says more");
+            println!(
+                "usage: ann run | filter | load | merge | demo; the head of benches/ann/main.rs says more"
+            );
             Ok(())
         }
     }

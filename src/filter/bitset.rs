@@ -42,9 +42,7 @@ impl Bitset {
 
     /// Takes out the rows of a range.
     pub fn clear(&mut self, range: Range<usize>) {
-        for row in range {
-            self.words[row / BITS] &= !(1 << (row % BITS));
-        }
+        masks(range).for_each(|(word, mask)| self.words[word] &= !mask);
     }
 
     pub fn count(&self) -> usize {
@@ -54,23 +52,21 @@ impl Bitset {
     /// Rows of a range that are in the set.
     pub fn count_in(&self, range: Range<usize>) -> usize {
         let range = range.start..range.end.min(self.rows);
-        if range.is_empty() {
-            return 0;
-        }
-        let (first, last) = (range.start / BITS, (range.end - 1) / BITS);
-        let from = u64::MAX << (range.start % BITS);
-        let to = u64::MAX >> (BITS - 1 - (range.end - 1) % BITS);
-        let masked = |index: usize| {
-            let mask =
-                if index == first { from } else { u64::MAX } & if index == last { to } else { u64::MAX };
-            (self.words[index] & mask).count_ones() as usize
-        };
-        (first..=last).map(masked).sum()
+        masks(range).map(|(word, mask)| (self.words[word] & mask).count_ones() as usize).sum()
+    }
+
+    /// The bits of 32 rows from `first` on.
+    pub fn bits_from(&self, first: usize) -> u32 {
+        let word = |index: usize| self.words.get(index).copied().unwrap_or(0);
+        let (index, at) = (first / BITS, first % BITS);
+        let high = if at == 0 { 0 } else { word(index + 1) << (BITS - at) };
+        (word(index) >> at | high) as u32
     }
 
     /// Whether a range has a row in the set.
     pub fn has_any_in(&self, range: Range<usize>) -> bool {
-        self.count_in(range) > 0
+        let range = range.start..range.end.min(self.rows);
+        masks(range).any(|(word, mask)| self.words[word] & mask != 0)
     }
 
     /// The rows from `first` on in ascending order.
@@ -83,6 +79,16 @@ impl Bitset {
     pub fn iter(&self) -> impl Iterator<Item = u32> {
         self.iter_from(0)
     }
+}
+
+/// The words that the rows of a range are in, and their bits there.
+fn masks(range: Range<usize>) -> impl Iterator<Item = (usize, u64)> {
+    let words = if range.is_empty() { 0..0 } else { range.start / BITS..range.end.div_ceil(BITS) };
+    words.map(move |word| {
+        let first = range.start.saturating_sub(word * BITS);
+        let last = (range.end - word * BITS).min(BITS);
+        (word, u64::MAX << first & u64::MAX >> (BITS - last))
+    })
 }
 
 /// The rows of one word.
@@ -116,6 +122,11 @@ mod tests {
             prop_assert!(set.iter().map(|row| row as usize).eq(rows.iter().copied()));
             let expected = rows.iter().filter(|&&row| row >= from && row < from + len).count();
             prop_assert_eq!(set.count_in(from..from + len), expected);
+            let mut rest = set.clone();
+            rest.clear(from..(from + len).min(500));
+            prop_assert_eq!(rest.count(), rows.len() - expected);
+            let bits = (from..from + 32).map(|row| u32::from(rows.contains(&row)));
+            prop_assert_eq!(set.bits_from(from), bits.zip(0..).fold(0, |all, (bit, place)| all | bit << place));
             prop_assert!((0..600).all(|row| set.has(row) == rows.contains(&row)));
         }
     }

@@ -6,6 +6,7 @@
 
 use super::Test;
 use super::bitset::Bitset;
+use crate::bits;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
@@ -215,48 +216,64 @@ impl Matcher {
     /// Takes out of `rows` those that are not accepted; `codes` are those of the rows from `first` on, which is a
     /// multiple of 64, `width` bytes each.
     pub fn retain(&self, rows: &mut Bitset, first: usize, codes: &[u8], width: usize) {
+        let words = &mut rows.words_mut()[first / BITS..];
         match width {
-            1 => self.retain_codes(rows, first, codes.iter().map(|&code| code.into())),
-            2 => self.retain_codes(rows, first, chunks(codes).map(|code| u16::from_ne_bytes(code).into())),
-            4 => self.retain_codes(rows, first, chunks(codes).map(|code| u32::from_ne_bytes(code).into())),
-            _ => self.retain_codes(rows, first, chunks(codes).map(u64::from_ne_bytes)),
+            1 => self.retain_codes(words, codes.as_chunks::<1>().0, |code| u8::from_ne_bytes(code).into()),
+            2 => self.retain_codes(words, codes.as_chunks::<2>().0, |code| u16::from_ne_bytes(code).into()),
+            4 => self.retain_codes(words, codes.as_chunks::<4>().0, |code| u32::from_ne_bytes(code).into()),
+            _ => self.retain_codes(words, codes.as_chunks::<8>().0, u64::from_ne_bytes),
         }
     }
 
-    fn retain_codes(&self, rows: &mut Bitset, first: usize, codes: impl ExactSizeIterator<Item = u64>) {
-        let words = rows.words_mut().iter_mut().skip(first / 64);
+    fn retain_codes<const N: usize>(&self, words: &mut [u64], codes: &[[u8; N]], code: fn([u8; N]) -> u64) {
         match self {
-            Matcher::Range(low, high) => {
-                let (low, high) = (*low, *high);
-                retain(words, codes, |code| code >= low && code <= high);
-            }
-            Matcher::Table(accepted) => {
-                retain(words, codes, |code| accepted.get(code as usize).is_some_and(|&accepted| accepted));
-            }
-            Matcher::Keys(..) => retain(words, codes, |code| self.accepts(code)),
+            Matcher::Range(low, high) => retain_range(words, codes, *low, *high),
+            Matcher::Table(accepted) => retain(words, codes, |bytes| {
+                accepted.get(code(bytes) as usize).is_some_and(|&accepted| accepted)
+            }),
+            Matcher::Keys(..) => retain(words, codes, |bytes| self.accepts(code(bytes))),
         }
     }
 }
 
-fn chunks<const N: usize>(codes: &[u8]) -> impl ExactSizeIterator<Item = [u8; N]> {
-    codes.as_chunks::<N>().0.iter().copied()
+const BITS: usize = u64::BITS as usize;
+
+/// As [`retain`], for codes within bounds: the numbers are compared in their own width, many at a time.
+fn retain_range<const N: usize>(words: &mut [u64], codes: &[[u8; N]], low: u64, high: u64) {
+    let greatest = u64::MAX >> (u64::BITS as usize - 8 * N);
+    if low > high || low > greatest {
+        return words[..codes.len().div_ceil(BITS)].fill(0);
+    }
+    let high = high.min(greatest);
+    macro_rules! within {
+        ($number:ty) => {{
+            let (low, high) = (low as $number, high as $number);
+            retain(words, codes, |bytes| {
+                let mut code = [0; size_of::<$number>()];
+                code.copy_from_slice(&bytes);
+                (low..=high).contains(&<$number>::from_ne_bytes(code))
+            });
+        }};
+    }
+    match N {
+        1 => within!(u8),
+        2 => within!(u16),
+        4 => within!(u32),
+        _ => within!(u64),
+    }
 }
 
-fn retain<'a>(
-    words: impl Iterator<Item = &'a mut u64>,
-    mut codes: impl ExactSizeIterator<Item = u64>,
-    accepts: impl Fn(u64) -> bool,
-) {
-    for word in words {
-        let count = codes.len().min(64);
-        if count == 0 {
-            return;
+#[inline(always)]
+fn retain<const N: usize>(words: &mut [u64], codes: &[[u8; N]], accepts: impl Fn([u8; N]) -> bool) {
+    for (word, codes) in words.iter_mut().zip(codes.chunks(BITS)) {
+        // Bytes first: that loop runs on vector registers.
+        let mut flags = [0u8; BITS];
+        for (flag, &code) in flags.iter_mut().zip(codes) {
+            *flag = accepts(code).into();
         }
-        let mut accepted = 0;
-        for (bit, code) in codes.by_ref().take(count).enumerate() {
-            accepted |= u64::from(accepts(code)) << bit;
-        }
-        *word &= accepted;
+        let (low, high) = flags.split_at(BITS / 2);
+        let half = |flags: &[u8]| u64::from(bits::pack(flags.try_into().expect("half of the bytes")));
+        *word &= half(low) | half(high) << (BITS / 2);
     }
 }
 

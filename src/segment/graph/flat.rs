@@ -19,6 +19,7 @@ use crate::storage::manifest::{GraphParts, Sealed};
 use crate::storage::meta::Meta;
 use crate::storage::page::Kind;
 use crate::storage::part::PartReader;
+use std::ops::Range;
 
 /// What a search reads.
 #[derive(Clone, Copy)]
@@ -72,9 +73,11 @@ impl FlatSearch {
                 Step::Compare(rows) => self.compare(source, &rows),
                 Step::Recall => {
                     let mut limits = std::mem::take(&mut self.limits).into_iter();
-                    self.scan(source, |rows, estimates, count, row| {
+                    self.scan(source, |reranker, Estimates { scores, errors }, rows, wanted| {
                         let limit = limits.next().expect("a limit for each block");
-                        rows.recall(&estimates.scores[..count], &estimates.errors[..count], limit, row);
+                        let (scores, errors) = (&scores[..rows.len()], &errors[..rows.len()]);
+                        let row = |place| (wanted >> place & 1 == 1).then_some((rows.start + place) as u32);
+                        reranker.recall(scores, errors, limit, row);
                     });
                 }
                 Step::Empty => return None,
@@ -85,8 +88,10 @@ impl FlatSearch {
     fn begin(&mut self, source: Source) {
         if source.coded.is_some() && source.parts.row_codes.is_some() {
             let mut limits = Vec::new();
-            self.scan(source, |rows, estimates, count, row| {
-                limits.push(rows.offer(&estimates.scores[..count], &estimates.errors[..count], row));
+            self.scan(source, |reranker, Estimates { scores, errors }, rows, wanted| {
+                let (scores, errors) = (&scores[..rows.len()], &errors[..rows.len()]);
+                limits
+                    .push(reranker.offer(scores, errors, wanted, |place| Some((rows.start + place) as u32)));
             });
             self.limits = limits;
             return;
@@ -101,12 +106,12 @@ impl FlatSearch {
         }
     }
 
-    /// Calls `visit` with the estimates of every block that has a row wanted, the number of its rows, and what tells
-    /// those that are wanted by their place.
+    /// Calls `visit` with the estimates of every block that has a row wanted, its rows, and the bits of those that are
+    /// wanted.
     fn scan(
         &mut self,
         source: Source,
-        mut visit: impl FnMut(&mut Reranker<u32>, Estimates, usize, &dyn Fn(usize) -> Option<u32>),
+        mut visit: impl FnMut(&mut Reranker<u32>, Estimates, Range<usize>, u32),
     ) {
         let Source { relation, meta, segment, wanted, .. } = source;
         let (Some(coded), Some(codes)) = (source.coded, &source.parts.row_codes) else { return };
@@ -123,11 +128,8 @@ impl FlatSearch {
             let rows = rows_of(block);
             let estimates = layout.estimate(bytes, &coded.tables, centre);
             let estimates = estimates.expect("a row of as many bytes as were asked for");
-            let row = |place: usize| {
-                let row = rows.start + place;
-                wanted.is_none_or(|wanted| wanted.has(row)).then_some(row as u32)
-            };
-            visit(&mut self.rows, estimates, rows.len(), &row);
+            let bits = wanted.map_or(u32::MAX, |wanted| wanted.bits_from(rows.start));
+            visit(&mut self.rows, estimates, rows, bits);
         });
     }
 

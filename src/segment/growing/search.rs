@@ -68,7 +68,7 @@ impl GrowingSearch {
                     is_wanted(layout, conditions, group, place).then_some(row)
                 };
                 if first_time {
-                    limits.push(rows.offer(scores, errors, row));
+                    limits.push(rows.offer(scores, errors, u32::MAX, row));
                 } else {
                     rows.recall(scores, errors, limits[number_of_group], row);
                     number_of_group += 1;

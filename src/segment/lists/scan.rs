@@ -54,9 +54,8 @@ impl Codes {
 }
 
 impl Scan {
-    /// Calls `visit` with estimates and errors of 32 rows or fewer at a time, and what tells the rows by their place.
-    ///
-    /// Rows that are not `wanted`, if not all are, are not told; blocks without any that are are left out.
+    /// Calls `visit` with estimates and errors of 32 rows or fewer at a time, the bits of those that are `wanted`, if not
+    /// all are, and what tells the rows by their place. Blocks without rows that are wanted are left out.
     pub fn for_each_block(
         &self,
         reader: &mut PartReader,
@@ -64,16 +63,13 @@ impl Scan {
         tables: &Query,
         centre: Centre,
         wanted: Option<&Bitset>,
-        mut visit: impl FnMut(&[f32], &[f32], &dyn Fn(usize) -> Option<Row>),
+        mut visit: impl FnMut(&[f32], &[f32], u32, &dyn Fn(usize) -> Row),
     ) {
         let row_at = |from: u32| {
             let (segment, centre, is_refined) = (self.segment, self.centre, self.is_refined);
-            move |place: usize| {
-                let row = from + place as u32;
-                let is_wanted = wanted.is_none_or(|wanted| wanted.has(row as usize));
-                is_wanted.then_some(Row { segment, row, centre, is_refined })
-            }
+            move |place: usize| Row { segment, row: from + place as u32, centre, is_refined }
         };
+        let bits = |from: u32| wanted.map_or(u32::MAX, |wanted| wanted.bits_from(from as usize));
         let has_wanted =
             |from: u32, to: u32| wanted.is_none_or(|wanted| wanted.has_any_in(from as usize..to as usize));
         let block_rows = BLOCK as u32;
@@ -91,7 +87,12 @@ impl Scan {
                     let estimates = estimates.expect("a row of as many bytes as were asked for");
                     let from = self.rows.start.max(first);
                     let places = (from - first) as usize..(self.rows.end - first).min(block_rows) as usize;
-                    visit(&estimates.scores[places.clone()], &estimates.errors[places], &row_at(from));
+                    visit(
+                        &estimates.scores[places.clone()],
+                        &estimates.errors[places],
+                        bits(from),
+                        &row_at(from),
+                    );
                 });
             }
             Codes::Bytes(layout, query) => {
@@ -107,7 +108,7 @@ impl Scan {
                         scores.push(score);
                         errors.push(error);
                     }
-                    visit(&scores, &errors, &row_at(from));
+                    visit(&scores, &errors, bits(from), &row_at(from));
                 }
             }
         }

@@ -264,9 +264,16 @@ impl ListSearch {
         let mut reader = PartReader::new(relation, codes, Kind::Codes, segment.id);
         let mut scan =
             Scan { segment: segment_number, rows, centre: centre_number, is_refined, limits: Vec::new() };
-        scan.for_each_block(&mut reader, &self.codes, tables, centre, wanted, |scores, errors, row| {
-            limits.push(reranker.offer(scores, errors, row));
-        });
+        scan.for_each_block(
+            &mut reader,
+            &self.codes,
+            tables,
+            centre,
+            wanted,
+            |scores, errors, wanted, row| {
+                limits.push(reranker.offer(scores, errors, wanted, |place| Some(row(place))));
+            },
+        );
         scan.limits = limits;
         self.scans.push(scan);
     }
@@ -282,9 +289,18 @@ impl ListSearch {
             let mut limits = scan.limits.iter();
             let (centre, wanted) = (self.centres[scan.centre as usize], source.wanted(scan.segment));
             let mut reader = PartReader::new(source.relation, codes, Kind::Codes, segment.id);
-            scan.for_each_block(&mut reader, &self.codes, tables, centre, wanted, |scores, errors, row| {
-                reranker.recall(scores, errors, *limits.next().expect("a limit for each block"), row);
-            });
+            scan.for_each_block(
+                &mut reader,
+                &self.codes,
+                tables,
+                centre,
+                wanted,
+                |scores, errors, wanted, row| {
+                    let limit = *limits.next().expect("a limit for each block");
+                    let row = |place| (wanted >> place & 1 == 1).then(|| row(place));
+                    reranker.recall(scores, errors, limit, row);
+                },
+            );
         }
         self.scans.clear();
     }

@@ -1,0 +1,23 @@
+//! Bytes that are flags as bits.
+
+/// The lowest bits of 32 bytes, the first byte's being the lowest.
+pub fn pack(flags: &[u8; 32]) -> u32 {
+    // The product brings the lowest bits of eight bytes, each its own place apart, together in the highest byte.
+    const GATHER: u64 = 0x0102_0408_1020_4080;
+    let (bytes, _) = flags.as_chunks::<8>();
+    let bits = bytes.iter().map(|&eight| (u64::from_le_bytes(eight).wrapping_mul(GATHER) >> 56) as u32);
+    bits.zip(0..).fold(0, |word, (bits, byte)| word | bits << (8 * byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_flag_has_its_bit() {
+        for word in [0, 1, 0x8000_0000, 0xFFFF_FFFF, 0x1234_5678, 0x0F0F_00F1] {
+            let flags = std::array::from_fn(|place| (word >> place & 1) as u8);
+            assert_eq!(pack(&flags), word);
+        }
+    }
+}
