@@ -85,7 +85,8 @@ impl Table {
 
     /// The inner product that a sum of entries stands for.
     pub fn product(&self, sum: u32) -> f32 {
-        self.step * sum as f32 + self.entries.len() as f32 * self.low
+        // Signed numbers become floats many at a time; the sum of 4,000 bytes is one.
+        self.step * sum.cast_signed() as f32 + self.entries.len() as f32 * self.low
     }
 
     /// Sums of entries for each code of a block. A block of another size than the query's counts as far as it goes.

@@ -26,6 +26,11 @@ impl Bitset {
         &mut self.words
     }
 
+    /// Bytes in memory.
+    pub fn bytes(&self) -> usize {
+        self.words.len() * size_of::<u64>()
+    }
+
     pub fn rows(&self) -> usize {
         self.rows
     }

@@ -7,7 +7,9 @@
 use super::Test;
 use super::bitset::Bitset;
 use crate::bits;
+use bytemuck::Pod;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 /// How keys become codes.
@@ -218,63 +220,63 @@ impl Matcher {
     pub fn retain(&self, rows: &mut Bitset, first: usize, codes: &[u8], width: usize) {
         let words = &mut rows.words_mut()[first / BITS..];
         match width {
-            1 => self.retain_codes(words, codes.as_chunks::<1>().0, |code| u8::from_ne_bytes(code).into()),
-            2 => self.retain_codes(words, codes.as_chunks::<2>().0, |code| u16::from_ne_bytes(code).into()),
-            4 => self.retain_codes(words, codes.as_chunks::<4>().0, |code| u32::from_ne_bytes(code).into()),
-            _ => self.retain_codes(words, codes.as_chunks::<8>().0, u64::from_ne_bytes),
+            1 => self.retain_codes::<u8>(words, codes),
+            2 => self.retain_codes::<u16>(words, codes),
+            4 => self.retain_codes::<u32>(words, codes),
+            _ => self.retain_codes::<u64>(words, codes),
         }
     }
 
-    fn retain_codes<const N: usize>(&self, words: &mut [u64], codes: &[[u8; N]], code: fn([u8; N]) -> u64) {
+    fn retain_codes<T: Code>(&self, words: &mut [u64], codes: &[u8]) {
+        let codes: Cow<[T]> = match bytemuck::try_cast_slice(codes) {
+            Ok(codes) => Cow::Borrowed(codes),
+            Err(_) => {
+                Cow::Owned(codes.chunks_exact(size_of::<T>()).map(bytemuck::pod_read_unaligned).collect())
+            }
+        };
         match self {
-            Matcher::Range(low, high) => retain_range(words, codes, *low, *high),
-            Matcher::Table(accepted) => retain(words, codes, |bytes| {
-                accepted.get(code(bytes) as usize).is_some_and(|&accepted| accepted)
+            Matcher::Range(low, high) => match (T::try_from(*low), T::try_from(*high)) {
+                (Err(_), _) => words[..codes.len().div_ceil(BITS)].fill(0),
+                // In their own width, many codes are compared at a time.
+                (Ok(low), Ok(high)) => retain(words, &codes, |code| (low <= code) & (code <= high)),
+                (Ok(low), Err(_)) => retain(words, &codes, |code| low <= code),
+            },
+            Matcher::Table(accepted) => retain(words, &codes, |code| {
+                accepted.get(code.into() as usize).is_some_and(|&accepted| accepted)
             }),
-            Matcher::Keys(..) => retain(words, codes, |bytes| self.accepts(code(bytes))),
+            Matcher::Keys(..) => retain(words, &codes, |code| self.accepts(code.into())),
         }
     }
 }
+
+/// Numbers as codes are stored.
+trait Code: Pod + Ord + Into<u64> + TryFrom<u64> {}
+
+impl<T: Pod + Ord + Into<u64> + TryFrom<u64>> Code for T {}
 
 const BITS: usize = u64::BITS as usize;
 
-/// As [`retain`], for codes within bounds: the numbers are compared in their own width, many at a time.
-fn retain_range<const N: usize>(words: &mut [u64], codes: &[[u8; N]], low: u64, high: u64) {
-    let greatest = u64::MAX >> (u64::BITS as usize - 8 * N);
-    if low > high || low > greatest {
-        return words[..codes.len().div_ceil(BITS)].fill(0);
+fn retain<T: Code>(words: &mut [u64], codes: &[T], accepts: impl Fn(T) -> bool) {
+    let (whole, rest) = codes.as_chunks::<BITS>();
+    let (first, last) = words.split_at_mut(whole.len());
+    for (word, codes) in first.iter_mut().zip(whole) {
+        *word &= accepted(codes, &accepts);
     }
-    let high = high.min(greatest);
-    macro_rules! within {
-        ($number:ty) => {{
-            let (low, high) = (low as $number, high as $number);
-            retain(words, codes, |bytes| {
-                let mut code = [0; size_of::<$number>()];
-                code.copy_from_slice(&bytes);
-                (low..=high).contains(&<$number>::from_ne_bytes(code))
-            });
-        }};
-    }
-    match N {
-        1 => within!(u8),
-        2 => within!(u16),
-        4 => within!(u32),
-        _ => within!(u64),
+    if let Some(word) = last.first_mut().filter(|_| !rest.is_empty()) {
+        let bits = rest.iter().zip(0..).map(|(&code, row)| u64::from(accepts(code)) << row);
+        *word &= bits.fold(0, |word, bit| word | bit);
     }
 }
 
-#[inline(always)]
-fn retain<const N: usize>(words: &mut [u64], codes: &[[u8; N]], accepts: impl Fn([u8; N]) -> bool) {
-    for (word, codes) in words.iter_mut().zip(codes.chunks(BITS)) {
-        // Bytes first: that loop runs on vector registers.
-        let mut flags = [0u8; BITS];
-        for (flag, &code) in flags.iter_mut().zip(codes) {
-            *flag = accepts(code).into();
-        }
-        let (low, high) = flags.split_at(BITS / 2);
-        let half = |flags: &[u8]| u64::from(bits::pack(flags.try_into().expect("half of the bytes")));
-        *word &= half(low) | half(high) << (BITS / 2);
-    }
+/// A bit for each code.
+fn accepted<T: Code>(codes: &[T; BITS], accepts: &impl Fn(T) -> bool) -> u64 {
+    // Bytes first, of as many codes as fit a vector register.
+    let (halves, _) = codes.as_chunks::<{ BITS / 2 }>();
+    let half = |codes: &[T; BITS / 2]| {
+        let flags = std::array::from_fn(|row| u8::from(accepts(codes[row])));
+        u64::from(bits::pack(&flags))
+    };
+    half(&halves[0]) | half(&halves[1]) << (BITS / 2)
 }
 
 #[cfg(test)]

@@ -360,7 +360,7 @@ impl<N: Nodes> Builder<'_, N> {
 #[cfg(test)]
 mod tests {
     use super::super::levels;
-    use super::super::search::{GraphReader, Search};
+    use super::super::search::{GraphReader, Patience, Search};
     use super::*;
 
     /// No older graph: all nodes are new.
@@ -448,7 +448,7 @@ mod tests {
                 points.0.iter().zip(0..).map(|(&p, n)| (Points::distance(p, query), n)).collect();
             exact.sort_by(|a, b| a.0.total_cmp(&b.0));
             let mut reader = Query { points: &points, graph: &graph, query };
-            let mut search = Search::new(40, usize::MAX);
+            let mut search = Search::new(40, Patience::ENDLESS);
             let found: Vec<Candidate> = std::iter::from_fn(|| search.next(&mut reader)).collect();
             assert!(found.is_sorted_by_key(|candidate| candidate.score), "ascending");
             let nearest = exact[..10].iter().filter(|(_, n)| found[..10].iter().any(|c| c.node == *n));
@@ -549,7 +549,7 @@ mod tests {
                     source.0.iter().zip(0..).map(|(&p, n)| (Points::distance(p, query), n)).collect();
                 exact.sort_by(|a, b| a.0.total_cmp(&b.0));
                 let mut reader = Query { points: &source, graph, query };
-                let mut search = Search::new(10, usize::MAX);
+                let mut search = Search::new(10, Patience::ENDLESS);
                 let found: Vec<Candidate> =
                     std::iter::from_fn(|| search.next(&mut reader)).take(10).collect();
                 hits += exact[..10].iter().filter(|(_, n)| found.iter().any(|c| c.node == *n)).count();
@@ -574,7 +574,7 @@ mod tests {
             let points = Points::new(count);
             let graph = graph_of(&points);
             let mut reader = Query { points: &points, graph: &graph, query: [0.0, 0.0] };
-            let mut search = Search::new(5, usize::MAX);
+            let mut search = Search::new(5, Patience::ENDLESS);
             let found = std::iter::from_fn(|| search.next(&mut reader)).count();
             assert_eq!(found, count);
         }

@@ -38,6 +38,25 @@ pub trait GraphReader {
 /// Nodes visited together, so that the memory of one is on its way while another is looked at.
 const TOGETHER: usize = 4;
 
+/// When a search gives up.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Patience {
+    /// Nodes that it may compare, and a few more.
+    pub budget: usize,
+    /// The share of nodes that are wanted: if there are far fewer on the way, what is wanted is far from the query.
+    pub share: f64,
+}
+
+impl Patience {
+    /// A search that does not give up.
+    #[cfg(test)]
+    pub const ENDLESS: Self = Self { budget: usize::MAX, share: 0.0 };
+}
+
+/// Nodes compared before the share of those wanted means anything, and how many times fewer than expected are too few.
+const FIRST_LOOK: usize = 128;
+const FEWER: f64 = 4.0;
+
 /// The state of a search between two calls.
 ///
 /// Results come in ascending order. When `ef` of them are used up, the search is resumed with `ef` doubled; a node
@@ -55,9 +74,10 @@ pub struct Search {
     /// The `ef` best of this round.
     best: BinaryHeap<Candidate>,
     returned: usize,
-    /// Nodes compared so far, and how many may be.
+    /// Nodes compared so far, and those of them that are wanted.
     compared: usize,
-    budget: usize,
+    wanted: usize,
+    patience: Patience,
     last: Option<Candidate>,
     state: State,
 }
@@ -72,9 +92,8 @@ enum State {
 }
 
 impl Search {
-    /// A search that looks at `ef` candidates before it returns its first result, and gives up before it has compared
-    /// many more nodes than `budget`.
-    pub fn new(ef: usize, budget: usize) -> Self {
+    /// A search that looks at `ef` candidates before it returns its first result.
+    pub fn new(ef: usize, patience: Patience) -> Self {
         Self {
             ef: ef.max(1),
             visited: Vec::new(),
@@ -84,13 +103,14 @@ impl Search {
             best: BinaryHeap::new(),
             returned: 0,
             compared: 0,
-            budget,
+            wanted: 0,
+            patience,
             last: None,
             state: State::Fresh,
         }
     }
 
-    /// Whether the budget was too small for the next result. Nodes beyond [`Self::last`] were not returned yet.
+    /// Whether it has run out of patience before the next result. Nodes beyond [`Self::last`] were not returned yet.
     pub fn has_given_up(&self) -> bool {
         self.state == State::GivenUp
     }
@@ -168,9 +188,12 @@ impl Search {
         }
     }
 
-    /// Gives up if the budget is spent.
+    /// Whether it is time to give up.
     fn gives_up(&mut self) -> bool {
-        if self.compared > self.budget {
+        let Patience { budget, share } = self.patience;
+        let are_few =
+            self.compared >= FIRST_LOOK && (self.wanted as f64) < self.compared as f64 * share / FEWER;
+        if self.compared > budget || are_few {
             self.state = State::GivenUp;
         }
         self.state == State::GivenUp
@@ -200,6 +223,7 @@ impl Search {
 
     /// Keeps a node that may be returned.
     fn keep(&mut self, candidate: Candidate) {
+        self.wanted += 1;
         self.pool.push(Reverse(candidate));
         if self.best.len() < self.ef {
             self.best.push(candidate);

@@ -3,11 +3,14 @@
 use super::corrupt;
 use crate::filter::column::{self, BLOCK_ROWS, Coding, Zone};
 use crate::filter::{self, Bitset, Condition, Table};
-use crate::pg::relation::Relation;
+use crate::pg::relation::{FileId, Relation};
 use crate::storage::draft::Draft;
 use crate::storage::manifest::{Column, Sealed};
+use crate::storage::meta::Meta;
 use crate::storage::page::Kind;
 use crate::storage::part::{Layout, PartReader, PartWriter};
+use std::cell::RefCell;
+use std::rc::Rc;
 
 /// Bytes of a dictionary's entry.
 const ENTRY: usize = size_of::<u64>();
@@ -85,6 +88,58 @@ pub fn matches(relation: Relation, segment: &Sealed, conditions: &[Condition]) -
         }
     }
     rows
+}
+
+/// The matches of one segment under some conditions.
+struct Remembered {
+    file: FileId,
+    build: u64,
+    segment: u32,
+    conditions: Vec<Condition>,
+    rows: Rc<Bitset>,
+}
+
+thread_local! {
+    /// What was asked last, the latest at the end.
+    static REMEMBERED: RefCell<Vec<Remembered>> = RefCell::default();
+}
+
+/// Sets of rows that a backend remembers, and their bytes at most.
+const REMEMBERED_SETS: usize = 64;
+const REMEMBERED_BYTES: usize = 8 << 20;
+
+/// As [`matches`], which never change: those asked for last are remembered.
+pub fn remembered_matches(
+    relation: Relation,
+    meta: &Meta,
+    segment: &Sealed,
+    conditions: &[Condition],
+) -> Rc<Bitset> {
+    let (file, build) = (relation.file_id(), meta.build);
+    let is_same = |other: &Remembered| {
+        (other.file, other.build, other.segment) == (file, build, segment.id)
+            && other.conditions == conditions
+    };
+    let found = REMEMBERED.with_borrow_mut(|remembered| {
+        let found = remembered.iter().rposition(is_same)?;
+        let found = remembered.remove(found);
+        let rows = found.rows.clone();
+        remembered.push(found);
+        Some(rows)
+    });
+    found.unwrap_or_else(|| {
+        let rows = Rc::new(matches(relation, segment, conditions));
+        let (segment, conditions) = (segment.id, conditions.to_vec());
+        let new = Remembered { file, build, segment, conditions, rows: rows.clone() };
+        REMEMBERED.with_borrow_mut(|remembered| {
+            remembered.push(new);
+            let bytes = |all: &[Remembered]| -> usize { all.iter().map(|one| one.rows.bytes()).sum() };
+            while remembered.len() > REMEMBERED_SETS || bytes(remembered) > REMEMBERED_BYTES {
+                remembered.remove(0);
+            }
+        });
+        rows
+    })
 }
 
 fn reader_of<'a>(relation: Relation, segment: &'a Sealed, column: usize) -> ColumnReader<'a> {

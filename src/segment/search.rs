@@ -17,6 +17,7 @@ use crate::storage::manifest::{GraphParts, Parts, Sealed, Snapshot};
 use crate::storage::meta::{GraphOptions, Meta, Quantizer, Structure};
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BinaryHeap, VecDeque};
+use std::rc::Rc;
 
 /// A row's exact score and its heap tuple.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -59,7 +60,7 @@ enum Stream {
     Graph {
         index: usize,
         search: Search,
-        nodes: Option<Bitset>,
+        nodes: Option<Rc<Bitset>>,
         ready: VecDeque<Hit>,
     },
     /// A segment with a graph that is not made use of.
@@ -78,7 +79,7 @@ pub struct IndexSearch {
     /// The query as codes see it, if the index has any.
     coded: Option<CodedQuery>,
     /// For each sealed segment the rows that may meet the conditions, if there are any.
-    wanted: Vec<Option<Bitset>>,
+    wanted: Vec<Option<Rc<Bitset>>>,
     streams: Vec<Stream>,
     /// The next hit of each stream that has one, with the stream's number.
     heads: BinaryHeap<Reverse<(Hit, usize)>>,
@@ -108,9 +109,9 @@ impl IndexSearch {
             })
             .collect();
         let sealed = &snapshot.manifest.sealed;
-        let matches =
-            |segment| (!conditions.is_empty()).then(|| columns::matches(relation, segment, conditions));
-        let wanted: Vec<Option<Bitset>> = sealed.iter().map(matches).collect();
+        let matches = |segment| columns::remembered_matches(relation, meta, segment, conditions);
+        let wanted: Vec<_> =
+            sealed.iter().map(|segment| (!conditions.is_empty()).then(|| matches(segment))).collect();
         if let Structure::Graph(options) = meta.structure {
             for (index, (segment, wanted)) in sealed.iter().zip(&wanted).enumerate() {
                 streams.extend(graph_stream(
@@ -168,7 +169,7 @@ impl IndexSearch {
                         parts: graph_of(relation, segment),
                         query: &self.query,
                         coded,
-                        wanted: self.wanted[*index].as_ref(),
+                        wanted: self.wanted[*index].as_deref(),
                     });
                 }
                 Stream::Graph { index, search, nodes, ready } => {
@@ -178,7 +179,7 @@ impl IndexSearch {
                     let codes =
                         slots.map(|(coded, (base, upper))| Codes { query: &coded.tables, base, upper });
                     while ready.is_empty() {
-                        let (query, nodes) = (&self.query, nodes.as_ref());
+                        let (query, nodes) = (&self.query, nodes.as_deref());
                         let mut graph = SealedGraph::new(relation, segment, parts, query, codes, nodes);
                         let Some(nearest) = search.next(&mut graph) else { break };
                         let wanted = self.wanted[*index].as_ref();
@@ -215,7 +216,7 @@ fn graph_stream(
     meta: &Meta,
     options: GraphOptions,
     (index, segment): (usize, &Sealed),
-    wanted: Option<&Bitset>,
+    wanted: Option<&Rc<Bitset>>,
     effort: Effort,
 ) -> Option<Stream> {
     let parts = graph_of(relation, segment);
@@ -224,22 +225,25 @@ fn graph_stream(
         options,
         has_codes: parts.row_codes.is_some(),
         rows: segment.rows as usize,
-        matches: wanted.map(Bitset::count),
+        matches: wanted.map(|wanted| wanted.count()),
     };
     match steps::choose(facts, effort.ef) {
         Step::Nothing => None,
         Step::Flat => Some(Stream::Flat { index, search: FlatSearch::new(None) }),
-        Step::Graph { ef, budget } => {
+        Step::Graph { ef, patience } => {
             let nodes = wanted.map(|wanted| nodes_of(relation, segment, parts, wanted));
-            let search = Search::new(ef, budget);
+            let search = Search::new(ef, patience);
             Some(Stream::Graph { index, search, nodes, ready: VecDeque::new() })
         }
     }
 }
 
 /// The nodes that some rows have.
-fn nodes_of(relation: Relation, segment: &Sealed, parts: &GraphParts, rows: &Bitset) -> Bitset {
-    let mut nodes = rows.clone();
+fn nodes_of(relation: Relation, segment: &Sealed, parts: &GraphParts, rows: &Rc<Bitset>) -> Rc<Bitset> {
+    if parts.nodes == segment.rows {
+        return rows.clone();
+    }
+    let mut nodes = Bitset::clone(rows);
     let mut node_rows = NodeRows::new(relation, segment, parts);
     for row in rows.iter_from(parts.nodes) {
         let node = node_rows.node(row);
@@ -248,7 +252,7 @@ fn nodes_of(relation: Relation, segment: &Sealed, parts: &GraphParts, rows: &Bit
         }
         nodes.insert(node as usize);
     }
-    nodes
+    Rc::new(nodes)
 }
 
 /// The search of all segments with lists, if they have rows that are wanted.
@@ -256,13 +260,13 @@ fn list_stream(
     relation: Relation,
     snapshot: &Snapshot,
     coded: &CodedQuery,
-    wanted: &[Option<Bitset>],
+    wanted: &[Option<Rc<Bitset>>],
     effort: Effort,
 ) -> Option<Stream> {
     let sealed = &snapshot.manifest.sealed;
     let rows: usize = sealed.iter().map(|segment| segment.rows as usize).sum();
     let is_filtered = wanted.iter().any(Option::is_some);
-    let matches = if is_filtered { wanted.iter().flatten().map(Bitset::count).sum() } else { rows };
+    let matches = if is_filtered { wanted.iter().flatten().map(|wanted| wanted.count()).sum() } else { rows };
     let lists = snapshot.manifest.codebook().map_or(1, |codebook| codebook.lists as usize);
     let probing = steps::probe(rows, matches, lists, effort.probes)?;
     Some(Stream::Lists(Box::new(ListSearch::new(relation, snapshot, coded, probing))))

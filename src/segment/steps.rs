@@ -4,6 +4,7 @@
 
 use crate::codec::rotation::rotated_dims;
 use crate::distance::Space;
+use crate::graph::search::Patience;
 use crate::storage::meta::GraphOptions;
 
 /// How a segment with a graph is searched.
@@ -13,8 +14,8 @@ pub enum Step {
     Nothing,
     /// Past the graph, row by row.
     Flat,
-    /// Through the graph, until `ef` rows that match are found, or else past it once `budget` nodes were compared.
-    Graph { ef: usize, budget: usize },
+    /// Through the graph, until `ef` rows that match are found, or past it when patience ends.
+    Graph { ef: usize, patience: Patience },
 }
 
 /// What is known of a segment with a graph before it is searched.
@@ -34,6 +35,16 @@ impl GraphFacts {
         self.matches.map_or(1.0, |matches| matches as f64 / self.rows.max(1) as f64)
     }
 
+    /// Dimensions of codes.
+    fn dims(self) -> f64 {
+        rotated_dims(self.space.dims as usize) as f64
+    }
+
+    /// Nanoseconds that visiting a node with codes takes.
+    fn coded_hop(self) -> f64 {
+        CODED_HOP + CODED_HOP_DIM * self.dims()
+    }
+
     /// Nanoseconds that comparing a vector takes.
     fn comparison(self) -> f64 {
         let bytes = self.space.row_bytes().unwrap_or(SPARSE_BYTES) as f64;
@@ -49,16 +60,15 @@ impl GraphFacts {
         let blocks = self.rows as f64 / BLOCK_ROWS;
         // The share of blocks that have a row that matches, if they are spread evenly.
         let touched = blocks * (1.0 - (1.0 - self.share()).powf(BLOCK_ROWS));
-        let dims = rotated_dims(self.space.dims as usize) as f64;
-        let compared = (FLAT_COMPARED * matches.sqrt()).min(matches);
-        touched * (BLOCK + BLOCK_DIM * dims) + compared * self.comparison()
+        let compared = (FLAT_LEAST_COMPARED + FLAT_COMPARED * matches.sqrt()).min(matches);
+        touched * (BLOCK + BLOCK_DIM * self.dims()) + compared * self.comparison()
     }
 
     /// Nanoseconds of a search through the graph that looks for `ef` rows that match.
     pub fn graph_cost(self, ef: usize) -> f64 {
         let candidates = (ef as f64 / self.share().max(f64::MIN_POSITIVE)).min(self.rows as f64);
         if self.has_codes {
-            return (CODED_HOPS * candidates + ENTRY_HOPS) * CODED_HOP;
+            return (CODED_HOPS * candidates + ENTRY_HOPS) * self.coded_hop();
         }
         let neighbours = 2.0 * f64::from(self.options.m) * FRESH_NEIGHBOURS;
         (candidates + ENTRY_HOPS) * neighbours * self.comparison()
@@ -69,27 +79,29 @@ impl GraphFacts {
 const COMPARISON: f64 = 150.0;
 const COMPARISON_BYTE: f64 = 0.1;
 /// A block of codes, and each of its dimensions.
-const BLOCK: f64 = 60.0;
-const BLOCK_DIM: f64 = 0.16;
+const BLOCK: f64 = 110.0;
+const BLOCK_DIM: f64 = 0.45;
 const BLOCK_ROWS: f64 = 32.0;
-/// Rows compared for each row in the square root of those that match.
-const FLAT_COMPARED: f64 = 2.0;
+/// Rows compared at least, and for each row in the square root of those that match.
+const FLAT_LEAST_COMPARED: f64 = 20.0;
+const FLAT_COMPARED: f64 = 0.6;
 /// Nodes visited for each candidate where estimates lead the way, which promise more than they keep.
 const CODED_HOPS: f64 = 3.0;
-const CODED_HOP: f64 = 2200.0;
+const CODED_HOP: f64 = 1000.0;
+const CODED_HOP_DIM: f64 = 0.4;
 const ENTRY_HOPS: f64 = 30.0;
 /// Share of a node's neighbours that were not compared before.
 const FRESH_NEIGHBOURS: f64 = 0.55;
 const SPARSE_BYTES: usize = 512;
 
 /// Matching candidates that a walk through a graph keeps at least: those that will be wanted, and some to choose from.
-const LEAST_EF: f64 = 24.0;
+const LEAST_EF: f64 = 16.0;
 
-/// Rule *effort under a filter*: with a share `s` of the rows matching, the walk looks at `ef / √s` candidates, `ef · √s`
+/// Rule *effort under a filter*: with a share `s` of the rows matching, the walk looks at `ef / s^¼` candidates, `ef · s^¾`
 /// of which match. The nearest ten that match are farther than the nearest ten of all, so more must be looked at; but
-/// they are a smaller share of what is found at their distance, so not as many more as they are fewer.
+/// not as many more as they are fewer, for the walk does not stop before it has found enough.
 pub fn filtered_ef(ef: usize, share: f64) -> usize {
-    let wanted = (ef as f64 * share.sqrt()).max(LEAST_EF.min(ef as f64));
+    let wanted = (ef as f64 * share.powf(0.75)).max(LEAST_EF.min(ef as f64));
     wanted.ceil() as usize
 }
 
@@ -100,14 +112,20 @@ pub fn choose(facts: GraphFacts, ef: usize) -> Step {
     }
     let ef = filtered_ef(ef, facts.share());
     let flat = facts.flat_cost();
-    if flat <= facts.graph_cost(ef) { Step::Flat } else { Step::Graph { ef, budget: budget(facts, flat) } }
+    if flat <= facts.graph_cost(ef) {
+        Step::Flat
+    } else {
+        Step::Graph { ef, patience: patience(facts, flat) }
+    }
 }
 
 /// Rule *change of step*: a walk that has taken as long as a flat search would is given up for one. So whatever misleads
-/// the estimate, matches far from the query or rows asked for without end, takes twice as long at most.
-fn budget(facts: GraphFacts, flat: f64) -> usize {
-    let each = if facts.has_codes { CODED_HOP } else { facts.comparison() };
-    (flat / each) as usize
+/// the estimate, rows asked for without end most likely, takes twice as long at most. One that meets far fewer matches
+/// than expected is given up much earlier: they are far from the query.
+fn patience(facts: GraphFacts, flat: f64) -> Patience {
+    let each = if facts.has_codes { facts.coded_hop() } else { facts.comparison() };
+    let share = facts.matches.map_or(0.0, |_| facts.share());
+    Patience { budget: (flat / each) as usize, share }
 }
 
 /// How lists are searched.
@@ -119,7 +137,7 @@ pub struct Probing {
     pub least: u64,
 }
 
-/// Rule *probes under a filter*: as [`filtered_ef`], `probes / √s` lists. Where those have fewer matches than they should
+/// Rule *probes under a filter*: with a share `s` of the rows matching, `probes / √s` lists. Where those have fewer matches than they should
 /// have if matches were spread evenly, the filter goes with the vectors, and farther lists are probed until they do.
 ///
 /// `None` if no row matches.
@@ -167,15 +185,15 @@ mod tests {
 
     #[test]
     fn codes_carry_further_than_vectors() {
-        assert_eq!(choose(facts(768, true, 100_000, Some(10_000)), 100), Step::Flat);
-        assert!(is_graph(choose(facts(768, false, 100_000, Some(50_000)), 100)));
+        assert_eq!(choose(facts(768, true, 100_000, Some(3_000)), 100), Step::Flat);
+        assert!(is_graph(choose(facts(768, false, 100_000, Some(30_000)), 100)));
     }
 
     #[test]
     fn fewer_matches_mean_more_candidates() {
         assert_eq!(filtered_ef(100, 1.0), 100);
-        assert_eq!(filtered_ef(100, 0.25), 50);
-        assert_eq!(filtered_ef(100, 0.0001), 24);
+        assert_eq!(filtered_ef(100, 0.1), 18);
+        assert_eq!(filtered_ef(100, 0.0001), 16);
         assert_eq!(filtered_ef(10, 0.0001), 10);
     }
 
@@ -190,10 +208,12 @@ mod tests {
     #[test]
     fn a_walk_may_take_as_long_as_a_flat_search() {
         let facts = facts(768, true, 10_000_000, Some(5_000_000));
-        let Step::Graph { ef, budget } = choose(facts, 100) else { panic!("a flat search") };
-        assert!(budget as f64 * CODED_HOP <= facts.flat_cost());
+        let Step::Graph { ef, patience: Patience { budget, .. } } = choose(facts, 100) else {
+            panic!("a flat search")
+        };
+        assert!(budget as f64 * facts.coded_hop() <= facts.flat_cost());
         assert!(
-            budget as f64 * CODED_HOP > facts.graph_cost(ef),
+            budget as f64 * facts.coded_hop() > facts.graph_cost(ef),
             "it must be able to do what it is chosen for"
         );
     }

@@ -238,22 +238,29 @@ impl<'a> PartReader<'a> {
     }
 
     /// Visits the first `bytes` bytes of slots in the order of `indices`; while one is looked at, the next ones are on
-    /// their way from memory.
+    /// their way from memory. A page is held once for all that follow one another on it.
     pub fn for_each_slot(&mut self, indices: &[u32], bytes: usize, mut visit: impl FnMut(u32, &[u8])) {
         // PostgreSQL keeps the first eight pins of a backend in a fast array.
         const AHEAD: usize = 5;
+        let layout = self.part.layout;
         let mut window = VecDeque::with_capacity(AHEAD);
-        let mut coming = indices.iter();
-        for &index in indices {
+        let mut coming = indices.chunk_by(|&a, &b| layout.slot(a.into()).0 == layout.slot(b.into()).0);
+        loop {
             while window.len() < AHEAD
-                && let Some(&next) = coming.next()
+                && let Some(slots) = coming.next()
             {
-                let (page, at) = self.part.layout.slot(next.into());
-                window.push_back((at, self.hold(page, at, bytes)));
+                let (page, at) = layout.slot(slots[0].into());
+                window.push_back((slots, self.hold(page, at, bytes)));
             }
-            let (at, (block, held)) = window.pop_front().expect("as many are held as are visited");
+            let Some((slots, (block, held))) = window.pop_front() else { return };
             self.check(block, &held);
-            visit(index, &page::payload(&held)[at..at + bytes]);
+            let payload = page::payload(&held);
+            for (number, &slot) in slots.iter().enumerate() {
+                if let Some(&next) = slots.get(number + 1) {
+                    crate::cpu::prefetch(&payload[layout.slot(next.into()).1..][..bytes]);
+                }
+                visit(slot, &payload[layout.slot(slot.into()).1..][..bytes]);
+            }
         }
     }
 

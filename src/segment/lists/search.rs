@@ -22,6 +22,7 @@ use crate::storage::page::Kind;
 use crate::storage::part::PartReader;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::rc::Rc;
 
 /// A list by its estimated distance.
 type Ranked = Keyed<f32, u32>;
@@ -44,13 +45,13 @@ pub struct Source<'a> {
     pub query: &'a PreparedQuery,
     pub coded: &'a CodedQuery,
     /// For each segment of the manifest the rows that are wanted, if not all are.
-    pub wanted: &'a [Option<Bitset>],
+    pub wanted: &'a [Option<Rc<Bitset>>],
 }
 
 impl<'a> Source<'a> {
     /// The rows wanted of a segment.
     fn wanted(self, number: u32) -> Option<&'a Bitset> {
-        self.wanted.get(number as usize)?.as_ref()
+        self.wanted.get(number as usize)?.as_deref()
     }
 
     fn segment(self, number: u32) -> &'a Sealed {
