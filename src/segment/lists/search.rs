@@ -21,7 +21,8 @@ use crate::storage::meta::Structure;
 use crate::storage::page::Kind;
 use crate::storage::part::PartReader;
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, HashMap};
+use std::ops::Range;
 use std::rc::Rc;
 
 /// A list by its estimated distance.
@@ -66,6 +67,8 @@ pub struct ListSearch {
     /// The tables for fine codes, if the index has any.
     fine: Option<(FineLayout, multibit::Query)>,
     centres: Vec<Centre>,
+    /// The first row of each list, and the end of the last, of segments that were looked at.
+    starts: HashMap<u32, Vec<u32>>,
     /// What was scanned by codes.
     scans: Vec<Scan>,
     families: Vec<Family>,
@@ -98,6 +101,7 @@ impl ListSearch {
             codes: Codes::new(space, snapshot.meta.quantizer, &coded.vector),
             fine: fine.map(|layout| (layout, multibit::Query::new(&coded.rotated))),
             centres: Vec::new(),
+            starts: HashMap::new(),
             scans: Vec::new(),
             families: Vec::new(),
             started: false,
@@ -183,10 +187,8 @@ impl ListSearch {
     /// Scans segments whose rows are in one list around the origin.
     fn scan_unlisted(&mut self, source: Source) {
         let centre = Centre::origin(self.space.metric, &source.coded.vector);
-        for (number, segment, parts) in list_segments(&source.snapshot.manifest) {
-            if parts.codebook == 0 {
-                self.scan(source, number, segment, parts, 0, centre);
-            }
+        for (number, rows) in self.rows_of_list(source, 0, 0) {
+            self.scan(source, number, rows, centre);
         }
     }
 
@@ -207,11 +209,13 @@ impl ListSearch {
         for _ in 0..self.families[family].probes {
             let Some(Reverse(ranked)) = self.families[family].ranked.pop() else { break };
             pgrx::check_for_interrupts!();
+            let rows = self.rows_of_list(source, codebook.id, ranked.value);
+            if rows.is_empty() {
+                continue;
+            }
             let centre = Centre::new(self.space.metric, &source.coded.vector, centroids.vector(ranked.value));
-            for (number, segment, parts) in list_segments(&source.snapshot.manifest) {
-                if parts.codebook == codebook.id {
-                    self.scan(source, number, segment, parts, ranked.value, centre);
-                }
+            for (number, rows) in rows {
+                self.scan(source, number, rows, centre);
             }
             if self.scanned >= self.next_look {
                 let promising = self.rows.promising();
@@ -223,35 +227,43 @@ impl ListSearch {
         self.families[family].probes *= 2;
     }
 
-    /// Makes candidates of a list's rows.
-    fn scan(
-        &mut self,
-        source: Source,
-        number: usize,
-        segment: &Sealed,
-        parts: &ListParts,
-        list: u32,
-        centre: Centre,
-    ) {
-        let relation = source.relation;
-        let mut starts = PartReader::new(relation, &parts.starts, Kind::Starts, segment.id);
-        let mut start =
-            |list: u32| u32::from_ne_bytes(starts.slot(list.into()).try_into().unwrap_or_default());
-        let rows = start(list)..start(list + 1);
-        if rows.end > segment.rows || rows.start > rows.end {
-            corrupt(relation, segment, format!("List {list} would be rows {rows:?} of {}.", segment.rows));
+    /// The rows that a list of a codebook has in each segment where some are wanted; adds them to those scanned.
+    fn rows_of_list(&mut self, source: Source, codebook: u32, list: u32) -> Vec<(u32, Range<u32>)> {
+        let mut found = Vec::new();
+        for (number, segment, parts) in list_segments(&source.snapshot.manifest) {
+            if parts.codebook != codebook {
+                continue;
+            }
+            let starts = self.starts.entry(number).or_insert_with(|| {
+                let mut reader = PartReader::new(source.relation, &parts.starts, Kind::Starts, segment.id);
+                let slots = 0..=u64::from(source.snapshot.lists_of(parts));
+                let start = |list| u32::from_ne_bytes(reader.slot(list).try_into().unwrap_or_default());
+                slots.map(start).collect()
+            });
+            let rows = starts[list as usize]..starts[list as usize + 1];
+            if rows.end > segment.rows || rows.start > rows.end {
+                let detail = format!("List {list} would be rows {rows:?} of {}.", segment.rows);
+                corrupt(source.relation, segment, detail);
+            }
+            let count = match source.wanted(number) {
+                Some(wanted) => wanted.count_in(rows.start as usize..rows.end as usize),
+                None => rows.len(),
+            };
+            self.scanned += count as u64;
+            if count > 0 {
+                found.push((number, rows));
+            }
         }
-        let wanted = source.wanted(number as u32);
-        let count = match wanted {
-            Some(wanted) => wanted.count_in(rows.start as usize..rows.end as usize),
-            None => rows.len(),
-        };
-        self.scanned += count as u64;
-        if count == 0 {
-            return;
-        }
+        found
+    }
+
+    /// Makes candidates of a list's rows in the segment of this number.
+    fn scan(&mut self, source: Source, segment_number: u32, rows: Range<u32>, centre: Centre) {
+        let (relation, segment) = (source.relation, source.segment(segment_number));
+        let Parts::Lists(parts) = &segment.parts else { unreachable!("it has lists") };
+        let wanted = source.wanted(segment_number);
         self.centres.push(centre);
-        let (segment_number, centre_number) = (number as u32, self.centres.len() as u32 - 1);
+        let centre_number = self.centres.len() as u32 - 1;
         let Some(codes) = &parts.codes else {
             for row in rows.filter(|&row| wanted.is_none_or(|wanted| wanted.has(row as usize))) {
                 let row = Row { segment: segment_number, row, centre: centre_number, is_refined: true };
@@ -374,8 +386,8 @@ impl ListSearch {
 }
 
 /// The segments with lists, and their numbers in the manifest.
-fn list_segments(manifest: &Manifest) -> impl Iterator<Item = (usize, &Sealed, &ListParts)> {
-    manifest.sealed.iter().enumerate().filter_map(|(number, segment)| match &segment.parts {
+fn list_segments(manifest: &Manifest) -> impl Iterator<Item = (u32, &Sealed, &ListParts)> {
+    (0..).zip(&manifest.sealed).filter_map(|(number, segment)| match &segment.parts {
         Parts::Lists(parts) => Some((number, segment, parts)),
         Parts::Graph(_) => None,
     })
