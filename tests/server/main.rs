@@ -5,6 +5,7 @@ mod concurrency;
 mod corrupt;
 mod crash;
 mod ddl;
+mod filters;
 mod lifecycle;
 mod malformed;
 mod recall;
