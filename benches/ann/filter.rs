@@ -8,6 +8,8 @@ use serde_json::json;
 use std::io::Write;
 use std::time::Instant;
 
+const LIMITS: [usize; 3] = [1, 10, 100];
+
 /// Percentages of the rows that match.
 const SHARES: [f32; 7] = [50.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.01];
 
@@ -43,7 +45,7 @@ fn load(client: &mut Client, data: &Dataset, attributes: &[Vec<f32>; 2]) -> Resu
     Ok(client.batch_execute("CHECKPOINT")?)
 }
 
-/// The true nearest ten of the rows that match.
+/// The true nearest hundred of the rows that match.
 fn truth(data: &Dataset, query: usize, matches: impl Fn(usize) -> bool) -> Vec<u32> {
     let query = data.queries.row(query);
     let distance = |row: usize| -> f32 {
@@ -60,7 +62,7 @@ fn truth(data: &Dataset, query: usize, matches: impl Fn(usize) -> bool) -> Vec<u
     let rows = (0..data.base.len()).filter(|&row| matches(row));
     let mut scored: Vec<(f32, u32)> = rows.map(|row| (distance(row), row as u32)).collect();
     scored.sort_by(|a, b| a.0.total_cmp(&b.0));
-    scored.into_iter().take(10).map(|(_, row)| row).collect()
+    scored.into_iter().take(100).map(|(_, row)| row).collect()
 }
 
 pub fn filter(arguments: &Arguments) -> Result<()> {
@@ -101,31 +103,50 @@ pub fn filter(arguments: &Arguments) -> Result<()> {
     };
     let operator = target.operator;
     let by_index = "SET enable_sort = off; SET enable_seqscan = off; SET enable_bitmapscan = off";
+    let freely = "RESET enable_sort; RESET enable_seqscan; RESET enable_bitmapscan";
     let order = format!("embedding {operator} $1");
     let (_, unfiltered) = run(by_index, &format!("SELECT id FROM items ORDER BY {order} LIMIT 10"))?;
     report("unfiltered", unfiltered);
+    let (mut plans, mut right) = (0, 0);
     for (name, values) in ["even", "near"].iter().zip(&attributes) {
         for share in SHARES {
-            let matches = |row: usize| values[row] < share;
-            let select = |order: &str| {
-                format!("SELECT id FROM items WHERE {name} < {share} ORDER BY {order} LIMIT 10")
-            };
-            let (answers, times) = run(by_index, &select(&order))?;
-            // No index has such an order.
-            let exactly = "RESET enable_sort; RESET enable_seqscan; RESET enable_bitmapscan";
-            let (_, exact) = run(exactly, &select(&format!("({order}) + 0")))?;
-            let (mut recall, mut least) = (0.0, 10);
-            for (query, answer) in answers.iter().enumerate() {
-                let truth = truth(&data, query, matches);
-                let found = answer.iter().filter(|row| truth.contains(row)).count();
-                recall += found as f64 / truth.len().max(1) as f64 / queries as f64;
-                least = least.min(answer.len());
+            let truths: Vec<Vec<u32>> =
+                (0..queries).map(|query| truth(&data, query, |row| values[row] < share)).collect();
+            for k in LIMITS {
+                let select = |order: &str| {
+                    format!("SELECT id FROM items WHERE {name} < {share} ORDER BY {order} LIMIT {k}")
+                };
+                let (answers, times) = run(by_index, &select(&order))?;
+                // No index has such an order.
+                let (_, exact) = run(freely, &select(&format!("({order}) + 0")))?;
+                let (mut recall, mut least) = (0.0, usize::MAX);
+                for (answer, truth) in answers.iter().zip(&truths) {
+                    let wanted = &truth[..truth.len().min(k)];
+                    let found = answer.iter().filter(|row| wanted.contains(row)).count();
+                    recall += found as f64 / wanted.len().max(1) as f64 / queries as f64;
+                    least = least.min(answer.len());
+                }
+                let explain = format!(
+                    "EXPLAIN {}",
+                    select(&format!("embedding {operator} '{}'", data.queries.text(0)))
+                );
+                let mut planner = target.connect()?;
+                let plan = planner.query(&explain, &[])?;
+                let chosen = plan.iter().any(|line| line.get::<_, &str>(0).contains("items_embedding"));
+                let median = |times: &serde_json::Value| times["p50_ms"].as_f64().unwrap_or(f64::INFINITY);
+                let (search, scan) = (median(&times), median(&exact));
+                // Where both take about the same time, either is right.
+                let is_right = if chosen { search <= 1.1 * scan } else { scan <= 1.1 * search };
+                plans += 1;
+                right += i32::from(is_right);
+                report(
+                    &format!("{name} {share} % limit {k}"),
+                    json!({"recall": recall, "least_rows": least, "search": times, "exact": exact,
+                        "chosen": if chosen { "search" } else { "exact" }, "right": is_right}),
+                );
             }
-            report(
-                &format!("{name} {share} %"),
-                json!({"recall": recall, "least_rows": least, "search": times, "exact": exact}),
-            );
         }
     }
+    report("plans", json!({"of": plans, "right": right}));
     Ok(())
 }

@@ -2,47 +2,59 @@
 
 use crate::config::settings;
 use crate::pg::relation::Relation;
-use crate::segment::lists::search::SCANNED_PER_RETURNED;
-use crate::storage::manifest::Snapshot;
-use crate::storage::meta::{GraphOptions, Quantizer, Structure};
+use crate::segment::steps::{GraphFacts, ListFacts};
+use crate::storage::manifest::{Parts, Snapshot};
+use crate::storage::meta::{Quantizer, Structure};
 use pgrx::{pg_guard, pg_sys};
 
-/// Work of searching one graph.
-///
-/// Measured on GloVe (340k × 100, m = 16): without codes a search with `ef` visits about `ef + 30` nodes and compares
-/// 0.55 · 2m vectors for each. With codes it visits about 3 · ef, for estimates promise more than they keep, and for
-/// each compares one vector and passes over the codes of its neighbours, which costs about as much again.
-fn graph_work(ef: usize, options: GraphOptions, quantizer: Quantizer, nodes: f64) -> Work {
-    let m = f64::from(options.m);
-    let (hops, distances_per_hop) = match quantizer {
-        Quantizer::None => (ef as f64 + 30.0, 2.0 * m * 0.55),
-        Quantizer::Rabitq | Quantizer::Sq8 => (3.0 * ef as f64 + 30.0, 2.0),
-    };
-    let hops = hops.min(nodes);
-    // Each node is compared once at most, with its codes a second time.
-    Work { pages: hops, distances: (hops * distances_per_hop).min(2.0 * nodes) }
-}
+/// Nanoseconds of one unit of the planner's cost, where everything is in memory: a plan that reads so many rows by a
+/// btree and sorts them takes as long as it costs (see ARCHITECTURE.md for what was measured).
+const UNIT: f64 = 700.0;
 
-/// Codes that are evaluated in the time of one distance.
-const CODES_PER_DISTANCE: f64 = 30.0;
-
-/// Work of searching lists, some of which are probed; `rows` is the number of all their rows.
-fn list_work(probes: usize, lists: f64, quantizer: Quantizer, rows: f64) -> Work {
-    let scanned = rows * (probes as f64 / lists).min(1.0);
-    let distances = match quantizer {
-        Quantizer::None => scanned,
-        // Few rows are left to be compared.
-        Quantizer::Sq8 => scanned / 2.0,
-        Quantizer::Rabitq => scanned / CODES_PER_DISTANCE + scanned.sqrt(),
-    };
-    Work { pages: probes as f64 + distances / 4.0, distances: lists / CODES_PER_DISTANCE + distances }
-}
-
-/// Pages read and vectors compared.
-#[derive(Clone, Copy, Debug)]
+/// What a search takes.
 struct Work {
-    pages: f64,
-    distances: f64,
+    nanoseconds: f64,
+    /// Rows that it can return before it has to go on.
+    first_rows: f64,
+}
+
+/// The work of searching the sealed segments, of whose rows a share matches.
+fn sealed_work(snapshot: &Snapshot, share: Option<f64>) -> Work {
+    let (meta, sealed) = (&snapshot.meta, &snapshot.manifest.sealed);
+    let effort = settings::effort(snapshot);
+    let matches = |rows: usize| share.map(|share| (rows as f64 * share).ceil() as usize);
+    let rows = |rows: u32| rows as usize;
+    let mut work = Work { nanoseconds: 0.0, first_rows: 0.0 };
+    match meta.structure {
+        Structure::Graph(options) => {
+            for segment in sealed {
+                let Parts::Graph(parts) = &segment.parts else { continue };
+                let rows = rows(segment.rows);
+                let facts = GraphFacts {
+                    space: meta.space,
+                    options,
+                    has_codes: parts.row_codes.is_some(),
+                    rows,
+                    matches: matches(rows),
+                };
+                let (nanoseconds, first_rows) = facts.cost(effort.ef);
+                work.nanoseconds += nanoseconds;
+                work.first_rows += first_rows;
+            }
+        }
+        Structure::Lists(_) => {
+            let rows = sealed.iter().map(|segment| rows(segment.rows)).sum();
+            let facts = ListFacts {
+                space: meta.space,
+                codes: meta.quantizer,
+                lists: snapshot.manifest.codebook().map_or(1, |codebook| codebook.lists as usize),
+                rows,
+                matches: matches(rows),
+            };
+            (work.nanoseconds, work.first_rows) = facts.cost(effort.probes);
+        }
+    }
+    work
 }
 
 #[pg_guard]
@@ -77,39 +89,21 @@ pub unsafe extern "C-unwind" fn amcostestimate(
 
         let mut costs = pg_sys::GenericCosts { ..std::mem::zeroed() };
         pg_sys::genericcostestimate(root, path, loop_count, &mut costs);
+        let share = (!(*path).indexclauses.is_null()).then_some(costs.indexSelectivity.clamp(0.0, 1.0));
 
-        let effort = settings::effort(&snapshot);
         let sealed: f64 = snapshot.manifest.sealed.iter().map(|segment| f64::from(segment.rows)).sum();
-        let mut work = Work { pages: 0.0, distances: (tuples - sealed).max(0.0) };
-        let mut add = |one: Work| {
-            work.pages += one.pages;
-            work.distances += one.distances;
-        };
-        let quantizer = snapshot.meta.quantizer;
+        let matches = tuples * share.unwrap_or(1.0);
+        let growing = (tuples - sealed).max(0.0);
+        let work = sealed_work(&snapshot, share);
+        let has_codes = snapshot.meta.quantizer != Quantizer::None;
+        let growing_row = if has_codes { GROWING_CODE } else { GROWING_VECTOR };
+        let search = (work.nanoseconds + growing * growing_row) / UNIT + ROOT_PAGES * pg_sys::seq_page_cost;
         // Rows after the first so many make the search go on; each costs about what one of the first did.
-        let first_rows = match snapshot.meta.structure {
-            Structure::Graph(options) => {
-                for segment in &snapshot.manifest.sealed {
-                    add(graph_work(effort.ef, options, quantizer, segment.rows.into()));
-                }
-                effort.ef as f64
-            }
-            Structure::Lists(_) => {
-                let lists = snapshot.manifest.codebook().map_or(1.0, |codebook| codebook.lists.into());
-                add(list_work(effort.probes, lists, quantizer, sealed));
-                sealed * effort.probes as f64 / lists / SCANNED_PER_RETURNED as f64
-            }
-        };
-        // A distance costs as many operators as its SQL function declares. Every vector and every neighbour list is
-        // on some page of its own, most likely in memory: that costs about what looking at a heap tuple does.
-        let distance = DISTANCE_OPERATORS * pg_sys::cpu_operator_cost;
-        let search = work.distances * distance
-            + (work.distances + work.pages) * pg_sys::cpu_tuple_cost
-            + ROOT_PAGES * pg_sys::seq_page_cost;
-        let per_row = search / first_rows.min(tuples).max(1.0);
+        let first_rows = (work.first_rows + growing).min(matches).max(1.0);
         *startup_cost = search;
-        *total_cost =
-            search + (tuples - first_rows).max(0.0) * per_row + tuples * pg_sys::cpu_index_tuple_cost;
+        *total_cost = search
+            + (matches - first_rows).max(0.0) * (search / first_rows)
+            + matches * pg_sys::cpu_index_tuple_cost;
         *selectivity = costs.indexSelectivity;
         *correlation = 0.0;
         *pages = costs.numIndexPages;
@@ -119,5 +113,6 @@ pub unsafe extern "C-unwind" fn amcostestimate(
 /// Pages that every scan begins with, however small the index: the meta page and the lanes.
 const ROOT_PAGES: f64 = 5.0;
 
-/// COST of the distance functions in `sql/operators.sql`.
-const DISTANCE_OPERATORS: f64 = 10.0;
+/// Nanoseconds for each row of the growing segment, with codes and without.
+const GROWING_CODE: f64 = 15.0;
+const GROWING_VECTOR: f64 = 150.0;

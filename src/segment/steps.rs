@@ -5,7 +5,7 @@
 use crate::codec::rotation::rotated_dims;
 use crate::distance::Space;
 use crate::graph::search::Patience;
-use crate::storage::meta::GraphOptions;
+use crate::storage::meta::{GraphOptions, Quantizer};
 
 /// How a segment with a graph is searched.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -73,8 +73,57 @@ impl GraphFacts {
         let neighbours = 2.0 * f64::from(self.options.m) * FRESH_NEIGHBOURS;
         (candidates + ENTRY_HOPS) * neighbours * self.comparison()
     }
+
+    /// Nanoseconds of the search that [`choose`] chooses, and the rows that it can return before it has to go on.
+    pub fn cost(self, ef: usize) -> (f64, f64) {
+        let matches = self.matches.unwrap_or(self.rows) as f64;
+        let column = if self.matches.is_some() { self.rows as f64 * COLUMN_ROW } else { 0.0 };
+        match choose(self, ef) {
+            Step::Nothing => (column, 0.0),
+            Step::Flat => (column + self.flat_cost(), matches),
+            Step::Graph { ef, .. } => (column + self.graph_cost(ef), ef as f64),
+        }
+    }
 }
 
+/// What is known of all segments with lists before they are searched.
+#[derive(Clone, Copy, Debug)]
+pub struct ListFacts {
+    pub space: Space,
+    /// Rows and lists of the codes that rows are looked at by: bits, bytes, or none.
+    pub codes: Quantizer,
+    pub lists: usize,
+    pub rows: usize,
+    /// Rows that match, if there are conditions.
+    pub matches: Option<usize>,
+}
+
+impl ListFacts {
+    /// Nanoseconds of a search that probes so many lists without a filter, and the rows that it can return before it
+    /// has to go on.
+    pub fn cost(self, probes: usize) -> (f64, f64) {
+        let matches = self.matches.unwrap_or(self.rows);
+        let Some(Probing { probes, .. }) = probe(self.rows, matches, self.lists, probes) else {
+            return (0.0, 0.0);
+        };
+        let flat = GraphFacts {
+            space: self.space,
+            options: GraphOptions { m: 0, ef_construction: 0 },
+            has_codes: self.codes == Quantizer::Rabitq,
+            rows: (self.rows * probes).div_ceil(self.lists.max(1)),
+            matches: self.matches.map(|matches| (matches * probes).div_ceil(self.lists.max(1))),
+        };
+        let column = if self.matches.is_some() { self.rows as f64 * COLUMN_ROW } else { 0.0 };
+        let lists = self.lists as f64 * RANKED_LIST + probes as f64 * PROBED_LIST;
+        let looked_at = flat.matches.unwrap_or(flat.rows) as f64;
+        (column + lists + flat.flat_cost(), looked_at / super::lists::search::SCANNED_PER_RETURNED as f64)
+    }
+}
+
+/// A row of a filter column; a list that is ranked; one that is probed.
+const COLUMN_ROW: f64 = 0.4;
+const RANKED_LIST: f64 = 60.0;
+const PROBED_LIST: f64 = 300.0;
 /// A comparison, and each byte of it.
 const COMPARISON: f64 = 150.0;
 const COMPARISON_BYTE: f64 = 0.1;
