@@ -35,8 +35,8 @@ fn load(client: &mut Client, data: &Dataset, attributes: &[Vec<f32>; 2]) -> Resu
         data.base.dims
     ))?;
     let mut copy = client.copy_in("COPY items FROM STDIN")?;
-    for row in 0..data.base.len() {
-        writeln!(copy, "{row}\t{}\t{}\t{}", data.base.text(row), attributes[0][row], attributes[1][row])?;
+    for (row, (even, near)) in attributes[0].iter().zip(&attributes[1]).enumerate() {
+        writeln!(copy, "{row}\t{}\t{even}\t{near}", data.base.text(row))?;
     }
     copy.finish()?;
     client
