@@ -51,6 +51,18 @@ impl<K: Key, T: Ord> PartialEq for Keyed<K, T> {
 
 impl<K: Key, T: Ord> Eq for Keyed<K, T> {}
 
+/// How a search goes on after its first results.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Onward {
+    /// In exact order: what is found too late for it is left out.
+    #[default]
+    Strict,
+    /// What is found late comes late.
+    Relaxed,
+    /// Not at all.
+    Stop,
+}
+
 /// Candidates and those of them that were compared.
 pub struct Reranker<T> {
     /// By lower bound.
@@ -59,12 +71,13 @@ pub struct Reranker<T> {
     limit: f32,
     /// No lower bound of those that were skipped is less.
     least_skipped: f32,
-    /// Nobody is skipped any more.
+    /// Nobody is skipped any more, but for who is beyond the bound.
     wants_all: bool,
     /// The least upper bounds of all candidates so far, [`FIRST`] at most.
     uppers: BinaryHeap<Keyed<f32, ()>>,
     /// By exact score.
     compared: BinaryHeap<Reverse<Keyed<f64, T>>>,
+    onward: Onward,
     last: f64,
 }
 
@@ -98,15 +111,39 @@ impl<T: Copy + Ord> Default for Reranker<T> {
             wants_all: false,
             uppers: BinaryHeap::new(),
             compared: BinaryHeap::new(),
+            onward: Onward::default(),
             last: f64::NEG_INFINITY,
         }
     }
 }
 
 impl<T: Copy + Ord> Reranker<T> {
+    /// For all candidates whose score is at most `bound`; for the first ones in order if there is no bound.
+    pub fn new(bound: Option<f64>, onward: Onward) -> Self {
+        // Rounding must not leave out what is on the bound.
+        let limit = bound.map_or(f32::INFINITY, |bound| (bound as f32).next_up());
+        Self { limit, wants_all: bound.is_some(), onward, ..Self::default() }
+    }
+
+    /// Takes up an order that another search has brought up to this score.
+    pub fn go_on_from(&mut self, score: f64) {
+        self.last = self.last.max(score);
+    }
+
+    /// Bytes in memory.
+    pub fn bytes(&self) -> usize {
+        self.candidates.capacity() * size_of::<Keyed<f32, T>>()
+            + self.compared.capacity() * size_of::<Keyed<f64, T>>()
+    }
+
+    /// How many times its error a candidate is allowed.
+    fn allowance(&self) -> f32 {
+        if self.wants_all { DEEP_ERRORS } else { 1.0 }
+    }
+
     /// Adds a candidate whose score is `estimate`, give or take `error`; an infinite error means that nothing is known.
     pub fn add(&mut self, value: T, estimate: f32, error: f32) {
-        let error = if self.wants_all { DEEP_ERRORS * error } else { error };
+        let error = self.allowance() * error;
         let lower = estimate - error;
         // Numbers that overflow say nothing.
         let key = if lower.is_nan() { f32::NEG_INFINITY } else { lower };
@@ -140,14 +177,14 @@ impl<T: Copy + Ord> Reranker<T> {
         wanted: u32,
         value: impl Fn(usize) -> Option<T>,
     ) -> f32 {
-        let limit = self.limit;
+        let (limit, allowance) = (self.limit, self.allowance());
         // Bytes first: that loop runs on vector registers.
         let mut flags = [0u8; u32::BITS as usize];
         for (flag, (score, error)) in flags.iter_mut().zip(scores.iter().zip(errors)) {
-            *flag = (!is_beyond(score - error, limit)).into();
+            *flag = (!is_beyond(score - allowance * error, limit)).into();
         }
         let passes = bits::pack(&flags);
-        if passes.count_ones() < scores.len() as u32 {
+        if !self.wants_all && passes.count_ones() < scores.len() as u32 {
             // None of those that are skipped is less.
             self.least_skipped = self.least_skipped.min(limit);
         }
@@ -196,10 +233,10 @@ impl<T: Copy + Ord> Reranker<T> {
                 && (none_left || next.key <= f64::from(bound.min(self.least_skipped)))
             {
                 self.compared.pop();
-                if next.key < self.last {
+                if next.key < self.last && self.onward != Onward::Relaxed {
                     continue;
                 }
-                self.last = next.key;
+                self.last = self.last.max(next.key);
                 return Step::Next(next.value, next.key);
             }
             if none_left {
@@ -288,6 +325,29 @@ mod tests {
     }
 
     #[test]
+    fn a_bound_leaves_out_what_is_beyond() {
+        let mut reranker = Reranker::new(Some(100.0), Onward::Strict);
+        let scores: Vec<f32> = (0..1000).map(|i| (i * 7 % 1000) as f32).collect();
+        for (first, scores) in (0u32..).step_by(25).zip(scores.chunks(25)) {
+            reranker.offer(scores, &[3.0; 25], u32::MAX, |place| Some(first + place as u32));
+        }
+        let (mut out, mut compared) = (Vec::new(), 0);
+        loop {
+            match reranker.step() {
+                Step::Next(_, score) => out.push(score),
+                Step::Compare(rows) => {
+                    compared += rows.len();
+                    rows.into_iter().for_each(|row| reranker.compared(row, scores[row as usize].into()));
+                }
+                Step::Recall => panic!("nothing within the bound was skipped"),
+                Step::Empty => break,
+            }
+        }
+        assert!(out.iter().copied().filter(|&score| score <= 100.0).eq((0..=100).map(f64::from)));
+        assert!(compared <= 107, "{compared}");
+    }
+
+    #[test]
     fn few_are_compared() {
         let exact: Vec<f64> = (0..10_000).map(|i| f64::from(i * 7919 % 10_000)).collect();
         let rows: Vec<(f32, f32)> = exact.iter().map(|&score| (score as f32, 20.0)).collect();
@@ -326,5 +386,11 @@ mod tests {
         reranker.compared(1, 3.0);
         assert_eq!(reranker.step(), Step::Next(2, 7.0));
         assert_eq!(reranker.step(), Step::Empty);
+
+        let mut relaxed = Reranker::new(None, Onward::Relaxed);
+        relaxed.compared(0, 5.0);
+        assert_eq!(relaxed.step(), Step::Next(0, 5.0));
+        relaxed.compared(1, 3.0);
+        assert_eq!(relaxed.step(), Step::Next(1, 3.0));
     }
 }

@@ -182,7 +182,7 @@ unsafe fn hash_of(element_type: pg_sys::Oid) -> *mut pg_sys::FmgrInfo {
     }
 }
 
-/// Conditions of a scan, and whether a row whose keys meet them meets them itself.
+/// Conditions of a scan on filter columns, and whether a row whose keys meet them meets them itself.
 pub struct Conditions {
     pub conditions: Vec<Condition>,
     pub is_exact: bool,
@@ -202,8 +202,11 @@ pub unsafe fn conditions(
         let column = usize::try_from(scan_key.sk_attno).unwrap_or_default().wrapping_sub(1);
         let is_null_test = has(scan_key, pg_sys::SK_SEARCHNULL | pg_sys::SK_SEARCHNOTNULL);
         let Some(filter) = column.checked_sub(1) else {
-            // Of the vector nothing can be asked but whether it is null, which no indexed one is.
-            if has(scan_key, pg_sys::SK_SEARCHNULL) {
+            // No indexed vector is null, and none is in a sphere that is. The executor looks at the rest again.
+            all.is_exact &= has(scan_key, pg_sys::SK_SEARCHNOTNULL);
+            if has(scan_key, pg_sys::SK_SEARCHNULL | pg_sys::SK_ISNULL)
+                && !has(scan_key, pg_sys::SK_SEARCHNOTNULL)
+            {
                 return None;
             }
             continue;
@@ -217,6 +220,12 @@ pub unsafe fn conditions(
         all.conditions.push(Condition { column: filter, test });
     }
     Some(all)
+}
+
+/// Whether a key asks for vectors in a sphere.
+pub fn is_sphere(key: &pg_sys::ScanKeyData) -> bool {
+    let others = pg_sys::SK_SEARCHNULL | pg_sys::SK_SEARCHNOTNULL | pg_sys::SK_SEARCHARRAY;
+    key.sk_attno == 1 && !has(key, others)
 }
 
 fn has(key: &pg_sys::ScanKeyData, flags: u32) -> bool {

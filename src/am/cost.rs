@@ -2,7 +2,7 @@
 
 use crate::config::settings;
 use crate::pg::relation::Relation;
-use crate::segment::steps::{GraphFacts, ListFacts};
+use crate::segment::steps::{Cost, GraphFacts, ListFacts};
 use crate::storage::manifest::{Parts, Snapshot};
 use crate::storage::meta::{Quantizer, Structure};
 use pgrx::{pg_guard, pg_sys};
@@ -11,20 +11,13 @@ use pgrx::{pg_guard, pg_sys};
 /// btree and sorts them takes as long as it costs (see ARCHITECTURE.md for what was measured).
 const UNIT: f64 = 700.0;
 
-/// What a search takes.
-struct Work {
-    nanoseconds: f64,
-    /// Rows that it can return before it has to go on.
-    first_rows: f64,
-}
-
-/// The work of searching the sealed segments, of whose rows a share matches.
-fn sealed_work(snapshot: &Snapshot, share: Option<f64>) -> Work {
+/// What searching the sealed segments costs, of whose rows a share matches.
+fn sealed_cost(snapshot: &Snapshot, share: Option<f64>, is_range: bool) -> Cost {
     let (meta, sealed) = (&snapshot.meta, &snapshot.manifest.sealed);
     let effort = settings::effort(snapshot);
     let matches = |rows: usize| share.map(|share| (rows as f64 * share).ceil() as usize);
     let rows = |rows: u32| rows as usize;
-    let mut work = Work { nanoseconds: 0.0, first_rows: 0.0 };
+    let mut cost = Cost::default();
     match meta.structure {
         Structure::Graph(options) => {
             for segment in sealed {
@@ -36,10 +29,12 @@ fn sealed_work(snapshot: &Snapshot, share: Option<f64>) -> Work {
                     has_codes: parts.row_codes.is_some(),
                     rows,
                     matches: matches(rows),
+                    is_range,
                 };
-                let (nanoseconds, first_rows) = facts.cost(effort.ef);
-                work.nanoseconds += nanoseconds;
-                work.first_rows += first_rows;
+                let one = facts.cost(effort.ef);
+                cost.begin += one.begin;
+                cost.rows += one.rows;
+                cost.further = cost.further.max(one.further);
             }
         }
         Structure::Lists(_) => {
@@ -51,10 +46,10 @@ fn sealed_work(snapshot: &Snapshot, share: Option<f64>) -> Work {
                 rows,
                 matches: matches(rows),
             };
-            (work.nanoseconds, work.first_rows) = facts.cost(effort.probes);
+            cost = facts.cost(effort.probes);
         }
     }
-    work
+    cost
 }
 
 #[pg_guard]
@@ -71,8 +66,16 @@ pub unsafe extern "C-unwind" fn amcostestimate(
 ) {
     // SAFETY: PostgreSQL passes valid planner nodes and out-parameters; the index is locked by the planner.
     unsafe {
-        if (*path).indexorderbys.is_null() {
-            // The index cannot be read without an order.
+        let clauses = pgrx::PgList::<pg_sys::IndexClause>::from_pg((*path).indexclauses);
+        let (of_vector, filters): (Vec<_>, Vec<_>) =
+            clauses.iter_ptr().partition(|&clause| (*clause).indexcol == 0);
+        // Not `IS NOT NULL`, and not one of several spheres.
+        let is_sphere = |&&clause: &&*mut pg_sys::IndexClause| {
+            (*(*(*clause).rinfo).clause).type_ == pg_sys::NodeTag::T_OpExpr
+        };
+        let spheres: Vec<_> = of_vector.iter().filter(is_sphere).collect();
+        if (*path).indexorderbys.is_null() && spheres.is_empty() {
+            // The index cannot be read without an order or a sphere.
             *startup_cost = f64::INFINITY;
             *total_cost = f64::INFINITY;
             *selectivity = 0.0;
@@ -89,26 +92,29 @@ pub unsafe extern "C-unwind" fn amcostestimate(
 
         let mut costs = pg_sys::GenericCosts { ..std::mem::zeroed() };
         pg_sys::genericcostestimate(root, path, loop_count, &mut costs);
-        let share = (!(*path).indexclauses.is_null()).then_some(costs.indexSelectivity.clamp(0.0, 1.0));
+        // Each sphere is estimated to hold so many rows, and does not spare looking at the others.
+        let spheres = spheres.len();
+        let in_filters = costs.indexSelectivity / SPHERE_SELECTIVITY.powi(spheres as i32);
+        let share = (!filters.is_empty()).then_some(in_filters.clamp(0.0, 1.0));
 
         let sealed: f64 = snapshot.manifest.sealed.iter().map(|segment| f64::from(segment.rows)).sum();
         let matches = tuples * share.unwrap_or(1.0);
         let growing = (tuples - sealed).max(0.0);
-        let work = sealed_work(&snapshot, share);
+        let cost = sealed_cost(&snapshot, share, spheres > 0);
         let has_codes = snapshot.meta.quantizer != Quantizer::None;
         let growing_row = if has_codes { GROWING_CODE } else { GROWING_VECTOR };
-        let search = (work.nanoseconds + growing * growing_row) / UNIT + ROOT_PAGES * pg_sys::seq_page_cost;
-        // Rows after the first so many make the search go on; each costs about what one of the first did.
-        let first_rows = (work.first_rows + growing).min(matches).max(1.0);
+        let search = (cost.begin + growing * growing_row) / UNIT + ROOT_PAGES * pg_sys::seq_page_cost;
+        let further_rows = (matches - cost.rows - growing).max(0.0);
         *startup_cost = search;
-        *total_cost = search
-            + (matches - first_rows).max(0.0) * (search / first_rows)
-            + matches * pg_sys::cpu_index_tuple_cost;
+        *total_cost = search + further_rows * cost.further / UNIT + matches * pg_sys::cpu_index_tuple_cost;
         *selectivity = costs.indexSelectivity;
         *correlation = 0.0;
         *pages = costs.numIndexPages;
     }
 }
+
+/// What `contsel` says.
+const SPHERE_SELECTIVITY: f64 = 0.001;
 
 /// Pages that every scan begins with, however small the index: the meta page and the lanes.
 const ROOT_PAGES: f64 = 5.0;

@@ -9,8 +9,9 @@ use crate::pg::error::Problem;
 use crate::pg::heap::HeapRows;
 use crate::pg::relation::Relation;
 use crate::segment::columns;
-use crate::segment::search::{IndexSearch, Listing};
+use crate::segment::search::{IndexSearch, Listing, Request};
 use crate::storage::manifest::Snapshot;
+use crate::types::Sphere;
 use pgrx::{PgMemoryContexts, PgSqlErrorCode, pg_guard, pg_sys};
 
 /// What a scan does next.
@@ -94,17 +95,10 @@ pub unsafe extern "C-unwind" fn amgettuple(
 /// # Safety
 /// `scan` is a scan of `relation` on which `amrescan` was called.
 unsafe fn begin(scan: pg_sys::IndexScanDesc, relation: Relation) -> State {
-    // SAFETY: the caller's promise; `orderByData` has `numberOfOrderBys` keys.
-    let key = unsafe {
-        if (*scan).numberOfOrderBys == 0 {
-            Problem::new(
-                PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
-                format!("cannot scan index \"{}\" without an order", relation.name()),
-            )
-            .hint("A vdb index answers ORDER BY column <operator> value.")
-            .raise();
-        }
-        &*(*scan).orderByData
+    // SAFETY: the caller's promise; there are as many keys as counted.
+    let (keys, order) = unsafe {
+        let keys = keys_of((*scan).keyData, (*scan).numberOfKeys);
+        (keys, keys_of((*scan).orderByData, (*scan).numberOfOrderBys).first())
     };
     #[cfg(not(feature = "pg18"))]
     // SAFETY: statistics of an open relation.
@@ -113,34 +107,55 @@ unsafe fn begin(scan: pg_sys::IndexScanDesc, relation: Relation) -> State {
     }
     let snapshot = Snapshot::read(relation);
     let space = snapshot.meta.space;
-    // SAFETY: `keyData` has `numberOfKeys` keys, of this index.
-    let conditions = unsafe {
-        let keys = match (*scan).numberOfKeys {
-            0 => &[],
-            count => std::slice::from_raw_parts((*scan).keyData, count as usize),
-        };
-        attributes::conditions(relation, &snapshot.meta.filters, keys)
-    };
+    // SAFETY: the keys are of this index.
+    let conditions = unsafe { attributes::conditions(relation, &snapshot.meta.filters, keys) };
     let Some(Conditions { conditions, is_exact }) = conditions else { return State::Done };
-    // A listing leaves all conditions to the executor.
+    // SAFETY: a sphere's argument is one, and not null: no row meets a condition on null.
+    let sphere = keys.iter().find(|key| attributes::is_sphere(key));
+    let sphere = sphere.map(|key| unsafe { Sphere::from_datum(key.sk_argument) });
+    // Where nothing else is said, all conditions are left to the executor.
     let recheck = |is_needed| unsafe { (*scan).xs_recheck = is_needed };
     recheck(true);
-    if key.sk_flags & pg_sys::SK_ISNULL as i32 != 0 {
+    let centre = match (order, &sphere) {
+        (Some(order), _) if order.sk_flags & pg_sys::SK_ISNULL as i32 != 0 => None,
+        (Some(order), _) => Some(order.sk_argument),
+        (None, Some(sphere)) => Some(sphere.centre),
+        (None, None) => Problem::new(
+            PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
+            format!("cannot scan index \"{}\" without an order", relation.name()),
+        )
+        .hint("A vdb index answers ORDER BY column <operator> value.")
+        .raise(),
+    };
+    // SAFETY: the operators' right arguments are of the operator class's type and not null.
+    let query_at = |value| unsafe { opclass::with_row(space, value, |row| query_of(space, row)) };
+    let Some(query) = centre.and_then(query_at) else {
         return State::Listing(Listing::new(relation, snapshot));
-    }
-    // SAFETY: the operator's right argument is of the operator class's type and not null.
-    let query = unsafe { opclass::with_row(space, key.sk_argument, |row| query_of(space, row)) };
-    match query {
-        Some(query) => {
-            let effort = settings::effort(&snapshot);
-            let sealed = &snapshot.manifest.sealed;
-            let are_exact = |condition: &Condition| {
-                sealed.iter().all(|segment| columns::is_exact(segment, condition.column))
-            };
-            recheck(!(is_exact && conditions.iter().all(are_exact)));
-            State::Searching(Box::new(IndexSearch::new(relation, snapshot, query, &conditions, effort)))
+    };
+    // The sphere bounds the search if it is around the query; else its rows are picked out by the executor.
+    let within = sphere.as_ref().and_then(|sphere| {
+        let is_same = query_at(sphere.centre).is_some_and(|centre| centre.row() == query.row());
+        is_same.then(|| space.score_of_distance(sphere.radius))
+    });
+    let are_exact = |condition: &Condition| {
+        let mut sealed = snapshot.manifest.sealed.iter();
+        sealed.all(|segment| columns::is_exact(segment, condition.column))
+    };
+    recheck(!is_exact || !conditions.iter().all(are_exact));
+    let effort = settings::effort(&snapshot);
+    let request = Request { query, conditions, within, effort };
+    State::Searching(Box::new(IndexSearch::new(relation, snapshot, request)))
+}
+
+/// # Safety
+/// There are as many keys as counted; they outlive their use.
+unsafe fn keys_of<'a>(keys: pg_sys::ScanKey, count: i32) -> &'a [pg_sys::ScanKeyData] {
+    match usize::try_from(count) {
+        Ok(count) if count > 0 => {
+            // SAFETY: the caller's promise.
+            unsafe { std::slice::from_raw_parts(keys, count) }
         }
-        None => State::Listing(Listing::new(relation, snapshot)),
+        _ => &[],
     }
 }
 

@@ -1,13 +1,27 @@
 //! The settings `vdb.…`.
 
+use crate::rerank::Onward;
 use crate::segment::search::Effort;
 use crate::storage::manifest::Snapshot;
-use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting};
+use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
 use std::time::Duration;
 
 static EF_SEARCH: GucSetting<i32> = GucSetting::<i32>::new(100);
 static PROBES: GucSetting<i32> = GucSetting::<i32>::new(0);
 static FLUSH_ROWS: GucSetting<i32> = GucSetting::<i32>::new(10_000);
+
+/// Whether a scan goes on when more rows are asked for than it has found, and in which order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PostgresGucEnum)]
+#[allow(non_camel_case_types)] // the names that users write
+enum IterativeScan {
+    strict,
+    relaxed,
+    off,
+}
+
+static ITERATIVE_SCAN: GucSetting<IterativeScan> = GucSetting::<IterativeScan>::new(IterativeScan::strict);
+static MAX_SCAN_TUPLES: GucSetting<i32> = GucSetting::<i32>::new(0);
+static SCAN_MEM: GucSetting<i32> = GucSetting::<i32>::new(256 << 10);
 
 /// How hard a search of this index tries.
 pub fn effort(snapshot: &Snapshot) -> Effort {
@@ -16,7 +30,20 @@ pub fn effort(snapshot: &Snapshot) -> Effort {
         0 => automatic_probes(lists),
         probes => probes,
     };
-    Effort { ef: EF_SEARCH.get().max(1) as usize, probes: probes.min(lists) as usize }
+    Effort {
+        ef: EF_SEARCH.get().max(1) as usize,
+        probes: probes.min(lists) as usize,
+        onward: match ITERATIVE_SCAN.get() {
+            IterativeScan::strict => Onward::Strict,
+            IterativeScan::relaxed => Onward::Relaxed,
+            IterativeScan::off => Onward::Stop,
+        },
+        rows: match MAX_SCAN_TUPLES.get() {
+            0 => u64::MAX,
+            rows => rows.unsigned_abs().into(),
+        },
+        bytes: SCAN_MEM.get().max(0) as usize * 1024,
+    }
 }
 
 /// Lists probed of so many, if the user does not say: recall@10 is then at least 0.95 on the project's data sets.
@@ -95,6 +122,32 @@ pub fn register() {
         &PROBES,
         0,
         crate::segment::lists::train::MAX_LISTS as i32,
+    );
+    GucRegistry::define_enum_guc(
+        c"vdb.iterative_scan",
+        c"Whether an index scan goes on when more rows are asked for than it has found.",
+        c"strict: in exact order, leaving out what is found late; relaxed: what is found late comes late; off: no.",
+        &ITERATIVE_SCAN,
+        GucContext::Userset,
+        GucFlags::default(),
+    );
+    define(
+        c"vdb.max_scan_tuples",
+        c"Rows that an index scan returns at most.",
+        c"0 sets no limit.",
+        &MAX_SCAN_TUPLES,
+        0,
+        i32::MAX,
+    );
+    define_as(
+        c"vdb.scan_mem",
+        c"Memory of an index scan's candidates beyond which it ends.",
+        c"Scans that go on for long remember what they have found.",
+        &SCAN_MEM,
+        1 << 10,
+        i32::MAX,
+        GucContext::Userset,
+        GucFlags::UNIT_KB,
     );
     define(
         c"vdb.flush_rows",

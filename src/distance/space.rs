@@ -108,6 +108,16 @@ impl Space {
         }
     }
 
+    /// The score of rows at this distance, as the SQL operator of this space tells distances; a little greater if it has
+    /// to be rounded.
+    pub fn score_of_distance(&self, distance: f64) -> f64 {
+        match self.metric {
+            Metric::L2 if distance < 0.0 => f64::NEG_INFINITY,
+            Metric::L2 => (distance * distance).next_up(),
+            _ => distance,
+        }
+    }
+
     fn score_dense<E: Element>(
         &self,
         a: &[E],

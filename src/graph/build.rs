@@ -360,7 +360,7 @@ impl<N: Nodes> Builder<'_, N> {
 #[cfg(test)]
 mod tests {
     use super::super::levels;
-    use super::super::search::{GraphReader, Patience, Search};
+    use super::super::search::{GraphReader, Onward, Patience, Search};
     use super::*;
 
     /// No older graph: all nodes are new.
@@ -449,7 +449,8 @@ mod tests {
             exact.sort_by(|a, b| a.0.total_cmp(&b.0));
             let mut reader = Query { points: &points, graph: &graph, query };
             let mut search = Search::new(40, Patience::ENDLESS);
-            let found: Vec<Candidate> = std::iter::from_fn(|| search.next(&mut reader)).collect();
+            let found: Vec<Candidate> =
+                std::iter::from_fn(|| search.next(&mut reader, Onward::Strict)).collect();
             assert!(found.is_sorted_by_key(|candidate| candidate.score), "ascending");
             let nearest = exact[..10].iter().filter(|(_, n)| found[..10].iter().any(|c| c.node == *n));
             hits += nearest.count();
@@ -551,7 +552,7 @@ mod tests {
                 let mut reader = Query { points: &source, graph, query };
                 let mut search = Search::new(10, Patience::ENDLESS);
                 let found: Vec<Candidate> =
-                    std::iter::from_fn(|| search.next(&mut reader)).take(10).collect();
+                    std::iter::from_fn(|| search.next(&mut reader, Onward::Strict)).take(10).collect();
                 hits += exact[..10].iter().filter(|(_, n)| found.iter().any(|c| c.node == *n)).count();
             }
             hits
@@ -575,7 +576,7 @@ mod tests {
             let graph = graph_of(&points);
             let mut reader = Query { points: &points, graph: &graph, query: [0.0, 0.0] };
             let mut search = Search::new(5, Patience::ENDLESS);
-            let found = std::iter::from_fn(|| search.next(&mut reader)).count();
+            let found = std::iter::from_fn(|| search.next(&mut reader, Onward::Strict)).count();
             assert_eq!(found, count);
         }
     }

@@ -38,6 +38,8 @@ pub trait GraphReader {
 /// Nodes visited together, so that the memory of one is on its way while another is looked at.
 const TOGETHER: usize = 4;
 
+pub use crate::rerank::Onward;
+
 /// When a search gives up.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Patience {
@@ -59,9 +61,8 @@ const FEWER: f64 = 4.0;
 
 /// The state of a search between two calls.
 ///
-/// Results come in ascending order. When `ef` of them are used up, the search is resumed with `ef` doubled; a node
-/// that is found only then, but is nearer than one already returned, is left out, so the order holds. When the
-/// graph is exhausted, nodes that cannot be reached are compared one by one: no node is lost.
+/// Results come in ascending order. When `ef` of them are used up, the search is resumed with `ef` doubled; what becomes
+/// of a node that is found only then, but is nearer than one already returned, [`Onward`] tells. When the graph is exhausted, nodes that cannot be reached are compared one by one: no node is lost.
 pub struct Search {
     ef: usize,
     visited: Vec<u64>,
@@ -74,6 +75,8 @@ pub struct Search {
     /// The `ef` best of this round.
     best: BinaryHeap<Candidate>,
     returned: usize,
+    /// Every node returned.
+    given: Vec<u32>,
     /// Nodes compared so far, and those of them that are wanted.
     compared: usize,
     wanted: usize,
@@ -102,6 +105,7 @@ impl Search {
             pool: BinaryHeap::new(),
             best: BinaryHeap::new(),
             returned: 0,
+            given: Vec::new(),
             compared: 0,
             wanted: 0,
             patience,
@@ -110,23 +114,33 @@ impl Search {
         }
     }
 
-    /// Whether it has run out of patience before the next result. Nodes beyond [`Self::last`] were not returned yet.
+    /// Whether it has run out of patience before the next result.
     pub fn has_given_up(&self) -> bool {
         self.state == State::GivenUp
     }
 
-    /// The node returned last.
-    pub fn last(&self) -> Option<Candidate> {
-        self.last
+    /// Every node that was returned, and the greatest score of them.
+    pub fn given(&mut self) -> (Vec<u32>, f64) {
+        (std::mem::take(&mut self.given), self.last.map_or(f64::NEG_INFINITY, |last| last.score))
     }
 
-    /// The next nearest node; `None` when every node was returned, or when the search gives up.
-    pub fn next<G: GraphReader>(&mut self, graph: &mut G) -> Option<Candidate> {
+    /// Bytes in memory.
+    pub fn bytes(&self) -> usize {
+        let candidates = self.frontier.capacity() + self.deferred.capacity() + self.pool.capacity();
+        candidates * size_of::<Candidate>() + self.visited.capacity() * size_of::<u64>()
+    }
+
+    /// The next nearest node; `None` when every node was returned, or when the search gives up, or would have to go on
+    /// and is not to.
+    pub fn next<G: GraphReader>(&mut self, graph: &mut G, onward: Onward) -> Option<Candidate> {
         loop {
             if self.state == State::Fresh {
                 self.enter(graph);
                 self.expand(graph);
             } else if self.returned >= self.ef && self.state == State::Paused {
+                if onward == Onward::Stop {
+                    return None;
+                }
                 self.ef *= 2;
                 self.resume();
                 self.expand(graph);
@@ -138,11 +152,14 @@ impl Search {
                 None if self.state == State::Exhausted => return None,
                 None => self.returned = self.ef,
                 Some(Reverse(candidate)) => {
-                    if self.last.is_some_and(|last| candidate.score.total_cmp(&last.score).is_lt()) {
+                    let is_late =
+                        self.last.is_some_and(|last| candidate.score.total_cmp(&last.score).is_lt());
+                    if is_late && onward == Onward::Strict {
                         continue;
                     }
                     self.returned += 1;
-                    self.last = Some(candidate);
+                    self.last = self.last.max(Some(candidate));
+                    self.given.push(candidate.node);
                     return Some(candidate);
                 }
             }

@@ -11,7 +11,7 @@ use super::steps::{self, Step};
 use super::{Tid, columns, corrupt, growing};
 use crate::distance::{PreparedQuery, Space};
 use crate::filter::{Bitset, Condition};
-use crate::graph::search::Search;
+use crate::graph::search::{Onward, Search};
 use crate::pg::relation::Relation;
 use crate::storage::manifest::{GraphParts, Parts, Sealed, Snapshot};
 use crate::storage::meta::{GraphOptions, Meta, Quantizer, Structure};
@@ -36,6 +36,11 @@ pub struct Effort {
     pub ef: usize,
     /// Lists probed.
     pub probes: usize,
+    /// What happens after the first rows.
+    pub onward: Onward,
+    /// Rows that a search returns at most, and bytes of memory beyond which it ends.
+    pub rows: u64,
+    pub bytes: usize,
 }
 
 impl Eq for Hit {}
@@ -50,6 +55,16 @@ impl Ord for Hit {
     fn cmp(&self, other: &Self) -> Ordering {
         self.score.total_cmp(&other.score).then(self.tid.cmp(&other.tid))
     }
+}
+
+/// What is looked for.
+pub struct Request {
+    pub query: PreparedQuery,
+    /// What rows must meet; some that do not may be found nevertheless.
+    pub conditions: Vec<Condition>,
+    /// The greatest score wanted, if there is one.
+    pub within: Option<f64>,
+    pub effort: Effort,
 }
 
 /// Rows of one or more segments in ascending order of score.
@@ -72,6 +87,18 @@ enum Stream {
     Lists(Box<ListSearch>),
 }
 
+impl Stream {
+    /// Bytes in memory.
+    fn bytes(&self) -> usize {
+        match self {
+            Stream::Growing(search) => search.bytes(),
+            Stream::Graph { search, .. } => search.bytes(),
+            Stream::Flat { search, .. } => search.bytes(),
+            Stream::Lists(search) => search.bytes(),
+        }
+    }
+}
+
 /// A search under way. Between two calls it holds neither pins nor locks.
 pub struct IndexSearch {
     snapshot: Snapshot,
@@ -80,6 +107,9 @@ pub struct IndexSearch {
     coded: Option<CodedQuery>,
     /// For each sealed segment the rows that may meet the conditions, if there are any.
     wanted: Vec<Option<Rc<Bitset>>>,
+    within: Option<f64>,
+    effort: Effort,
+    returned: u64,
     streams: Vec<Stream>,
     /// The next hit of each stream that has one, with the stream's number.
     heads: BinaryHeap<Reverse<(Hit, usize)>>,
@@ -87,14 +117,10 @@ pub struct IndexSearch {
 }
 
 impl IndexSearch {
-    /// Scans the growing segments and prepares the search of the sealed ones, for rows that may meet all conditions.
-    pub fn new(
-        relation: Relation,
-        snapshot: Snapshot,
-        query: PreparedQuery,
-        conditions: &[Condition],
-        effort: Effort,
-    ) -> Self {
+    /// Scans the growing segments and prepares the search of the sealed ones.
+    pub fn new(relation: Relation, snapshot: Snapshot, request: Request) -> Self {
+        let Request { query, conditions, within, effort } = request;
+        let conditions = &conditions[..];
         let meta = &snapshot.meta;
         let coded = match (meta.structure, meta.quantizer) {
             (Structure::Graph(_), Quantizer::None) => None,
@@ -104,7 +130,16 @@ impl IndexSearch {
         let growing = snapshot.manifest.flushing.iter().chain([&meta.growing]);
         let mut streams: Vec<Stream> = growing
             .map(|segment| {
-                let search = GrowingSearch::new(relation, meta, segment, &query, coded.as_ref(), conditions);
+                let search = GrowingSearch::new(
+                    relation,
+                    meta,
+                    segment,
+                    &query,
+                    coded.as_ref(),
+                    conditions,
+                    within,
+                    effort.onward,
+                );
                 Stream::Growing(search)
             })
             .collect();
@@ -120,14 +155,26 @@ impl IndexSearch {
                     options,
                     (index, segment),
                     wanted.as_ref(),
+                    within,
                     effort,
                 ));
             }
         }
         if let (Structure::Lists(_), Some(coded)) = (meta.structure, &coded) {
-            streams.extend(list_stream(relation, &snapshot, coded, &wanted, effort));
+            streams.extend(list_stream(relation, &snapshot, coded, &wanted, within, effort));
         }
-        Self { snapshot, query, coded, wanted, streams, heads: BinaryHeap::new(), started: false }
+        Self {
+            snapshot,
+            query,
+            coded,
+            wanted,
+            within,
+            effort,
+            returned: 0,
+            streams,
+            heads: BinaryHeap::new(),
+            started: false,
+        }
     }
 
     pub fn space(&self) -> Space {
@@ -143,8 +190,25 @@ impl IndexSearch {
             }
         }
         let Reverse((hit, stream)) = self.heads.pop()?;
+        if self.within.is_some_and(|within| hit.score > within) || !self.may_go_on() {
+            return None;
+        }
+        self.returned += 1;
         self.pull(relation, heap, stream);
         Some(hit.tid)
+    }
+
+    /// Whether the search is within its limits.
+    fn may_go_on(&self) -> bool {
+        let limit = if self.returned >= self.effort.rows {
+            "vdb.max_scan_tuples"
+        } else if self.streams.iter().map(Stream::bytes).sum::<usize>() > self.effort.bytes {
+            "vdb.scan_mem"
+        } else {
+            return true;
+        };
+        pgrx::debug1!("vdb: a scan ends after {} rows, as {limit} says", self.returned);
+        false
     }
 
     /// Brings a stream's next hit among the heads.
@@ -181,7 +245,7 @@ impl IndexSearch {
                     while ready.is_empty() {
                         let (query, nodes) = (&self.query, nodes.as_deref());
                         let mut graph = SealedGraph::new(relation, segment, parts, query, codes, nodes);
-                        let Some(nearest) = search.next(&mut graph) else { break };
+                        let Some(nearest) = search.next(&mut graph, self.effort.onward) else { break };
                         let wanted = self.wanted[*index].as_ref();
                         NodeRows::new(relation, segment, parts).for_each_live(nearest.node, |row, tid| {
                             if wanted.is_none_or(|wanted| wanted.has(row as usize)) {
@@ -190,7 +254,7 @@ impl IndexSearch {
                         });
                     }
                     if ready.is_empty() && search.has_given_up() {
-                        let search = FlatSearch::new(search.last());
+                        let search = FlatSearch::new(self.within, self.effort.onward).after(search.given());
                         self.streams[number] = Stream::Flat { index: *index, search };
                         continue;
                     }
@@ -217,6 +281,7 @@ fn graph_stream(
     options: GraphOptions,
     (index, segment): (usize, &Sealed),
     wanted: Option<&Rc<Bitset>>,
+    within: Option<f64>,
     effort: Effort,
 ) -> Option<Stream> {
     let parts = graph_of(relation, segment);
@@ -226,10 +291,11 @@ fn graph_stream(
         has_codes: parts.row_codes.is_some(),
         rows: segment.rows as usize,
         matches: wanted.map(|wanted| wanted.count()),
+        is_range: within.is_some(),
     };
     match steps::choose(facts, effort.ef) {
         Step::Nothing => None,
-        Step::Flat => Some(Stream::Flat { index, search: FlatSearch::new(None) }),
+        Step::Flat => Some(Stream::Flat { index, search: FlatSearch::new(within, effort.onward) }),
         Step::Graph { ef, patience } => {
             let nodes = wanted.map(|wanted| nodes_of(relation, segment, parts, wanted));
             let search = Search::new(ef, patience);
@@ -261,6 +327,7 @@ fn list_stream(
     snapshot: &Snapshot,
     coded: &CodedQuery,
     wanted: &[Option<Rc<Bitset>>],
+    within: Option<f64>,
     effort: Effort,
 ) -> Option<Stream> {
     let sealed = &snapshot.manifest.sealed;
@@ -269,7 +336,7 @@ fn list_stream(
     let matches = if is_filtered { wanted.iter().flatten().map(|wanted| wanted.count()).sum() } else { rows };
     let lists = snapshot.manifest.codebook().map_or(1, |codebook| codebook.lists as usize);
     let probing = steps::probe(rows, matches, lists, effort.probes)?;
-    Some(Stream::Lists(Box::new(ListSearch::new(relation, snapshot, coded, probing))))
+    Some(Stream::Lists(Box::new(ListSearch::new(relation, snapshot, coded, probing, within, effort.onward))))
 }
 
 /// All rows in no particular order: what a search without a query vector yields.

@@ -2,6 +2,7 @@
 //!
 //! Figures are nanoseconds on the machine that ARCHITECTURE.md names; only their ratios matter.
 
+use super::lists::search::SCANNED_PER_RETURNED;
 use crate::codec::rotation::rotated_dims;
 use crate::distance::Space;
 use crate::graph::search::Patience;
@@ -28,6 +29,8 @@ pub struct GraphFacts {
     pub rows: usize,
     /// Rows that match, if there are conditions.
     pub matches: Option<usize>,
+    /// Whether all rows within some distance are wanted.
+    pub is_range: bool,
 }
 
 impl GraphFacts {
@@ -74,16 +77,34 @@ impl GraphFacts {
         (candidates + ENTRY_HOPS) * neighbours * self.comparison()
     }
 
-    /// Nanoseconds of the search that [`choose`] chooses, and the rows that it can return before it has to go on.
-    pub fn cost(self, ef: usize) -> (f64, f64) {
+    /// The cost of the search that [`choose`] chooses.
+    pub fn cost(self, ef: usize) -> Cost {
         let matches = self.matches.unwrap_or(self.rows) as f64;
         let column = if self.matches.is_some() { self.rows as f64 * COLUMN_ROW } else { 0.0 };
         match choose(self, ef) {
-            Step::Nothing => (column, 0.0),
-            Step::Flat => (column + self.flat_cost(), matches),
-            Step::Graph { ef, .. } => (column + self.graph_cost(ef), ef as f64),
+            Step::Nothing => Cost { begin: column, ..Cost::default() },
+            Step::Flat => Cost {
+                begin: column + self.flat_cost(),
+                rows: matches.min(FLAT_ROWS),
+                further: self.comparison() + FURTHER_ROW,
+            },
+            Step::Graph { ef, .. } => {
+                let walk = self.graph_cost(ef);
+                Cost { begin: column + walk, rows: ef as f64, further: walk / ef as f64 }
+            }
         }
     }
+}
+
+/// What a search takes, in nanoseconds.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Cost {
+    /// Before the first row.
+    pub begin: f64,
+    /// Rows that it can return then, before it has to go on.
+    pub rows: f64,
+    /// For each row after those.
+    pub further: f64,
 }
 
 /// What is known of all segments with lists before they are searched.
@@ -99,12 +120,11 @@ pub struct ListFacts {
 }
 
 impl ListFacts {
-    /// Nanoseconds of a search that probes so many lists without a filter, and the rows that it can return before it
-    /// has to go on.
-    pub fn cost(self, probes: usize) -> (f64, f64) {
+    /// The cost of a search that probes so many lists without a filter.
+    pub fn cost(self, probes: usize) -> Cost {
         let matches = self.matches.unwrap_or(self.rows);
         let Some(Probing { probes, .. }) = probe(self.rows, matches, self.lists, probes) else {
-            return (0.0, 0.0);
+            return Cost::default();
         };
         let flat = GraphFacts {
             space: self.space,
@@ -112,14 +132,19 @@ impl ListFacts {
             has_codes: self.codes == Quantizer::Rabitq,
             rows: (self.rows * probes).div_ceil(self.lists.max(1)),
             matches: self.matches.map(|matches| (matches * probes).div_ceil(self.lists.max(1))),
+            is_range: false,
         };
         let column = if self.matches.is_some() { self.rows as f64 * COLUMN_ROW } else { 0.0 };
         let lists = self.lists as f64 * RANKED_LIST + probes as f64 * PROBED_LIST;
         let looked_at = flat.matches.unwrap_or(flat.rows) as f64;
-        (column + lists + flat.flat_cost(), looked_at / super::lists::search::SCANNED_PER_RETURNED as f64)
+        let (scan, rows) = (lists + flat.flat_cost(), (looked_at / SCANNED_PER_RETURNED as f64).max(1.0));
+        Cost { begin: column + scan, rows, further: scan / rows + FURTHER_ROW }
     }
 }
 
+/// Rows that a flat search has at hand, and keeping any after those.
+const FLAT_ROWS: f64 = 64.0;
+const FURTHER_ROW: f64 = 400.0;
 /// A row of a filter column; a list that is ranked; one that is probed.
 const COLUMN_ROW: f64 = 0.4;
 const RANKED_LIST: f64 = 60.0;
@@ -138,7 +163,7 @@ const FLAT_COMPARED: f64 = 0.6;
 const CODED_HOPS: f64 = 3.0;
 const CODED_HOP: f64 = 1000.0;
 const CODED_HOP_DIM: f64 = 0.4;
-const ENTRY_HOPS: f64 = 30.0;
+const ENTRY_HOPS: f64 = 4.0;
 /// Share of a node's neighbours that were not compared before.
 const FRESH_NEIGHBOURS: f64 = 0.55;
 const SPARSE_BYTES: usize = 512;
@@ -158,6 +183,11 @@ pub fn filtered_ef(ef: usize, share: f64) -> usize {
 pub fn choose(facts: GraphFacts, ef: usize) -> Step {
     if facts.matches == Some(0) || facts.rows == 0 {
         return Step::Nothing;
+    }
+    // Rule *range*: codes find everything within a distance, and a walk that would look at every row does no better;
+    // another might miss some of it.
+    if facts.is_range && (facts.has_codes || ef >= facts.rows) {
+        return Step::Flat;
     }
     let ef = filtered_ef(ef, facts.share());
     let flat = facts.flat_cost();
@@ -214,7 +244,7 @@ mod tests {
     fn facts(dims: u32, has_codes: bool, rows: usize, matches: Option<usize>) -> GraphFacts {
         let space = Space { kind: ElementKind::F32, metric: Metric::L2, dims };
         let options = GraphOptions { m: 16, ef_construction: 64 };
-        GraphFacts { space, options, has_codes, rows, matches }
+        GraphFacts { space, options, has_codes, rows, matches, is_range: false }
     }
 
     fn is_graph(step: Step) -> bool {

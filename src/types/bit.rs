@@ -63,13 +63,13 @@ impl Bits {
 }
 
 #[pg_extern(sql = false)]
-fn bit_hamming_distance(a: Bits, b: Bits) -> f64 {
+pub(super) fn bit_hamming_distance(a: Bits, b: Bits) -> f64 {
     let (a, b) = a.pair(&b);
     bits::hamming(a, b)
 }
 
 #[pg_extern(sql = false)]
-fn bit_jaccard_distance(a: Bits, b: Bits) -> f64 {
+pub(super) fn bit_jaccard_distance(a: Bits, b: Bits) -> f64 {
     let (a, b) = a.pair(&b);
     bits::jaccard(a, b)
 }

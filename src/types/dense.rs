@@ -180,7 +180,7 @@ macro_rules! dense_functions {
         $lt:ident, $le:ident, $eq:ident, $ne:ident, $ge:ident, $gt:ident, $cmp:ident
     }) => {
         #[pg_extern(sql = false)]
-        fn $l2(a: $type, b: $type) -> f64 {
+        pub(super) fn $l2(a: $type, b: $type) -> f64 {
             let (a, b) = a.pair(&b);
             <$element>::l2_squared(a, b).sqrt()
         }
@@ -198,13 +198,13 @@ macro_rules! dense_functions {
         }
 
         #[pg_extern(sql = false)]
-        fn $negative_inner(a: $type, b: $type) -> f64 {
+        pub(super) fn $negative_inner(a: $type, b: $type) -> f64 {
             let (a, b) = a.pair(&b);
             -<$element>::dot(a, b)
         }
 
         #[pg_extern(sql = false)]
-        fn $cosine(a: $type, b: $type) -> f64 {
+        pub(super) fn $cosine(a: $type, b: $type) -> f64 {
             let (a, b) = a.pair(&b);
             <$element>::cosine(a, b)
         }
@@ -217,7 +217,7 @@ macro_rules! dense_functions {
         }
 
         #[pg_extern(sql = false)]
-        fn $l1(a: $type, b: $type) -> f64 {
+        pub(super) fn $l1(a: $type, b: $type) -> f64 {
             let (a, b) = a.pair(&b);
             <$element>::l1(a, b)
         }

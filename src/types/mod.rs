@@ -12,6 +12,7 @@ mod dense;
 mod dense_io;
 mod sparse;
 mod sparse_io;
+mod sphere;
 #[cfg(any(test, feature = "pg_test"))]
 mod sql_tests;
 mod text;
@@ -21,4 +22,5 @@ mod wire;
 pub use bit::Bits;
 pub use dense::{HalfVec, Vector};
 pub use sparse::{MAX_NON_ZEROS, SparseVec};
+pub use sphere::Sphere;
 pub use varlena::{VARLENA_HEADER, Varlena};

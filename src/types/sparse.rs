@@ -129,7 +129,7 @@ impl SparseVec {
 }
 
 #[pg_extern(sql = false)]
-fn sparsevec_l2_distance(a: SparseVec, b: SparseVec) -> f64 {
+pub(super) fn sparsevec_l2_distance(a: SparseVec, b: SparseVec) -> f64 {
     let (a, b) = a.pair(&b);
     a.l2_squared(b).sqrt()
 }
@@ -147,19 +147,19 @@ fn sparsevec_inner_product(a: SparseVec, b: SparseVec) -> f64 {
 }
 
 #[pg_extern(sql = false)]
-fn sparsevec_negative_inner_product(a: SparseVec, b: SparseVec) -> f64 {
+pub(super) fn sparsevec_negative_inner_product(a: SparseVec, b: SparseVec) -> f64 {
     let (a, b) = a.pair(&b);
     -a.dot(b)
 }
 
 #[pg_extern(sql = false)]
-fn sparsevec_cosine_distance(a: SparseVec, b: SparseVec) -> f64 {
+pub(super) fn sparsevec_cosine_distance(a: SparseVec, b: SparseVec) -> f64 {
     let (a, b) = a.pair(&b);
     a.cosine(b)
 }
 
 #[pg_extern(sql = false)]
-fn sparsevec_l1_distance(a: SparseVec, b: SparseVec) -> f64 {
+pub(super) fn sparsevec_l1_distance(a: SparseVec, b: SparseVec) -> f64 {
     let (a, b) = a.pair(&b);
     a.l1(b)
 }

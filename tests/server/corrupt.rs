@@ -53,7 +53,7 @@ fn damaged_pages_do_not_crash_the_server() {
             .batch_execute(
                 "CREATE EXTENSION vdb;
                  CREATE TABLE source AS SELECT i id, array_agg(sin(i * d))::vector(40) v
-                 FROM generate_series(1, 600) i, generate_series(1, 40) d GROUP BY i",
+                 FROM generate_series(1, 800) i, generate_series(1, 40) d GROUP BY i",
             )
             .expect("set-up");
         // A table for each kind of page and each damage, so that the server is stopped only once.
@@ -80,7 +80,9 @@ fn damaged_pages_do_not_crash_the_server() {
         tables.retain(|(_, path, kind, damage)| spoil(path, *kind, *damage));
         server.launch();
         let mut client = server.connect();
-        client.batch_execute("SET enable_seqscan = off; SET enable_sort = off").expect("settings");
+        client
+            .batch_execute("SET enable_seqscan = off; SET enable_sort = off; SET vdb.ef_search = 1")
+            .expect("settings");
         let mut errors = BTreeSet::new();
         for (table, _, kind, damage) in &tables {
             let what = format!("{index}: {damage:?} of a page of kind {kind}");

@@ -6,9 +6,8 @@ use super::stored::slots_of;
 use crate::codec::fastscan::BLOCK;
 use crate::distance::PreparedQuery;
 use crate::filter::Bitset;
-use crate::graph::Candidate;
 use crate::pg::relation::Relation;
-use crate::rerank::{Reranker, Step};
+use crate::rerank::{Onward, Reranker, Step};
 use crate::segment::block::{BlockLayout, Centre, Estimates};
 use crate::segment::corrupt;
 use crate::segment::encoder::CodedQuery;
@@ -19,6 +18,7 @@ use crate::storage::manifest::{GraphParts, Sealed};
 use crate::storage::meta::Meta;
 use crate::storage::page::Kind;
 use crate::storage::part::PartReader;
+use std::collections::HashSet;
 use std::ops::Range;
 
 /// What a search reads.
@@ -37,8 +37,8 @@ pub struct Source<'a> {
 /// The state of a search between two calls. It holds no pins.
 pub struct FlatSearch {
     started: bool,
-    /// Rows up to this score and node were returned already, by another search.
-    after: Option<Candidate>,
+    /// Nodes that another search has returned.
+    given: HashSet<u32>,
     rows: Reranker<u32>,
     /// For each block that was read the limit under which its rows were offered (see [`Reranker::offer`]).
     limits: Vec<f32>,
@@ -48,9 +48,22 @@ pub struct FlatSearch {
 const CHUNK: usize = 256;
 
 impl FlatSearch {
-    /// A search for what comes `after` a node that another search has returned, or for everything.
-    pub fn new(after: Option<Candidate>) -> Self {
-        Self { started: false, after, rows: Reranker::default(), limits: Vec::new() }
+    /// A search `within` a score, if one is given.
+    pub fn new(within: Option<f64>, onward: Onward) -> Self {
+        let rows = Reranker::new(within, onward);
+        Self { started: false, given: HashSet::new(), rows, limits: Vec::new() }
+    }
+
+    /// Goes on where another search has given up: after the nodes that it has returned, up to a score.
+    pub fn after(mut self, (nodes, score): (Vec<u32>, f64)) -> Self {
+        self.given = nodes.into_iter().collect();
+        self.rows.go_on_from(score);
+        self
+    }
+
+    /// Bytes in memory.
+    pub fn bytes(&self) -> usize {
+        self.rows.bytes()
     }
 
     /// The next nearest row.
@@ -63,10 +76,8 @@ impl FlatSearch {
             match self.rows.step() {
                 Step::Next(row, score) => {
                     let mut rows = NodeRows::new(source.relation, source.segment, source.parts);
-                    let found = Candidate { score, node: rows.node(row) };
-                    if self.after.is_none_or(|after| found > after)
-                        && let Some(tid) = rows.live_tid(row)
-                    {
+                    let is_given = !self.given.is_empty() && self.given.contains(&rows.node(row));
+                    if !is_given && let Some(tid) = rows.live_tid(row) {
                         return Some(Hit { score, tid });
                     }
                 }

@@ -7,7 +7,7 @@ use crate::filter::{Condition, condition};
 use crate::pg::buffer::PageCopy;
 use crate::pg::error::Problem;
 use crate::pg::relation::Relation;
-use crate::rerank::{Reranker, Step};
+use crate::rerank::{Onward, Reranker, Step};
 use crate::segment::block::Centre;
 use crate::segment::encoder::CodedQuery;
 use crate::segment::row_layout;
@@ -33,7 +33,7 @@ pub struct GrowingSearch {
 }
 
 impl GrowingSearch {
-    /// Scans every row that is published now and may meet the conditions. `coded` is the query's, if the index has codes.
+    /// Scans every row that is published now and may meet the conditions, for those `within` a score. `coded` is the query's, if the index has codes.
     pub fn new(
         relation: Relation,
         meta: &Meta,
@@ -41,11 +41,14 @@ impl GrowingSearch {
         query: &PreparedQuery,
         coded: Option<&CodedQuery>,
         conditions: &[Condition],
+        within: Option<f64>,
+        onward: Onward,
     ) -> Self {
         let layout = GroupLayout::of(meta);
         let lanes = (0..growing.lanes.len()).map(|lane| Lane::read(relation, growing, lane)).collect();
         let conditions = conditions.to_vec();
-        let mut search = Self { layout, lanes, conditions, rows: Reranker::default(), limits: Vec::new() };
+        let mut search =
+            Self { layout, lanes, conditions, rows: Reranker::new(within, onward), limits: Vec::new() };
         match coded.filter(|_| layout.has_codes()) {
             Some(coded) => search.scan_codes(relation, meta, coded, true),
             None => search.scan_rows(relation, meta, query),
@@ -89,6 +92,11 @@ impl GrowingSearch {
                 }
             });
         }
+    }
+
+    /// Bytes in memory.
+    pub fn bytes(&self) -> usize {
+        self.rows.bytes()
     }
 
     /// The next nearest row.

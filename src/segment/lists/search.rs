@@ -8,7 +8,7 @@ use crate::codec::multibit;
 use crate::distance::{Element, Metric, PreparedQuery, Space};
 use crate::filter::Bitset;
 use crate::pg::relation::Relation;
-use crate::rerank::{Keyed, Reranker, Step};
+use crate::rerank::{Keyed, Onward, Reranker, Step};
 use crate::segment::block::Centre;
 use crate::segment::corrupt;
 use crate::segment::encoder::CodedQuery;
@@ -75,6 +75,7 @@ pub struct ListSearch {
     /// Segments that have one list for everything were scanned.
     started: bool,
     rows: Reranker<Row>,
+    onward: Onward,
     /// Rows wanted that were looked at.
     scanned: u64,
     /// See [`Probing`].
@@ -89,7 +90,14 @@ const FIRST_LOOK: u64 = 512;
 pub const SCANNED_PER_RETURNED: u64 = 8;
 
 impl ListSearch {
-    pub fn new(relation: Relation, snapshot: &Snapshot, coded: &CodedQuery, probing: Probing) -> Self {
+    pub fn new(
+        relation: Relation,
+        snapshot: &Snapshot,
+        coded: &CodedQuery,
+        probing: Probing,
+        within: Option<f64>,
+        onward: Onward,
+    ) -> Self {
         let space = snapshot.meta.space;
         let dims = space.dims as usize;
         let fine = match snapshot.meta.structure {
@@ -105,7 +113,8 @@ impl ListSearch {
             scans: Vec::new(),
             families: Vec::new(),
             started: false,
-            rows: Reranker::default(),
+            rows: Reranker::new(within, onward),
+            onward,
             scanned: 0,
             least: probing.least,
             next_look: FIRST_LOOK,
@@ -154,6 +163,11 @@ impl ListSearch {
         ranked.into()
     }
 
+    /// Bytes in memory.
+    pub fn bytes(&self) -> usize {
+        self.rows.bytes() + self.centres.capacity() * size_of::<Centre>()
+    }
+
     /// The next nearest row.
     pub fn next(&mut self, source: Source, heap: &mut HeapRows) -> Option<Hit> {
         if !self.started {
@@ -165,7 +179,8 @@ impl ListSearch {
             }
         }
         loop {
-            if self.has_lists_left() && self.returned * SCANNED_PER_RETURNED >= self.scanned {
+            let goes_on = self.has_lists_left() && self.onward != Onward::Stop;
+            if goes_on && self.returned * SCANNED_PER_RETURNED >= self.scanned {
                 self.probe(source, heap);
             }
             match self.rows.step() {
@@ -178,7 +193,7 @@ impl ListSearch {
                 }
                 Step::Compare(rows) => self.look_closer(source, heap, rows),
                 Step::Recall => self.recall(source),
-                Step::Empty if !self.has_lists_left() => return None,
+                Step::Empty if !goes_on => return None,
                 Step::Empty => self.probe(source, heap),
             }
         }

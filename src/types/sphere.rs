@@ -1,0 +1,87 @@
+//! Spheres: a centre and a radius, which an index can look within. `vector <<->> sphere` is the same as
+//! `vector <-> centre < radius`; an operator of its own is what an index can be asked with.
+
+use super::dense::{
+    halfvec_cosine_distance, halfvec_l1_distance, halfvec_l2_distance, halfvec_negative_inner_product,
+    vector_cosine_distance, vector_l1_distance, vector_l2_distance, vector_negative_inner_product,
+};
+use super::sparse::{
+    sparsevec_cosine_distance, sparsevec_l1_distance, sparsevec_l2_distance, sparsevec_negative_inner_product,
+};
+use super::{Bits, HalfVec, SparseVec, Vector};
+use crate::pg::error::Problem;
+use crate::types::bit::{bit_hamming_distance, bit_jaccard_distance};
+use pgrx::{PgSqlErrorCode, pg_extern, pg_sys};
+
+/// A value of one of the composite types `vdb_sphere_…`.
+pub struct Sphere {
+    /// Of the type that the sphere is around.
+    pub centre: pg_sys::Datum,
+    pub radius: f64,
+}
+
+pgrx::impl_sql_translatable!(Sphere, "record");
+
+impl Sphere {
+    /// # Safety
+    /// The datum is a value of one of the composite types, and outlives the result.
+    pub unsafe fn from_datum(datum: pg_sys::Datum) -> Self {
+        // SAFETY: the caller's promise: a tuple of two columns, the second a double.
+        unsafe {
+            let tuple = pg_sys::pg_detoast_datum(datum.cast_mut_ptr()).cast::<pg_sys::HeapTupleHeaderData>();
+            let field = |number| {
+                let mut is_null = false;
+                let value = pg_sys::GetAttributeByNum(tuple, number, &mut is_null);
+                if is_null {
+                    Problem::new(
+                        PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED,
+                        "a sphere needs a centre and a radius",
+                    )
+                    .raise();
+                }
+                value
+            };
+            Self { centre: field(1), radius: f64::from_bits(field(2).value() as u64) }
+        }
+    }
+}
+
+// SAFETY: the SQL functions are declared with one of the composite types.
+unsafe impl<'fcx> pgrx::callconv::ArgAbi<'fcx> for Sphere {
+    unsafe fn unbox_arg_unchecked(arg: pgrx::callconv::Arg<'_, 'fcx>) -> Self {
+        // SAFETY: the functions are STRICT, so the datum is not null.
+        unsafe {
+            let datum = arg.unbox_arg_using_from_datum::<pg_sys::Datum>();
+            Self::from_datum(datum.expect("the argument of a STRICT function is not null"))
+        }
+    }
+}
+
+/// Functions behind the operators: whether a value is nearer to the centre than the radius.
+macro_rules! within {
+    ($($name:ident: $type:ty, $distance:ident;)*) => {$(
+        #[pg_extern(sql = false)]
+        fn $name(value: $type, sphere: Sphere) -> bool {
+            // SAFETY: the operator's declaration has a sphere of this type.
+            let centre = unsafe { <$type>::from_datum(sphere.centre) };
+            $distance(value, centre) < sphere.radius
+        }
+    )*};
+}
+
+within! {
+    vector_l2_within: Vector, vector_l2_distance;
+    vector_ip_within: Vector, vector_negative_inner_product;
+    vector_cosine_within: Vector, vector_cosine_distance;
+    vector_l1_within: Vector, vector_l1_distance;
+    halfvec_l2_within: HalfVec, halfvec_l2_distance;
+    halfvec_ip_within: HalfVec, halfvec_negative_inner_product;
+    halfvec_cosine_within: HalfVec, halfvec_cosine_distance;
+    halfvec_l1_within: HalfVec, halfvec_l1_distance;
+    sparsevec_l2_within: SparseVec, sparsevec_l2_distance;
+    sparsevec_ip_within: SparseVec, sparsevec_negative_inner_product;
+    sparsevec_cosine_within: SparseVec, sparsevec_cosine_distance;
+    sparsevec_l1_within: SparseVec, sparsevec_l1_distance;
+    bit_hamming_within: Bits, bit_hamming_distance;
+    bit_jaccard_within: Bits, bit_jaccard_distance;
+}
