@@ -292,6 +292,38 @@ mod tests {
         assert!(!unordered.contains("Index"), "{unordered}");
     }
 
+    /// What a scan returns when more is asked for than it looks for at first.
+    #[pg_test]
+    fn a_scan_goes_on_as_the_settings_say() {
+        Spi::run(
+            "CREATE TABLE items AS SELECT i id, array[sin(i), cos(i * 0.7), sin(i * i)]::vector(3) v
+             FROM generate_series(1, 20000) i;
+             SET enable_seqscan = off; SET enable_sort = off; SET vdb.ef_search = 10; SET vdb.probes = 1",
+        )
+        .unwrap();
+        for index in ["vdb_hnsw (v vector_l2_ops)", "vdb_ivf (v vector_l2_ops)"] {
+            Spi::run(&format!("DROP INDEX IF EXISTS items_v_idx; CREATE INDEX ON items USING {index}"))
+                .unwrap();
+            let distances = |settings: &str| -> Vec<f64> {
+                Spi::run(settings).unwrap();
+                let query = "SELECT (v <-> '[0.1,0.2,0.3]')::text FROM items WHERE id % 10 = 3
+                             ORDER BY v <-> '[0.1,0.2,0.3]'";
+                lines(query).iter().map(|distance| distance.parse().unwrap()).collect()
+            };
+            let off = distances("SET vdb.iterative_scan = off");
+            assert!(off.len() < 500, "{index}: {}", off.len());
+            let strict = distances("SET vdb.iterative_scan = strict");
+            assert!(strict.len() > 1900 && strict.is_sorted(), "{index}: {}", strict.len());
+            let relaxed = distances("SET vdb.iterative_scan = relaxed");
+            assert_eq!(relaxed.len(), 2000, "{index}: no row is lost");
+            let few = distances("SET vdb.max_scan_tuples = 100");
+            assert!((5..=100).contains(&few.len()), "{index}: {}", few.len());
+            let little = distances("SET vdb.max_scan_tuples = 0; SET vdb.scan_mem = '1MB'");
+            assert!(little.len() <= relaxed.len(), "{index}");
+            Spi::run("RESET vdb.iterative_scan; RESET vdb.scan_mem").unwrap();
+        }
+    }
+
     #[pg_test]
     fn long_vectors_span_pages() {
         Spi::run(
