@@ -4,7 +4,7 @@ use super::encoder::CodedQuery;
 use super::graph::flat::{self, FlatSearch};
 use super::graph::read::{Codes, SealedGraph};
 use super::graph::stored::slots_of;
-use super::growing::search::GrowingSearch;
+use super::growing::search::{self as growing_rows, GrowingSearch};
 use super::lists::search::{self as lists, ListSearch};
 use super::rows::{NodeRows, SealedRows};
 use super::steps::{self, Step};
@@ -130,17 +130,8 @@ impl IndexSearch {
         let growing = snapshot.manifest.flushing.iter().chain([&meta.growing]);
         let mut streams: Vec<Stream> = growing
             .map(|segment| {
-                let search = GrowingSearch::new(
-                    relation,
-                    meta,
-                    segment,
-                    &query,
-                    coded.as_ref(),
-                    conditions,
-                    within,
-                    effort.onward,
-                );
-                Stream::Growing(search)
+                let source = growing_rows::Source { relation, meta, query: &query, coded: coded.as_ref() };
+                Stream::Growing(GrowingSearch::new(source, segment, conditions, within, effort.onward))
             })
             .collect();
         let sealed = &snapshot.manifest.sealed;
@@ -217,7 +208,8 @@ impl IndexSearch {
         let hit = loop {
             match &mut self.streams[number] {
                 Stream::Growing(search) => {
-                    break search.next(relation, &self.snapshot.meta, &self.query, coded);
+                    let (meta, query) = (&self.snapshot.meta, &self.query);
+                    break search.next(growing_rows::Source { relation, meta, query, coded });
                 }
                 Stream::Lists(search) => {
                     let coded = coded.expect("an index with lists has it");

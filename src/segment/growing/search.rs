@@ -15,6 +15,16 @@ use crate::segment::search::Hit;
 use crate::storage::meta::{Growing, Meta};
 use crate::storage::page;
 
+/// What a search reads.
+#[derive(Clone, Copy)]
+pub struct Source<'a> {
+    pub relation: Relation,
+    pub meta: &'a Meta,
+    pub query: &'a PreparedQuery,
+    /// The query as codes see it, if the index has any.
+    pub coded: Option<&'a CodedQuery>,
+}
+
 /// A row of a lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Row {
@@ -33,37 +43,34 @@ pub struct GrowingSearch {
 }
 
 impl GrowingSearch {
-    /// Scans every row that is published now and may meet the conditions, for those `within` a score. `coded` is the query's, if the index has codes.
+    /// Scans every row that is published now and may meet the conditions, for those `within` a score.
     pub fn new(
-        relation: Relation,
-        meta: &Meta,
+        source: Source,
         growing: &Growing,
-        query: &PreparedQuery,
-        coded: Option<&CodedQuery>,
         conditions: &[Condition],
         within: Option<f64>,
         onward: Onward,
     ) -> Self {
-        let layout = GroupLayout::of(meta);
-        let lanes = (0..growing.lanes.len()).map(|lane| Lane::read(relation, growing, lane)).collect();
+        let layout = GroupLayout::of(source.meta);
+        let lanes = (0..growing.lanes.len()).map(|lane| Lane::read(source.relation, growing, lane)).collect();
         let conditions = conditions.to_vec();
         let mut search =
             Self { layout, lanes, conditions, rows: Reranker::new(within, onward), limits: Vec::new() };
-        match coded.filter(|_| layout.has_codes()) {
-            Some(coded) => search.scan_codes(relation, meta, coded, true),
-            None => search.scan_rows(relation, meta, query),
+        match source.coded.filter(|_| layout.has_codes()) {
+            Some(coded) => search.scan_codes(source, coded, true),
+            None => search.scan_rows(source),
         }
         search
     }
 
     /// Offers all rows for the first time, or recalls those that were skipped then.
-    fn scan_codes(&mut self, relation: Relation, meta: &Meta, coded: &CodedQuery, first_time: bool) {
-        let centre = Centre::origin(meta.space.metric, &coded.vector);
+    fn scan_codes(&mut self, source: Source, coded: &CodedQuery, first_time: bool) {
+        let centre = Centre::origin(source.meta.space.metric, &coded.vector);
         let (layout, rows, limits) = (self.layout, &mut self.rows, &mut self.limits);
         let conditions = &self.conditions;
         let mut number_of_group = 0;
         for (number, lane) in (0..).zip(&self.lanes) {
-            lane.for_each_group(relation, layout, |group, first, count| {
+            lane.for_each_group(source.relation, layout, |group, first, count| {
                 let estimates = layout.estimate(group, &coded.tables, centre).expect("the groups have codes");
                 let (scores, errors) = (&estimates.scores[..count], &estimates.errors[..count]);
                 let row = |place| {
@@ -80,14 +87,14 @@ impl GrowingSearch {
         }
     }
 
-    fn scan_rows(&mut self, relation: Relation, meta: &Meta, query: &PreparedQuery) {
+    fn scan_rows(&mut self, source: Source) {
         let (layout, rows, conditions) = (self.layout, &mut self.rows, &self.conditions);
         for (number, lane) in (0..).zip(&self.lanes) {
-            let mut cursor = RowCursor::new(relation, lane);
-            lane.for_each_group(relation, layout, |group, first, count| {
+            let mut cursor = RowCursor::new(source.relation, lane);
+            lane.for_each_group(source.relation, layout, |group, first, count| {
                 for place in (0..count).filter(|&place| is_wanted(layout, conditions, group, place)) {
                     let row = first + place;
-                    let score = score(relation, meta, query, &mut cursor, row, layout.offset(group, place));
+                    let score = score(source, &mut cursor, row, layout.offset(group, place));
                     rows.compared(Row { lane: number, row: row as u32 }, score);
                 }
             });
@@ -100,19 +107,13 @@ impl GrowingSearch {
     }
 
     /// The next nearest row.
-    pub fn next(
-        &mut self,
-        relation: Relation,
-        meta: &Meta,
-        query: &PreparedQuery,
-        coded: Option<&CodedQuery>,
-    ) -> Option<Hit> {
+    pub fn next(&mut self, source: Source) -> Option<Hit> {
         loop {
             match self.rows.step() {
                 Step::Next(Row { lane, row }, score) => {
                     let (number, at, place) = self.layout.place(row as usize);
                     let mut page = PageCopy::blank();
-                    self.lanes[lane as usize].groups(relation, number, &mut page);
+                    self.lanes[lane as usize].groups(source.relation, number, &mut page);
                     let group = &page::payload(&page.0)[at..][..self.layout.bytes()];
                     if !self.layout.is_dead(group, place) {
                         return Some(Hit { score, tid: self.layout.tid(group, place) });
@@ -121,16 +122,16 @@ impl GrowingSearch {
                 Step::Compare(mut rows) => {
                     rows.sort_unstable();
                     for rows in rows.chunk_by(|a, b| a.lane == b.lane) {
-                        let mut cursor = RowCursor::new(relation, &self.lanes[rows[0].lane as usize]);
+                        let mut cursor = RowCursor::new(source.relation, &self.lanes[rows[0].lane as usize]);
                         for &row in rows {
-                            let score = score(relation, meta, query, &mut cursor, row.row as usize, None);
+                            let score = score(source, &mut cursor, row.row as usize, None);
                             self.rows.compared(row, score);
                         }
                     }
                 }
                 Step::Recall => {
-                    let coded = coded.expect("only rows with codes are skipped");
-                    self.scan_codes(relation, meta, coded, false);
+                    let coded = source.coded.expect("only rows with codes are skipped");
+                    self.scan_codes(source, coded, false);
                 }
                 Step::Empty => return None,
             }
@@ -144,16 +145,10 @@ fn is_wanted(layout: GroupLayout, conditions: &[Condition], group: &[u8], place:
         && (conditions.is_empty() || condition::accept(conditions, layout.attributes_of(group, place)))
 }
 
-fn score(
-    relation: Relation,
-    meta: &Meta,
-    query: &PreparedQuery,
-    cursor: &mut RowCursor,
-    row: usize,
-    offset: Option<u64>,
-) -> f64 {
-    let bytes = cursor.row(row_layout(meta.space), meta.space.row_bytes(), row, offset);
-    query.score(bytes).unwrap_or_else(|| {
-        Problem::corrupt(format!("index \"{}\" has a damaged row", relation.name())).raise()
+fn score(source: Source, cursor: &mut RowCursor, row: usize, offset: Option<u64>) -> f64 {
+    let space = source.meta.space;
+    let bytes = cursor.row(row_layout(space), space.row_bytes(), row, offset);
+    source.query.score(bytes).unwrap_or_else(|| {
+        Problem::corrupt(format!("index \"{}\" has a damaged row", source.relation.name())).raise()
     })
 }
