@@ -109,3 +109,57 @@ CREATE FUNCTION vdb_check(index regclass, deep boolean DEFAULT false)
 
 COMMENT ON FUNCTION vdb_check(regclass, boolean) IS
     'what is wrong with a vdb index: pages, checksums, structures; deep compares codes and the table as well';
+
+CREATE FUNCTION vdb_last_search()
+    RETURNS TABLE (
+        index regclass,
+        generation bigint,
+        segment bigint,
+        structure text,
+        step text,
+        rows bigint,
+        matches bigint,
+        effort bigint,
+        expected_ms double precision,
+        actual_ms double precision,
+        returned bigint,
+        estimated bigint,
+        compared bigint,
+        pages bigint
+    )
+    AS 'MODULE_PATHNAME', 'vdb_last_search_wrapper' LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED;
+
+COMMENT ON FUNCTION vdb_last_search() IS 'the steps of this session''s last search by a vdb index, and what they took';
+
+CREATE FUNCTION vdb_time_search(index regclass, query text, k integer, filter text) RETURNS void
+    AS 'MODULE_PATHNAME', 'vdb_time_search_wrapper' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+
+COMMENT ON FUNCTION vdb_time_search(regclass, text, integer, text) IS
+    'runs a search for the k nearest rows, of those that meet a condition, for vdb_last_search() to show';
+
+CREATE FUNCTION vdb_explain_search(index regclass, query text, k integer DEFAULT 10, filter text DEFAULT NULL)
+    RETURNS TABLE (
+        segment bigint,
+        structure text,
+        step text,
+        rows bigint,
+        matches bigint,
+        effort bigint,
+        expected_ms double precision,
+        actual_ms double precision,
+        returned bigint,
+        estimated bigint,
+        compared bigint,
+        pages bigint
+    )
+    LANGUAGE sql VOLATILE PARALLEL UNSAFE
+    SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
+    BEGIN ATOMIC
+        SELECT vdb_time_search(index, query, k, filter);
+        SELECT segment, structure, step, rows, matches, effort, expected_ms, actual_ms, returned, estimated, compared,
+               pages
+        FROM vdb_last_search();
+    END;
+
+COMMENT ON FUNCTION vdb_explain_search(regclass, text, integer, text) IS
+    'runs a search for the k nearest rows, of those that meet a condition, and shows its steps';

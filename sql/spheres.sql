@@ -31,3 +31,8 @@ BEGIN
     END LOOP;
 END
 $$;
+
+CREATE FUNCTION vdb_radius_to(double precision) RETURNS double precision
+    AS 'MODULE_PATHNAME', 'vdb_radius_to_wrapper' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+COMMENT ON FUNCTION vdb_radius_to(double precision) IS 'the least radius of a sphere that holds what is at this distance';

@@ -51,6 +51,15 @@ impl<K: Key, T: Ord> PartialEq for Keyed<K, T> {
 
 impl<K: Key, T: Ord> Eq for Keyed<K, T> {}
 
+/// What a search has done so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Work {
+    /// Codes whose scores were estimated.
+    pub estimated: u64,
+    /// Vectors that were compared exactly.
+    pub compared: u64,
+}
+
 /// How a search goes on after its first results.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Onward {
@@ -79,6 +88,7 @@ pub struct Reranker<T> {
     compared: BinaryHeap<Reverse<Keyed<f64, T>>>,
     onward: Onward,
     last: f64,
+    work: Work,
 }
 
 /// So many rows a search wants most likely at most.
@@ -113,6 +123,7 @@ impl<T: Copy + Ord> Default for Reranker<T> {
             compared: BinaryHeap::new(),
             onward: Onward::default(),
             last: f64::NEG_INFINITY,
+            work: Work::default(),
         }
     }
 }
@@ -128,6 +139,10 @@ impl<T: Copy + Ord> Reranker<T> {
     /// Takes up an order that another search has brought up to this score.
     pub fn go_on_from(&mut self, score: f64) {
         self.last = self.last.max(score);
+    }
+
+    pub fn work(&self) -> Work {
+        self.work
     }
 
     /// Bytes in memory.
@@ -178,6 +193,7 @@ impl<T: Copy + Ord> Reranker<T> {
         value: impl Fn(usize) -> Option<T>,
     ) -> f32 {
         let (limit, allowance) = (self.limit, self.allowance());
+        self.work.estimated += scores.len() as u64;
         // Bytes first: that loop runs on vector registers.
         let mut flags = [0u8; u32::BITS as usize];
         for (flag, (score, error)) in flags.iter_mut().zip(scores.iter().zip(errors)) {
@@ -212,6 +228,7 @@ impl<T: Copy + Ord> Reranker<T> {
 
     /// Tells a candidate's exact score.
     pub fn compared(&mut self, value: T, score: f64) {
+        self.work.compared += 1;
         self.compared.push(Reverse(Keyed { key: score, value }));
         self.bound_first(score as f32);
     }
@@ -220,6 +237,11 @@ impl<T: Copy + Ord> Reranker<T> {
     /// those be skipped that are yet to be offered.
     pub fn promising(&mut self) -> Vec<T> {
         (0..FIRST).map_while(|_| self.candidates.pop().map(|candidate| candidate.0.value)).collect()
+    }
+
+    /// Whether the next in order is known to have this score, too.
+    pub fn has_tie(&self, score: f64) -> bool {
+        self.compared.peek().is_some_and(|Reverse(next)| next.key == score)
     }
 
     /// What comes next. Whatever is found too late for the order, because its bound was wrong or because it was added

@@ -1,4 +1,5 @@
 //! SQL functions about indexes.
 mod check;
 mod control;
+mod search;
 mod stats;

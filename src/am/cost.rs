@@ -2,7 +2,7 @@
 
 use crate::config::settings;
 use crate::pg::relation::Relation;
-use crate::segment::steps::{Cost, GraphFacts, ListFacts};
+use crate::segment::steps::{Cost, GraphFacts, ListFacts, growing_cost};
 use crate::storage::manifest::{Parts, Snapshot};
 use crate::storage::meta::{Quantizer, Structure};
 use pgrx::{pg_guard, pg_sys};
@@ -39,14 +39,7 @@ fn sealed_cost(snapshot: &Snapshot, share: Option<f64>, is_range: bool) -> Cost 
         }
         Structure::Lists(_) => {
             let rows = sealed.iter().map(|segment| rows(segment.rows)).sum();
-            let facts = ListFacts {
-                space: meta.space,
-                codes: meta.quantizer,
-                lists: snapshot.manifest.codebook().map_or(1, |codebook| codebook.lists as usize),
-                rows,
-                matches: matches(rows),
-            };
-            cost = facts.cost(effort.probes);
+            cost = ListFacts::of(snapshot, matches(rows)).cost(effort.probes);
         }
     }
     cost
@@ -102,8 +95,8 @@ pub unsafe extern "C-unwind" fn amcostestimate(
         let growing = (tuples - sealed).max(0.0);
         let cost = sealed_cost(&snapshot, share, spheres > 0);
         let has_codes = snapshot.meta.quantizer != Quantizer::None;
-        let growing_row = if has_codes { GROWING_CODE } else { GROWING_VECTOR };
-        let search = (cost.begin + growing * growing_row) / UNIT + ROOT_PAGES * pg_sys::seq_page_cost;
+        let search =
+            (cost.begin + growing_cost(growing, has_codes)) / UNIT + ROOT_PAGES * pg_sys::seq_page_cost;
         let further_rows = (matches - cost.rows - growing).max(0.0);
         *startup_cost = search;
         *total_cost = search + further_rows * cost.further / UNIT + matches * pg_sys::cpu_index_tuple_cost;
@@ -118,7 +111,3 @@ const SPHERE_SELECTIVITY: f64 = 0.001;
 
 /// Pages that every scan begins with, however small the index: the meta page and the lanes.
 const ROOT_PAGES: f64 = 5.0;
-
-/// Nanoseconds for each row of the growing segment, with codes and without.
-const GROWING_CODE: f64 = 15.0;
-const GROWING_VECTOR: f64 = 150.0;

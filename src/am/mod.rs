@@ -6,12 +6,14 @@ mod cost;
 mod handler;
 mod insert;
 mod opclass;
+mod range;
 mod scan;
 #[cfg(any(test, feature = "pg_test"))]
 mod sql_tests;
 mod vacuum;
 
 pub use build::for_each_visible_row;
+pub use range::register;
 
 use crate::pg::error::Problem;
 use crate::pg::relation::Relation;

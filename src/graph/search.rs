@@ -38,7 +38,7 @@ pub trait GraphReader {
 /// Nodes visited together, so that the memory of one is on its way while another is looked at.
 const TOGETHER: usize = 4;
 
-pub use crate::rerank::Onward;
+pub use crate::rerank::{Onward, Work};
 
 /// When a search gives up.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -77,9 +77,10 @@ pub struct Search {
     returned: usize,
     /// Every node returned.
     given: Vec<u32>,
-    /// Nodes compared so far, and those of them that are wanted.
+    /// Nodes compared so far, those of them that are wanted, and estimates.
     compared: usize,
     wanted: usize,
+    estimated: usize,
     patience: Patience,
     last: Option<Candidate>,
     state: State,
@@ -108,6 +109,7 @@ impl Search {
             given: Vec::new(),
             compared: 0,
             wanted: 0,
+            estimated: 0,
             patience,
             last: None,
             state: State::Fresh,
@@ -122,6 +124,15 @@ impl Search {
     /// Every node that was returned, and the greatest score of them.
     pub fn given(&mut self) -> (Vec<u32>, f64) {
         (std::mem::take(&mut self.given), self.last.map_or(f64::NEG_INFINITY, |last| last.score))
+    }
+
+    pub fn work(&self) -> Work {
+        Work { estimated: self.estimated as u64, compared: self.compared as u64 }
+    }
+
+    /// Whether the next node is known to have this score, too.
+    pub fn has_tie(&self, score: f64) -> bool {
+        self.returned < self.ef && self.pool.peek().is_some_and(|Reverse(next)| next.score == score)
     }
 
     /// Bytes in memory.
@@ -295,6 +306,7 @@ impl Search {
             estimated.clear();
             graph.visit(&nodes, &mut found, &mut estimated);
             self.compared += found.len();
+            self.estimated += estimated.len();
             for &found in found.iter().filter(|found| graph.is_wanted(found.node)) {
                 self.keep(found);
             }

@@ -3,7 +3,7 @@
 use super::relation::Relation;
 use crate::cpu;
 use pgrx::pg_sys;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::ops::Deref;
 
@@ -17,7 +17,13 @@ pub type Page = [u8; PAGE_SIZE];
 const RECENT_BUFFERS: usize = 1 << 16;
 
 thread_local! {
+    static PINS: Cell<u64> = const { Cell::new(0) };
     static RECENT: RefCell<Vec<pg_sys::Buffer>> = RefCell::new(vec![0; RECENT_BUFFERS]);
+}
+
+/// Pages that this backend has pinned to read them, one after another.
+pub fn pins() -> u64 {
+    PINS.get()
 }
 
 /// A page's copy, aligned as buffers are.
@@ -38,6 +44,7 @@ pub struct Pinned {
 impl Pinned {
     /// Pins an existing page of the main fork, reading it from disk if need be.
     pub fn read(relation: Relation, block: u32) -> Self {
+        PINS.set(PINS.get() + 1);
         // SAFETY: the relation is open; a block beyond its end raises an error.
         Self { id: unsafe { pg_sys::ReadBuffer(relation.raw(), block) } }
     }
@@ -49,6 +56,7 @@ impl Pinned {
         let slot = block as usize % RECENT_BUFFERS;
         let guess = RECENT.with_borrow(|recent| recent[slot]);
         if guess != pg_sys::InvalidBuffer as pg_sys::Buffer && relation.is_in_buffer(block, guess) {
+            PINS.set(PINS.get() + 1);
             return Self { id: guess };
         }
         let pinned = Self::read(relation, block);

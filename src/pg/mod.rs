@@ -10,6 +10,7 @@ pub mod heap;
 pub mod interrupts;
 pub mod lock;
 pub mod open;
+pub mod planner;
 pub mod process;
 pub mod progress;
 pub mod relation;

@@ -15,6 +15,7 @@ pub mod graph;
 pub mod growing;
 pub mod lists;
 pub mod pages;
+pub mod report;
 pub mod rows;
 pub mod search;
 pub mod steps;

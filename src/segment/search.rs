@@ -6,15 +6,16 @@ use super::graph::read::{Codes, SealedGraph};
 use super::graph::stored::slots_of;
 use super::growing::search::{self as growing_rows, GrowingSearch};
 use super::lists::search::{self as lists, ListSearch};
+use super::report::{self, Report, StepReport};
 use super::rows::{NodeRows, SealedRows};
 use super::steps::{self, Step};
 use super::{Tid, columns, corrupt, growing};
 use crate::distance::{PreparedQuery, Space};
 use crate::filter::{Bitset, Condition};
-use crate::graph::search::{Onward, Search};
+use crate::graph::search::{Onward, Search, Work};
 use crate::pg::relation::Relation;
 use crate::storage::manifest::{GraphParts, Parts, Sealed, Snapshot};
-use crate::storage::meta::{GraphOptions, Meta, Quantizer, Structure};
+use crate::storage::meta::{GraphOptions, Growing, Meta, Quantizer, Structure};
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BinaryHeap, VecDeque};
 use std::rc::Rc;
@@ -70,13 +71,11 @@ pub struct Request {
 /// Rows of one or more segments in ascending order of score.
 enum Stream {
     Growing(GrowingSearch),
-    /// The segment's number in the manifest, the search of its graph, the nodes that are wanted if not all are, rows of
-    /// the node found last.
+    /// The segment's number in the manifest, the search of its graph, the nodes that are wanted if not all are.
     Graph {
         index: usize,
         search: Search,
         nodes: Option<Rc<Bitset>>,
-        ready: VecDeque<Hit>,
     },
     /// A segment with a graph that is not made use of.
     Flat {
@@ -97,10 +96,44 @@ impl Stream {
             Stream::Lists(search) => search.bytes(),
         }
     }
+
+    fn work(&self) -> Work {
+        match self {
+            Stream::Growing(search) => search.work(),
+            Stream::Graph { search, .. } => search.work(),
+            Stream::Flat { search, .. } => search.work(),
+            Stream::Lists(search) => search.work(),
+        }
+    }
+
+    /// Whether the next row is known to have this score, too.
+    fn has_tie(&self, score: f64) -> bool {
+        match self {
+            Stream::Growing(search) => search.has_tie(score),
+            Stream::Graph { search, .. } => search.has_tie(score),
+            Stream::Flat { search, .. } => search.has_tie(score),
+            Stream::Lists(search) => search.has_tie(score),
+        }
+    }
+}
+
+/// A stream, and what became of it.
+struct Run {
+    stream: Stream,
+    /// Rows that were found and are not among the heads.
+    ready: VecDeque<Hit>,
+    report: StepReport,
+}
+
+impl Run {
+    fn new(stream: Stream, report: StepReport) -> Self {
+        Self { stream, ready: VecDeque::new(), report }
+    }
 }
 
 /// A search under way. Between two calls it holds neither pins nor locks.
 pub struct IndexSearch {
+    index: u32,
     snapshot: Snapshot,
     query: PreparedQuery,
     /// The query as codes see it, if the index has any.
@@ -110,7 +143,9 @@ pub struct IndexSearch {
     within: Option<f64>,
     effort: Effort,
     returned: u64,
-    streams: Vec<Stream>,
+    runs: Vec<Run>,
+    /// Of walks that were given up.
+    ended: Vec<StepReport>,
     /// The next hit of each stream that has one, with the stream's number.
     heads: BinaryHeap<Reverse<(Hit, usize)>>,
     started: bool,
@@ -127,20 +162,23 @@ impl IndexSearch {
             // Lists are found by their centroids' codes.
             _ => Some(CodedQuery::new(meta.space, meta.seed, query.row())),
         };
-        let growing = snapshot.manifest.flushing.iter().chain([&meta.growing]);
-        let mut streams: Vec<Stream> = growing
-            .map(|segment| {
-                let source = growing_rows::Source { relation, meta, query: &query, coded: coded.as_ref() };
-                Stream::Growing(GrowingSearch::new(source, segment, conditions, within, effort.onward))
-            })
-            .collect();
+        let mut runs = Vec::new();
+        for (segment, structure) in with_states(&snapshot) {
+            let source = growing_rows::Source { relation, meta, query: &query, coded: coded.as_ref() };
+            let mut report = StepReport::new(Some(segment.segment), structure, "scan");
+            let search =
+                report.observe(|| GrowingSearch::new(source, segment, conditions, within, effort.onward));
+            report.rows = search.rows() as u64;
+            report.expect(steps::growing_cost(report.rows as f64, meta.quantizer != Quantizer::None));
+            runs.push(Run::new(Stream::Growing(search), report));
+        }
         let sealed = &snapshot.manifest.sealed;
         let matches = |segment| columns::remembered_matches(relation, meta, segment, conditions);
         let wanted: Vec<_> =
             sealed.iter().map(|segment| (!conditions.is_empty()).then(|| matches(segment))).collect();
         if let Structure::Graph(options) = meta.structure {
             for (index, (segment, wanted)) in sealed.iter().zip(&wanted).enumerate() {
-                streams.extend(graph_stream(
+                runs.extend(graph_run(
                     relation,
                     meta,
                     options,
@@ -152,9 +190,10 @@ impl IndexSearch {
             }
         }
         if let (Structure::Lists(_), Some(coded)) = (meta.structure, &coded) {
-            streams.extend(list_stream(relation, &snapshot, coded, &wanted, within, effort));
+            runs.extend(list_run(relation, &snapshot, coded, &wanted, within, effort));
         }
         Self {
+            index: relation.oid().to_u32(),
             snapshot,
             query,
             coded,
@@ -162,7 +201,8 @@ impl IndexSearch {
             within,
             effort,
             returned: 0,
-            streams,
+            runs,
+            ended: Vec::new(),
             heads: BinaryHeap::new(),
             started: false,
         }
@@ -176,16 +216,17 @@ impl IndexSearch {
     pub fn next(&mut self, relation: Relation, heap: &mut HeapRows) -> Option<Tid> {
         if !self.started {
             self.started = true;
-            for stream in 0..self.streams.len() {
-                self.pull(relation, heap, stream);
+            for number in 0..self.runs.len() {
+                self.pull(relation, heap, number);
             }
         }
-        let Reverse((hit, stream)) = self.heads.pop()?;
+        let Reverse((hit, number)) = self.heads.pop()?;
         if self.within.is_some_and(|within| hit.score > within) || !self.may_go_on() {
             return None;
         }
         self.returned += 1;
-        self.pull(relation, heap, stream);
+        self.runs[number].report.returned += 1;
+        self.pull(relation, heap, number);
         Some(hit.tid)
     }
 
@@ -193,7 +234,7 @@ impl IndexSearch {
     fn may_go_on(&self) -> bool {
         let limit = if self.returned >= self.effort.rows {
             "vdb.max_scan_tuples"
-        } else if self.streams.iter().map(Stream::bytes).sum::<usize>() > self.effort.bytes {
+        } else if self.runs.iter().map(|run| run.stream.bytes()).sum::<usize>() > self.effort.bytes {
             "vdb.scan_mem"
         } else {
             return true;
@@ -202,59 +243,101 @@ impl IndexSearch {
         false
     }
 
-    /// Brings a stream's next hit among the heads.
+    /// Brings a stream's next hit among the heads. Of rows with equal scores, as far as they are known, the one with the
+    /// least TID comes first.
     fn pull(&mut self, relation: Relation, heap: &mut HeapRows, number: usize) {
-        let coded = self.coded.as_ref();
-        let hit = loop {
-            match &mut self.streams[number] {
-                Stream::Growing(search) => {
-                    let (meta, query) = (&self.snapshot.meta, &self.query);
-                    break search.next(growing_rows::Source { relation, meta, query, coded });
-                }
-                Stream::Lists(search) => {
-                    let coded = coded.expect("an index with lists has it");
-                    let (snapshot, query, wanted) = (&self.snapshot, &self.query, &self.wanted[..]);
-                    break search.next(lists::Source { relation, snapshot, query, coded, wanted }, heap);
-                }
-                Stream::Flat { index, search } => {
-                    let segment = &self.snapshot.manifest.sealed[*index];
-                    break search.next(flat::Source {
-                        relation,
-                        meta: &self.snapshot.meta,
-                        segment,
-                        parts: graph_of(relation, segment),
-                        query: &self.query,
-                        coded,
-                        wanted: self.wanted[*index].as_deref(),
+        if self.runs[number].ready.is_empty() {
+            self.advance(relation, heap, number);
+            while let Run { stream, ready, .. } = &self.runs[number]
+                && let Some(score) = ready.back().map(|hit| hit.score)
+                && stream.has_tie(score)
+            {
+                self.advance(relation, heap, number);
+            }
+            self.runs[number].ready.make_contiguous().sort_unstable();
+        }
+        let hit = self.runs[number].ready.pop_front();
+        self.heads.extend(hit.map(|hit| Reverse((hit, number))));
+    }
+
+    /// Finds a stream's next row, or the next few.
+    fn advance(&mut self, relation: Relation, heap: &mut HeapRows, number: usize) {
+        let Self { snapshot, query, coded, wanted, .. } = self;
+        let Run { stream, ready, report } = &mut self.runs[number];
+        let (meta, coded) = (&*snapshot.meta, coded.as_ref());
+        report.observe(|| match stream {
+            Stream::Growing(search) => {
+                ready.extend(search.next(growing_rows::Source { relation, meta, query, coded }));
+            }
+            Stream::Lists(search) => {
+                let coded = coded.expect("an index with lists has it");
+                ready.extend(search.next(lists::Source { relation, snapshot, query, coded, wanted }, heap));
+            }
+            Stream::Flat { index, search } => {
+                let segment = &snapshot.manifest.sealed[*index];
+                let (parts, wanted) = (graph_of(relation, segment), wanted[*index].as_deref());
+                ready.extend(search.next(flat::Source {
+                    relation,
+                    meta,
+                    segment,
+                    parts,
+                    query,
+                    coded,
+                    wanted,
+                }));
+            }
+            Stream::Graph { index, search, nodes } => {
+                let segment = &snapshot.manifest.sealed[*index];
+                let parts = graph_of(relation, segment);
+                let slots = coded.zip(slots_of(meta));
+                let codes = slots.map(|(coded, (base, upper))| Codes { query: &coded.tables, base, upper });
+                let before = ready.len();
+                while ready.len() == before {
+                    let mut graph =
+                        SealedGraph::new(relation, segment, parts, query, codes, nodes.as_deref());
+                    let Some(nearest) = search.next(&mut graph, self.effort.onward) else { break };
+                    let wanted = wanted[*index].as_ref();
+                    NodeRows::new(relation, segment, parts).for_each_live(nearest.node, |row, tid| {
+                        if wanted.is_none_or(|wanted| wanted.has(row as usize)) {
+                            ready.push_back(Hit { score: nearest.score, tid });
+                        }
                     });
                 }
-                Stream::Graph { index, search, nodes, ready } => {
-                    let segment = &self.snapshot.manifest.sealed[*index];
-                    let parts = graph_of(relation, segment);
-                    let slots = coded.zip(slots_of(&self.snapshot.meta));
-                    let codes =
-                        slots.map(|(coded, (base, upper))| Codes { query: &coded.tables, base, upper });
-                    while ready.is_empty() {
-                        let (query, nodes) = (&self.query, nodes.as_deref());
-                        let mut graph = SealedGraph::new(relation, segment, parts, query, codes, nodes);
-                        let Some(nearest) = search.next(&mut graph, self.effort.onward) else { break };
-                        let wanted = self.wanted[*index].as_ref();
-                        NodeRows::new(relation, segment, parts).for_each_live(nearest.node, |row, tid| {
-                            if wanted.is_none_or(|wanted| wanted.has(row as usize)) {
-                                ready.push_back(Hit { score: nearest.score, tid });
-                            }
-                        });
-                    }
-                    if ready.is_empty() && search.has_given_up() {
-                        let search = FlatSearch::new(self.within, self.effort.onward).after(search.given());
-                        self.streams[number] = Stream::Flat { index: *index, search };
-                        continue;
-                    }
-                    break ready.pop_front();
-                }
             }
-        };
-        self.heads.extend(hit.map(|hit| Reverse((hit, number))));
+        });
+        if ready.is_empty()
+            && let Stream::Graph { index, search, .. } = stream
+            && search.has_given_up()
+        {
+            let index = *index;
+            let flat = FlatSearch::new(self.within, self.effort.onward).after(search.given());
+            let next = StepReport { step: "flat", ..report.begin_anew() };
+            let walk = std::mem::replace(report, next);
+            self.ended.push(StepReport { work: stream.work(), ..walk });
+            *stream = Stream::Flat { index, search: flat };
+            self.advance(relation, heap, number);
+        }
+    }
+}
+
+/// Growing segments, and what they are called.
+fn with_states(snapshot: &Snapshot) -> impl Iterator<Item = (&Growing, &'static str)> {
+    let flushing = snapshot.manifest.flushing.iter().map(|segment| (segment, "flushing"));
+    flushing.chain([(&snapshot.meta.growing, "growing")])
+}
+
+impl Drop for IndexSearch {
+    fn drop(&mut self) {
+        // A search that nobody has asked for a row has done nothing.
+        if self.started {
+            let runs = self.runs.drain(..).map(|Run { stream, report, .. }| {
+                let work = stream.work();
+                StepReport { work, ..report }
+            });
+            let steps = self.ended.drain(..).chain(runs).collect();
+            let (index, generation) = (self.index, self.snapshot.meta.generation);
+            report::remember(Some(Report { index, generation, steps }));
+        }
     }
 }
 
@@ -267,7 +350,7 @@ fn graph_of(relation: Relation, segment: &Sealed) -> &GraphParts {
 }
 
 /// How one of the segments with graphs is searched, if it has rows that are wanted.
-fn graph_stream(
+fn graph_run(
     relation: Relation,
     meta: &Meta,
     options: GraphOptions,
@@ -275,7 +358,7 @@ fn graph_stream(
     wanted: Option<&Rc<Bitset>>,
     within: Option<f64>,
     effort: Effort,
-) -> Option<Stream> {
+) -> Option<Run> {
     let parts = graph_of(relation, segment);
     let facts = steps::GraphFacts {
         space: meta.space,
@@ -285,15 +368,23 @@ fn graph_stream(
         matches: wanted.map(|wanted| wanted.count()),
         is_range: within.is_some(),
     };
-    match steps::choose(facts, effort.ef) {
-        Step::Nothing => None,
-        Step::Flat => Some(Stream::Flat { index, search: FlatSearch::new(within, effort.onward) }),
-        Step::Graph { ef, patience } => {
-            let nodes = wanted.map(|wanted| nodes_of(relation, segment, parts, wanted));
-            let search = Search::new(ef, patience);
-            Some(Stream::Graph { index, search, nodes, ready: VecDeque::new() })
+    let mut report = StepReport::new(Some(segment.id), "graph", "graph");
+    (report.rows, report.matches) = (facts.rows as u64, facts.matches.map(|matches| matches as u64));
+    let stream = match steps::choose(facts, effort.ef) {
+        Step::Nothing => return None,
+        Step::Flat => {
+            report.step = "flat";
+            report.expect(facts.flat_cost());
+            Stream::Flat { index, search: FlatSearch::new(within, effort.onward) }
         }
-    }
+        Step::Graph { ef, patience } => {
+            report.effort = Some(ef as u64);
+            report.expect(facts.graph_cost(ef));
+            let nodes = wanted.map(|wanted| nodes_of(relation, segment, parts, wanted));
+            Stream::Graph { index, search: Search::new(ef, patience), nodes }
+        }
+    };
+    Some(Run::new(stream, report))
 }
 
 /// The nodes that some rows have.
@@ -314,21 +405,25 @@ fn nodes_of(relation: Relation, segment: &Sealed, parts: &GraphParts, rows: &Rc<
 }
 
 /// The search of all segments with lists, if they have rows that are wanted.
-fn list_stream(
+fn list_run(
     relation: Relation,
     snapshot: &Snapshot,
     coded: &CodedQuery,
     wanted: &[Option<Rc<Bitset>>],
     within: Option<f64>,
     effort: Effort,
-) -> Option<Stream> {
-    let sealed = &snapshot.manifest.sealed;
-    let rows: usize = sealed.iter().map(|segment| segment.rows as usize).sum();
+) -> Option<Run> {
     let is_filtered = wanted.iter().any(Option::is_some);
-    let matches = if is_filtered { wanted.iter().flatten().map(|wanted| wanted.count()).sum() } else { rows };
-    let lists = snapshot.manifest.codebook().map_or(1, |codebook| codebook.lists as usize);
-    let probing = steps::probe(rows, matches, lists, effort.probes)?;
-    Some(Stream::Lists(Box::new(ListSearch::new(relation, snapshot, coded, probing, within, effort.onward))))
+    let matches = || wanted.iter().flatten().map(|wanted| wanted.count()).sum();
+    let facts = steps::ListFacts::of(snapshot, is_filtered.then(matches));
+    let probing = facts.probe(effort.probes)?;
+    let mut report = StepReport::new(None, "lists", "lists");
+    (report.rows, report.matches) = (facts.rows as u64, facts.matches.map(|matches| matches as u64));
+    report.effort = Some(probing.probes as u64);
+    report.expect(facts.cost(effort.probes).begin);
+    let search =
+        report.observe(|| ListSearch::new(relation, snapshot, coded, probing, within, effort.onward));
+    Some(Run::new(Stream::Lists(Box::new(search)), report))
 }
 
 /// All rows in no particular order: what a search without a query vector yields.

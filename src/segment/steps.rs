@@ -6,6 +6,7 @@ use super::lists::search::SCANNED_PER_RETURNED;
 use crate::codec::rotation::rotated_dims;
 use crate::distance::Space;
 use crate::graph::search::Patience;
+use crate::storage::manifest::Snapshot;
 use crate::storage::meta::{GraphOptions, Quantizer};
 
 /// How a segment with a graph is searched.
@@ -120,10 +121,26 @@ pub struct ListFacts {
 }
 
 impl ListFacts {
+    /// What is known of the segments of an index, so many of whose rows match if there are conditions.
+    pub fn of(snapshot: &Snapshot, matches: Option<usize>) -> Self {
+        let (meta, manifest) = (&snapshot.meta, &snapshot.manifest);
+        Self {
+            space: meta.space,
+            codes: meta.quantizer,
+            lists: manifest.codebook().map_or(1, |codebook| codebook.lists as usize),
+            rows: manifest.sealed.iter().map(|segment| segment.rows as usize).sum(),
+            matches,
+        }
+    }
+
+    /// How lists are searched, `probes` of them where all rows match (see [`probe`]).
+    pub fn probe(self, probes: usize) -> Option<Probing> {
+        probe(self.rows, self.matches.unwrap_or(self.rows), self.lists, probes)
+    }
+
     /// The cost of a search that probes so many lists without a filter.
     pub fn cost(self, probes: usize) -> Cost {
-        let matches = self.matches.unwrap_or(self.rows);
-        let Some(Probing { probes, .. }) = probe(self.rows, matches, self.lists, probes) else {
+        let Some(Probing { probes, .. }) = self.probe(probes) else {
             return Cost::default();
         };
         let flat = GraphFacts {
@@ -142,6 +159,14 @@ impl ListFacts {
     }
 }
 
+/// Nanoseconds that looking through rows of growing segments takes.
+pub fn growing_cost(rows: f64, has_codes: bool) -> f64 {
+    rows * if has_codes { GROWING_CODE } else { GROWING_VECTOR }
+}
+
+/// A row of a growing segment, with its code and without.
+const GROWING_CODE: f64 = 15.0;
+const GROWING_VECTOR: f64 = 150.0;
 /// Rows that a flat search has at hand, and keeping any after those.
 const FLAT_ROWS: f64 = 64.0;
 const FURTHER_ROW: f64 = 400.0;

@@ -57,6 +57,12 @@ unsafe impl<'fcx> pgrx::callconv::ArgAbi<'fcx> for Sphere {
     }
 }
 
+/// The least radius of a sphere that holds what is at this distance.
+#[pg_extern(sql = false)]
+fn vdb_radius_to(distance: f64) -> f64 {
+    distance.next_up()
+}
+
 /// Functions behind the operators: whether a value is nearer to the centre than the radius.
 macro_rules! within {
     ($($name:ident: $type:ty, $distance:ident;)*) => {$(

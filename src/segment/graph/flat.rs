@@ -7,7 +7,7 @@ use crate::codec::fastscan::BLOCK;
 use crate::distance::PreparedQuery;
 use crate::filter::Bitset;
 use crate::pg::relation::Relation;
-use crate::rerank::{Onward, Reranker, Step};
+use crate::rerank::{Onward, Reranker, Step, Work};
 use crate::segment::block::{BlockLayout, Centre, Estimates};
 use crate::segment::corrupt;
 use crate::segment::encoder::CodedQuery;
@@ -59,6 +59,15 @@ impl FlatSearch {
         self.given = nodes.into_iter().collect();
         self.rows.go_on_from(score);
         self
+    }
+
+    pub fn work(&self) -> Work {
+        self.rows.work()
+    }
+
+    /// Whether the next row is known to have this score, too.
+    pub fn has_tie(&self, score: f64) -> bool {
+        self.rows.has_tie(score)
     }
 
     /// Bytes in memory.

@@ -100,6 +100,11 @@ impl Lane {
         Self { segment: growing.segment, root }
     }
 
+    /// Rows that were published when the lane was read.
+    pub(super) fn rows(&self) -> usize {
+        self.root.rows as usize
+    }
+
     fn group_block(&self, relation: Relation, page: usize) -> u32 {
         block_in(self.root.group_runs(), page).unwrap_or_else(|| {
             Problem::corrupt(format!("index \"{}\" is corrupted", relation.name()))

@@ -7,7 +7,7 @@ use crate::filter::{Condition, condition};
 use crate::pg::buffer::PageCopy;
 use crate::pg::error::Problem;
 use crate::pg::relation::Relation;
-use crate::rerank::{Onward, Reranker, Step};
+use crate::rerank::{Onward, Reranker, Step, Work};
 use crate::segment::block::Centre;
 use crate::segment::encoder::CodedQuery;
 use crate::segment::row_layout;
@@ -99,6 +99,20 @@ impl GrowingSearch {
                 }
             });
         }
+    }
+
+    /// Rows published when the search began.
+    pub fn rows(&self) -> usize {
+        self.lanes.iter().map(Lane::rows).sum()
+    }
+
+    pub fn work(&self) -> Work {
+        self.rows.work()
+    }
+
+    /// Whether the next row is known to have this score, too.
+    pub fn has_tie(&self, score: f64) -> bool {
+        self.rows.has_tie(score)
     }
 
     /// Bytes in memory.

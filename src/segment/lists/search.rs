@@ -8,7 +8,7 @@ use crate::codec::multibit;
 use crate::distance::{Element, Metric, PreparedQuery, Space};
 use crate::filter::Bitset;
 use crate::pg::relation::Relation;
-use crate::rerank::{Keyed, Onward, Reranker, Step};
+use crate::rerank::{Keyed, Onward, Reranker, Step, Work};
 use crate::segment::block::Centre;
 use crate::segment::corrupt;
 use crate::segment::encoder::CodedQuery;
@@ -161,6 +161,15 @@ impl ListSearch {
             );
         }
         ranked.into()
+    }
+
+    pub fn work(&self) -> Work {
+        self.rows.work()
+    }
+
+    /// Whether the next row is known to have this score, too.
+    pub fn has_tie(&self, score: f64) -> bool {
+        self.rows.has_tie(score)
     }
 
     /// Bytes in memory.

@@ -1,0 +1,102 @@
+//! Plain comparisons of a distance, `embedding <-> q < r`, shown to the planner as the spheres that an index can answer.
+//!
+//! The comparison's operator is PostgreSQL's own, so that no operator class can name it. While the paths of a table are
+//! made, each such condition gets a sphere beside it; the condition itself stays and is checked on every row.
+
+use super::cost;
+use crate::pg::planner;
+use pgrx::{PgList, pg_guard, pg_sys};
+
+static mut PREVIOUS: pg_sys::set_rel_pathlist_hook_type = None;
+
+/// Sets the hook; called once when the library is loaded.
+pub fn register() {
+    // SAFETY: PostgreSQL runs on one thread; hooks are set while a library is loaded.
+    unsafe {
+        PREVIOUS = pg_sys::set_rel_pathlist_hook;
+        pg_sys::set_rel_pathlist_hook = Some(add_range_paths);
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn add_range_paths(
+    root: *mut pg_sys::PlannerInfo,
+    rel: *mut pg_sys::RelOptInfo,
+    number: pg_sys::Index,
+    entry: *mut pg_sys::RangeTblEntry,
+) {
+    // SAFETY: PostgreSQL passes valid planner nodes; what is changed for a moment is put back.
+    unsafe {
+        if let Some(previous) = PREVIOUS {
+            previous(root, rel, number, entry);
+        }
+        let mut indexes = PgList::<pg_sys::IndexOptInfo>::new();
+        let mut originals = Vec::new();
+        for index in PgList::<pg_sys::IndexOptInfo>::from_pg((*rel).indexlist).iter_ptr() {
+            let estimate = (*index).amcostestimate.map_or(0, |estimate| estimate as usize);
+            if estimate != cost::amcostestimate as *const () as usize {
+                continue;
+            }
+            let conditions = PgList::<pg_sys::RestrictInfo>::from_pg((*index).indrestrictinfo);
+            let spheres: Vec<_> =
+                conditions.iter_ptr().filter_map(|condition| sphere_beside(root, index, condition)).collect();
+            if spheres.is_empty() {
+                continue;
+            }
+            let mut all = PgList::<pg_sys::RestrictInfo>::new();
+            conditions.iter_ptr().chain(spheres).for_each(|condition| all.push(condition));
+            originals.push((index, (*index).indrestrictinfo));
+            (*index).indrestrictinfo = all.into_pg();
+            indexes.push(index);
+        }
+        if originals.is_empty() {
+            return;
+        }
+        let all_indexes = std::mem::replace(&mut (*rel).indexlist, indexes.into_pg());
+        pg_sys::create_index_paths(root, rel);
+        (*rel).indexlist = all_indexes;
+        for (index, conditions) in originals {
+            (*index).indrestrictinfo = conditions;
+        }
+    }
+}
+
+/// The sphere that holds every row which meets a condition on the distance from an index's vector.
+///
+/// # Safety
+/// The nodes are the planner's.
+unsafe fn sphere_beside(
+    root: *mut pg_sys::PlannerInfo,
+    index: *mut pg_sys::IndexOptInfo,
+    condition: *mut pg_sys::RestrictInfo,
+) -> Option<*mut pg_sys::RestrictInfo> {
+    const SPHERE_STRATEGY: i16 = 2;
+    // SAFETY: the caller's promise; an index has at least one column.
+    unsafe {
+        let family = *(*index).opfamily;
+        let (comparison, [left, right]) = planner::operator_of((*condition).clause.cast())?;
+        let (distance, radius, is_closed, is_swapped) = match pg_sys::get_opcode(comparison).to_u32() {
+            pg_sys::F_FLOAT8LT => (left, right, false, false),
+            pg_sys::F_FLOAT8LE => (left, right, true, false),
+            pg_sys::F_FLOAT8GT => (right, left, false, true),
+            pg_sys::F_FLOAT8GE => (right, left, true, true),
+            _ => return None,
+        };
+        let (operator, [one, other]) = planner::operator_of(distance)?;
+        if pg_sys::get_op_opfamily_sortfamily(operator, family) == pg_sys::InvalidOid {
+            return None;
+        }
+        // Distances are the same from either end.
+        let is_column = |node| pg_sys::match_index_to_operand(node, 0, index);
+        let (column, centre) = if is_column(one) { (one, other) } else { (other, one) };
+        let is_constant = |node| pg_sys::is_pseudo_constant_for_index(root, node, index);
+        if !is_column(column) || !is_constant(centre) || !is_constant(radius) {
+            return None;
+        }
+        let within = planner::operator_of_strategy(family, SPHERE_STRATEGY)?;
+        let radius = if is_closed { planner::call_beside(within, c"vdb_radius_to", radius)? } else { radius };
+        let sphere = planner::row(planner::right_type(within), [centre, radius]);
+        let clause = planner::condition(within, column, sphere);
+        Some(planner::restriction_like(condition, clause, is_swapped))
+    }
+}

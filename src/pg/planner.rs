@@ -1,0 +1,149 @@
+//! Expressions as the planner sees them: taken apart, and put together.
+
+use pgrx::{PgBox, PgList, pg_sys};
+use std::ffi::CStr;
+
+/// A node of an expression tree, in the planner's memory.
+pub type Expression = *mut pg_sys::Node;
+
+/// The operator of an expression and its two arguments, if it is one.
+///
+/// # Safety
+/// A node, or null.
+pub unsafe fn operator_of(node: Expression) -> Option<(pg_sys::Oid, [Expression; 2])> {
+    // SAFETY: the caller's promise; a node's tag tells its type.
+    unsafe {
+        if node.is_null() || (*node).type_ != pg_sys::NodeTag::T_OpExpr {
+            return None;
+        }
+        let expression = node.cast::<pg_sys::OpExpr>();
+        let arguments = PgList::<pg_sys::Node>::from_pg((*expression).args);
+        match (arguments.len(), arguments.get_ptr(0), arguments.get_ptr(1)) {
+            (2, Some(left), Some(right)) => Some(((*expression).opno, [left, right])),
+            _ => None,
+        }
+    }
+}
+
+/// The operator of an operator family that has a strategy number, for families that have one such.
+///
+/// # Safety
+/// To be called in a transaction.
+pub unsafe fn operator_of_strategy(family: pg_sys::Oid, strategy: i16) -> Option<pg_sys::Oid> {
+    let none = pg_sys::Datum::from(0);
+    // SAFETY: a list of the catalog's rows, released when they were looked through.
+    unsafe {
+        let cache = pg_sys::SysCacheIdentifier::AMOPSTRATEGY as i32;
+        let list = pg_sys::SearchSysCacheList(cache, 1, family.into(), none, none);
+        let members = (*list).members.as_slice((*list).n_members as usize);
+        let rows = members.iter().map(|&member| {
+            let tuple = &raw mut (*member).tuple;
+            &*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_amop>()
+        });
+        let operator = rows.filter(|row| row.amopstrategy == strategy).map(|row| row.amopopr).next();
+        pg_sys::ReleaseCatCacheList(list);
+        operator
+    }
+}
+
+/// The type of an operator's right argument.
+///
+/// # Safety
+/// To be called in a transaction, with an operator.
+pub unsafe fn right_type(operator: pg_sys::Oid) -> pg_sys::Oid {
+    let (mut left, mut right) = (pg_sys::InvalidOid, pg_sys::InvalidOid);
+    // SAFETY: the caller's promise.
+    unsafe { pg_sys::op_input_types(operator, &mut left, &mut right) };
+    right
+}
+
+/// A call of the function of this name that takes and returns a `double precision`, in the schema of an operator's
+/// function.
+///
+/// # Safety
+/// To be called in a transaction, with an operator; the argument is an expression of that type.
+pub unsafe fn call_beside(operator: pg_sys::Oid, name: &CStr, argument: Expression) -> Option<Expression> {
+    // SAFETY: the caller's promise; the names live in the planner's memory.
+    unsafe {
+        let schema = pg_sys::get_namespace_name(pg_sys::get_func_namespace(pg_sys::get_opcode(operator)));
+        if schema.is_null() {
+            return None;
+        }
+        let mut path = PgList::<pg_sys::Node>::new();
+        path.push(pg_sys::makeString(schema).cast());
+        path.push(pg_sys::makeString(pg_sys::pstrdup(name.as_ptr())).cast());
+        let function = pg_sys::LookupFuncName(path.into_pg(), 1, &pg_sys::FLOAT8OID, true);
+        if function == pg_sys::InvalidOid {
+            return None;
+        }
+        let mut arguments = PgList::<pg_sys::Node>::new();
+        arguments.push(argument);
+        let call = pg_sys::makeFuncExpr(
+            function,
+            pg_sys::FLOAT8OID,
+            arguments.into_pg(),
+            pg_sys::InvalidOid,
+            pg_sys::InvalidOid,
+            pg_sys::CoercionForm::COERCE_EXPLICIT_CALL,
+        );
+        Some(call.cast())
+    }
+}
+
+/// A value of a composite type, of its fields.
+///
+/// # Safety
+/// The fields are expressions of the types of the composite type's columns.
+pub unsafe fn row(composite: pg_sys::Oid, fields: [Expression; 2]) -> Expression {
+    // SAFETY: the node type and the struct belong together.
+    let mut row = unsafe { PgBox::<pg_sys::RowExpr>::alloc_node(pg_sys::NodeTag::T_RowExpr) };
+    let mut list = PgList::<pg_sys::Node>::new();
+    fields.into_iter().for_each(|field| list.push(field));
+    row.args = list.into_pg();
+    row.row_typeid = composite;
+    row.row_format = pg_sys::CoercionForm::COERCE_EXPLICIT_CAST;
+    row.colnames = std::ptr::null_mut();
+    row.location = -1;
+    row.into_pg().cast()
+}
+
+/// A condition: an operator between two expressions.
+///
+/// # Safety
+/// The operator returns a boolean, and the expressions are of the types of its arguments.
+pub unsafe fn condition(operator: pg_sys::Oid, left: Expression, right: Expression) -> *mut pg_sys::Expr {
+    let none = pg_sys::InvalidOid;
+    // SAFETY: the caller's promise; the clause is an operator's expression.
+    unsafe {
+        let clause =
+            pg_sys::make_opclause(operator, pg_sys::BOOLOID, false, left.cast(), right.cast(), none, none);
+        pg_sys::set_opfuncid(clause.cast());
+        clause
+    }
+}
+
+/// A restriction by a clause that mentions the same tables as another's: on the same sides, unless they are swapped.
+///
+/// # Safety
+/// The restriction is the planner's.
+pub unsafe fn restriction_like(
+    other: *mut pg_sys::RestrictInfo,
+    clause: *mut pg_sys::Expr,
+    is_swapped: bool,
+) -> *mut pg_sys::RestrictInfo {
+    // SAFETY: the caller's promise; a copy of the whole node, whose cached figures are those of nobody yet.
+    unsafe {
+        let mut copy = PgBox::<pg_sys::RestrictInfo>::alloc_node(pg_sys::NodeTag::T_RestrictInfo);
+        *copy = *other;
+        copy.clause = clause;
+        copy.orclause = std::ptr::null_mut();
+        copy.eval_cost.startup = -1.0;
+        copy.norm_selec = -1.0;
+        copy.outer_selec = -1.0;
+        if is_swapped {
+            let copy = &mut *copy;
+            std::mem::swap(&mut copy.left_relids, &mut copy.right_relids);
+        }
+        copy.into_pg()
+    }
+}

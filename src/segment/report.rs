@@ -1,0 +1,94 @@
+//! What the last search of this backend did, step by step: for those who tune it.
+
+use crate::pg::buffer::pins;
+use crate::rerank::Work;
+use std::cell::{Cell, RefCell};
+use std::time::{Duration, Instant};
+
+/// One way through one segment, or through all segments with lists.
+#[derive(Clone, Debug)]
+pub struct StepReport {
+    /// `None` for all segments together.
+    pub segment: Option<u32>,
+    pub structure: &'static str,
+    pub step: &'static str,
+    pub rows: u64,
+    /// Rows that meet the conditions, if there are any.
+    pub matches: Option<u64>,
+    /// Candidates of a graph, or lists: what the search begins with.
+    pub effort: Option<u64>,
+    /// What the rules reckon with until the first row is returned.
+    pub expected: Duration,
+    /// What it took; zero unless it was asked for (see [`measure_time`]).
+    pub actual: Duration,
+    pub returned: u64,
+    pub work: Work,
+    pub pages: u64,
+}
+
+impl StepReport {
+    pub fn new(segment: Option<u32>, structure: &'static str, step: &'static str) -> Self {
+        Self {
+            segment,
+            structure,
+            step,
+            rows: 0,
+            matches: None,
+            effort: None,
+            expected: Duration::ZERO,
+            actual: Duration::ZERO,
+            returned: 0,
+            work: Work::default(),
+            pages: 0,
+        }
+    }
+
+    /// A step through the same rows that has not begun.
+    pub fn begin_anew(&self) -> Self {
+        let Self { segment, structure, step, rows, matches, .. } = *self;
+        Self { rows, matches, ..Self::new(segment, structure, step) }
+    }
+
+    /// Notes how many nanoseconds are reckoned with.
+    pub fn expect(&mut self, nanoseconds: f64) {
+        self.expected = Duration::from_nanos(nanoseconds as u64);
+    }
+
+    /// Counts what a call does towards this step.
+    pub fn observe<R>(&mut self, call: impl FnOnce() -> R) -> R {
+        let (begin, before) = (IS_TIMED.get().then(Instant::now), pins());
+        let result = call();
+        self.pages += pins() - before;
+        self.actual += begin.map_or(Duration::ZERO, |begin| begin.elapsed());
+        result
+    }
+}
+
+/// A search that has ended.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The index's object identifier.
+    pub index: u32,
+    pub generation: u64,
+    pub steps: Vec<StepReport>,
+}
+
+thread_local! {
+    static LAST: RefCell<Option<Report>> = const { RefCell::new(None) };
+    static IS_TIMED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// The last search that has ended in this backend.
+pub fn last() -> Option<Report> {
+    LAST.with_borrow(Clone::clone)
+}
+
+/// Remembers a search.
+pub fn remember(report: Option<Report>) {
+    LAST.set(report);
+}
+
+/// Whether searches from now on look at the clock.
+pub fn measure_time(is_timed: bool) {
+    IS_TIMED.set(is_timed);
+}
