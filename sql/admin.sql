@@ -163,3 +163,10 @@ CREATE FUNCTION vdb_explain_search(index regclass, query text, k integer DEFAULT
 
 COMMENT ON FUNCTION vdb_explain_search(regclass, text, integer, text) IS
     'runs a search for the k nearest rows, of those that meet a condition, and shows its steps';
+
+CREATE FUNCTION vdb_calibrate(index regclass, queries integer DEFAULT 200)
+    RETURNS TABLE (effort integer, recall double precision)
+    AS 'MODULE_PATHNAME', 'vdb_calibrate_wrapper' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+
+COMMENT ON FUNCTION vdb_calibrate(regclass, integer) IS
+    'measures, with so many rows of the table, which vdb.ef_search or vdb.probes gives which recall: for vdb.target_recall';

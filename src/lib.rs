@@ -13,6 +13,7 @@ mod graph;
 mod maintenance;
 mod pg;
 mod random;
+mod recall;
 mod rerank;
 mod segment;
 mod storage;

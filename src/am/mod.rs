@@ -2,6 +2,7 @@
 
 mod attributes;
 mod build;
+mod calibrate;
 mod cost;
 mod handler;
 mod insert;
@@ -13,6 +14,7 @@ mod sql_tests;
 mod vacuum;
 
 pub use build::for_each_visible_row;
+pub use calibrate::calibrate;
 pub use range::register;
 
 use crate::pg::error::Problem;

@@ -9,7 +9,7 @@ use crate::pg::error::Problem;
 use crate::pg::heap::HeapRows;
 use crate::pg::relation::Relation;
 use crate::segment::columns;
-use crate::segment::search::{IndexSearch, Listing, Request};
+use crate::segment::search::{IndexSearch, Listing, Request, Terms};
 use crate::storage::manifest::Snapshot;
 use crate::types::Sphere;
 use pgrx::{PgMemoryContexts, PgSqlErrorCode, pg_guard, pg_sys};
@@ -75,10 +75,13 @@ pub unsafe extern "C-unwind" fn amgettuple(
                 State::Searching(search) => {
                     let space = search.space();
                     let mut heap = None;
-                    break search.next(relation, &mut |tid, visit| {
-                        let rows: &mut HeapRows = heap.get_or_insert_with(|| HeapRows::new(scan));
+                    let hit = search.next(relation, &mut |tid, visit| {
+                        let rows: &mut HeapRows = heap.get_or_insert_with(|| {
+                            HeapRows::new((*scan).heapRelation, (*scan).indexRelation, (*scan).xs_snapshot)
+                        });
                         rows.fetch(tid, |value| opclass::with_row(space, value, &mut *visit));
                     });
+                    break hit.map(|hit| hit.tid);
                 }
                 State::Listing(listing) => break listing.next(relation),
                 State::Done => break None,
@@ -142,8 +145,11 @@ unsafe fn begin(scan: pg_sys::IndexScanDesc, relation: Relation) -> State {
         sealed.all(|segment| columns::is_exact(segment, condition.column))
     };
     recheck(!is_exact || !conditions.iter().all(are_exact));
+    if snapshot.manifest.calibration.is_none() {
+        settings::warn_of_missing_calibration(relation);
+    }
     let effort = settings::effort(&snapshot);
-    let request = Request { query, conditions, within, effort };
+    let request = Request { query, conditions, terms: Terms { effort, within, without: None } };
     State::Searching(Box::new(IndexSearch::new(relation, snapshot, request)))
 }
 

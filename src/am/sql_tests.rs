@@ -420,4 +420,86 @@ mod tests {
         let far = lines("SELECT id::text FROM items WHERE id > 2900 ORDER BY v <-> '[0,0]' LIMIT 3");
         assert_eq!(far, ["2901", "2902", "2903"], "the search goes on until enough rows pass");
     }
+
+    #[pg_test]
+    fn a_search_tells_its_steps() {
+        Spi::run(
+            "CREATE TABLE steps AS SELECT i id, ARRAY[sin(i), cos(i * 7), sin(i * 3), i % 5]::float4[]::vector(4) v
+             FROM generate_series(1, 3000) i;
+             CREATE INDEX steps_v ON steps USING vdb_hnsw (v vector_l2_ops, id) WITH (quantizer = none);
+             INSERT INTO steps VALUES (3001, '[1, 2, 3, 4]')",
+        )
+        .unwrap();
+        let steps = |arguments: &str| {
+            lines(&format!(
+                "SELECT concat_ws(' ', structure, step, rows, matches, returned, compared > 0, pages > 0,
+                                  actual_ms > 0, expected_ms > 0)
+                 FROM vdb_explain_search('steps_v', {arguments})"
+            ))
+        };
+        let (idle, graph) = ("growing scan 1 0 t t t t", "graph graph 3000 10 t t t t");
+        assert_eq!(steps("'[0, 0, 0, 0]'"), [idle, graph]);
+        let flat = "graph flat 3000 20 7 t t t t";
+        assert_eq!(steps("'[0, 0, 0, 0]', 7, 'id <= 20'"), ["growing scan 1 0 f t t t", flat]);
+        let growing = "growing scan 1 1 t t t t";
+        assert_eq!(steps("'[1, 2, 3, 4]', 1, 'id > 3000'"), [growing]);
+        Spi::run(
+            "SET LOCAL enable_seqscan = off; SELECT id FROM steps ORDER BY v <-> '[1, 2, 3, 4]' LIMIT 2",
+        )
+        .unwrap();
+        let last =
+            "SELECT concat_ws(' ', index, structure, returned, actual_ms IS NULL) FROM vdb_last_search()";
+        assert_eq!(lines(last), ["steps_v growing 1 t", "steps_v graph 1 t"]);
+    }
+
+    #[pg_test]
+    fn equal_distances_come_in_the_order_of_the_table() {
+        for (access_method, options) in [
+            ("vdb_hnsw", "quantizer = none"),
+            ("vdb_hnsw", "quantizer = rabitq"),
+            ("vdb_ivf", "quantizer = rabitq"),
+            ("vdb_ivf", "quantizer = none"),
+        ] {
+            // Sixteen rows at each of a few distances, half of them equal to another.
+            Spi::run(&format!(
+                "CREATE TABLE ties (id int, v vector(32));
+                 INSERT INTO ties SELECT i, (SELECT array_agg(CASE WHEN i % 12 IN (d, 2 * d) THEN i / 16 ELSE 0 END
+                                                              ORDER BY d) FROM generate_series(1, 32) d)::vector
+                 FROM generate_series(0, 799) i ORDER BY i * 37 % 800;
+                 CREATE INDEX ties_v ON ties USING {access_method} (v vector_l2_ops) WITH ({options});
+                 SET LOCAL enable_seqscan = off; SET LOCAL enable_sort = off; SET LOCAL vdb.probes = 65536"
+            ))
+            .unwrap();
+            let near = "v <-> array_fill(0, ARRAY[32])::vector";
+            let query = format!("SELECT ({near})::text || ' ' || ctid FROM ties ORDER BY {near} LIMIT 60");
+            let query = query.as_str();
+            let by_index = lines(query);
+            Spi::run("SET LOCAL enable_indexscan = off; SET LOCAL enable_sort = on").unwrap();
+            let exactly = lines(&query.replace(" LIMIT", ", ctid LIMIT"));
+            assert_eq!(by_index, exactly, "{access_method} {options}");
+            Spi::run("DROP TABLE ties; SET LOCAL enable_indexscan = on").unwrap();
+        }
+    }
+
+    #[pg_test]
+    fn a_target_without_a_calibration_is_none() {
+        Spi::run(
+            "CREATE TABLE uncalibrated (v vector(2)); INSERT INTO uncalibrated VALUES ('[1, 2]'), ('[3, 4]');
+             CREATE INDEX uncalibrated_v ON uncalibrated USING vdb_hnsw (v vector_l2_ops);
+             SET LOCAL vdb.target_recall = 0.9; SET LOCAL enable_seqscan = off",
+        )
+        .unwrap();
+        let query = "SELECT v::text FROM uncalibrated ORDER BY v <-> '[3, 3]' LIMIT 1";
+        assert_eq!(lines(query), ["[3,4]"]);
+        // Two rows make a calibration, however small.
+        assert_eq!(lines("SELECT recall::text FROM vdb_calibrate('uncalibrated_v', 5) LIMIT 1"), ["1"]);
+        assert_eq!(lines(query), ["[3,4]"]);
+    }
+
+    #[pg_test(error = "a calibration needs at least one query, not 0")]
+    fn a_calibration_without_queries_is_refused() {
+        Spi::run("CREATE TABLE t (v vector(2)); CREATE INDEX t_v ON t USING vdb_ivf (v vector_l2_ops)")
+            .unwrap();
+        Spi::run("SELECT vdb_calibrate('t_v', 0)").unwrap();
+    }
 }

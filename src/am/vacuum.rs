@@ -1,5 +1,6 @@
 //! VACUUM, and the validation of CREATE INDEX CONCURRENTLY: PostgreSQL's callback is asked about every row.
 
+use super::calibrate;
 use crate::maintenance;
 use crate::pg::relation::Relation;
 use crate::segment::{self, Tid, pages, vacuum};
@@ -36,6 +37,7 @@ pub unsafe extern "C-unwind" fn amvacuumcleanup(
     // SAFETY: PostgreSQL passes an open index, and the result of `ambulkdelete` if that was called.
     unsafe {
         if (*info).analyze_only {
+            calibrate::calibrate_again((*info).index);
             return stats;
         }
         let relation = Relation::from_raw((*info).index);

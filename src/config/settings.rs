@@ -1,13 +1,21 @@
 //! The settings `vdb.…`.
 
+use crate::pg::error::Problem;
+use crate::pg::relation::Relation;
 use crate::rerank::Onward;
 use crate::segment::search::Effort;
 use crate::storage::manifest::Snapshot;
-use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
+use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, PgSqlErrorCode, PostgresGucEnum};
+use std::cell::RefCell;
+use std::collections::HashSet;
 use std::time::Duration;
+
+/// Greatest `vdb.ef_search`.
+pub const MAX_EF_SEARCH: i32 = 10_000;
 
 static EF_SEARCH: GucSetting<i32> = GucSetting::<i32>::new(100);
 static PROBES: GucSetting<i32> = GucSetting::<i32>::new(0);
+static TARGET_RECALL: GucSetting<f64> = GucSetting::<f64>::new(0.0);
 static FLUSH_ROWS: GucSetting<i32> = GucSetting::<i32>::new(10_000);
 
 /// Whether a scan goes on when more rows are asked for than it has found, and in which order.
@@ -26,12 +34,15 @@ static SCAN_MEM: GucSetting<i32> = GucSetting::<i32>::new(256 << 10);
 /// How hard a search of this index tries.
 pub fn effort(snapshot: &Snapshot) -> Effort {
     let lists = snapshot.manifest.codebook().map_or(1, |codebook| codebook.lists);
-    let probes = match PROBES.get().max(0) as u32 {
-        0 => automatic_probes(lists),
-        probes => probes,
+    let curve = snapshot.manifest.calibration.as_ref().map(|calibration| &calibration.curve);
+    let wanted = target_recall().zip(curve).and_then(|(recall, curve)| curve.effort_for(recall));
+    let probes = match (wanted, PROBES.get().max(0) as u32) {
+        (Some(wanted), _) => wanted,
+        (None, 0) => automatic_probes(lists),
+        (None, probes) => probes,
     };
     Effort {
-        ef: EF_SEARCH.get().max(1) as usize,
+        ef: wanted.map_or(EF_SEARCH.get().max(1) as usize, |wanted| wanted as usize),
         probes: probes.min(lists) as usize,
         onward: match ITERATIVE_SCAN.get() {
             IterativeScan::strict => Onward::Strict,
@@ -43,6 +54,29 @@ pub fn effort(snapshot: &Snapshot) -> Effort {
             rows => rows.unsigned_abs().into(),
         },
         bytes: SCAN_MEM.get().max(0) as usize * 1024,
+    }
+}
+
+/// The recall that searches are to reach, if they are told by that.
+fn target_recall() -> Option<f64> {
+    Some(TARGET_RECALL.get()).filter(|&recall| recall > 0.0)
+}
+
+thread_local! {
+    /// Indexes whose missing calibration the user of this session was told of.
+    static WARNED: RefCell<HashSet<u32>> = RefCell::default();
+}
+
+/// Tells the user, once, that `vdb.target_recall` cannot be kept to: the index was not calibrated.
+pub fn warn_of_missing_calibration(index: Relation) {
+    if target_recall().is_some() && WARNED.with_borrow_mut(|warned| warned.insert(index.oid().to_u32())) {
+        Problem::new(
+            PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            format!("index \"{}\" is searched without regard to vdb.target_recall", index.name()),
+        )
+        .detail("It has not been calibrated; vdb.ef_search and vdb.probes apply.")
+        .hint(format!("Run SELECT * FROM vdb_calibrate('{}').", index.name()))
+        .warn();
     }
 }
 
@@ -113,7 +147,7 @@ pub fn register() {
         c"Higher values find more of the true neighbours and take longer.",
         &EF_SEARCH,
         1,
-        10_000,
+        MAX_EF_SEARCH,
     );
     define(
         c"vdb.probes",
@@ -122,6 +156,16 @@ pub fn register() {
         &PROBES,
         0,
         crate::segment::lists::train::MAX_LISTS as i32,
+    );
+    GucRegistry::define_float_guc(
+        c"vdb.target_recall",
+        c"Recall of the first ten rows that searches of calibrated indexes are to reach.",
+        c"It sets vdb.ef_search and vdb.probes by what vdb_calibrate() has measured; 0 leaves them alone.",
+        &TARGET_RECALL,
+        0.0,
+        1.0,
+        GucContext::Userset,
+        GucFlags::default(),
     );
     GucRegistry::define_enum_guc(
         c"vdb.iterative_scan",

@@ -83,6 +83,7 @@ pub struct Search {
     estimated: usize,
     patience: Patience,
     last: Option<Candidate>,
+    without: Option<u32>,
     state: State,
 }
 
@@ -112,8 +113,15 @@ impl Search {
             estimated: 0,
             patience,
             last: None,
+            without: None,
             state: State::Fresh,
         }
+    }
+
+    /// Searches as if a node were not there that is on the base layer only.
+    pub fn without(mut self, node: Option<u32>) -> Self {
+        self.without = node;
+        self
     }
 
     /// Whether it has run out of patience before the next result.
@@ -181,6 +189,9 @@ impl Search {
     fn enter<G: GraphReader>(&mut self, graph: &mut G) {
         self.visited = vec![0; (graph.nodes() as usize).div_ceil(64)];
         self.state = State::Paused;
+        if let Some(node) = self.without.filter(|&node| node < graph.nodes()) {
+            self.visit(node);
+        }
         if graph.nodes() == 0 {
             return;
         }

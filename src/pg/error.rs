@@ -37,6 +37,16 @@ impl Problem {
 
     /// Raises the error; the stack unwinds to the caller's guard as after any PostgreSQL error.
     pub fn raise(self) -> ! {
+        self.report(PgLogLevel::ERROR);
+        unreachable!("an ERROR does not return")
+    }
+
+    /// Shows it as a warning; what was asked for is done nevertheless.
+    pub fn warn(self) {
+        self.report(PgLogLevel::WARNING);
+    }
+
+    fn report(self, level: PgLogLevel) {
         let mut report = ErrorReport::new(self.code, self.message, "");
         if let Some(detail) = self.detail {
             report = report.set_detail(detail);
@@ -44,8 +54,7 @@ impl Problem {
         if let Some(hint) = self.hint {
             report = report.set_hint(hint);
         }
-        report.report(PgLogLevel::ERROR);
-        unreachable!("an ERROR does not return")
+        report.report(level);
     }
 }
 

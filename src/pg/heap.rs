@@ -2,7 +2,7 @@
 
 use pgrx::{PgMemoryContexts, pg_sys};
 
-/// Fetches the indexed value of rows that a scan's snapshot sees.
+/// Fetches the indexed value of rows that a snapshot sees.
 ///
 /// Must not outlive the callback in which it was made.
 pub struct HeapRows {
@@ -22,11 +22,10 @@ enum Indexed {
 
 impl HeapRows {
     /// # Safety
-    /// `scan` is a scan that PostgreSQL has begun on a table.
-    pub unsafe fn new(scan: pg_sys::IndexScanDesc) -> Self {
-        // SAFETY: the caller's promise: the scan's relations are open and its snapshot is registered.
+    /// The relations are an open table and an open index of it; the snapshot is registered or active.
+    pub unsafe fn new(heap: pg_sys::Relation, index: pg_sys::Relation, snapshot: pg_sys::Snapshot) -> Self {
+        // SAFETY: the caller's promise.
         unsafe {
-            let (heap, index) = ((*scan).heapRelation, (*scan).indexRelation);
             let column = (*(*index).rd_index).indkey.values.as_slice(1)[0];
             let indexed = if column != 0 {
                 Indexed::Column(column.into())
@@ -39,7 +38,7 @@ impl HeapRows {
             Self {
                 fetch: pg_sys::table_index_fetch_begin(heap),
                 slot: pg_sys::table_slot_create(heap, std::ptr::null_mut()),
-                snapshot: (*scan).xs_snapshot,
+                snapshot,
                 indexed,
                 context: PgMemoryContexts::new("vdb heap row"),
             }

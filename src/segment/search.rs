@@ -63,9 +63,17 @@ pub struct Request {
     pub query: PreparedQuery,
     /// What rows must meet; some that do not may be found nevertheless.
     pub conditions: Vec<Condition>,
+    pub terms: Terms,
+}
+
+/// What a search keeps to.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    pub effort: Effort,
     /// The greatest score wanted, if there is one.
     pub within: Option<f64>,
-    pub effort: Effort,
+    /// A segment and a node of its graph that a search takes no notice of.
+    pub without: Option<(u32, u32)>,
 }
 
 /// Rows of one or more segments in ascending order of score.
@@ -140,8 +148,7 @@ pub struct IndexSearch {
     coded: Option<CodedQuery>,
     /// For each sealed segment the rows that may meet the conditions, if there are any.
     wanted: Vec<Option<Rc<Bitset>>>,
-    within: Option<f64>,
-    effort: Effort,
+    terms: Terms,
     returned: u64,
     runs: Vec<Run>,
     /// Of walks that were given up.
@@ -154,7 +161,7 @@ pub struct IndexSearch {
 impl IndexSearch {
     /// Scans the growing segments and prepares the search of the sealed ones.
     pub fn new(relation: Relation, snapshot: Snapshot, request: Request) -> Self {
-        let Request { query, conditions, within, effort } = request;
+        let Request { query, conditions, terms } = request;
         let conditions = &conditions[..];
         let meta = &snapshot.meta;
         let coded = match (meta.structure, meta.quantizer) {
@@ -166,8 +173,8 @@ impl IndexSearch {
         for (segment, structure) in with_states(&snapshot) {
             let source = growing_rows::Source { relation, meta, query: &query, coded: coded.as_ref() };
             let mut report = StepReport::new(Some(segment.segment), structure, "scan");
-            let search =
-                report.observe(|| GrowingSearch::new(source, segment, conditions, within, effort.onward));
+            let (within, onward) = (terms.within, terms.effort.onward);
+            let search = report.observe(|| GrowingSearch::new(source, segment, conditions, within, onward));
             report.rows = search.rows() as u64;
             report.expect(steps::growing_cost(report.rows as f64, meta.quantizer != Quantizer::None));
             runs.push(Run::new(Stream::Growing(search), report));
@@ -178,19 +185,11 @@ impl IndexSearch {
             sealed.iter().map(|segment| (!conditions.is_empty()).then(|| matches(segment))).collect();
         if let Structure::Graph(options) = meta.structure {
             for (index, (segment, wanted)) in sealed.iter().zip(&wanted).enumerate() {
-                runs.extend(graph_run(
-                    relation,
-                    meta,
-                    options,
-                    (index, segment),
-                    wanted.as_ref(),
-                    within,
-                    effort,
-                ));
+                runs.extend(graph_run(relation, meta, options, (index, segment), wanted.as_ref(), terms));
             }
         }
         if let (Structure::Lists(_), Some(coded)) = (meta.structure, &coded) {
-            runs.extend(list_run(relation, &snapshot, coded, &wanted, within, effort));
+            runs.extend(list_run(relation, &snapshot, coded, &wanted, terms));
         }
         Self {
             index: relation.oid().to_u32(),
@@ -198,8 +197,7 @@ impl IndexSearch {
             query,
             coded,
             wanted,
-            within,
-            effort,
+            terms,
             returned: 0,
             runs,
             ended: Vec::new(),
@@ -212,8 +210,8 @@ impl IndexSearch {
         self.snapshot.meta.space
     }
 
-    /// The heap tuple of the next nearest row.
-    pub fn next(&mut self, relation: Relation, heap: &mut HeapRows) -> Option<Tid> {
+    /// The next nearest row.
+    pub fn next(&mut self, relation: Relation, heap: &mut HeapRows) -> Option<Hit> {
         if !self.started {
             self.started = true;
             for number in 0..self.runs.len() {
@@ -221,20 +219,20 @@ impl IndexSearch {
             }
         }
         let Reverse((hit, number)) = self.heads.pop()?;
-        if self.within.is_some_and(|within| hit.score > within) || !self.may_go_on() {
+        if self.terms.within.is_some_and(|within| hit.score > within) || !self.may_go_on() {
             return None;
         }
         self.returned += 1;
         self.runs[number].report.returned += 1;
         self.pull(relation, heap, number);
-        Some(hit.tid)
+        Some(hit)
     }
 
     /// Whether the search is within its limits.
     fn may_go_on(&self) -> bool {
-        let limit = if self.returned >= self.effort.rows {
+        let limit = if self.returned >= self.terms.effort.rows {
             "vdb.max_scan_tuples"
-        } else if self.runs.iter().map(|run| run.stream.bytes()).sum::<usize>() > self.effort.bytes {
+        } else if self.runs.iter().map(|run| run.stream.bytes()).sum::<usize>() > self.terms.effort.bytes {
             "vdb.scan_mem"
         } else {
             return true;
@@ -295,7 +293,7 @@ impl IndexSearch {
                 while ready.len() == before {
                     let mut graph =
                         SealedGraph::new(relation, segment, parts, query, codes, nodes.as_deref());
-                    let Some(nearest) = search.next(&mut graph, self.effort.onward) else { break };
+                    let Some(nearest) = search.next(&mut graph, self.terms.effort.onward) else { break };
                     let wanted = wanted[*index].as_ref();
                     NodeRows::new(relation, segment, parts).for_each_live(nearest.node, |row, tid| {
                         if wanted.is_none_or(|wanted| wanted.has(row as usize)) {
@@ -310,7 +308,7 @@ impl IndexSearch {
             && search.has_given_up()
         {
             let index = *index;
-            let flat = FlatSearch::new(self.within, self.effort.onward).after(search.given());
+            let flat = FlatSearch::new(self.terms.within, self.terms.effort.onward).after(search.given());
             let next = StepReport { step: "flat", ..report.begin_anew() };
             let walk = std::mem::replace(report, next);
             self.ended.push(StepReport { work: stream.work(), ..walk });
@@ -356,8 +354,7 @@ fn graph_run(
     options: GraphOptions,
     (index, segment): (usize, &Sealed),
     wanted: Option<&Rc<Bitset>>,
-    within: Option<f64>,
-    effort: Effort,
+    Terms { effort, within, without }: Terms,
 ) -> Option<Run> {
     let parts = graph_of(relation, segment);
     let facts = steps::GraphFacts {
@@ -381,7 +378,8 @@ fn graph_run(
             report.effort = Some(ef as u64);
             report.expect(facts.graph_cost(ef));
             let nodes = wanted.map(|wanted| nodes_of(relation, segment, parts, wanted));
-            Stream::Graph { index, search: Search::new(ef, patience), nodes }
+            let without = without.filter(|&(id, _)| id == segment.id).map(|(_, node)| node);
+            Stream::Graph { index, search: Search::new(ef, patience).without(without), nodes }
         }
     };
     Some(Run::new(stream, report))
@@ -410,8 +408,7 @@ fn list_run(
     snapshot: &Snapshot,
     coded: &CodedQuery,
     wanted: &[Option<Rc<Bitset>>],
-    within: Option<f64>,
-    effort: Effort,
+    Terms { effort, within, .. }: Terms,
 ) -> Option<Run> {
     let is_filtered = wanted.iter().any(Option::is_some);
     let matches = || wanted.iter().flatten().map(|wanted| wanted.count()).sum();

@@ -10,6 +10,7 @@ use crate::pg::buffer::Pinned;
 use crate::pg::error::{OrRaise, Problem};
 use crate::pg::process::now;
 use crate::pg::relation::{FileId, Relation};
+use crate::recall::Curve;
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -210,6 +211,17 @@ impl Given {
     }
 }
 
+/// What a calibration has found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Calibration {
+    /// Effort is candidates of a graph, or lists.
+    pub curve: Curve,
+    /// The sealed segments of then.
+    pub segments: Vec<u32>,
+    /// Queries that it was measured with.
+    pub queries: u32,
+}
+
 /// All segments but the growing one, and the free pages.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
@@ -220,6 +232,7 @@ pub struct Manifest {
     /// The codebooks of segments with lists. New rows are assigned to the lists of the last one.
     pub codebooks: Vec<Codebook>,
     pub tasks: TaskLog,
+    pub calibration: Option<Calibration>,
     pub free: Vec<Freed>,
     /// Given up by this very generation, as of [`Meta::published_at`].
     pub freed_now: Vec<Given>,

@@ -9,7 +9,7 @@ pub(super) const HEADER: usize = 24;
 const SPECIAL: usize = 16;
 const SPECIAL_AT: usize = PAGE_SIZE - SPECIAL;
 const MAGIC: u16 = 0x76DB;
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// Bytes of a page that hold content; they begin eight-byte aligned.
 pub const PAYLOAD: usize = PAGE_SIZE - HEADER - SPECIAL;

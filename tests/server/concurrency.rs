@@ -262,3 +262,42 @@ fn a_prepared_transaction_keeps_its_rows() {
     assert_eq!(number(&mut client, "SELECT count(*) FROM items"), 400);
     expect_sound(&mut client, "after the second phase");
 }
+
+#[test]
+fn isolation_levels_hold_over_searches() {
+    for index in [GRAPH, LISTS] {
+        let (server, mut client) = start(&[], index, 500);
+        let nearest = "SELECT id FROM items ORDER BY v <-> vec(7) LIMIT 5";
+
+        // REPEATABLE READ: the same answer before and after others insert, delete, vacuum and compact.
+        let mut other = server.connect();
+        client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ").expect("a transaction");
+        let before = by_index(&mut client, nearest);
+        other
+            .batch_execute(
+                "INSERT INTO items SELECT i, vec(7) FROM generate_series(1001, 1020) i;
+                 DELETE FROM items WHERE id = 7; VACUUM items",
+            )
+            .expect("changes");
+        other.batch_execute("SELECT vdb_flush('items_v')").expect("a flush");
+        other.batch_execute("SELECT vdb_compact('items_v')").expect("a compaction");
+        assert_eq!(by_index(&mut client, nearest), before, "{index}");
+        client.batch_execute("COMMIT").expect("the end");
+        assert_ne!(by_index(&mut client, nearest), before, "{index}");
+
+        // SERIALIZABLE: two that each read what the other writes cannot both be.
+        for session in [&mut client, &mut other] {
+            session.batch_execute("BEGIN ISOLATION LEVEL SERIALIZABLE").expect("a transaction");
+            by_index(session, nearest);
+        }
+        client.batch_execute("INSERT INTO items VALUES (2001, vec(7))").expect("an insert");
+        let outcomes = [
+            other.batch_execute("INSERT INTO items VALUES (2002, vec(7)); COMMIT"),
+            client.batch_execute("COMMIT"),
+        ];
+        let failures: Vec<_> = outcomes.iter().filter_map(|outcome| outcome.as_ref().err()).collect();
+        assert_eq!(failures.len(), 1, "{index}");
+        assert_eq!(failures[0].code().map(|code| code.code()), Some("40001"), "{index}");
+        let _ = other.batch_execute("ROLLBACK");
+    }
+}

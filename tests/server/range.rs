@@ -52,14 +52,19 @@ fn an_index_returns_what_is_in_a_sphere() {
             for radius in radii {
                 let near = "vec(77)";
                 let sphere = format!("v {within} vdb_sphere({near}::{column}, {radius})");
-                for rest in [
-                    String::new(),
-                    " AND tenant = 1".into(),
-                    format!(" ORDER BY v {distance} {near}::{column}"),
-                    format!(" AND tenant <> 1 ORDER BY v {distance} {near}::{column} LIMIT 50"),
-                    format!(" ORDER BY v {distance} vec(5)::{column} LIMIT 20"),
+                let plain = format!("v {distance} {near}::{column} < {radius}");
+                let turned = format!("{radius} >= {near}::{column} {distance} v");
+                for (condition, rest) in [
+                    (&sphere, String::new()),
+                    (&sphere, " AND tenant = 1".into()),
+                    (&sphere, format!(" ORDER BY v {distance} {near}::{column}")),
+                    (&sphere, format!(" AND tenant <> 1 ORDER BY v {distance} {near}::{column} LIMIT 50")),
+                    (&sphere, format!(" ORDER BY v {distance} vec(5)::{column} LIMIT 20")),
+                    (&plain, String::new()),
+                    (&plain, format!(" AND tenant <> 1 ORDER BY v {distance} {near}::{column} LIMIT 50")),
+                    (&turned, " AND tenant = 1".into()),
                 ] {
-                    let query = format!("SELECT id FROM items WHERE {sphere}{rest}");
+                    let query = format!("SELECT id FROM items WHERE {condition}{rest}");
                     let mut found = by_any_index(&mut client, &query);
                     let mut truth = exactly(&mut client, &query);
                     counts.push(truth.len());
@@ -94,4 +99,51 @@ fn an_index_returns_what_is_in_a_sphere() {
     let error = client
         .batch_execute("SELECT vdb_sphere(vec(1), 1) <> NULL, vec(1) <<->> ROW(NULL, 1)::vdb_sphere_vector");
     assert!(error.is_err());
+}
+
+#[test]
+fn plain_comparisons_are_range_searches() {
+    let server = Server::start(&[]);
+    let mut client = server.connect();
+    client
+        .batch_execute(&format!(
+            "CREATE EXTENSION vdb; {VEC}; CREATE TABLE items (id int, v vector(24));
+             INSERT INTO items SELECT i, vec(i) FROM generate_series(1, 5000) i;
+             CREATE INDEX items_v ON items USING vdb_hnsw (v vector_l2_ops); ANALYZE items"
+        ))
+        .expect("set-up");
+    // At the very distance of a row, which `<` leaves out and `<=` does not.
+    let distance: f64 =
+        client.query_one("SELECT vec(40) <-> vec(41)", &[]).expect("a distance").get::<_, f64>(0);
+    for (comparison, is_closed) in [("<", false), ("<=", true)] {
+        let query = format!("SELECT id FROM items WHERE v <-> vec(40) {comparison} {distance:?} ORDER BY id");
+        let found = by_any_index(&mut client, &query);
+        assert_eq!(found, exactly(&mut client, &query));
+        assert_eq!(found.contains(&41), is_closed, "{query}");
+    }
+    // Parameters, also in a plan for any of them; frameworks write it so.
+    client
+        .batch_execute(
+            "PREPARE nearest (vector, float8) AS SELECT id FROM items WHERE v <-> $1 < $2 ORDER BY v <-> $1 LIMIT 5;
+             SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_sort = off",
+        )
+        .expect("a statement");
+    let execute = "EXECUTE nearest ((SELECT v FROM items WHERE id = 9), 0.5)";
+    let plan: Vec<String> = client
+        .query(&format!("EXPLAIN {execute}"), &[])
+        .expect("a plan")
+        .iter()
+        .map(|row| row.get(0))
+        .collect();
+    assert!(plan.iter().any(|line| line.contains("Index Cond: (v <<->> ROW($1, $2)")), "{plan:#?}");
+    let answer: Vec<i32> =
+        client.query(execute, &[]).expect("an answer").iter().map(|row| row.get(0)).collect();
+    assert_eq!(answer, [9]);
+    // What depends on the row, or on chance, is no radius.
+    for radius in ["id::float8", "random()"] {
+        let query = format!("EXPLAIN SELECT id FROM items WHERE v <-> vec(40) < {radius}");
+        let plan: Vec<String> =
+            client.query(&query, &[]).expect("a plan").iter().map(|row| row.get(0)).collect();
+        assert!(!plan.iter().any(|line| line.contains("Index")), "{plan:#?}");
+    }
 }

@@ -2,6 +2,7 @@
 
 use crate::support::data::{Dataset, glove_folder};
 use crate::support::server::Server;
+use postgres::Client;
 use std::io::Write;
 
 const ROWS: usize = 25_000;
@@ -71,4 +72,71 @@ fn recall_on_word_vectors() {
     }
     let few = recall("SET vdb.probes = 5");
     assert!((0.3..0.9).contains(&few), "recall {few} at 5 probes");
+}
+
+#[test]
+fn calibrated_indexes_reach_their_target() {
+    let Some(folder) = glove_folder().expect("the data set") else {
+        eprintln!("SKIPPED: calibrated_indexes_reach_their_target: no word vectors; run `make data`");
+        return;
+    };
+    let data = Dataset::load(&folder).expect("the data set").slice(ROWS, QUERIES, 10);
+    let server = Server::start(&[]);
+    let mut client = server.connect();
+    client.batch_execute("CREATE EXTENSION vdb; CREATE TABLE items (id int, v vector(100))").expect("set-up");
+    let mut copy = client.copy_in("COPY items FROM STDIN").expect("COPY");
+    for row in 0..ROWS {
+        writeln!(copy, "{row}\t{}", data.base.text(row)).expect("a row");
+    }
+    copy.finish().expect("COPY");
+    let recall = |client: &mut Client, target: f64| {
+        client
+            .batch_execute(&format!("SET enable_seqscan = off; SET vdb.target_recall = {target}"))
+            .expect("settings");
+        let statement = client
+            .prepare("SELECT id FROM items ORDER BY v <=> $1::text::vector LIMIT 10")
+            .expect("a statement");
+        let recalls = (0..QUERIES).map(|query| {
+            let rows = client.query(&statement, &[&data.queries.text(query)]).expect("an answer");
+            let answer: Vec<u32> = rows.iter().map(|row| row.get::<_, i32>(0) as u32).collect();
+            data.recall(query, &answer, 10)
+        });
+        recalls.sum::<f64>() / QUERIES as f64
+    };
+    for options in [
+        "vdb_hnsw (v vector_cosine_ops)",
+        "vdb_hnsw (v vector_cosine_ops) WITH (quantizer = none)",
+        "vdb_ivf (v vector_cosine_ops)",
+        "vdb_ivf (v vector_cosine_ops) WITH (rerank = heap, bits = 4)",
+    ] {
+        client
+            .batch_execute(&format!(
+                "DROP INDEX IF EXISTS items_v; CREATE INDEX items_v ON items USING {options}"
+            ))
+            .expect("an index");
+        let points = client.query("SELECT * FROM vdb_calibrate('items_v')", &[]).expect("a calibration");
+        let efforts: Vec<i32> = points.iter().map(|point| point.get(0)).collect();
+        let recalls: Vec<f64> = points.iter().map(|point| point.get(1)).collect();
+        assert!(efforts.is_sorted_by(|a, b| a < b) && recalls.is_sorted() && recalls.len() > 3, "{points:?}");
+        for target in [0.9, 0.95, 0.99] {
+            // Both are measured with 200 queries, whose means are off by about one percent.
+            let reached = recall(&mut client, target);
+            assert!((reached - target).abs() < 0.03, "{options}: {reached} instead of {target}: {recalls:?}");
+        }
+    }
+    // ANALYZE calibrates anew what has other segments than then.
+    let generation = |client: &mut Client| -> i64 {
+        client.query_one("SELECT generation FROM vdb_index_stats('items_v')", &[]).expect("stats").get(0)
+    };
+    let before = generation(&mut client);
+    client.batch_execute("ANALYZE items").expect("ANALYZE");
+    assert_eq!(generation(&mut client), before);
+    client
+        .batch_execute(
+            "INSERT INTO items SELECT id + 1000000, v FROM items WHERE id < 500; SELECT vdb_flush('items_v')",
+        )
+        .expect("a flush");
+    let flushed = generation(&mut client);
+    client.batch_execute("ANALYZE items").expect("ANALYZE");
+    assert!(generation(&mut client) > flushed);
 }

@@ -1,0 +1,181 @@
+//! Calibration: how much effort an index needs for a recall, measured on its own table.
+
+use super::build::for_each_visible_row;
+use super::opclass;
+use crate::config::settings;
+use crate::distance::PreparedQuery;
+use crate::pg::heap::HeapRows;
+use crate::pg::relation::Relation;
+use crate::random::Random;
+use crate::recall::{Curve, K, Nearest};
+use crate::rerank::Onward;
+use crate::segment::rows::{NodeRows, SealedRows};
+use crate::segment::search::{Effort, IndexSearch, Request, Terms};
+use crate::segment::{Entry, Tid};
+use crate::storage::edit::Edit;
+use crate::storage::manifest::{Calibration, Parts, Snapshot};
+use crate::storage::meta::Structure;
+use pgrx::pg_sys;
+use std::collections::HashMap;
+
+/// A row of the table that is searched for as if it were not there.
+struct Query {
+    tid: Tid,
+    prepared: PreparedQuery,
+    nearest: Nearest<Tid>,
+    /// Its segment and node, if it has one that can be passed over.
+    node: Option<(u32, u32)>,
+}
+
+/// Measures the recall of ever greater efforts with so many rows of the table, until it hardly grows, and stores the
+/// curve in the index.
+///
+/// # Safety
+/// The index is open, and locked so that it may be changed.
+pub unsafe fn calibrate(index: pg_sys::Relation, sample: usize) -> Curve {
+    // SAFETY: the caller's promise.
+    let relation = unsafe { Relation::from_raw(index) };
+    let snapshot = Snapshot::read(relation);
+    // SAFETY: as above.
+    let mut queries = unsafe { sample_rows(index, sample) };
+    place(relation, &snapshot, &mut queries);
+    let mut truth = |entry: Entry| {
+        for query in queries.iter_mut().filter(|query| query.tid != entry.tid) {
+            if let Some(score) = query.prepared.score(entry.row) {
+                query.nearest.offer(entry.tid, score);
+            }
+        }
+    };
+    // SAFETY: as above.
+    unsafe { for_each_visible_row(index, &mut truth) };
+    let curve = unsafe { measure(index, &snapshot, &queries) };
+    let mut edit = Edit::open(relation);
+    let segments = snapshot.manifest.sealed.iter().map(|segment| segment.id).collect();
+    edit.manifest.calibration =
+        Some(Calibration { curve: curve.clone(), segments, queries: queries.len() as u32 });
+    edit.publish();
+    curve
+}
+
+/// Calibrates an index anew that has other segments than when it was.
+///
+/// # Safety
+/// As [`calibrate`].
+pub unsafe fn calibrate_again(index: pg_sys::Relation) {
+    // SAFETY: the caller's promise.
+    let snapshot = Snapshot::read(unsafe { Relation::from_raw(index) });
+    let Some(calibration) = &snapshot.manifest.calibration else { return };
+    if !snapshot.manifest.sealed.iter().map(|segment| &segment.id).eq(&calibration.segments) {
+        // SAFETY: as above.
+        unsafe { calibrate(index, calibration.queries as usize) };
+    }
+}
+
+/// Rows of the table, each as likely as any other.
+///
+/// # Safety
+/// The index is open and locked.
+unsafe fn sample_rows(index: pg_sys::Relation, sample: usize) -> Vec<Query> {
+    // SAFETY: the caller's promise.
+    let space = opclass::space_of(unsafe { Relation::from_raw(index) });
+    let mut random = Random::new(0x5EED);
+    let (mut kept, mut met): (Vec<(Tid, Vec<u8>)>, usize) = (Vec::new(), 0);
+    let mut keep = |entry: Entry| {
+        met += 1;
+        if kept.len() < sample {
+            kept.push((entry.tid, entry.row.to_vec()));
+        } else {
+            let place = (random.fraction() * met as f64) as usize;
+            if let Some(kept) = kept.get_mut(place) {
+                *kept = (entry.tid, entry.row.to_vec());
+            }
+        }
+    };
+    // SAFETY: as above.
+    unsafe { for_each_visible_row(index, &mut keep) };
+    let query = |(tid, row): (Tid, Vec<u8>)| {
+        let prepared = PreparedQuery::new(space, &row)?;
+        Some(Query { tid, prepared, nearest: Nearest::new(), node: None })
+    };
+    kept.into_iter().filter_map(query).collect()
+}
+
+/// Finds the nodes of those rows that have one to themselves, on the base layer of a graph.
+fn place(relation: Relation, snapshot: &Snapshot, queries: &mut Vec<Query>) {
+    let mut by_tid: HashMap<Tid, usize> =
+        queries.iter().enumerate().map(|(number, query)| (query.tid, number)).collect();
+    let mut unfit = Vec::new();
+    for segment in &snapshot.manifest.sealed {
+        let Parts::Graph(parts) = &segment.parts else { continue };
+        let mut rows = SealedRows::new(relation, segment);
+        let mut node_rows = NodeRows::new(relation, segment, parts);
+        for row in 0..segment.rows {
+            let Some(number) = rows.live_tid(row).and_then(|tid| by_tid.remove(&tid)) else { continue };
+            let node = node_rows.node(row);
+            let mut shared = 0;
+            node_rows.for_each_live(node, |_, _| shared += 1);
+            if shared == 1 && parts.layers.first().is_none_or(|&upper| node >= upper) {
+                queries[number].node = Some((segment.id, node));
+            } else {
+                unfit.push(queries[number].tid);
+            }
+        }
+    }
+    queries.retain(|query| !unfit.contains(&query.tid));
+}
+
+/// The recall of ever greater efforts.
+///
+/// # Safety
+/// The index is open and locked.
+unsafe fn measure(index: pg_sys::Relation, snapshot: &Snapshot, queries: &[Query]) -> Curve {
+    /// Recall beyond which more effort is not tried, and each effort by the one before.
+    const ENOUGH: f64 = 0.9985;
+    const STEP: f64 = 1.3;
+    // SAFETY: the caller's promise; a snapshot is active in a transaction that runs a query or a command.
+    let (relation, heap) = unsafe {
+        let table = pg_sys::IndexGetRelation((*index).rd_id, false);
+        (Relation::from_raw(index), pg_sys::table_open(table, pg_sys::AccessShareLock as pg_sys::LOCKMODE))
+    };
+    let (first, most) = match snapshot.meta.structure {
+        Structure::Graph(_) => (K as u32, settings::MAX_EF_SEARCH as u32),
+        Structure::Lists(_) => (1, snapshot.manifest.codebook().map_or(1, |codebook| codebook.lists)),
+    };
+    let mut curve = Curve::default();
+    let mut effort = first.min(most);
+    loop {
+        let terms = |query: &Query| {
+            let (ef, probes) = (effort as usize, effort as usize);
+            let effort = Effort { ef, probes, onward: Onward::Strict, rows: u64::MAX, bytes: usize::MAX };
+            Terms { effort, within: None, without: query.node }
+        };
+        let mut sum = 0.0;
+        for query in queries {
+            pgrx::check_for_interrupts!();
+            let request =
+                Request { query: query.prepared.clone(), conditions: Vec::new(), terms: terms(query) };
+            let mut search = IndexSearch::new(relation, snapshot.clone(), request);
+            let space = search.space();
+            // SAFETY: the table and the index are open.
+            let mut rows = unsafe { HeapRows::new(heap, index, pg_sys::GetActiveSnapshot()) };
+            let hits = std::iter::from_fn(|| {
+                search.next(relation, &mut |tid, visit| {
+                    // SAFETY: the value is the index's column's.
+                    rows.fetch(tid, |value| unsafe { opclass::with_row(space, value, &mut *visit) });
+                })
+            });
+            // Beyond twice as many, what is dead is in the majority.
+            let others = hits.filter(|hit| hit.tid != query.tid).take(2 * K);
+            sum += query.nearest.recall(others.map(|hit| (hit.tid, hit.score)));
+        }
+        let recall = sum / queries.len().max(1) as f64;
+        curve.push(effort, recall);
+        if recall >= ENOUGH || effort >= most || queries.is_empty() {
+            break;
+        }
+        effort = ((f64::from(effort) * STEP).ceil() as u32).min(most);
+    }
+    // SAFETY: opened above.
+    unsafe { pg_sys::table_close(heap, pg_sys::AccessShareLock as pg_sys::LOCKMODE) };
+    curve
+}
