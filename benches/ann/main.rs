@@ -38,7 +38,7 @@ impl Arguments {
             match argument.strip_prefix("--") {
                 // What `cargo bench` adds by itself.
                 Some("bench") => {}
-                Some(flag @ "keep") => {
+                Some(flag @ ("keep" | "server-only")) => {
                     arguments.named.insert(flag.into(), String::new());
                 }
                 Some(name) => {

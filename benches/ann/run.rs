@@ -129,6 +129,42 @@ pub fn measure(
     })
 }
 
+/// Searches by one backend for all queries in one statement, as often as time permits: the recall, and searches a
+/// second. What a client adds to a search is not in it.
+fn measure_in_server(target: &Target, data: &Dataset, settings: &str, time: Duration) -> Result<(f64, f64)> {
+    let mut client = target.connect()?;
+    client.batch_execute(settings)?;
+    let near = format!("SELECT id FROM items ORDER BY embedding {} q.embedding LIMIT 10", target.operator);
+    let found = client.query(&format!("SELECT q.id, n.id FROM queries q, LATERAL ({near}) n"), &[])?;
+    let mut answers = vec![Vec::new(); data.queries.len()];
+    for row in found {
+        answers[row.get::<_, i32>(0) as usize].push(row.get::<_, i32>(1) as u32);
+    }
+    let recall: f64 = answers.iter().enumerate().map(|(query, answer)| data.recall(query, answer, 10)).sum();
+    let statement = client.prepare(&format!("SELECT count(n.id) FROM queries q, LATERAL ({near}) n"))?;
+    let (begin, mut rounds) = (Instant::now(), 0);
+    while rounds == 0 || begin.elapsed() < time {
+        client.query_one(&statement, &[])?;
+        rounds += 1;
+    }
+    let searches = (rounds * data.queries.len()) as f64;
+    Ok((recall / data.queries.len() as f64, searches / begin.elapsed().as_secs_f64()))
+}
+
+/// The queries as a table.
+fn load_queries(client: &mut Client, data: &Dataset) -> Result<()> {
+    client.batch_execute(&format!(
+        "DROP TABLE IF EXISTS queries; CREATE TABLE queries (id int, embedding vector({}))",
+        data.base.dims
+    ))?;
+    let mut copy = client.copy_in("COPY queries FROM STDIN")?;
+    for row in 0..data.queries.len() {
+        writeln!(copy, "{row}\t{}", data.queries.text(row))?;
+    }
+    copy.finish()?;
+    Ok(client.batch_execute("VACUUM ANALYZE queries")?)
+}
+
 /// Rows a second, inserted one by one in transactions of a hundred.
 fn insert(client: &mut Client, data: &Dataset, count: usize) -> Result<f64> {
     let statement = client.prepare("INSERT INTO items VALUES ($1, $2)")?;
@@ -169,27 +205,33 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         writeln!(report, "{}", json!({"am": am, "with": with, "build_s": build, "index_bytes": size}))?;
         client.batch_execute("CHECKPOINT")?;
     }
+    load_queries(&mut client, &data)?;
     writeln!(
         report,
-        "{:>8} {:>8} {:>9} {:>9} {:>9} {:>9}",
-        setting, "recall", "qps 1", "qps 2", "p50 ms", "p99 ms"
+        "{:>8} {:>8} {:>9} {:>9} {:>9} {:>9} {:>9}",
+        setting, "recall", "in server", "qps 1", "qps 2", "p50 ms", "p99 ms"
     )?;
     for value in arguments.get("values", "40,100,200,400").split(',') {
         let settings = format!("SET enable_seqscan = off; SET {setting} = {value}");
+        let (recall, in_server) = measure_in_server(&target, &data, &settings, time)?;
+        if arguments.given("server-only").is_some() {
+            writeln!(report, "{value:>8} {recall:>8.4} {in_server:>9.0}")?;
+            continue;
+        }
         let one = measure(&target, &data, &settings, 1, time)?;
         let two = measure(&target, &data, &settings, 2, time)?;
         let ms = |time: Duration| time.as_secs_f64() * 1e3;
         let (p50, p99) = (ms(one.p50), ms(one.p99));
         writeln!(
             report,
-            "{value:>8} {:>8.4} {:>9.0} {:>9.0} {p50:>9.3} {p99:>9.3}",
+            "{value:>8} {:>8.4} {in_server:>9.0} {:>9.0} {:>9.0} {p50:>9.3} {p99:>9.3}",
             one.recall, one.qps, two.qps
         )?;
         writeln!(
             report,
             "{}",
-            json!({"am": am, setting.as_str(): value, "recall_10": one.recall, "qps_1": one.qps, "qps_2": two.qps,
-                   "p50_ms": p50, "p99_ms": p99})
+            json!({"am": am, setting.as_str(): value, "recall_10": one.recall, "qps_in_server": in_server,
+                   "qps_1": one.qps, "qps_2": two.qps, "p50_ms": p50, "p99_ms": p99})
         )?;
     }
     let inserts: usize = arguments.get("inserts", "5000").parse()?;
