@@ -225,9 +225,10 @@ unsafe fn build(
     // SAFETY: PostgreSQL passes open relations; the index is ours alone until its transaction commits.
     let relation = unsafe { Relation::from_raw(index) };
     let meta = new_meta(relation, kind);
-    let (plan, space) = (maintenance::plan(&meta, threads::maintenance_threads(), true), meta.space);
     // SAFETY: a plain read of a setting.
     let budget = unsafe { pg_sys::maintenance_work_mem } as usize * 1024;
+    let space = meta.space;
+    let plan = maintenance::plan(&meta, threads::maintenance_threads(), budget, true);
     let kinds = meta.filters.clone();
     let source = Source { heap, index, info, space, kinds: &kinds, row_context: new_row_context() };
     let mut edit = Edit::create(relation, meta);

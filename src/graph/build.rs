@@ -25,7 +25,7 @@ pub struct Options {
 /// Neighbour lists of the nodes of one layer, read without locks while others append to them.
 pub struct Layer {
     /// Most neighbours of a node.
-    degree: usize,
+    pub(super) degree: usize,
     /// For each node its number of neighbours, then room for `degree` of them.
     slots: Vec<AtomicU32>,
 }
@@ -52,7 +52,7 @@ impl Layer {
     }
 
     /// Replaces a node's neighbours; the caller holds its lock.
-    fn set(&self, node: u32, neighbours: impl Iterator<Item = u32>) {
+    pub(super) fn set(&self, node: u32, neighbours: impl Iterator<Item = u32>) {
         let slot = self.slot(node);
         let mut count = 0;
         for neighbour in neighbours {
@@ -75,6 +75,13 @@ pub struct Graph {
 }
 
 impl Graph {
+    /// Nodes without neighbours, `layers[l]` of them on layer `l + 1`.
+    pub(super) fn new(nodes: u32, layers: &[u32], m: usize) -> Self {
+        let base = Layer::new(nodes, 2 * m);
+        let upper = layers.iter().map(|&count| Layer::new(count, m));
+        Self { layers: std::iter::once(base).chain(upper).collect() }
+    }
+
     /// Bytes that a graph of so many nodes takes while it is built on so many threads.
     pub fn bytes_per_node(m: usize, threads: usize) -> usize {
         // Upper layers together hold about 1 / (m - 1) of the nodes.
@@ -115,52 +122,38 @@ pub fn build(
     cancel: &AtomicBool,
     done: &AtomicU64,
 ) -> Graph {
-    let base = Layer::new(nodes, 2 * options.m);
-    let upper = layers.iter().map(|&count| Layer::new(count, options.m));
-    let graph = Graph { layers: std::iter::once(base).chain(upper).collect() };
-    let mut locks = Vec::new();
-    locks.resize_with(LOCKS, Mutex::default);
-    let builder = Builder { source, graph: &graph, locks, options };
+    let graph = Graph::new(nodes, layers, options.m);
+    let builder = Builder::new(source, &graph, options);
     let is_old: Vec<bool> =
         (0..nodes).into_par_iter().map(|node| builder.take_over(node, prior, cancel)).collect();
     let first_old = is_old.iter().position(|&old| old);
     done.fetch_add(is_old.iter().filter(|&&old| old).count() as u64, Ordering::Relaxed);
-    let order = InsertionOrder::new(nodes, layers);
     // Node 0, the entry point, comes first; if all are new, it has nobody to be linked to.
     if let Some(entry) = first_old.filter(|&old| old > 0) {
-        builder.insert(0, entry as u32, &mut Scratch::new(nodes));
+        builder.insert(0, entry as u32, 0, &mut Scratch::new(nodes));
     }
-    let next = AtomicU32::new(1);
-    rayon::broadcast(|_| {
-        let mut scratch = Scratch::new(nodes);
-        loop {
-            let position = next.fetch_add(1, Ordering::Relaxed);
-            let Some(node) = order.node(position).filter(|_| !cancel.load(Ordering::Relaxed)) else { return };
-            if !is_old[node as usize] {
-                builder.insert(node, 0, &mut scratch);
-                done.fetch_add(1, Ordering::Relaxed);
-            }
-        }
-    });
+    let order = InsertionOrder::new(nodes, layers);
+    builder.insert_all(&order, 0, |node| is_old[node as usize], cancel, done);
     graph
 }
 
-struct Builder<'a, N> {
-    source: &'a N,
-    graph: &'a Graph,
+/// A graph in the making.
+pub(super) struct Builder<'a, N> {
+    pub source: &'a N,
+    pub graph: &'a Graph,
     locks: Vec<Mutex<()>>,
-    options: Options,
+    pub options: Options,
 }
 
 /// A thread's own memory.
-struct Scratch {
+pub(super) struct Scratch {
     /// The round in which each node was seen last.
     seen: Vec<u16>,
     round: u16,
 }
 
 impl Scratch {
-    fn new(nodes: u32) -> Self {
+    pub fn new(nodes: u32) -> Self {
         Self { seen: vec![0; nodes as usize], round: 0 }
     }
 
@@ -178,8 +171,39 @@ impl Scratch {
     }
 }
 
-impl<N: Nodes> Builder<'_, N> {
-    fn candidate(&self, from: u32, node: u32) -> Candidate {
+impl<'a, N: Nodes> Builder<'a, N> {
+    pub fn new(source: &'a N, graph: &'a Graph, options: Options) -> Self {
+        let mut locks = Vec::new();
+        locks.resize_with(LOCKS, Mutex::default);
+        Self { source, graph, locks, options }
+    }
+
+    /// Inserts all nodes but the entry point and those that are there, on layers from `lowest` up.
+    pub fn insert_all(
+        &self,
+        order: &InsertionOrder,
+        lowest: usize,
+        is_there: impl Fn(u32) -> bool + Sync,
+        cancel: &AtomicBool,
+        done: &AtomicU64,
+    ) {
+        let next = AtomicU32::new(1);
+        rayon::broadcast(|_| {
+            let mut scratch = Scratch::new(self.graph.layers[lowest].nodes());
+            loop {
+                let position = next.fetch_add(1, Ordering::Relaxed);
+                let Some(node) = order.node(position).filter(|_| !cancel.load(Ordering::Relaxed)) else {
+                    return;
+                };
+                if !is_there(node) {
+                    self.insert(node, 0, lowest, &mut scratch);
+                    done.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        });
+    }
+
+    pub fn candidate(&self, from: u32, node: u32) -> Candidate {
         Candidate { score: f64::from(self.source.score(from, node)), node }
     }
 
@@ -213,8 +237,8 @@ impl<N: Nodes> Builder<'_, N> {
         true
     }
 
-    /// Links a new node to those nearest to it, which are sought from `entry`.
-    fn insert(&self, node: u32, entry: u32, scratch: &mut Scratch) {
+    /// Links a new node, on its layers from `lowest` up, to those nearest to it, which are sought from `entry`.
+    pub fn insert(&self, node: u32, entry: u32, lowest: usize, scratch: &mut Scratch) {
         let (level, top) = (self.level(node), self.level(entry));
         let mut nearest = self.candidate(node, entry);
         for layer in (level + 1..=top).rev() {
@@ -225,24 +249,24 @@ impl<N: Nodes> Builder<'_, N> {
         let mut chosen = Vec::with_capacity(level + 1);
         // Above the entry's layers there is nobody yet.
         chosen.resize(level.saturating_sub(top), Vec::new());
-        for layer in (0..=level.min(top)).rev() {
+        for layer in (lowest..=level.min(top)).rev() {
             let layer = &self.graph.layers[layer];
             entries = self.search(node, &entries, layer, scratch);
             chosen.push(self.select(&entries, layer.degree));
         }
         chosen.reverse();
-        for (layer, neighbours) in chosen.iter().enumerate() {
+        for (layer, neighbours) in (lowest..).zip(&chosen) {
             let _held = self.lock(node);
             self.graph.layers[layer].set(node, neighbours.iter().map(|neighbour| neighbour.node));
         }
-        for (layer, neighbours) in chosen.iter().enumerate() {
+        for (layer, neighbours) in (lowest..).zip(&chosen) {
             for neighbour in neighbours {
                 self.link_back(&self.graph.layers[layer], neighbour.node, node, neighbour.score);
             }
         }
     }
 
-    fn lock(&self, node: u32) -> std::sync::MutexGuard<'_, ()> {
+    pub fn lock(&self, node: u32) -> std::sync::MutexGuard<'_, ()> {
         // A poisoned lock means that another thread has panicked: the build is lost anyway.
         self.locks[node as usize % LOCKS].lock().expect("no thread has panicked")
     }
@@ -308,7 +332,7 @@ impl<N: Nodes> Builder<'_, N> {
 
     /// Splits candidates in ascending order: those that are nearer to the node than to any chosen before (the paper's
     /// algorithm 4), at most `degree` of them, and the others.
-    fn split(&self, candidates: &[Candidate], degree: usize) -> (Vec<Candidate>, Vec<Candidate>) {
+    pub fn split(&self, candidates: &[Candidate], degree: usize) -> (Vec<Candidate>, Vec<Candidate>) {
         let (mut chosen, mut others): (Vec<Candidate>, Vec<Candidate>) = (Vec::with_capacity(degree), vec![]);
         for &candidate in candidates {
             let apart = |other: &Candidate| {

@@ -8,6 +8,7 @@
 //! Nothing here knows of PostgreSQL.
 
 pub mod build;
+pub mod bulk;
 pub mod levels;
 pub mod search;
 

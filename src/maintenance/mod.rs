@@ -20,13 +20,14 @@ use policy::{Limits, Shape};
 pub use worker::{flush_is_due, look_after, look_after_soon, register};
 
 /// How segments of an index with this meta data are sealed.
-pub fn plan(meta: &Meta, threads: usize, show_progress: bool) -> Plan {
+pub fn plan(meta: &Meta, threads: usize, memory: usize, show_progress: bool) -> Plan {
     Plan {
         structure: meta.structure,
         quantizer: meta.quantizer,
         columns: meta.filters.len(),
         seed: meta.seed,
         threads,
+        memory,
         show_progress,
     }
 }
@@ -105,7 +106,9 @@ fn shapes(manifest: &Manifest, is_wanted: impl Fn(Option<u32>) -> bool) -> Vec<S
 ///
 /// The caller holds the lock.
 pub fn flush(relation: Relation, lock: &IndexLock, limit: u64, priority: Priority) -> Option<u64> {
-    flush::flush(relation, lock, limit, priority, |meta| plan(meta, threads::maintenance_threads(), false))
+    flush::flush(relation, lock, limit, priority, |meta| {
+        plan(meta, threads::maintenance_threads(), settings::compact_bytes(), false)
+    })
 }
 
 /// Merges all segments of an index that fit into memory, in this backend; returns the rows of the new segment, `None`
@@ -117,7 +120,7 @@ pub fn compact_all(relation: Relation) -> Option<u64> {
         // As if all segments were of one tier.
         choose(meta, manifest, Limits { flush_rows: u64::MAX, ..limits })
     };
-    let plan = |meta: &Meta| plan(meta, threads::maintenance_threads(), false);
+    let plan = |meta: &Meta| plan(meta, threads::maintenance_threads(), settings::compact_bytes(), false);
     compact::compact(relation, &lock, everything, plan)
 }
 
@@ -127,7 +130,7 @@ fn run_next(relation: Relation, limits: Limits, threads: usize, noted: impl Fn(T
     let snapshot = Snapshot::read(relation);
     let due = due(relation, &snapshot, limits);
     let may_begin = |kind| snapshot.manifest.tasks.retry_at(kind) <= now();
-    let plan = |meta: &Meta| plan(meta, threads, true);
+    let plan = |meta: &Meta| plan(meta, threads, settings::compact_bytes(), true);
     if let Some(priority) = due.flush.filter(|_| may_begin(TaskKind::Flush))
         && let Some(lock) = IndexLock::try_take(relation, Purpose::Flush)
     {

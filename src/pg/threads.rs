@@ -2,7 +2,7 @@
 
 use pgrx::pg_sys;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
 /// How often the main thread looks for interrupts while threads compute.
@@ -21,24 +21,39 @@ pub fn maintenance_threads() -> usize {
 ///
 /// `work` must not call PostgreSQL, and must return soon after its flag is set: then the result is discarded, because
 /// the interrupt that set it raises its error here. A panic in `work` becomes an ordinary error.
-pub fn run<T: Send>(threads: usize, mut poll: impl FnMut(), work: impl FnOnce(&AtomicBool) -> T + Send) -> T {
+pub fn run<T: Send>(threads: usize, poll: impl FnMut(), work: impl FnOnce(&AtomicBool) -> T + Send) -> T {
+    let mut result = None;
+    stream(threads, poll, |cancel, put| put(work(cancel)), |value| result = Some(value));
+    result.expect("a panic in the computation has been raised by the scope")
+}
+
+/// As [`run`], but `work` puts out one thing after another, which `take` gets on the main thread while `work` goes on.
+pub fn stream<T: Send>(
+    threads: usize,
+    mut poll: impl FnMut(),
+    work: impl FnOnce(&AtomicBool, &dyn Fn(T)) + Send,
+    mut take: impl FnMut(T),
+) {
     // pgrx's check that only one thread calls PostgreSQL forgets that thread at every error: remind it before others start.
     pg_sys::submodules::thread_check::check_active_thread();
     let pool = pool(threads);
     let cancel = AtomicBool::new(false);
-    let (sender, receiver) = channel();
-    let result = pool.in_place_scope(|scope| {
-        // Set on every way out, so that an error raised below does not wait for the whole computation.
+    pool.in_place_scope(|scope| {
+        // Set on every way out, so that an error raised below does not wait for the whole computation; the receiver,
+        // which goes before that, lets nobody wait who has something to put.
         let _cancel_on_exit = SetOnDrop(&cancel);
+        let (sender, receiver) = sync_channel(1);
         let cancel = &cancel;
         scope.spawn(move |_| {
-            // The receiver is gone only if the main thread has left with an error.
-            let _ = sender.send(work(cancel));
+            work(cancel, &|value| {
+                // The receiver is gone only if the main thread has left with an error.
+                let _ = sender.send(value);
+            });
         });
         loop {
             match receiver.recv_timeout(POLL) {
-                Ok(value) => return Some(value),
-                Err(RecvTimeoutError::Disconnected) => return None,
+                Ok(value) => take(value),
+                Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {
                     crate::pg::interrupts::check();
                     poll();
@@ -46,7 +61,6 @@ pub fn run<T: Send>(threads: usize, mut poll: impl FnMut(), work: impl FnOnce(&A
             }
         }
     });
-    result.expect("a panic in the computation has been raised by the scope")
 }
 
 struct SetOnDrop<'a>(&'a AtomicBool);

@@ -242,9 +242,9 @@ impl Check {
                     copy
                 };
                 let row = vector(node);
-                let rows: Vec<_> = neighbours.iter().map(|&other| (other, vector(other))).collect();
+                let rotated = neighbours.iter().map(|&other| (other, encoder.rotate(&vector(other))));
                 let mut encoded = vec![0; layout.bytes()];
-                encoder.encode_slot(layout, &row, rows.iter().map(|(n, row)| (*n, &row[..])), &mut encoded);
+                encoder.encode_slot(layout, &row, &encoder.rotate(&row), rotated, &mut encoded);
                 if !layout.says_the_same(&stored, &encoded) {
                     let text = format!("the codes of node {node} on layer {layer} are not its neighbours'");
                     self.add(segment.id, Some(kind), None, text);
@@ -281,6 +281,7 @@ impl Check {
             columns: snapshot.meta.filters.len(),
             seed: snapshot.meta.seed,
             threads: crate::pg::threads::maintenance_threads(),
+            memory: 0,
             show_progress: false,
         };
         let centroids = match codebook {

@@ -82,6 +82,10 @@ impl Encoder {
         Some(Self { space, rotation: Rotation::new(seed, space.dims as usize), target })
     }
 
+    pub fn rotation(&self) -> &Rotation {
+        &self.rotation
+    }
+
     /// Dimensions of a rotated vector; a code has as many bits.
     pub fn dims(&self) -> usize {
         self.rotation.dims()
@@ -102,10 +106,15 @@ impl Encoder {
         multibit::encode(vector, centre, self.target, bits, code)
     }
 
+    /// A rotated vector's code against the origin.
+    pub fn encode_vector(&self, vector: &[f32]) -> Code {
+        let mut bits = vec![0; self.dims() / 8];
+        let factors = self.encode(vector, &vec![0.0; self.dims()], &mut bits);
+        Code { factors, bits }
+    }
+
     /// A row's code against the origin.
     pub fn encode_row(&self, row: &[u8]) -> Code {
-        let mut bits = vec![0; self.dims() / 8];
-        let factors = self.encode(&self.rotate(row), &vec![0.0; self.dims()], &mut bits);
-        Code { factors, bits }
+        self.encode_vector(&self.rotate(row))
     }
 }

@@ -54,6 +54,8 @@ pub struct Plan {
     pub columns: usize,
     pub seed: u64,
     pub threads: usize,
+    /// Bytes that sealing a segment may use, its rows included, if that makes it faster.
+    pub memory: usize,
     /// Whether a CREATE INDEX is under way, whose progress is shown.
     pub show_progress: bool,
 }

@@ -13,22 +13,21 @@ use crate::graph::Candidate;
 use crate::segment::encoder::Encoder;
 
 impl Encoder {
-    /// Writes the slot of a node with its neighbours' numbers and rows.
-    pub fn encode_slot<'a>(
+    /// Writes the slot of a node: its row, its rotated vector, and its neighbours' numbers and rotated vectors.
+    pub fn encode_slot<V: AsRef<[f32]>>(
         &self,
         layout: SlotLayout,
         row: &[u8],
-        neighbours: impl Iterator<Item = (u32, &'a [u8])>,
+        centre: &[f32],
+        neighbours: impl Iterator<Item = (u32, V)>,
         slot: &mut [u8],
     ) {
         slot[..layout.vector_bytes].copy_from_slice(&row[..layout.vector_bytes]);
-        let centre = self.rotate(row);
-        let mut codes = Vec::new();
+        let code_bytes = self.dims() / 8;
+        let mut codes = vec![0; layout.degree * code_bytes];
         let mut count = 0;
-        for (i, (number, row)) in neighbours.take(layout.degree).enumerate() {
-            let mut code = vec![0; self.dims() / 8];
-            let factors = self.encode(&self.rotate(row), &centre, &mut code);
-            codes.push(code);
+        for (i, (number, vector)) in neighbours.take(layout.degree).enumerate() {
+            let factors = self.encode(vector.as_ref(), centre, &mut codes[i * code_bytes..][..code_bytes]);
             count = i + 1;
             let mut put = |at: usize, bytes: [u8; 4]| slot[at + 4 * i..][..4].copy_from_slice(&bytes);
             put(layout.numbers(), number.to_ne_bytes());
@@ -37,8 +36,8 @@ impl Encoder {
         }
         slot[layout.count()..][..4].copy_from_slice(&(count as u32).to_ne_bytes());
         let blocks = slot[layout.blocks()..].chunks_exact_mut(layout.block_bytes);
-        for (block, codes) in blocks.zip(codes.chunks(BLOCK)) {
-            let codes: Vec<&[u8]> = codes.iter().map(Vec::as_slice).collect();
+        for (block, codes) in blocks.zip(codes[..count * code_bytes].chunks(BLOCK * code_bytes)) {
+            let codes: Vec<&[u8]> = codes.chunks_exact(code_bytes).collect();
             block.copy_from_slice(&pack(&codes, self.dims()));
         }
     }
@@ -174,8 +173,10 @@ mod tests {
                 let rows: Vec<Vec<f32>> = (0..count).map(|i| row(dims, 0.02 * i as f32)).collect();
                 let centre = row(dims, 0.5);
                 let mut slot = vec![0; layout.bytes()];
-                let neighbours = rows.iter().zip(0..).map(|(row, n)| (n, bytemuck::cast_slice(row)));
-                encoder.encode_slot(layout, bytemuck::cast_slice(&centre), neighbours, &mut slot);
+                let rotate = |row: &[f32]| encoder.rotate(bytemuck::cast_slice(row));
+                let neighbours = rows.iter().zip(0..).map(|(row, n)| (n, rotate(row)));
+                let (bytes, rotated) = (bytemuck::cast_slice(&centre), rotate(&centre));
+                encoder.encode_slot(layout, bytes, &rotated, neighbours, &mut slot);
 
                 let query_row = row(dims, 1.0);
                 let query = PreparedQuery::new(space, bytemuck::cast_slice(&query_row)).unwrap();
@@ -204,7 +205,8 @@ mod tests {
         let mut slot = vec![0; layout.bytes()];
         let vector = row(64, 0.0);
         let bytes: &[u8] = bytemuck::cast_slice(&vector);
-        encoder.encode_slot(layout, bytes, [(0, bytes), (1, bytes)].into_iter(), &mut slot);
+        let rotated = encoder.rotate(bytes);
+        encoder.encode_slot(layout, bytes, &rotated, [(0, &rotated), (1, &rotated)].into_iter(), &mut slot);
         let tables = CodedQuery::new(space, 3, bytes).tables;
         let estimate = |slot: &[u8], nodes| layout.estimate(slot, nodes, &tables, 0.0, &mut Vec::new());
         assert!(estimate(&slot, 2).is_some());

@@ -4,6 +4,8 @@
 pub mod coded;
 pub mod flat;
 pub mod merge;
+mod near;
 pub mod read;
+mod rotated;
 pub mod seal;
 pub mod stored;

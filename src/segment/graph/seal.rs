@@ -1,10 +1,13 @@
 //! Sealing: rows in memory become a segment with a graph.
 
 use super::coded::SlotLayout;
+use super::near::Neighbourhoods;
+use super::rotated::{Rotated, Rows};
 use crate::codec::fastscan::BLOCK;
 use crate::distance::{Arena, Space};
 use crate::filter::Table;
 use crate::graph::build::{self, Graph, Known, Layer, Nodes, Options, Prior};
+use crate::graph::bulk;
 use crate::graph::levels;
 use crate::pg::progress::{self, Phase};
 use crate::pg::threads;
@@ -60,7 +63,18 @@ pub struct Taken {
     nodes: Vec<u32>,
 }
 
+/// Whether so many nodes are worth putting into lists before they are linked; codes of few dimensions say too little.
+fn is_bulky(space: Space, nodes: u32) -> bool {
+    const LEAST_NODES: u32 = 2000;
+    const LEAST_DIMS: u32 = 17;
+    nodes >= LEAST_NODES && space.dims >= LEAST_DIMS
+}
+
 impl Taken {
+    fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
     /// Adds the next node; `row` is its row in the arena if it is alive.
     pub fn add(&mut self, lists: Vec<Vec<u32>>, row: Option<u32>) {
         if let Some(row) = row {
@@ -110,12 +124,6 @@ impl Prior for TakenOver<'_> {
         });
         Some(Known::Candidates(near.collect()))
     }
-}
-
-/// Where rows of a graph under construction are found: node numbers are not arena rows.
-struct Rows<'a> {
-    arena: &'a Arena,
-    row_of_node: &'a [u32],
 }
 
 impl Nodes for Rows<'_> {
@@ -210,60 +218,73 @@ impl Batch {
         if plan.show_progress {
             progress::phase(Phase::BuildGraph);
         }
+        let rows = Rows { arena: &self.arena, row_of_node: &row_of_node };
+        let room = plan.memory.saturating_sub(self.bytes(plan.threads));
+        let encoder = Encoder::new(self.arena.space(), plan.seed);
+        let is_bulk = taken.is_empty() && is_bulky(self.arena.space(), nodes);
+        let rotated =
+            encoder.as_ref().filter(|_| is_bulk || plan.quantizer != Quantizer::None).map(|encoder| {
+                threads::run(plan.threads, || {}, |cancel| Rotated::new(rows, encoder, room, cancel))
+            });
         let graph = {
-            let source = Rows { arena: &self.arena, row_of_node: &row_of_node };
             let prior = taken.prior(&row_of_node);
-            let (done, layers) = (AtomicU64::new(0), &layers);
+            let (done, layers, options) = (AtomicU64::new(0), &layers, self.options);
             let show = || {
                 if plan.show_progress {
                     progress::tuples(done.load(Ordering::Relaxed), u64::from(nodes));
                 }
             };
-            threads::run(plan.threads, show, |cancel| {
-                build::build(&source, nodes, layers, self.options, &prior, cancel, &done)
+            threads::run(plan.threads, show, |cancel| match &rotated {
+                Some(rotated) if is_bulk => {
+                    let near = Neighbourhoods::new(rotated, plan.seed, cancel);
+                    bulk::build(&rows, nodes, layers, options, &near, cancel, &done)
+                }
+                _ => build::build(&rows, nodes, layers, options, &prior, cancel, &done),
             })
         };
         if plan.show_progress {
             progress::phase(Phase::WriteSegment);
         }
-        self.write(draft, plan, &row_of_node, layers, &graph)
+        self.write(draft, plan, rows, rotated.as_ref(), layers, &graph)
     }
 
     fn write(
-        mut self,
+        &self,
         draft: &mut Draft,
         plan: Plan,
-        row_of_node: &[u32],
+        numbered: Rows,
+        rotated: Option<&Rotated>,
         layers: Vec<u32>,
         graph: &Graph,
     ) -> Sealed {
-        let nodes = row_of_node.len() as u32;
+        let (row_of_node, nodes) = (numbered.row_of_node, numbered.nodes());
         let mut node_of_row = vec![0u32; row_of_node.len()];
         for (node, &row) in (0..).zip(row_of_node) {
             node_of_row[row as usize] = node;
         }
-        for duplicate in &mut self.duplicates {
-            duplicate.of = node_of_row[duplicate.of as usize];
-        }
-        self.duplicates.sort_unstable();
-        let rows = nodes + self.duplicates.len() as u32;
+        let of_node =
+            |duplicate: &Duplicate| Duplicate { of: node_of_row[duplicate.of as usize], ..*duplicate };
+        let mut duplicates: Vec<Duplicate> = self.duplicates.iter().map(of_node).collect();
+        duplicates.sort_unstable();
+        let rows = nodes + duplicates.len() as u32;
         let of_nodes = row_of_node.iter().map(|&row| {
             let row = row as usize;
             (self.tids[row], self.attributes.row(row).to_vec())
         });
-        let of_duplicates = self.duplicates.iter().map(|duplicate| {
+        let of_duplicates = duplicates.iter().map(|duplicate| {
             let attributes = self.attributes_of_duplicates.row(duplicate.number as usize);
             (duplicate.tid, attributes.to_vec())
         });
         let told = rows::write(draft, self.columns, rows, of_nodes.chain(of_duplicates));
 
-        let pages = match plan.quantizer {
-            Quantizer::None => self.write_plain(draft, row_of_node, graph),
-            Quantizer::Rabitq | Quantizer::Sq8 => self.write_coded(draft, plan, row_of_node, graph),
+        let nodes_of_duplicates: Vec<u32> = duplicates.iter().map(|duplicate| duplicate.of).collect();
+        let pages = match rotated.filter(|_| plan.quantizer != Quantizer::None) {
+            None => self.write_plain(draft, row_of_node, graph),
+            Some(rotated) => self.write_coded(draft, plan, rotated, &nodes_of_duplicates, graph),
         };
 
-        let count = self.duplicates.len() as u64;
-        let nodes_of_duplicates = self.duplicates.iter().map(|duplicate| duplicate.of.to_ne_bytes());
+        let count = duplicates.len() as u64;
+        let nodes_of_duplicates = nodes_of_duplicates.iter().map(|node| node.to_ne_bytes());
         let duplicates = write_rows(draft, Kind::Duplicates, 4, count, nodes_of_duplicates);
         let parts = GraphParts {
             nodes,
@@ -321,14 +342,16 @@ impl Batch {
     }
 
     /// Vectors, neighbours and codes together.
-    fn write_coded(&self, draft: &mut Draft, plan: Plan, row_of_node: &[u32], graph: &Graph) -> GraphPages {
+    fn write_coded(
+        &self,
+        draft: &mut Draft,
+        plan: Plan,
+        rotated: &Rotated,
+        nodes_of_duplicates: &[u32],
+        graph: &Graph,
+    ) -> GraphPages {
         let space = self.arena.space();
-        let coder = Coder {
-            encoder: Encoder::new(space, plan.seed).expect("the quantizer was checked against the space"),
-            threads: plan.threads,
-            arena: &self.arena,
-            row_of_node,
-        };
+        let coder = Coder { threads: plan.threads, rotated };
         let (base, upper) = graph.layers.split_first().expect("a graph has a base layer");
         let slots = SlotLayout::base(space, 2 * self.options.m);
         let base = coder.write(draft, Kind::GraphBase, slots, &[base]);
@@ -336,22 +359,20 @@ impl Batch {
         let slots = SlotLayout::upper(space, self.options.m);
         let upper = coder.write(draft, Kind::GraphUpper, slots, &upper);
         let vectors = PartWriter::new(draft, Kind::Rows, Layout::Tape, 0).finish();
-        let of_duplicates = self.duplicates.iter().map(|duplicate| row_of_node[duplicate.of as usize]);
-        let arena_rows: Vec<u32> = row_of_node.iter().copied().chain(of_duplicates).collect();
-        let row_codes = Some(coder.write_row_codes(draft, &arena_rows));
+        let nodes_of_rows: Vec<u32> =
+            (0..rotated.rows().nodes()).chain(nodes_of_duplicates.iter().copied()).collect();
+        let row_codes = Some(coder.write_row_codes(draft, &nodes_of_rows));
         GraphPages { vectors, offsets: None, base, upper, row_codes }
     }
 }
 
 /// What it takes to write layers with codes.
 struct Coder<'a> {
-    encoder: Encoder,
     threads: usize,
-    arena: &'a Arena,
-    row_of_node: &'a [u32],
+    rotated: &'a Rotated<'a>,
 }
 
-/// Nodes whose codes are computed before they are written.
+/// Nodes whose codes are computed while those before them are written.
 const CODED_BATCH: usize = 4096;
 
 impl Coder<'_> {
@@ -360,49 +381,64 @@ impl Coder<'_> {
         let nodes: u64 = layers.iter().map(|layer| u64::from(layer.nodes())).sum();
         let count = layout.size(nodes, slots.bytes());
         let mut writer = PartWriter::new(draft, kind, layout, count);
-        for layer in layers {
-            for first in (0..layer.nodes()).step_by(CODED_BATCH) {
-                let last = layer.nodes().min(first + CODED_BATCH as u32);
-                let encode = |cancel: &AtomicBool| self.encode(slots, layer, first..last, cancel);
-                let encoded = threads::run(self.threads, || {}, encode);
-                encoded.chunks_exact(slots.bytes()).for_each(|slot| writer.push(slot));
+        let encode = |cancel: &AtomicBool, put: &dyn Fn(Vec<u8>)| {
+            for layer in layers {
+                for first in (0..layer.nodes()).step_by(CODED_BATCH) {
+                    let last = layer.nodes().min(first + CODED_BATCH as u32);
+                    put(self.encode(slots, layer, first..last, cancel));
+                }
             }
-        }
+        };
+        threads::stream(
+            self.threads,
+            || {},
+            encode,
+            |encoded| {
+                encoded.chunks_exact(slots.bytes()).for_each(|slot| writer.push(slot));
+            },
+        );
         writer.finish()
     }
 
     /// Blocks of the rows' codes against the origin.
-    fn write_row_codes(&self, draft: &mut Draft, arena_rows: &[u32]) -> Part {
-        let blocks = BlockLayout::new(self.arena.space().dims as usize);
+    fn write_row_codes(&self, draft: &mut Draft, nodes_of_rows: &[u32]) -> Part {
+        let blocks = BlockLayout::new(self.rotated.rows().space().dims as usize);
         let layout = Layout::for_rows(Some(blocks.bytes()));
-        let count = layout.size(arena_rows.len().div_ceil(BLOCK) as u64, blocks.bytes());
+        let count = layout.size(nodes_of_rows.len().div_ceil(BLOCK) as u64, blocks.bytes());
         let mut writer = PartWriter::new(draft, Kind::RowCodes, layout, count);
-        for rows in arena_rows.chunks(CODED_BATCH) {
-            let encode = |cancel: &AtomicBool| -> Vec<Vec<u8>> {
-                let encode_block = |rows: &[u32]| {
-                    if cancel.load(Ordering::Relaxed) {
-                        return Vec::new();
-                    }
-                    let codes = rows.iter().map(|&row| self.encoder.encode_row(self.arena.row(row)));
-                    let codes: Vec<Code> = codes.collect();
-                    let codes: Vec<_> = codes.iter().map(|code| (code.factors, &code.bits[..])).collect();
-                    blocks.pack(&codes)
-                };
-                rows.par_chunks(BLOCK).map(encode_block).collect()
-            };
-            threads::run(self.threads, || {}, encode).iter().for_each(|block| writer.push(block));
-        }
+        let encode_block = |nodes: &[u32]| -> Vec<u8> {
+            let encoder = self.rotated.encoder();
+            let codes = nodes.iter().map(|&node| encoder.encode_vector(&self.rotated.vector(node)));
+            let codes: Vec<Code> = codes.collect();
+            let codes: Vec<_> = codes.iter().map(|code| (code.factors, &code.bits[..])).collect();
+            blocks.pack(&codes)
+        };
+        let encode = |cancel: &AtomicBool, put: &dyn Fn(Vec<Vec<u8>>)| {
+            for nodes in nodes_of_rows.chunks(CODED_BATCH) {
+                let blocks = nodes.par_chunks(BLOCK).filter(|_| !cancel.load(Ordering::Relaxed));
+                put(blocks.map(encode_block).collect());
+            }
+        };
+        threads::stream(
+            self.threads,
+            || {},
+            encode,
+            |blocks| {
+                blocks.iter().for_each(|block| writer.push(block));
+            },
+        );
         writer.finish()
     }
 
     /// The slots of some nodes, one after another.
     fn encode(&self, slots: SlotLayout, layer: &Layer, nodes: Range<u32>, cancel: &AtomicBool) -> Vec<u8> {
-        let row = |node: u32| self.arena.row(self.row_of_node[node as usize]);
+        let (rotated, rows) = (self.rotated, self.rotated.rows());
         let mut encoded = vec![0u8; nodes.len() * slots.bytes()];
         encoded.par_chunks_exact_mut(slots.bytes()).zip(nodes).for_each(|(slot, node)| {
             if !cancel.load(Ordering::Relaxed) {
-                let neighbours = layer.neighbours(node).map(|neighbour| (neighbour, row(neighbour)));
-                self.encoder.encode_slot(slots, row(node), neighbours, slot);
+                let neighbours =
+                    layer.neighbours(node).map(|neighbour| (neighbour, rotated.vector(neighbour)));
+                rotated.encoder().encode_slot(slots, rows.row(node), &rotated.vector(node), neighbours, slot);
             }
         });
         encoded

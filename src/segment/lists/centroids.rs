@@ -148,27 +148,38 @@ impl Centroids {
         self.rotated.row(list as usize)
     }
 
+    /// A centroid.
+    pub fn vector(&self, list: u32) -> &[f32] {
+        self.vectors.row(list as usize)
+    }
+
     /// The list whose centroid is nearest to a vector, whose tables are given as well.
     pub fn nearest(&self, vector: &[f32], tables: &Query) -> u32 {
-        let mean_product = f32::dot(&self.mean, vector);
         let mut best = [(f32::INFINITY, 0u32); COMPARED];
+        self.rank(vector, tables, &mut best);
+        let candidates = best[..COMPARED.min(self.count())].iter().map(|(_, list)| *list);
+        let exact = |list: u32| f32::l2_squared(self.vectors.row(list as usize), vector);
+        let nearest = candidates.map(|list| (exact(list), list)).min_by(|a, b| a.0.total_cmp(&b.0));
+        nearest.map_or(0, |(_, list)| list)
+    }
+
+    /// Fills `best` with the lists that seem to be the nearest, in ascending order.
+    pub fn rank(&self, vector: &[f32], tables: &Query, best: &mut [(f32, u32)]) {
+        let mean_product = f32::dot(&self.mean, vector);
+        let last = best.len() - 1;
         for (block, first) in self.blocks.chunks_exact(self.layout.bytes()).zip((0..).step_by(BLOCK)) {
             let (products, norms) =
                 self.layout.estimate(block, tables, mean_product).expect("blocks are of this layout");
             let members = BLOCK.min(self.count() - first);
             for i in 0..members {
                 let key = norms[i] + 2.0 * products[i];
-                if key < best[COMPARED - 1].0 {
+                if key < best[last].0 {
                     let at = best.partition_point(|(other, _)| *other <= key);
-                    best.copy_within(at..COMPARED - 1, at + 1);
+                    best.copy_within(at..last, at + 1);
                     best[at] = (key, (first + i) as u32);
                 }
             }
         }
-        let candidates = best[..COMPARED.min(self.count())].iter().map(|(_, list)| *list);
-        let exact = |list: u32| f32::l2_squared(self.vectors.row(list as usize), vector);
-        let nearest = candidates.map(|list| (exact(list), list)).min_by(|a, b| a.0.total_cmp(&b.0));
-        nearest.map_or(0, |(_, list)| list)
     }
 
     /// Writes the codebook's pages; the caller adds it to the manifest.

@@ -1,0 +1,148 @@
+//! Rough neighbourhoods of all rows of a segment in the making: rows are put into lists around centroids, and each is
+//! estimated, by codes of one bit a dimension, against the rows of the lists nearest to it.
+
+use super::rotated::Rotated;
+use crate::cluster::{self, Matrix};
+use crate::codec::fastscan::BLOCK;
+use crate::codec::rabitq::{Factors, Query};
+use crate::distance::Metric;
+use crate::graph::bulk::Near;
+use crate::random::Spread;
+use crate::segment::block::{BlockLayout, Centre};
+use crate::segment::lists::centroids::Centroids;
+use rayon::prelude::*;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// Rows of a list, on average.
+const LIST_ROWS: usize = 128;
+/// Rows sampled for each list.
+const SAMPLED: usize = 24;
+/// Rows that each row is estimated against, on average.
+const SCANNED: usize = 4096;
+
+/// Rows in lists, with codes.
+pub struct Neighbourhoods<'a> {
+    rotated: &'a Rotated<'a>,
+    centroids: Centroids,
+    /// The nodes of each list.
+    members: Vec<Vec<u32>>,
+    /// Blocks of their codes against the list's centroid.
+    blocks: Vec<Vec<u8>>,
+    layout: BlockLayout,
+    probes: usize,
+}
+
+impl<'a> Neighbourhoods<'a> {
+    /// Puts rows into lists, on the current rayon pool.
+    ///
+    /// Returns early, with anything, once `cancel` is set.
+    pub fn new(rotated: &'a Rotated<'a>, seed: u64, cancel: &AtomicBool) -> Self {
+        let (rows, encoder) = (rotated.rows(), rotated.encoder());
+        let space = rows.space();
+        let dims = space.dims as usize;
+        let count = rows.nodes() as usize;
+        let lists = count.div_ceil(LIST_ROWS);
+        let spread = Spread::new(count as u32);
+        let sampled = (0..count.min(lists * SAMPLED) as u32).into_par_iter();
+        let sample: Vec<Vec<f32>> = sampled.map(|i| rows.vector(spread.at(i))).collect();
+        let sample = Matrix { dims, numbers: sample.concat() };
+        let options = cluster::Options { count: lists, spherical: space.metric == Metric::Cosine, seed };
+        let centroids = cluster::centroids(&sample, options, cancel, &AtomicU64::new(0));
+        let centroids = Centroids::new(centroids, encoder.rotation());
+        let assign = |node: u32| {
+            if cancel.load(Ordering::Relaxed) {
+                return 0;
+            }
+            centroids.nearest(&rows.vector(node), &Query::new(&rotated.vector(node)))
+        };
+        let list_of_node: Vec<u32> = (0..count as u32).into_par_iter().map(assign).collect();
+        let mut members = vec![Vec::new(); centroids.count()];
+        for (node, list) in (0..).zip(list_of_node) {
+            members[list as usize].push(node);
+        }
+        let layout = BlockLayout::new(dims);
+        let encode = |(list, members): (usize, &Vec<u32>)| -> Vec<u8> {
+            let centre = centroids.rotated(list as u32);
+            let pack = |nodes: &[u32]| {
+                let codes: Vec<(Factors, Vec<u8>)> = nodes
+                    .iter()
+                    .map(|&node| {
+                        let mut code = vec![0; layout.code_bytes()];
+                        (encoder.encode(&rotated.vector(node), centre, &mut code), code)
+                    })
+                    .collect();
+                let codes: Vec<(Factors, &[u8])> =
+                    codes.iter().map(|(factors, code)| (*factors, &code[..])).collect();
+                layout.pack(&codes)
+            };
+            members.chunks(BLOCK).filter(|_| !cancel.load(Ordering::Relaxed)).flat_map(pack).collect()
+        };
+        let blocks = members.par_iter().enumerate().map(encode).collect();
+        let probes = (SCANNED / LIST_ROWS).min(centroids.count());
+        Self { rotated, centroids, members, blocks, layout, probes }
+    }
+}
+
+impl Near for Neighbourhoods<'_> {
+    fn groups(&self) -> &[Vec<u32>] {
+        &self.members
+    }
+
+    fn candidates(&self, node: u32, count: usize, found: &mut Vec<u32>) {
+        let rows = self.rotated.rows();
+        let (vector, tables) = (rows.vector(node), Query::new(&self.rotated.vector(node)));
+        let mut lists = vec![(f32::INFINITY, 0u32); self.probes];
+        self.centroids.rank(&vector, &tables, &mut lists);
+        let mut nearest = Least::new(count);
+        for &(_, list) in &lists {
+            let centre = Centre::new(rows.space().metric, &vector, self.centroids.vector(list));
+            let blocks = self.blocks[list as usize].chunks_exact(self.layout.bytes());
+            for (block, members) in blocks.zip(self.members[list as usize].chunks(BLOCK)) {
+                let estimates = self.layout.estimate(block, &tables, centre);
+                let scores = estimates.expect("a block of this layout").scores;
+                for (&member, score) in members.iter().zip(scores) {
+                    nearest.offer(score, member);
+                }
+            }
+        }
+        found.clear();
+        found.extend(nearest.into_nodes().filter(|&other| other != node));
+    }
+}
+
+/// The nodes of the least scores.
+struct Least {
+    count: usize,
+    /// Up to twice as many.
+    nodes: Vec<(f32, u32)>,
+    /// None of the least is beyond it.
+    limit: f32,
+}
+
+impl Least {
+    fn new(count: usize) -> Self {
+        Self { count, nodes: Vec::with_capacity(2 * count), limit: f32::INFINITY }
+    }
+
+    fn offer(&mut self, score: f32, node: u32) {
+        if score < self.limit {
+            self.nodes.push((score, node));
+            if self.nodes.len() == 2 * self.count {
+                self.cut();
+            }
+        }
+    }
+
+    fn cut(&mut self) {
+        if self.nodes.len() > self.count {
+            let (_, worst, _) = self.nodes.select_nth_unstable_by(self.count - 1, |a, b| a.0.total_cmp(&b.0));
+            self.limit = worst.0;
+            self.nodes.truncate(self.count);
+        }
+    }
+
+    fn into_nodes(mut self) -> impl Iterator<Item = u32> {
+        self.cut();
+        self.nodes.into_iter().map(|(_, node)| node)
+    }
+}

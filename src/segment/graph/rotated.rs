@@ -1,0 +1,79 @@
+//! The rows of a segment in the making, as codes see them.
+
+use crate::cluster::Matrix;
+use crate::distance::{Arena, Space};
+use crate::segment::encoder::{Encoder, widen};
+use rayon::prelude::*;
+use std::borrow::Cow;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Rows by their node numbers.
+#[derive(Clone, Copy)]
+pub struct Rows<'a> {
+    pub arena: &'a Arena,
+    pub row_of_node: &'a [u32],
+}
+
+impl<'a> Rows<'a> {
+    pub fn space(self) -> Space {
+        self.arena.space()
+    }
+
+    pub fn nodes(self) -> u32 {
+        self.row_of_node.len() as u32
+    }
+
+    pub fn row(self, node: u32) -> &'a [u8] {
+        self.arena.row(self.row_of_node[node as usize])
+    }
+
+    /// A row's numbers (see [`widen`]).
+    pub fn vector(self, node: u32) -> Vec<f32> {
+        widen(self.space(), self.row(node))
+    }
+}
+
+/// The rotated vector of every node.
+pub struct Rotated<'a> {
+    rows: Rows<'a>,
+    encoder: &'a Encoder,
+    /// All of them, if there is room.
+    all: Option<Matrix>,
+}
+
+impl<'a> Rotated<'a> {
+    /// Rotates all rows, on the current rayon pool, if they fit into so many bytes; else each when it is asked for.
+    ///
+    /// Returns early, with anything, once `cancel` is set.
+    pub fn new(rows: Rows<'a>, encoder: &'a Encoder, room: usize, cancel: &AtomicBool) -> Self {
+        const TOGETHER: usize = 64;
+        let dims = encoder.dims();
+        let numbers = rows.nodes() as usize * dims;
+        let all = (numbers * size_of::<f32>() <= room).then(|| {
+            let mut all = Matrix { dims, numbers: vec![0.0; numbers] };
+            let chunks = all.numbers.par_chunks_mut(dims * TOGETHER).enumerate();
+            chunks.filter(|_| !cancel.load(Ordering::Relaxed)).for_each(|(number, chunk)| {
+                for (target, node) in chunk.chunks_exact_mut(dims).zip((number * TOGETHER) as u32..) {
+                    target.copy_from_slice(&encoder.rotate(rows.row(node)));
+                }
+            });
+            all
+        });
+        Self { rows, encoder, all }
+    }
+
+    pub fn rows(&self) -> Rows<'a> {
+        self.rows
+    }
+
+    pub fn encoder(&self) -> &'a Encoder {
+        self.encoder
+    }
+
+    pub fn vector(&self, node: u32) -> Cow<'_, [f32]> {
+        match &self.all {
+            Some(all) => Cow::Borrowed(all.row(node as usize)),
+            None => Cow::Owned(self.encoder.rotate(self.rows.row(node))),
+        }
+    }
+}
