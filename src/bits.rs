@@ -1,6 +1,25 @@
 //! Bytes that are flags as bits.
 
+use crate::cpu::vectorized;
+
+vectorized! {
+    /// A bit for each of 32 numbers: whether it is less than a limit.
+    pub fn below(numbers: &[f32; 32], limit: f32) -> u32 {
+        pack(&numbers.map(|number| u8::from(number < limit)))
+    }
+}
+
+/// The places of the bits that are set, from the lowest.
+pub fn places(mut bits: u32) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let place = (bits != 0).then(|| bits.trailing_zeros() as usize);
+        bits &= bits.wrapping_sub(1);
+        place
+    })
+}
+
 /// The lowest bits of 32 bytes, the first byte's being the lowest.
+#[inline(always)]
 pub fn pack(flags: &[u8; 32]) -> u32 {
     // The product brings the lowest bits of eight bytes, each its own place apart, together in the highest byte.
     const GATHER: u64 = 0x0102_0408_1020_4080;
@@ -18,6 +37,9 @@ mod tests {
         for word in [0, 1, 0x8000_0000, 0xFFFF_FFFF, 0x1234_5678, 0x0F0F_00F1] {
             let flags = std::array::from_fn(|place| (word >> place & 1) as u8);
             assert_eq!(pack(&flags), word);
+            let numbers = flags.map(|flag| if flag == 1 { -1.5 } else { f32::NAN });
+            assert_eq!(below(&numbers, -1.0), word);
+            assert!(places(word).eq((0..32).filter(|place| word >> place & 1 == 1)));
         }
     }
 }

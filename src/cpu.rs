@@ -1,4 +1,4 @@
-//! What the processor can be told.
+//! What the processor can be told, and what it can do.
 
 const CACHE_LINE: usize = 64;
 
@@ -13,3 +13,41 @@ pub fn prefetch(bytes: &[u8]) {
     #[cfg(not(target_arch = "x86_64"))]
     let _ = (bytes, CACHE_LINE);
 }
+
+/// Functions whose loops are compiled several times, for wider and wider vector registers; the processor decides which
+/// is run. They do the same arithmetic in the same order, so the result is the same to the last bit.
+macro_rules! vectorized {
+    ($($(#[$meta:meta])* $vis:vis fn $name:ident($($argument:ident: $type:ty),* $(,)?) $(-> $result:ty)? $body:block)*) => {$(
+        $(#[$meta])*
+        $vis fn $name($($argument: $type),*) $(-> $result)? {
+            #[inline(always)]
+            #[allow(clippy::too_many_arguments)]
+            fn portable($($argument: $type),*) $(-> $result)? $body
+            #[cfg(target_arch = "x86_64")]
+            {
+                #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2")]
+                fn avx512($($argument: $type),*) $(-> $result)? {
+                    portable($($argument),*)
+                }
+                #[target_feature(enable = "avx2")]
+                fn avx2($($argument: $type),*) $(-> $result)? {
+                    portable($($argument),*)
+                }
+                if std::arch::is_x86_feature_detected!("avx512bw")
+                    && std::arch::is_x86_feature_detected!("avx512dq")
+                    && std::arch::is_x86_feature_detected!("avx512vl")
+                {
+                    // SAFETY: the processor has the features that the function is compiled for.
+                    return unsafe { avx512($($argument),*) };
+                }
+                if std::arch::is_x86_feature_detected!("avx2") {
+                    // SAFETY: as above.
+                    return unsafe { avx2($($argument),*) };
+                }
+            }
+            portable($($argument),*)
+        }
+    )*};
+}
+
+pub(crate) use vectorized;

@@ -204,10 +204,7 @@ impl<T: Copy + Ord> Reranker<T> {
             // None of those that are skipped is less.
             self.least_skipped = self.least_skipped.min(limit);
         }
-        let mut left = passes & wanted;
-        while left != 0 {
-            let place = left.trailing_zeros() as usize;
-            left &= left - 1;
+        for place in bits::places(passes & wanted) {
             if let Some(value) = value(place) {
                 self.add(value, scores[place], errors[place]);
             }

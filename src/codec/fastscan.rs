@@ -83,13 +83,18 @@ impl Table {
         Self { entries: entries.collect(), low, step }
     }
 
-    /// The inner product that a sum of entries stands for.
-    pub fn product(&self, sum: u32) -> f32 {
-        // Signed numbers become floats many at a time; the sum of 4,000 bytes is one.
-        self.step * sum.cast_signed() as f32 + self.entries.len() as f32 * self.low
+    /// The inner product that a sum of no entries stands for.
+    pub fn least(&self) -> f32 {
+        self.entries.len() as f32 * self.low
+    }
+
+    /// What each unit of a sum adds to the product.
+    pub fn step(&self) -> f32 {
+        self.step
     }
 
     /// Sums of entries for each code of a block. A block of another size than the query's counts as far as it goes.
+    #[inline(always)]
     pub fn sums(&self, block: &[u8]) -> [u32; BLOCK] {
         let mut sums = [0u32; BLOCK];
         let chunks = self.entries.chunks(GROUPS_PER_CHUNK);
@@ -106,6 +111,7 @@ impl Table {
 }
 
 /// Sums over at most [`GROUPS_PER_CHUNK`] groups, by the fastest kernel that the processor has.
+#[inline(always)]
 fn chunk_sums(entries: &[[u8; 16]], block: &[[u8; GROUP_BYTES]]) -> [u16; BLOCK] {
     #[cfg(target_arch = "x86_64")]
     {
@@ -142,27 +148,34 @@ mod x86 {
     use super::{BLOCK, GROUP_BYTES};
     use std::arch::x86_64::*;
 
-    /// Even bytes and odd bytes of the looked-up entries are summed apart, in 16 bits; `[even, odd]` of codes 0–15,
-    /// then of codes 16–31, eight codes each.
-    type Sums = [[u16; 8]; 4];
-
-    fn interleave(sums: Sums) -> [u16; BLOCK] {
-        let mut codes = [0; BLOCK];
-        for i in 0..8 {
-            codes[2 * i] = sums[0][i];
-            codes[2 * i + 1] = sums[1][i];
-            codes[16 + 2 * i] = sums[2][i];
-            codes[17 + 2 * i] = sums[3][i];
+    /// Even bytes and odd bytes of the looked-up entries are summed apart, in 16 bits: the sums of codes 0, 2, … 14; of 1,
+    /// 3, … 15; of 16, 18, … 30; of 17, 19, … 31. Brings them into order, and adds those of the groups that are left.
+    #[inline]
+    #[target_feature(enable = "sse2")]
+    fn finish(
+        [even_low, odd_low, even_high, odd_high]: [__m128i; 4],
+        entries: &[[u8; 16]],
+        block: &[[u8; GROUP_BYTES]],
+    ) -> [u16; BLOCK] {
+        let mut codes = [0u16; BLOCK];
+        let ordered = [
+            _mm_unpacklo_epi16(even_low, odd_low),
+            _mm_unpackhi_epi16(even_low, odd_low),
+            _mm_unpacklo_epi16(even_high, odd_high),
+            _mm_unpackhi_epi16(even_high, odd_high),
+        ];
+        for (eight, sums) in codes.as_chunks_mut::<8>().0.iter_mut().zip(ordered) {
+            // SAFETY: eight numbers of 16 bits; the store asks for no alignment.
+            unsafe { _mm_storeu_si128(eight.as_mut_ptr().cast(), sums) };
+        }
+        if !entries.is_empty() {
+            codes.iter_mut().zip(super::portable(entries, block)).for_each(|(sum, rest)| *sum += rest);
         }
         codes
     }
 
-    fn add(a: Sums, b: [u16; BLOCK]) -> [u16; BLOCK] {
-        let a = interleave(a);
-        std::array::from_fn(|i| a[i] + b[i])
-    }
-
     /// Two groups at a time.
+    #[inline]
     #[target_feature(enable = "avx2")]
     pub fn avx2(entries: &[[u8; 16]], block: &[[u8; GROUP_BYTES]]) -> [u16; BLOCK] {
         let nibble = _mm256_set1_epi8(0x0F);
@@ -182,17 +195,13 @@ mod x86 {
             sums[2] = _mm256_add_epi16(sums[2], _mm256_and_si256(high, even));
             sums[3] = _mm256_add_epi16(sums[3], _mm256_srli_epi16::<8>(high));
         }
-        let halves = sums.map(|sum| {
-            let mut eight = [0u16; 8];
-            let folded = _mm_add_epi16(_mm256_castsi256_si128(sum), _mm256_extracti128_si256::<1>(sum));
-            // SAFETY: eight numbers of 16 bits; the store asks for no alignment.
-            unsafe { _mm_storeu_si128(eight.as_mut_ptr().cast(), folded) };
-            eight
-        });
-        add(halves, super::portable(entry_rest, block_rest))
+        let halves =
+            sums.map(|sum| _mm_add_epi16(_mm256_castsi256_si128(sum), _mm256_extracti128_si256::<1>(sum)));
+        finish(halves, entry_rest, block_rest)
     }
 
     /// Four groups at a time.
+    #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx2")]
     pub fn avx512(entries: &[[u8; 16]], block: &[[u8; GROUP_BYTES]]) -> [u16; BLOCK] {
         let nibble = _mm512_set1_epi8(0x0F);
@@ -212,15 +221,11 @@ mod x86 {
             sums[2] = _mm512_add_epi16(sums[2], _mm512_and_si512(high, even));
             sums[3] = _mm512_add_epi16(sums[3], _mm512_srli_epi16::<8>(high));
         }
-        let eighths = sums.map(|sum| {
+        let quarters = sums.map(|sum| {
             let half = _mm256_add_epi16(_mm512_castsi512_si256(sum), _mm512_extracti64x4_epi64::<1>(sum));
-            let folded = _mm_add_epi16(_mm256_castsi256_si128(half), _mm256_extracti128_si256::<1>(half));
-            let mut eight = [0u16; 8];
-            // SAFETY: eight numbers of 16 bits; the store asks for no alignment.
-            unsafe { _mm_storeu_si128(eight.as_mut_ptr().cast(), folded) };
-            eight
+            _mm_add_epi16(_mm256_castsi256_si128(half), _mm256_extracti128_si256::<1>(half))
         });
-        add(eighths, super::portable(entry_rest, block_rest))
+        finish(quarters, entry_rest, block_rest)
     }
 }
 
@@ -230,6 +235,7 @@ mod arm {
     use std::arch::aarch64::*;
 
     /// One group at a time; the sums are of codes 0–7, 8–15, 16–23, 24–31.
+    #[inline]
     #[target_feature(enable = "neon")]
     pub fn neon(entries: &[[u8; 16]], block: &[[u8; GROUP_BYTES]]) -> [u16; BLOCK] {
         let nibble = vdupq_n_u8(0x0F);
@@ -296,7 +302,7 @@ mod tests {
                     query.iter().enumerate().filter(|(i, _)| code[i / 8] >> (i % 8) & 1 == 1).map(|(_, x)| x).sum();
                 // Each of the groups is rounded by half a step.
                 let slack = table.step * 0.5 * (query.len() / GROUP) as f32 + 1e-2;
-                prop_assert!((table.product(sum) - exact).abs() <= slack);
+                prop_assert!((table.least() + table.step * sum as f32 - exact).abs() <= slack);
             }
         }
     }

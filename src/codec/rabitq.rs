@@ -5,6 +5,8 @@
 //! rotations; the centre enters through numbers stored beside the code, so one table of a query serves every centre.
 
 use super::fastscan::{BLOCK, Table};
+use crate::bits;
+use crate::cpu::vectorized;
 
 /// What the estimate is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,24 +39,7 @@ const EPSILON: f32 = 2.5;
 pub fn encode(vector: &[f32], centre: &[f32], target: Target, code: &mut [u8]) -> Factors {
     debug_assert_eq!(vector.len(), centre.len());
     debug_assert_eq!(vector.len(), code.len() * 8);
-    // Sums of eight dimensions each, so that they are computed side by side.
-    const LANES: usize = 8;
-    let [mut squared, mut absolute, mut centre_dot_signs, mut residual_dot_centre] = [[0f32; LANES]; 4];
-    let (vectors, _) = vector.as_chunks::<LANES>();
-    let (centres, _) = centre.as_chunks::<LANES>();
-    for ((byte, vector), centre) in code.iter_mut().zip(vectors).zip(centres) {
-        *byte = 0;
-        for i in 0..LANES {
-            let residual = vector[i] - centre[i];
-            *byte |= u8::from(residual > 0.0) << i;
-            squared[i] += residual * residual;
-            absolute[i] += residual.abs();
-            centre_dot_signs[i] += if residual > 0.0 { centre[i] } else { -centre[i] };
-            residual_dot_centre[i] += residual * centre[i];
-        }
-    }
-    let [squared, absolute, centre_dot_signs, residual_dot_centre] =
-        [squared, absolute, centre_dot_signs, residual_dot_centre].map(|lanes| lanes.iter().sum::<f32>());
+    let [squared, absolute, centre_dot_signs, residual_dot_centre] = signs_and_sums(vector, centre, code);
     // ⟨r, v⟩ and ⟨c, v⟩, as v is half the signs.
     let (along, centre_along) = (absolute / 2.0, centre_dot_signs / 2.0);
     // ‖v‖² = d / 4.
@@ -66,6 +51,50 @@ pub fn encode(vector: &[f32], centre: &[f32], target: Target, code: &mut [u8]) -
         vector.len(),
         target,
     )
+}
+
+vectorized! {
+    /// Writes the signs of a residual; its squared norm and the sum of its absolute values, the centre's product with the
+    /// signs and with the residual.
+    fn signs_and_sums(vector: &[f32], centre: &[f32], code: &mut [u8]) -> [f32; 4] {
+        // Sums of so many dimensions each, so that they are computed side by side.
+        const LANES: usize = 16;
+        const TOGETHER: usize = 2 * LANES;
+        let [mut squared, mut absolute, mut centre_dot_signs, mut residual_dot_centre] = [[0f32; LANES]; 4];
+        let (vectors, _) = vector.as_chunks::<TOGETHER>();
+        let (centres, _) = centre.as_chunks::<TOGETHER>();
+        let (words, _) = code.as_chunks_mut::<4>();
+        for ((word, vector), centre) in words.iter_mut().zip(vectors).zip(centres) {
+            let mut flags = [0u8; TOGETHER];
+            for first in [0, LANES] {
+                for i in 0..LANES {
+                    let centre = centre[first + i];
+                    let residual = vector[first + i] - centre;
+                    flags[first + i] = u8::from(residual > 0.0);
+                    squared[i] += residual * residual;
+                    absolute[i] += residual.abs();
+                    centre_dot_signs[i] += if residual > 0.0 { centre } else { -centre };
+                    residual_dot_centre[i] += residual * centre;
+                }
+            }
+            *word = bits::pack(&flags).to_le_bytes();
+        }
+        [squared, absolute, centre_dot_signs, residual_dot_centre].map(|lanes| lanes.iter().sum::<f32>())
+    }
+
+    /// Scores of a block's codes: `centre + add + rescale · (⟨bits, q⟩ - half_sum)`.
+    fn scores(
+        table: &Table,
+        block: &[u8],
+        adds: &[f32; BLOCK],
+        rescales: &[f32; BLOCK],
+        half_sum: f32,
+        centre: f32,
+    ) -> [f32; BLOCK] {
+        let (sums, step, offset) = (table.sums(block), table.step(), half_sum - table.least());
+        // Signed numbers become floats many at a time; the sum of 4,000 bytes is one.
+        std::array::from_fn(|i| centre + adds[i] + rescales[i] * (step * sums[i].cast_signed() as f32 - offset))
+    }
 }
 
 /// Inner products of a residual `r` and its centre `c`.
@@ -126,14 +155,21 @@ impl Query {
     ///
     /// `block` is laid out as [`super::fastscan::pack`] does.
     pub fn estimate(&self, block: &[u8], adds: &[f32], rescales: &[f32], centre_score: f64) -> [f32; BLOCK] {
-        let sums = self.table.sums(block);
-        let mut estimates = [f32::INFINITY; BLOCK];
-        let factors = adds.iter().zip(rescales);
-        for ((estimate, sum), (add, rescale)) in estimates.iter_mut().zip(sums).zip(factors) {
-            let along = self.table.product(sum) - self.half_sum;
-            *estimate = centre_score as f32 + add + rescale * along;
-        }
-        estimates
+        // Blocks that are not full have numbers for fewer.
+        let (mut whole_adds, mut whole_rescales) = ([f32::INFINITY; BLOCK], [0f32; BLOCK]);
+        let whole = |numbers: &[f32], copy: &mut [f32; BLOCK]| {
+            let count = numbers.len().min(BLOCK);
+            copy[..count].copy_from_slice(&numbers[..count]);
+        };
+        let adds = adds.first_chunk::<BLOCK>().unwrap_or_else(|| {
+            whole(adds, &mut whole_adds);
+            &whole_adds
+        });
+        let rescales = rescales.first_chunk::<BLOCK>().unwrap_or_else(|| {
+            whole(rescales, &mut whole_rescales);
+            &whole_rescales
+        });
+        scores(&self.table, block, adds, rescales, self.half_sum, centre_score as f32)
     }
 }
 

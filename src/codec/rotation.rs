@@ -4,6 +4,7 @@
 //! of them by turns, and a rotation by 45° mixes the two halves in between (a Kac walk). The order of summation is
 //! fixed, so the result is the same to the last bit on every processor.
 
+use crate::cpu::vectorized;
 use crate::random::Random;
 use std::f32::consts::FRAC_1_SQRT_2;
 
@@ -56,17 +57,25 @@ impl Rotation {
     /// Rotates `vector` in place. It has [`Self::dims`] numbers, of which those beyond the original are zero.
     pub fn apply(&self, vector: &mut [f32]) {
         debug_assert_eq!(vector.len(), self.dims);
-        let power = 1 << self.dims.ilog2();
-        for (round, signs) in self.signs.chunks_exact(self.dims).enumerate() {
+        apply_rounds(&self.signs, vector);
+    }
+}
+
+vectorized! {
+    /// Rounds of signs and transforms.
+    fn apply_rounds(signs: &[f32], vector: &mut [f32]) {
+        let dims = vector.len();
+        let power = 1 << dims.ilog2();
+        for (round, signs) in signs.chunks_exact(dims).enumerate() {
             for (x, sign) in vector.iter_mut().zip(signs) {
                 *x *= sign;
             }
-            if power == self.dims {
+            if power == dims {
                 hadamard(vector);
             } else {
-                let from = if round % 2 == 0 { 0 } else { self.dims - power };
+                let from = if round % 2 == 0 { 0 } else { dims - power };
                 hadamard(&mut vector[from..from + power]);
-                let (low, high) = vector.split_at_mut(self.dims / 2);
+                let (low, high) = vector.split_at_mut(dims / 2);
                 for (x, y) in low.iter_mut().zip(high) {
                     (*x, *y) = ((*x + *y) * FRAC_1_SQRT_2, (*x - *y) * FRAC_1_SQRT_2);
                 }
@@ -76,6 +85,7 @@ impl Rotation {
 }
 
 /// Fast Walsh-Hadamard transform, scaled so that lengths stay as they are. The length is a power of two, 64 or more.
+#[inline(always)]
 fn hadamard(vector: &mut [f32]) {
     const FIRST: usize = 8;
     // The first three steps within eight numbers: loops over one, two and four of them would be mostly overhead.

@@ -7,6 +7,7 @@
 mod arena;
 pub mod bits;
 mod dense;
+pub mod padded;
 mod space;
 pub mod sparse;
 mod widen;

@@ -2,6 +2,7 @@
 //! estimated, by codes of one bit a dimension, against the rows of the lists nearest to it.
 
 use super::rotated::Rotated;
+use crate::bits;
 use crate::cluster::{self, Matrix};
 use crate::codec::fastscan::BLOCK;
 use crate::codec::rabitq::{Factors, Query};
@@ -14,7 +15,7 @@ use rayon::prelude::*;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Rows of a list, on average.
-const LIST_ROWS: usize = 128;
+const LIST_ROWS: usize = 192;
 /// Rows sampled for each list.
 const SAMPLED: usize = 24;
 /// Rows that each row is estimated against, on average.
@@ -100,9 +101,7 @@ impl Near for Neighbourhoods<'_> {
             for (block, members) in blocks.zip(self.members[list as usize].chunks(BLOCK)) {
                 let estimates = self.layout.estimate(block, &tables, centre);
                 let scores = estimates.expect("a block of this layout").scores;
-                for (&member, score) in members.iter().zip(scores) {
-                    nearest.offer(score, member);
-                }
+                nearest.offer(&scores, members);
             }
         }
         found.clear();
@@ -124,9 +123,10 @@ impl Least {
         Self { count, nodes: Vec::with_capacity(2 * count), limit: f32::INFINITY }
     }
 
-    fn offer(&mut self, score: f32, node: u32) {
-        if score < self.limit {
-            self.nodes.push((score, node));
+    fn offer(&mut self, scores: &[f32; BLOCK], nodes: &[u32]) {
+        let missing = BLOCK.saturating_sub(nodes.len()) as u32;
+        for place in bits::places(bits::below(scores, self.limit) & (u32::MAX >> missing)) {
+            self.nodes.push((scores[place], nodes[place]));
             if self.nodes.len() == 2 * self.count {
                 self.cut();
             }

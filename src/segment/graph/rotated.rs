@@ -1,7 +1,8 @@
 //! The rows of a segment in the making, as codes see them.
 
 use crate::cluster::Matrix;
-use crate::distance::{Arena, Space};
+use crate::distance::{Arena, Metric, Space, padded};
+use crate::graph::build::Nodes;
 use crate::segment::encoder::{Encoder, widen};
 use rayon::prelude::*;
 use std::borrow::Cow;
@@ -30,6 +31,16 @@ impl<'a> Rows<'a> {
     /// A row's numbers (see [`widen`]).
     pub fn vector(self, node: u32) -> Vec<f32> {
         widen(self.space(), self.row(node))
+    }
+}
+
+impl Nodes for Rows<'_> {
+    fn score(&self, a: u32, b: u32) -> f32 {
+        self.arena.score(self.row_of_node[a as usize], self.row_of_node[b as usize])
+    }
+
+    fn prefetch(&self, node: u32) {
+        self.arena.prefetch(self.row_of_node[node as usize]);
     }
 }
 
@@ -74,6 +85,26 @@ impl<'a> Rotated<'a> {
         match &self.all {
             Some(all) => Cow::Borrowed(all.row(node as usize)),
             None => Cow::Owned(self.encoder.rotate(self.rows.row(node))),
+        }
+    }
+}
+
+impl Nodes for Rotated<'_> {
+    fn score(&self, a: u32, b: u32) -> f32 {
+        let Some(all) = &self.all else { return self.rows.score(a, b) };
+        let (a, b) = (all.row(a as usize), all.row(b as usize));
+        match self.rows.space().metric {
+            Metric::InnerProduct => -padded::dot(a, b),
+            // The vectors have unit length.
+            Metric::Cosine => 1.0 - padded::dot(a, b),
+            _ => padded::l2_squared(a, b),
+        }
+    }
+
+    fn prefetch(&self, node: u32) {
+        match &self.all {
+            Some(all) => crate::cpu::prefetch(bytemuck::cast_slice(all.row(node as usize))),
+            None => self.rows.prefetch(node),
         }
     }
 }

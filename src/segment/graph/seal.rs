@@ -6,7 +6,7 @@ use super::rotated::{Rotated, Rows};
 use crate::codec::fastscan::BLOCK;
 use crate::distance::{Arena, Space};
 use crate::filter::Table;
-use crate::graph::build::{self, Graph, Known, Layer, Nodes, Options, Prior};
+use crate::graph::build::{self, Graph, Known, Layer, Options, Prior};
 use crate::graph::bulk;
 use crate::graph::levels;
 use crate::pg::progress::{self, Phase};
@@ -126,16 +126,6 @@ impl Prior for TakenOver<'_> {
     }
 }
 
-impl Nodes for Rows<'_> {
-    fn score(&self, a: u32, b: u32) -> f32 {
-        self.arena.score(self.row_of_node[a as usize], self.row_of_node[b as usize])
-    }
-
-    fn prefetch(&self, node: u32) {
-        self.arena.prefetch(self.row_of_node[node as usize]);
-    }
-}
-
 impl Batch {
     /// For rows with so many filter columns.
     pub fn new(space: Space, columns: usize, options: GraphOptions) -> Self {
@@ -237,7 +227,7 @@ impl Batch {
             threads::run(plan.threads, show, |cancel| match &rotated {
                 Some(rotated) if is_bulk => {
                     let near = Neighbourhoods::new(rotated, plan.seed, cancel);
-                    bulk::build(&rows, nodes, layers, options, &near, cancel, &done)
+                    bulk::build(rotated, nodes, layers, options, &near, cancel, &done)
                 }
                 _ => build::build(&rows, nodes, layers, options, &prior, cancel, &done),
             })

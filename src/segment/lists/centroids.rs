@@ -3,6 +3,7 @@
 //! The codes estimate inner products, against the mean of all centroids. A block of them is followed by the centroids'
 //! squared norms: with both, squared distances are estimated as well.
 
+use crate::bits;
 use crate::cluster::Matrix;
 use crate::codec::fastscan::BLOCK;
 use crate::codec::rabitq::{self, Factors, Query, Target};
@@ -170,13 +171,14 @@ impl Centroids {
         for (block, first) in self.blocks.chunks_exact(self.layout.bytes()).zip((0..).step_by(BLOCK)) {
             let (products, norms) =
                 self.layout.estimate(block, tables, mean_product).expect("blocks are of this layout");
-            let members = BLOCK.min(self.count() - first);
-            for i in 0..members {
-                let key = norms[i] + 2.0 * products[i];
+            let keys = std::array::from_fn(|i| norms[i] + 2.0 * products[i]);
+            let missing = BLOCK.saturating_sub(self.count() - first) as u32;
+            for place in bits::places(bits::below(&keys, best[last].0) & (u32::MAX >> missing)) {
+                let key = keys[place];
                 if key < best[last].0 {
                     let at = best.partition_point(|(other, _)| *other <= key);
                     best.copy_within(at..last, at + 1);
-                    best[at] = (key, (first + i) as u32);
+                    best[at] = (key, (first + place) as u32);
                 }
             }
         }
