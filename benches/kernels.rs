@@ -1,7 +1,7 @@
 //! Distance kernels: simsimd's against a plain loop, at small and large dimensions.
 
 #[path = "../src/bits.rs"]
-#[allow(dead_code)]
+#[allow(dead_code, unused_imports)]
 mod bits;
 #[path = "../src/codec/mod.rs"]
 #[allow(dead_code, unused_imports)]

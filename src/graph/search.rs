@@ -66,10 +66,10 @@ const FEWER: f64 = 4.0;
 pub struct Search {
     ef: usize,
     visited: Vec<u64>,
-    /// Scored, not expanded.
-    frontier: BinaryHeap<Reverse<Candidate>>,
-    /// Scored while they were farther than the `ef` best, not expanded.
-    deferred: Vec<Candidate>,
+    /// Nodes not expanded, by their scores or estimates.
+    frontier: BinaryHeap<Reverse<Ahead>>,
+    /// The same, of nodes that were farther than the `ef` best.
+    deferred: Vec<Ahead>,
     /// Scored, not returned.
     pool: BinaryHeap<Reverse<Candidate>>,
     /// The `ef` best of this round.
@@ -85,6 +85,24 @@ pub struct Search {
     last: Option<Candidate>,
     without: Option<u32>,
     state: State,
+}
+
+/// A node by its score, as one number: to compare two of them takes one instruction.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Ahead(u64);
+
+impl Ahead {
+    fn new(score: f32, node: u32) -> Self {
+        // The bits of floats are in order once the sign is turned round, and of negative ones everything.
+        let bits = score.to_bits();
+        let mask = if bits >> 31 == 1 { u32::MAX } else { 1 << 31 };
+        let ordered = bits ^ mask;
+        Self(u64::from(ordered) << 32 | u64::from(node))
+    }
+
+    fn node(self) -> u32 {
+        self.0 as u32
+    }
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -145,8 +163,8 @@ impl Search {
 
     /// Bytes in memory.
     pub fn bytes(&self) -> usize {
-        let candidates = self.frontier.capacity() + self.deferred.capacity() + self.pool.capacity();
-        candidates * size_of::<Candidate>() + self.visited.capacity() * size_of::<u64>()
+        let ahead = self.frontier.capacity() + self.deferred.capacity() + self.visited.capacity();
+        ahead * size_of::<u64>() + self.pool.capacity() * size_of::<Candidate>()
     }
 
     /// The next nearest node; `None` when every node was returned, or when the search gives up, or would have to go on
@@ -219,7 +237,7 @@ impl Search {
             }
         }
         if graph.has_estimates() {
-            self.frontier.push(Reverse(nearest));
+            self.frontier.push(Reverse(Ahead::new(nearest.score as f32, nearest.node)));
         } else {
             self.visit(nearest.node);
             let is_wanted = graph.is_wanted(nearest.node);
@@ -253,11 +271,18 @@ impl Search {
         if is_wanted {
             self.keep(candidate);
         }
+        let ahead = Ahead::new(candidate.score as f32, candidate.node);
         if is_near {
-            self.frontier.push(Reverse(candidate));
+            self.frontier.push(Reverse(ahead));
         } else {
-            self.deferred.push(candidate);
+            self.deferred.push(ahead);
         }
+    }
+
+    /// What is beyond it is farther than the `ef` best, once there are as many.
+    fn limit(&self) -> Option<Ahead> {
+        let worst = self.best.peek().filter(|_| self.best.len() == self.ef);
+        worst.map(|worst| Ahead::new((worst.score as f32).next_up(), 0))
     }
 
     /// Keeps a node that may be returned.
@@ -295,15 +320,16 @@ impl Search {
         let (mut nodes, mut found, mut estimated) = (Vec::new(), Vec::new(), Vec::new());
         loop {
             nodes.clear();
+            let limit = self.limit();
             while nodes.len() < TOGETHER
                 && let Some(Reverse(nearest)) = self.frontier.pop()
             {
-                if self.best.len() == self.ef && self.best.peek().is_some_and(|worst| nearest > *worst) {
+                if limit.is_some_and(|limit| nearest > limit) {
                     self.deferred.push(nearest);
                     break;
                 }
-                if self.visit(nearest.node) {
-                    nodes.push(nearest.node);
+                if self.visit(nearest.node()) {
+                    nodes.push(nearest.node());
                 }
             }
             if nodes.is_empty() {
@@ -321,19 +347,20 @@ impl Search {
             for &found in found.iter().filter(|found| graph.is_wanted(found.node)) {
                 self.keep(found);
             }
-            let limit = if self.best.len() < self.ef { None } else { self.best.peek().copied() };
-            for &neighbour in &estimated {
-                if self.is_visited(neighbour.node) {
+            let limit = self.limit();
+            for &Candidate { score, node } in &estimated {
+                if self.is_visited(node) {
                     continue;
                 }
-                if limit.is_some_and(|limit| neighbour > limit) {
-                    self.deferred.push(neighbour);
+                let ahead = Ahead::new(score as f32, node);
+                if limit.is_some_and(|limit| ahead > limit) {
+                    self.deferred.push(ahead);
                 } else {
-                    self.frontier.push(Reverse(neighbour));
+                    self.frontier.push(Reverse(ahead));
                 }
             }
         }
-        if self.frontier.is_empty() && self.deferred.iter().all(|candidate| self.is_visited(candidate.node)) {
+        if self.frontier.is_empty() && self.deferred.iter().all(|ahead| self.is_visited(ahead.node())) {
             self.sweep(graph);
         }
     }
@@ -345,7 +372,7 @@ impl Search {
     fn walk_by_distances<G: GraphReader>(&mut self, graph: &mut G) {
         let (mut neighbours, mut scores) = (Vec::new(), Vec::new());
         while let Some(Reverse(nearest)) = self.frontier.pop() {
-            if self.best.len() == self.ef && self.best.peek().is_some_and(|worst| nearest > *worst) {
+            if self.limit().is_some_and(|limit| nearest > limit) {
                 self.deferred.push(nearest);
                 return;
             }
@@ -353,7 +380,7 @@ impl Search {
                 return;
             }
             graph.poll();
-            graph.neighbours(0, nearest.node, &mut neighbours);
+            graph.neighbours(0, nearest.node(), &mut neighbours);
             neighbours.retain(|&node| self.visit(node));
             scores.clear();
             graph.score(&neighbours, &mut scores);
