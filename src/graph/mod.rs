@@ -7,6 +7,7 @@
 //!
 //! Nothing here knows of PostgreSQL.
 
+pub mod ahead;
 pub mod build;
 pub mod bulk;
 pub mod levels;

@@ -1,6 +1,7 @@
 //! Search of one graph: nodes in ascending order of distance, as many as are asked for.
 
 use super::Candidate;
+use super::ahead::Ahead;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
@@ -22,11 +23,11 @@ pub trait GraphReader {
     /// Appends to `found` the distances of some nodes, and to `estimated` their base-layer neighbours with estimates.
     ///
     /// Called only if there are estimates.
-    fn visit(&mut self, _nodes: &[u32], _found: &mut Vec<Candidate>, _estimated: &mut Vec<Candidate>) {}
+    fn visit(&mut self, _nodes: &[u32], _found: &mut Vec<Candidate>, _estimated: &mut Vec<Ahead>) {}
     /// Appends to `estimated` the neighbours on an upper layer of a node whose distance is known, with estimates.
     ///
     /// Called only if there are estimates.
-    fn estimate_upper(&mut self, _layer: usize, _found: Candidate, _estimated: &mut Vec<Candidate>) {}
+    fn estimate_upper(&mut self, _layer: usize, _found: Candidate, _estimated: &mut Vec<Ahead>) {}
     /// Whether a node may be returned; others only lead the way.
     fn is_wanted(&self, _node: u32) -> bool {
         true
@@ -70,6 +71,8 @@ pub struct Search {
     frontier: BinaryHeap<Reverse<Ahead>>,
     /// The same, of nodes that were farther than the `ef` best.
     deferred: Vec<Ahead>,
+    /// Room for those that [`Self::sort_out`] finds near.
+    near: Vec<Ahead>,
     /// Scored, not returned.
     pool: BinaryHeap<Reverse<Candidate>>,
     /// The `ef` best of this round.
@@ -85,24 +88,6 @@ pub struct Search {
     last: Option<Candidate>,
     without: Option<u32>,
     state: State,
-}
-
-/// A node by its score, as one number: to compare two of them takes one instruction.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Ahead(u64);
-
-impl Ahead {
-    fn new(score: f32, node: u32) -> Self {
-        // The bits of floats are in order once the sign is turned round, and of negative ones everything.
-        let bits = score.to_bits();
-        let mask = if bits >> 31 == 1 { u32::MAX } else { 1 << 31 };
-        let ordered = bits ^ mask;
-        Self(u64::from(ordered) << 32 | u64::from(node))
-    }
-
-    fn node(self) -> u32 {
-        self.0 as u32
-    }
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -122,6 +107,7 @@ impl Search {
             visited: Vec::new(),
             frontier: BinaryHeap::new(),
             deferred: Vec::new(),
+            near: Vec::new(),
             pool: BinaryHeap::new(),
             best: BinaryHeap::new(),
             returned: 0,
@@ -223,7 +209,7 @@ impl Search {
                     estimated.clear();
                     graph.estimate_upper(layer, nearest, &mut estimated);
                     neighbours.clear();
-                    neighbours.extend(estimated.iter().min().map(|candidate| candidate.node));
+                    neighbours.extend(estimated.iter().min().map(|ahead| ahead.node()));
                 } else {
                     graph.neighbours(layer, nearest.node, &mut neighbours);
                 }
@@ -347,21 +333,34 @@ impl Search {
             for &found in found.iter().filter(|found| graph.is_wanted(found.node)) {
                 self.keep(found);
             }
-            let limit = self.limit();
-            for &Candidate { score, node } in &estimated {
-                if self.is_visited(node) {
-                    continue;
-                }
-                let ahead = Ahead::new(score as f32, node);
-                if limit.is_some_and(|limit| ahead > limit) {
-                    self.deferred.push(ahead);
-                } else {
-                    self.frontier.push(Reverse(ahead));
-                }
-            }
+            self.sort_out(&estimated);
         }
         if self.frontier.is_empty() && self.deferred.iter().all(|ahead| self.is_visited(ahead.node())) {
             self.sweep(graph);
+        }
+    }
+
+    /// Has nodes wait for their turn, or be put aside if they are too far. Of those put aside some were visited before.
+    fn sort_out(&mut self, estimated: &[Ahead]) {
+        let limit = self.limit().unwrap_or(Ahead::FARTHEST);
+        // Each goes to both ends and stays at one of them: a branch would be taken as often as not.
+        let first = self.deferred.len();
+        self.deferred.resize(first + estimated.len(), Ahead::FARTHEST);
+        let (mut near, mut far) = (0, first);
+        self.near.resize(estimated.len(), Ahead::FARTHEST);
+        for &ahead in estimated {
+            let is_near = ahead <= limit;
+            self.near[near] = ahead;
+            near += usize::from(is_near);
+            self.deferred[far] = ahead;
+            far += usize::from(!is_near);
+        }
+        self.deferred.truncate(far);
+        for place in 0..near {
+            let ahead = self.near[place];
+            if !self.is_visited(ahead.node()) {
+                self.frontier.push(Reverse(ahead));
+            }
         }
     }
 

@@ -9,7 +9,7 @@ use crate::codec::fastscan::{BLOCK, block_bytes, pack};
 use crate::codec::rabitq::Query;
 use crate::codec::rotation::rotated_dims;
 use crate::distance::Space;
-use crate::graph::Candidate;
+use crate::graph::ahead::Ahead;
 use crate::segment::encoder::Encoder;
 
 impl Encoder {
@@ -123,7 +123,7 @@ impl SlotLayout {
         nodes: u32,
         query: &Query,
         score: f64,
-        estimated: &mut Vec<Candidate>,
+        estimated: &mut Vec<Ahead>,
     ) -> Option<()> {
         let slot = slot.get(self.count()..self.bytes())?;
         let (head, blocks) = slot.split_at(self.blocks() - self.count());
@@ -140,14 +140,13 @@ impl SlotLayout {
         };
         let blocks = blocks.chunks_exact(self.block_bytes);
         for (first, block) in (0..count).step_by(BLOCK).zip(blocks) {
-            let last = (first + BLOCK).min(count);
-            let estimates = query.estimate(block, &adds[first..last], &rescales[first..last], score);
-            for (&node, estimate) in numbers[first..last].iter().zip(estimates) {
-                if node >= nodes {
-                    return None;
-                }
-                estimated.push(Candidate { score: estimate.into(), node });
+            let last = (first + BLOCK).min(self.degree);
+            let scores = query.estimate(block, &adds[first..last], &rescales[first..last], score);
+            let numbers = &numbers[first..last.min(count)];
+            if numbers.iter().fold(false, |is_beyond, &node| is_beyond | (node >= nodes)) {
+                return None;
             }
+            Ahead::append(&scores, numbers, estimated);
         }
         Some(())
     }
@@ -188,7 +187,7 @@ mod tests {
                 let spread = (score(&centre) - score(&rows[0])).abs();
                 let deviation = estimated
                     .iter()
-                    .map(|c| (c.score - score(&rows[c.node as usize])).powi(2))
+                    .map(|c| (f64::from(c.score()) - score(&rows[c.node() as usize])).powi(2))
                     .sum::<f64>()
                     .sqrt()
                     / (count as f64).sqrt();

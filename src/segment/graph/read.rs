@@ -5,6 +5,7 @@ use crate::codec::rabitq::Query;
 use crate::distance::PreparedQuery;
 use crate::filter::Bitset;
 use crate::graph::Candidate;
+use crate::graph::ahead::Ahead;
 use crate::graph::search::GraphReader;
 use crate::pg::relation::Relation;
 use crate::segment::corrupt;
@@ -120,7 +121,7 @@ impl GraphReader for SealedGraph<'_> {
         self.codes.is_some()
     }
 
-    fn visit(&mut self, nodes: &[u32], found: &mut Vec<Candidate>, estimated: &mut Vec<Candidate>) {
+    fn visit(&mut self, nodes: &[u32], found: &mut Vec<Candidate>, estimated: &mut Vec<Ahead>) {
         let Some(Codes { query: tables, base: slots, .. }) = self.codes else { return };
         let (relation, segment, query) = (self.relation, self.segment, self.query);
         let total = self.parts.nodes;
@@ -137,7 +138,7 @@ impl GraphReader for SealedGraph<'_> {
         self.base.for_each_row(nodes, slots.bytes(), visit);
     }
 
-    fn estimate_upper(&mut self, layer: usize, found: Candidate, estimated: &mut Vec<Candidate>) {
+    fn estimate_upper(&mut self, layer: usize, found: Candidate, estimated: &mut Vec<Ahead>) {
         let Some(Codes { query, upper: slots, .. }) = self.codes else { return };
         let (relation, segment) = (self.relation, self.segment);
         let (first, nodes) = place_of(self.parts, layer);
