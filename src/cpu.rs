@@ -3,15 +3,22 @@
 const CACHE_LINE: usize = 64;
 
 /// Begins to load `bytes` into the processor's caches, where it can be told to.
+#[inline]
 pub fn prefetch(bytes: &[u8]) {
+    prefetch_at(bytes.as_ptr(), bytes.len());
+}
+
+/// As [`prefetch`], of bytes that may be anybody's, or nobody's.
+#[inline]
+pub fn prefetch_at(address: *const u8, len: usize) {
     #[cfg(target_arch = "x86_64")]
-    for at in (0..bytes.len()).step_by(CACHE_LINE) {
+    for at in (0..len).step_by(CACHE_LINE) {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: a prefetch has no effect on memory, and the address is within the slice.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(bytes.as_ptr().add(at).cast()) };
+        // SAFETY: a prefetch has no effect on memory, whatever the address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(address.wrapping_add(at).cast()) };
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = (bytes, CACHE_LINE);
+    let _ = (address, len, CACHE_LINE);
 }
 
 /// Functions whose loops are compiled several times, for wider and wider vector registers; the processor decides which

@@ -205,13 +205,12 @@ impl<'a> PartReader<'a> {
         Self { relation, part, kind, segment, current: None, scratch: Vec::new() }
     }
 
-    fn hold(&self, index: u64, at: usize, len: usize) -> (u32, Held) {
+    fn hold(&self, index: u64) -> (u32, Held) {
         let block = checked_block(self.relation, &self.part.pages, index);
         let pinned = Pinned::read_recent(self.relation, block);
         if in_recovery() {
             return (block, Held::Copied(pinned.share().copy()));
         }
-        pinned.prefetch(page::HEADER + at, len);
         (block, Held::Pinned(pinned))
     }
 
@@ -226,7 +225,7 @@ impl<'a> PartReader<'a> {
         let block = checked_block(self.relation, &self.part.pages, index);
         if self.current.as_ref().is_none_or(|(current, _)| *current != block) {
             self.current = None;
-            let (block, held) = self.hold(index, 0, 0);
+            let (block, held) = self.hold(index);
             self.check(block, &held);
             self.current = Some((block, held));
         }
@@ -242,15 +241,25 @@ impl<'a> PartReader<'a> {
     pub fn for_each_slot(&mut self, indices: &[u32], bytes: usize, mut visit: impl FnMut(u32, &[u8])) {
         // PostgreSQL keeps the first eight pins of a backend in a fast array.
         const AHEAD: usize = 5;
+        const ANNOUNCED: usize = AHEAD + 4;
         let layout = self.part.layout;
         let mut window = VecDeque::with_capacity(AHEAD);
-        let mut coming = indices.chunk_by(|&a, &b| layout.slot(a.into()).0 == layout.slot(b.into()).0);
+        let by_page = || indices.chunk_by(|&a, &b| layout.slot(a.into()).0 == layout.slot(b.into()).0);
+        let announce = |slots: &[u32]| {
+            let (page, at) = layout.slot(slots[0].into());
+            if let Some(block) = self.part.pages.block(page) {
+                Pinned::announce(block, page::HEADER + at, bytes);
+            }
+        };
+        let (mut coming, mut announced) = (by_page(), by_page());
+        announced.by_ref().take(ANNOUNCED).for_each(announce);
         loop {
             while window.len() < AHEAD
                 && let Some(slots) = coming.next()
             {
-                let (page, at) = layout.slot(slots[0].into());
-                window.push_back((slots, self.hold(page, at, bytes)));
+                announced.next().into_iter().for_each(announce);
+                let (page, _) = layout.slot(slots[0].into());
+                window.push_back((slots, self.hold(page)));
             }
             let Some((slots, (block, held))) = window.pop_front() else { return };
             self.check(block, &held);
