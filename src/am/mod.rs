@@ -11,15 +11,21 @@ mod range;
 mod scan;
 #[cfg(any(test, feature = "pg_test"))]
 mod sql_tests;
+mod unused;
 mod vacuum;
 
 pub use build::for_each_visible_row;
 pub use calibrate::calibrate;
-pub use range::register;
 
 use crate::pg::error::Problem;
 use crate::pg::relation::Relation;
 use pgrx::PgSqlErrorCode;
+
+/// Sets hooks into the planner; called once when the library is loaded.
+pub fn register() {
+    range::register();
+    unused::register();
+}
 
 /// Whether the relation is an index of one of these access methods.
 pub fn is_own(relation: Relation) -> bool {

@@ -4,6 +4,8 @@
 //! group of four dimensions has a table of 16 sums, in a byte each; a byte shuffle looks up one group of many codes.
 //! The portable kernel is the specification; the others are equal to it bit for bit.
 
+use crate::cpu::vectorized;
+
 /// Codes of a block.
 pub const BLOCK: usize = 32;
 /// Dimensions of a group.
@@ -63,24 +65,9 @@ pub struct Table {
 impl Table {
     /// For a query of a multiple of 64 dimensions.
     pub fn new(query: &[f32]) -> Self {
-        let (groups, _) = query.as_chunks::<GROUP>();
-        // The least sum of a group is that of its negative numbers, the greatest that of its positive ones.
-        let (mut low, mut high) = (0f32, 0f32);
-        for group in groups {
-            low = low.min(group.iter().map(|x| x.min(0.0)).sum());
-            high = high.max(group.iter().map(|x| x.max(0.0)).sum());
-        }
-        let step = if high > low { (high - low) / 255.0 } else { 1.0 };
-        let per_step = 1.0 / step;
-        // Casts to integers round down and stay within their range.
-        let entry = |x: f32| ((x - low) * per_step + 0.5) as u8;
-        let entries = groups.iter().map(|[a, b, c, d]| {
-            let (ab, cd) = (a + b, c + d);
-            let low_half = [0.0, *a, *b, ab];
-            let high_half = [0.0, *c, *d, cd];
-            std::array::from_fn(|subset| entry(low_half[subset % 4] + high_half[subset / 4]))
-        });
-        Self { entries: entries.collect(), low, step }
+        let mut entries = vec![[0; 16]; query.len() / GROUP];
+        let (low, step) = tabulate(query, &mut entries);
+        Self { entries, low, step }
     }
 
     /// The inner product that a sum of no entries stands for.
@@ -107,6 +94,32 @@ impl Table {
             }
         }
         sums
+    }
+}
+
+vectorized! {
+    /// Fills a query's entries; returns what they are multiples above, and of what.
+    fn tabulate(query: &[f32], entries: &mut [[u8; 16]]) -> (f32, f32) {
+        let (groups, _) = query.as_chunks::<GROUP>();
+        // The least sum of a group is that of its negative numbers, the greatest that of its positive ones.
+        let (mut low, mut high) = (0f32, 0f32);
+        for group in groups {
+            low = low.min(group.iter().map(|x| x.min(0.0)).sum());
+            high = high.max(group.iter().map(|x| x.max(0.0)).sum());
+        }
+        let step = if high > low { (high - low) / 255.0 } else { 1.0 };
+        let per_step = 1.0 / step;
+        for (entries, [a, b, c, d]) in entries.iter_mut().zip(groups) {
+            let (ab, cd) = (a + b, c + d);
+            let low_half = [0.0, *a, *b, ab];
+            let high_half = [0.0, *c, *d, cd];
+            for subset in 0..16 {
+                let sum = low_half[subset % 4] + high_half[subset / 4];
+                // Casts to integers round down and stay within their range.
+                entries[subset] = ((sum - low) * per_step + 0.5) as u8;
+            }
+        }
+        (low, step)
     }
 }
 
