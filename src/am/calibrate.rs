@@ -23,8 +23,8 @@ struct Query {
     tid: Tid,
     prepared: PreparedQuery,
     nearest: Nearest<Tid>,
-    /// Its segment and node, if it has one that can be passed over.
-    node: Option<(u32, u32)>,
+    /// Its segment, and its node or row there, if that can be passed over.
+    place: Option<(u32, u32)>,
 }
 
 /// Measures the recall of ever greater efforts with so many rows of the table, until it hardly grows, and stores the
@@ -95,29 +95,35 @@ unsafe fn sample_rows(index: pg_sys::Relation, sample: usize) -> Vec<Query> {
     unsafe { for_each_visible_row(index, &mut keep) };
     let query = |(tid, row): (Tid, Vec<u8>)| {
         let prepared = PreparedQuery::new(space, &row)?;
-        Some(Query { tid, prepared, nearest: Nearest::new(), node: None })
+        Some(Query { tid, prepared, nearest: Nearest::new(), place: None })
     };
     kept.into_iter().filter_map(query).collect()
 }
 
-/// Finds the nodes of those rows that have one to themselves, on the base layer of a graph.
+/// Finds the places of those rows in lists, or of their nodes: such as they have to themselves, on the base layer of a
+/// graph. Leaves out those that have other nodes.
 fn place(relation: Relation, snapshot: &Snapshot, queries: &mut Vec<Query>) {
     let mut by_tid: HashMap<Tid, usize> =
         queries.iter().enumerate().map(|(number, query)| (query.tid, number)).collect();
     let mut unfit = Vec::new();
     for segment in &snapshot.manifest.sealed {
-        let Parts::Graph(parts) = &segment.parts else { continue };
         let mut rows = SealedRows::new(relation, segment);
-        let mut node_rows = NodeRows::new(relation, segment, parts);
         for row in 0..segment.rows {
             let Some(number) = rows.live_tid(row).and_then(|tid| by_tid.remove(&tid)) else { continue };
-            let node = node_rows.node(row);
-            let mut shared = 0;
-            node_rows.for_each_live(node, |_, _| shared += 1);
-            if shared == 1 && parts.layers.first().is_none_or(|&upper| node >= upper) {
-                queries[number].node = Some((segment.id, node));
-            } else {
-                unfit.push(queries[number].tid);
+            let place = match &segment.parts {
+                Parts::Lists(_) => Some(row),
+                Parts::Graph(parts) => {
+                    let mut node_rows = NodeRows::new(relation, segment, parts);
+                    let node = node_rows.node(row);
+                    let mut shared = 0;
+                    node_rows.for_each_live(node, |_, _| shared += 1);
+                    let is_base = parts.layers.first().is_none_or(|&upper| node >= upper);
+                    (shared == 1 && is_base).then_some(node)
+                }
+            };
+            match place {
+                Some(place) => queries[number].place = Some((segment.id, place)),
+                None => unfit.push(queries[number].tid),
             }
         }
     }
@@ -147,7 +153,7 @@ unsafe fn measure(index: pg_sys::Relation, snapshot: &Snapshot, queries: &[Query
         let terms = |query: &Query| {
             let (ef, probes) = (effort as usize, effort as usize);
             let effort = Effort { ef, probes, onward: Onward::Strict, rows: u64::MAX, bytes: usize::MAX };
-            Terms { effort, within: None, without: query.node }
+            Terms { effort, within: None, without: query.place }
         };
         let mut sum = 0.0;
         for query in queries {

@@ -72,7 +72,7 @@ pub struct Terms {
     pub effort: Effort,
     /// The greatest score wanted, if there is one.
     pub within: Option<f64>,
-    /// A segment and a node of its graph that a search takes no notice of.
+    /// A segment and a row of it, a node of its graph if it has one, that a search takes no notice of on its way.
     pub without: Option<(u32, u32)>,
 }
 
@@ -408,18 +408,18 @@ fn list_run(
     snapshot: &Snapshot,
     coded: &CodedQuery,
     wanted: &[Option<Rc<Bitset>>],
-    Terms { effort, within, .. }: Terms,
+    terms: Terms,
 ) -> Option<Run> {
     let is_filtered = wanted.iter().any(Option::is_some);
     let matches = || wanted.iter().flatten().map(|wanted| wanted.count()).sum();
     let facts = steps::ListFacts::of(snapshot, is_filtered.then(matches));
-    let probing = facts.probe(effort.probes)?;
+    let probes = terms.effort.probes;
+    let probing = facts.probe(probes)?;
     let mut report = StepReport::new(None, "lists", "lists");
     (report.rows, report.matches) = (facts.rows as u64, facts.matches.map(|matches| matches as u64));
     report.effort = Some(probing.probes as u64);
-    report.expect(facts.cost(effort.probes).begin);
-    let search =
-        report.observe(|| ListSearch::new(relation, snapshot, coded, probing, within, effort.onward));
+    report.expect(facts.cost(probes).begin);
+    let search = report.observe(|| ListSearch::new(relation, snapshot, coded, probing, terms));
     Some(Run::new(Stream::Lists(Box::new(search)), report))
 }
 

@@ -273,14 +273,15 @@ fn isolation_levels_hold_over_searches() {
         let mut other = server.connect();
         client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ").expect("a transaction");
         let before = by_index(&mut client, nearest);
-        other
-            .batch_execute(
-                "INSERT INTO items SELECT i, vec(7) FROM generate_series(1001, 1020) i;
-                 DELETE FROM items WHERE id = 7; VACUUM items",
-            )
-            .expect("changes");
-        other.batch_execute("SELECT vdb_flush('items_v')").expect("a flush");
-        other.batch_execute("SELECT vdb_compact('items_v')").expect("a compaction");
+        for statement in [
+            "INSERT INTO items SELECT i, vec(7) FROM generate_series(1001, 1020) i",
+            "DELETE FROM items WHERE id = 7",
+            "VACUUM items",
+            "SELECT vdb_flush('items_v')",
+            "SELECT vdb_compact('items_v')",
+        ] {
+            other.batch_execute(statement).expect(statement);
+        }
         assert_eq!(by_index(&mut client, nearest), before, "{index}");
         client.batch_execute("COMMIT").expect("the end");
         assert_ne!(by_index(&mut client, nearest), before, "{index}");

@@ -262,7 +262,8 @@ fn the_launcher_flushes_what_is_old() {
 fn a_task_that_fails_is_seen_and_tried_again() {
     let (server, mut client) = start(
         &["vdb.flush_rows = 1000", "vdb.compact_segments = 2", "autovacuum = off"],
-        "vdb_hnsw (v vector_l2_ops) WITH (m = 40, ef_construction = 800)",
+        // Without codes, so that there is time to interrupt it.
+        "vdb_hnsw (v vector_l1_ops) WITH (m = 40, ef_construction = 800)",
         10,
     );
     client

@@ -128,7 +128,8 @@ fn plain_comparisons_are_range_searches() {
              SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_sort = off",
         )
         .expect("a statement");
-    let execute = "EXECUTE nearest ((SELECT v FROM items WHERE id = 9), 0.5)";
+    let near: String = client.query_one("SELECT vec(9)::text", &[]).expect("a vector").get(0);
+    let execute = &format!("EXECUTE nearest ('{near}', 0.5)");
     let plan: Vec<String> = client
         .query(&format!("EXPLAIN {execute}"), &[])
         .expect("a plan")

@@ -80,12 +80,13 @@ fn calibrated_indexes_reach_their_target() {
         eprintln!("SKIPPED: calibrated_indexes_reach_their_target: no word vectors; run `make data`");
         return;
     };
-    let data = Dataset::load(&folder).expect("the data set").slice(ROWS, QUERIES, 10);
+    // Queries that are like the rows: words are sorted, and rare ones are not like frequent ones.
+    let data = Dataset::load(&folder).expect("the data set").hold_back(ROWS, ROWS / QUERIES, 10);
     let server = Server::start(&[]);
     let mut client = server.connect();
     client.batch_execute("CREATE EXTENSION vdb; CREATE TABLE items (id int, v vector(100))").expect("set-up");
     let mut copy = client.copy_in("COPY items FROM STDIN").expect("COPY");
-    for row in 0..ROWS {
+    for row in 0..data.base.len() {
         writeln!(copy, "{row}\t{}", data.base.text(row)).expect("a row");
     }
     copy.finish().expect("COPY");
@@ -121,7 +122,12 @@ fn calibrated_indexes_reach_their_target() {
         for target in [0.9, 0.95, 0.99] {
             // Both are measured with 200 queries, whose means are off by about one percent.
             let reached = recall(&mut client, target);
-            assert!((reached - target).abs() < 0.03, "{options}: {reached} instead of {target}: {recalls:?}");
+            // Ten rows are found by looking at ten at least, which may be more than enough.
+            let is_least = recalls[0] >= target && reached > target;
+            assert!(
+                is_least || (reached - target).abs() < 0.03,
+                "{options}: {reached} instead of {target}: {recalls:?}"
+            );
         }
     }
     // ANALYZE calibrates anew what has other segments than then.

@@ -98,6 +98,18 @@ impl Dataset {
         Self { metric: self.metric.clone(), base, queries, truth, words: vec![], query_words: vec![] }
     }
 
+    /// Of the first `rows` rows every so many are held back as queries, with the exact neighbours among the others.
+    pub fn hold_back(&self, rows: usize, every: usize, k: usize) -> Self {
+        let dims = self.base.dims;
+        let (mut base, mut queries) = (Vectors { dims, values: vec![] }, Vectors { dims, values: vec![] });
+        for row in 0..rows {
+            let part = if row % every == 0 { &mut queries } else { &mut base };
+            part.values.extend_from_slice(self.base.row(row));
+        }
+        let truth = exact_neighbours(&base, &queries, k);
+        Self { metric: self.metric.clone(), base, queries, truth, words: vec![], query_words: vec![] }
+    }
+
     /// Share of the `k` true neighbours that an answer holds.
     pub fn recall(&self, query: usize, answer: &[u32], k: usize) -> f64 {
         let truth: HashSet<u32> = self.truth[query][..k].iter().copied().collect();

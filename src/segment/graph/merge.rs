@@ -1,6 +1,6 @@
 //! Merging segments with graphs: the largest graph is taken over without its dead nodes, the other rows are inserted.
 
-use super::seal::{Batch, Taken};
+use super::seal::{Batch, Taken, is_bulky};
 use super::stored::StoredGraph;
 use crate::pg::relation::Relation;
 use crate::segment::columns::StoredColumns;
@@ -12,6 +12,10 @@ use crate::storage::meta::GraphOptions;
 
 /// A graph of which so great a share of rows is dead is built anew: there would be little to take over.
 const MOST_DEAD: f64 = 0.5;
+
+/// Nor is one taken over to which more than this share of the rows would have to be added one by one, if all can be linked
+/// in bulk: that takes a third of the time for each row, and links them better.
+const MOST_NEW: f64 = 0.25;
 
 /// Makes one segment of the live rows of `sources`; `None` if there are none.
 pub fn merge<'d>(
@@ -26,7 +30,11 @@ pub fn merge<'d>(
     let mut sources = sources.to_vec();
     sources.sort_by_key(|segment| std::cmp::Reverse(segment.rows - segment.tombstones));
     let largest = sources.first()?;
-    let take_over = f64::from(largest.tombstones) <= MOST_DEAD * f64::from(largest.rows);
+    let live = |segment: &Sealed| segment.rows - segment.tombstones;
+    let all: u32 = sources.iter().map(|segment| live(segment)).sum();
+    let is_worth_more =
+        is_bulky(snapshot.meta.space, all) && f64::from(all - live(largest)) > MOST_NEW * f64::from(all);
+    let take_over = !is_worth_more && f64::from(largest.tombstones) <= MOST_DEAD * f64::from(largest.rows);
     let mut taken = Taken::default();
     for (number, segment) in sources.iter().enumerate() {
         let is_taken = number == 0 && take_over;

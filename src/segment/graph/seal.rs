@@ -12,7 +12,7 @@ use crate::graph::levels;
 use crate::pg::progress::{self, Phase};
 use crate::pg::threads;
 use crate::segment::block::BlockLayout;
-use crate::segment::encoder::{Code, Encoder};
+use crate::segment::encoder::{self, Code, Encoder};
 use crate::segment::{Entry, Plan, TID_BYTES, Tid, row_layout, rows};
 use crate::storage::draft::Draft;
 use crate::storage::manifest::{GraphParts, Parts, Sealed};
@@ -63,11 +63,12 @@ pub struct Taken {
     nodes: Vec<u32>,
 }
 
-/// Whether so many nodes are worth putting into lists before they are linked; codes of few dimensions say too little.
-fn is_bulky(space: Space, nodes: u32) -> bool {
+/// Whether so many nodes are linked in bulk (see [`bulk`]): if they can be encoded, and are worth putting into lists. Codes
+/// of few dimensions say too little.
+pub fn is_bulky(space: Space, nodes: u32) -> bool {
     const LEAST_NODES: u32 = 2000;
     const LEAST_DIMS: u32 = 17;
-    nodes >= LEAST_NODES && space.dims >= LEAST_DIMS
+    encoder::is_supported(space) && nodes >= LEAST_NODES && space.dims >= LEAST_DIMS
 }
 
 impl Taken {

@@ -13,7 +13,7 @@ use crate::segment::block::Centre;
 use crate::segment::corrupt;
 use crate::segment::encoder::CodedQuery;
 use crate::segment::rows::SealedRows;
-use crate::segment::search::{HeapRows, Hit};
+use crate::segment::search::{HeapRows, Hit, Terms};
 use crate::segment::steps::Probing;
 use crate::segment::vectors::{Place, Vectors};
 use crate::storage::manifest::{Codebook, ListParts, Manifest, Parts, Sealed, Snapshot};
@@ -85,6 +85,22 @@ pub struct ListSearch {
     returned: u64,
 }
 
+/// Moves a list as far from the query as its centroid would be if the query were not among the rows that it is the mean
+/// of: `n / (n - 1)` times as far.
+fn move_away(ranked: &mut [Reverse<Ranked>], metric: Metric, squared_norm: f32, list: u32, rows: u32) {
+    let rows = rows.max(2) as f32;
+    let farther = (rows / (rows - 1.0)).powi(2);
+    for Reverse(ranked) in ranked.iter_mut().filter(|ranked| ranked.0.value == list) {
+        // Keys are `-⟨q, c⟩`, half the squared distance but for a constant, or `‖c‖² - 2⟨q, c⟩`.
+        let constant = match metric {
+            Metric::InnerProduct => return,
+            Metric::Cosine => 1.0,
+            _ => squared_norm,
+        };
+        ranked.key = (ranked.key + constant) * farther - constant;
+    }
+}
+
 const FIRST_LOOK: u64 = 512;
 /// Of so many rows scanned one may be returned before further lists are probed.
 pub const SCANNED_PER_RETURNED: u64 = 8;
@@ -95,8 +111,7 @@ impl ListSearch {
         snapshot: &Snapshot,
         coded: &CodedQuery,
         probing: Probing,
-        within: Option<f64>,
-        onward: Onward,
+        terms: Terms,
     ) -> Self {
         let space = snapshot.meta.space;
         let dims = space.dims as usize;
@@ -104,6 +119,7 @@ impl ListSearch {
             Structure::Lists(options) => FineLayout::new(dims, options.bits),
             Structure::Graph(_) => None,
         };
+        let onward = terms.effort.onward;
         let mut search = Self {
             space,
             codes: Codes::new(space, snapshot.meta.quantizer, &coded.vector),
@@ -113,7 +129,7 @@ impl ListSearch {
             scans: Vec::new(),
             families: Vec::new(),
             started: false,
-            rows: Reranker::new(within, onward),
+            rows: Reranker::new(terms.within, onward),
             onward,
             scanned: 0,
             least: probing.least,
@@ -124,9 +140,16 @@ impl ListSearch {
         for (number, codebook) in snapshot.manifest.codebooks.iter().enumerate() {
             // As the automatic number of probes, which grows with the square root of the lists.
             let share = (f64::from(codebook.lists) / f64::from(newest)).sqrt().min(1.0);
+            let without =
+                terms.without.and_then(|row| search.list_without(relation, snapshot, codebook, row));
+            let mut ranked = search.rank(relation, codebook, coded);
+            if let Some((list, rows)) = without {
+                let squared_norm = f32::dot(&coded.vector, &coded.vector) as f32;
+                move_away(&mut ranked, space.metric, squared_norm, list, rows);
+            }
             search.families.push(Family {
                 codebook: number,
-                ranked: search.rank(relation, codebook, coded),
+                ranked: ranked.into(),
                 probes: ((probing.probes as f64 * share).ceil() as usize).max(1),
             });
         }
@@ -134,12 +157,7 @@ impl ListSearch {
     }
 
     /// Estimates the distance of every list.
-    fn rank(
-        &self,
-        relation: Relation,
-        codebook: &Codebook,
-        coded: &CodedQuery,
-    ) -> BinaryHeap<Reverse<Ranked>> {
+    fn rank(&self, relation: Relation, codebook: &Codebook, coded: &CodedQuery) -> Vec<Reverse<Ranked>> {
         let dims = self.space.dims as usize;
         let mean_product = f32::dot(CentroidReader::new(relation, codebook, dims).mean(), &coded.vector);
         let layout = CentroidBlocks::new(dims);
@@ -160,7 +178,40 @@ impl ListSearch {
                     .map(|(i, list)| Reverse(Ranked { key: key(i), value: list })),
             );
         }
-        ranked.into()
+        ranked
+    }
+
+    /// The list of a codebook that a row is in, and how many rows that has, if the row is in one.
+    fn list_without(
+        &mut self,
+        relation: Relation,
+        snapshot: &Snapshot,
+        codebook: &Codebook,
+        (segment, row): (u32, u32),
+    ) -> Option<(u32, u32)> {
+        let mut segments = list_segments(&snapshot.manifest);
+        let (number, segment, parts) =
+            segments.find(|(_, sealed, parts)| sealed.id == segment && parts.codebook == codebook.id)?;
+        let starts = self.starts_of(relation, snapshot, number, segment, parts);
+        let list = starts.partition_point(|&start| start <= row).checked_sub(1)?;
+        Some((list as u32, starts.get(list + 1)? - starts[list]))
+    }
+
+    /// The first row of each list of a segment, and the end of the last.
+    fn starts_of(
+        &mut self,
+        relation: Relation,
+        snapshot: &Snapshot,
+        number: u32,
+        segment: &Sealed,
+        parts: &ListParts,
+    ) -> &[u32] {
+        self.starts.entry(number).or_insert_with(|| {
+            let mut reader = PartReader::new(relation, &parts.starts, Kind::Starts, segment.id);
+            let slots = 0..=u64::from(snapshot.lists_of(parts));
+            let start = |list| u32::from_ne_bytes(reader.slot(list).try_into().unwrap_or_default());
+            slots.map(start).collect()
+        })
     }
 
     pub fn work(&self) -> Work {
@@ -258,12 +309,7 @@ impl ListSearch {
             if parts.codebook != codebook {
                 continue;
             }
-            let starts = self.starts.entry(number).or_insert_with(|| {
-                let mut reader = PartReader::new(source.relation, &parts.starts, Kind::Starts, segment.id);
-                let slots = 0..=u64::from(source.snapshot.lists_of(parts));
-                let start = |list| u32::from_ne_bytes(reader.slot(list).try_into().unwrap_or_default());
-                slots.map(start).collect()
-            });
+            let starts = self.starts_of(source.relation, source.snapshot, number, segment, parts);
             let rows = starts[list as usize]..starts[list as usize + 1];
             if rows.end > segment.rows || rows.start > rows.end {
                 let detail = format!("List {list} would be rows {rows:?} of {}.", segment.rows);
