@@ -153,7 +153,7 @@ unsafe fn measure(index: pg_sys::Relation, snapshot: &Snapshot, queries: &[Query
         let terms = |query: &Query| {
             let (ef, probes) = (effort as usize, effort as usize);
             let effort = Effort { ef, probes, onward: Onward::Strict, rows: u64::MAX, bytes: usize::MAX };
-            Terms { effort, within: None, without: query.place }
+            Terms { effort, within: None, is_ordered: true, without: query.place }
         };
         let mut sum = 0.0;
         for query in queries {

@@ -2,7 +2,7 @@
 
 use crate::config::settings;
 use crate::pg::relation::Relation;
-use crate::segment::steps::{Cost, GraphFacts, ListFacts, growing_cost};
+use crate::segment::steps::{Cost, GraphFacts, ListFacts, Range, growing_cost};
 use crate::storage::manifest::{Parts, Snapshot};
 use crate::storage::meta::{Quantizer, Structure};
 use pgrx::{pg_guard, pg_sys};
@@ -12,7 +12,7 @@ use pgrx::{pg_guard, pg_sys};
 const UNIT: f64 = 700.0;
 
 /// What searching the sealed segments costs, of whose rows a share matches.
-fn sealed_cost(snapshot: &Snapshot, share: Option<f64>, is_range: bool) -> Cost {
+fn sealed_cost(snapshot: &Snapshot, share: Option<f64>, range: Option<Range>) -> Cost {
     let (meta, sealed) = (&snapshot.meta, &snapshot.manifest.sealed);
     let effort = settings::effort(snapshot);
     let matches = |rows: usize| share.map(|share| (rows as f64 * share).ceil() as usize);
@@ -29,7 +29,7 @@ fn sealed_cost(snapshot: &Snapshot, share: Option<f64>, is_range: bool) -> Cost 
                     has_codes: parts.row_codes.is_some(),
                     rows,
                     matches: matches(rows),
-                    is_range,
+                    range,
                 };
                 let one = facts.cost(effort.ef);
                 cost.begin += one.begin;
@@ -87,13 +87,14 @@ pub unsafe extern "C-unwind" fn amcostestimate(
         pg_sys::genericcostestimate(root, path, loop_count, &mut costs);
         // Each sphere is estimated to hold so many rows, and does not spare looking at the others.
         let spheres = spheres.len();
+        let range = if (*path).indexorderbys.is_null() { Range::All } else { Range::InOrder };
         let in_filters = costs.indexSelectivity / SPHERE_SELECTIVITY.powi(spheres as i32);
         let share = (!filters.is_empty()).then_some(in_filters.clamp(0.0, 1.0));
 
         let sealed: f64 = snapshot.manifest.sealed.iter().map(|segment| f64::from(segment.rows)).sum();
         let matches = tuples * share.unwrap_or(1.0);
         let growing = (tuples - sealed).max(0.0);
-        let cost = sealed_cost(&snapshot, share, spheres > 0);
+        let cost = sealed_cost(&snapshot, share, (spheres > 0).then_some(range));
         let has_codes = snapshot.meta.quantizer != Quantizer::None;
         let search =
             (cost.begin + growing_cost(growing, has_codes)) / UNIT + ROOT_PAGES * pg_sys::seq_page_cost;

@@ -53,11 +53,35 @@ unsafe extern "C-unwind" fn add_range_paths(
             return;
         }
         let all_indexes = std::mem::replace(&mut (*rel).indexlist, indexes.into_pg());
+        drop_unbounded_paths(rel);
         pg_sys::create_index_paths(root, rel);
         (*rel).indexlist = all_indexes;
         for (index, conditions) in originals {
             (*index).indrestrictinfo = conditions;
         }
+    }
+}
+
+/// Drops the paths by which the table's indexes are read in order without regard to a sphere: they would go on to the end
+/// where fewer rows are within it than are asked for.
+///
+/// # Safety
+/// The node is the planner's; its indexes are those with spheres.
+unsafe fn drop_unbounded_paths(rel: *mut pg_sys::RelOptInfo) {
+    // SAFETY: the caller's promise; a path's tag tells its type.
+    unsafe {
+        let indexes = PgList::<pg_sys::IndexOptInfo>::from_pg((*rel).indexlist);
+        let paths = PgList::<pg_sys::Path>::from_pg((*rel).pathlist);
+        let mut kept = PgList::<pg_sys::Path>::new();
+        let is_ordered_scan = |path: *mut pg_sys::Path| {
+            (*path).type_ == pg_sys::NodeTag::T_IndexPath && {
+                let path = path.cast::<pg_sys::IndexPath>();
+                let is_listed = indexes.iter_ptr().any(|index| index == (*path).indexinfo);
+                is_listed && !(*path).indexorderbys.is_null()
+            }
+        };
+        paths.iter_ptr().filter(|&path| !is_ordered_scan(path)).for_each(|path| kept.push(path));
+        (*rel).pathlist = kept.into_pg();
     }
 }
 

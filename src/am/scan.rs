@@ -149,7 +149,11 @@ unsafe fn begin(scan: pg_sys::IndexScanDesc, relation: Relation) -> State {
         settings::warn_of_missing_calibration(relation);
     }
     let effort = settings::effort(&snapshot);
-    let request = Request { query, conditions, terms: Terms { effort, within, without: None } };
+    let request = Request {
+        query,
+        conditions,
+        terms: Terms { effort, within, is_ordered: order.is_some(), without: None },
+    };
     State::Searching(Box::new(IndexSearch::new(relation, snapshot, request)))
 }
 

@@ -87,6 +87,7 @@ pub struct Search {
     patience: Patience,
     last: Option<Candidate>,
     without: Option<u32>,
+    within: Option<f64>,
     state: State,
 }
 
@@ -118,6 +119,7 @@ impl Search {
             patience,
             last: None,
             without: None,
+            within: None,
             state: State::Fresh,
         }
     }
@@ -125,6 +127,12 @@ impl Search {
     /// Searches as if a node were not there that is on the base layer only.
     pub fn without(mut self, node: Option<u32>) -> Self {
         self.without = node;
+        self
+    }
+
+    /// Gives up at nodes beyond a score, and after the first `ef`: what else is within it, another search finds.
+    pub fn within(mut self, score: Option<f64>) -> Self {
+        self.within = score;
         self
     }
 
@@ -164,11 +172,20 @@ impl Search {
                 if onward == Onward::Stop {
                     return None;
                 }
+                if self.within.is_some() {
+                    self.state = State::GivenUp;
+                    return None;
+                }
                 self.ef *= 2;
                 self.resume();
                 self.expand(graph);
             }
             if self.state == State::GivenUp {
+                return None;
+            }
+            let is_beyond = |score: f64| self.within.is_some_and(|within| score > within);
+            if self.pool.peek().is_some_and(|Reverse(next)| is_beyond(next.score)) {
+                self.state = State::GivenUp;
                 return None;
             }
             match self.pool.pop() {

@@ -13,12 +13,39 @@ pub const PAGE_SIZE: usize = pg_sys::BLCKSZ as usize;
 /// A page as it lies in a buffer.
 pub type Page = [u8; PAGE_SIZE];
 
-/// Buffers that a backend remembers, by block number.
-const RECENT_BUFFERS: usize = 1 << 16;
+/// Buffers that a backend remembers: at first, and at most.
+const FIRST_RECENT: usize = 1 << 12;
+const MOST_RECENT: usize = 1 << 22;
 
 thread_local! {
     static PINS: Cell<u64> = const { Cell::new(0) };
-    static RECENT: RefCell<Vec<pg_sys::Buffer>> = RefCell::new(vec![0; RECENT_BUFFERS]);
+    static RECENT: RefCell<Recent> = RefCell::new(Recent { buffers: vec![0; FIRST_RECENT] });
+}
+
+/// The buffers where pages were seen last, in a table that grows with the relations whose pages they are.
+struct Recent {
+    buffers: Vec<pg_sys::Buffer>,
+}
+
+impl Recent {
+    fn place(&self, relation: Relation, block: u32) -> usize {
+        const GOLDEN: u32 = 0x9E37_79B1;
+        let first = relation.oid().to_u32().wrapping_mul(GOLDEN);
+        first.wrapping_add(block) as usize & (self.buffers.len() - 1)
+    }
+
+    fn get(&self, relation: Relation, block: u32) -> pg_sys::Buffer {
+        self.buffers[self.place(relation, block)]
+    }
+
+    fn set(&mut self, relation: Relation, block: u32, buffer: pg_sys::Buffer) {
+        let wanted = (2 * (block as usize + 1)).next_power_of_two().min(MOST_RECENT);
+        if self.buffers.len() < wanted {
+            self.buffers = vec![0; wanted];
+        }
+        let place = self.place(relation, block);
+        self.buffers[place] = buffer;
+    }
 }
 
 /// Pages that this backend has pinned to read them, one after another.
@@ -53,20 +80,19 @@ impl Pinned {
     ///
     /// That saves the look-up in the shared hash table, the greater part of what a cached page costs.
     pub fn read_recent(relation: Relation, block: u32) -> Self {
-        let slot = block as usize % RECENT_BUFFERS;
-        let guess = RECENT.with_borrow(|recent| recent[slot]);
+        let guess = RECENT.with_borrow(|recent| recent.get(relation, block));
         if guess != pg_sys::InvalidBuffer as pg_sys::Buffer && relation.is_in_buffer(block, guess) {
             PINS.set(PINS.get() + 1);
             return Self { id: guess };
         }
         let pinned = Self::read(relation, block);
-        RECENT.with_borrow_mut(|recent| recent[slot] = pinned.id);
+        RECENT.with_borrow_mut(|recent| recent.set(relation, block, pinned.id));
         pinned
     }
 
     /// Begins to load what it takes to pin a page where this backend saw it last, and `len` of its bytes at `offset`.
-    pub fn announce(block: u32, offset: usize, len: usize) {
-        let guess = RECENT.with_borrow(|recent| recent[block as usize % RECENT_BUFFERS]);
+    pub fn announce(relation: Relation, block: u32, offset: usize, len: usize) {
+        let guess = RECENT.with_borrow(|recent| recent.get(relation, block));
         if guess <= pg_sys::InvalidBuffer as pg_sys::Buffer {
             return;
         }

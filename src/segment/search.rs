@@ -8,7 +8,7 @@ use super::growing::search::{self as growing_rows, GrowingSearch};
 use super::lists::search::{self as lists, ListSearch};
 use super::report::{self, Report, StepReport};
 use super::rows::{NodeRows, SealedRows};
-use super::steps::{self, Step};
+use super::steps::{self, Range, Step};
 use super::{Tid, columns, corrupt, growing};
 use crate::distance::{PreparedQuery, Space};
 use crate::filter::{Bitset, Condition};
@@ -72,6 +72,8 @@ pub struct Terms {
     pub effort: Effort,
     /// The greatest score wanted, if there is one.
     pub within: Option<f64>,
+    /// Whether the nearest rows are to come first.
+    pub is_ordered: bool,
     /// A segment and a row of it, a node of its graph if it has one, that a search takes no notice of on its way.
     pub without: Option<(u32, u32)>,
 }
@@ -354,7 +356,7 @@ fn graph_run(
     options: GraphOptions,
     (index, segment): (usize, &Sealed),
     wanted: Option<&Rc<Bitset>>,
-    Terms { effort, within, without }: Terms,
+    Terms { effort, within, is_ordered, without }: Terms,
 ) -> Option<Run> {
     let parts = graph_of(relation, segment);
     let facts = steps::GraphFacts {
@@ -363,7 +365,7 @@ fn graph_run(
         has_codes: parts.row_codes.is_some(),
         rows: segment.rows as usize,
         matches: wanted.map(|wanted| wanted.count()),
-        is_range: within.is_some(),
+        range: within.map(|_| if is_ordered { Range::InOrder } else { Range::All }),
     };
     let mut report = StepReport::new(Some(segment.id), "graph", "graph");
     (report.rows, report.matches) = (facts.rows as u64, facts.matches.map(|matches| matches as u64));
@@ -379,7 +381,10 @@ fn graph_run(
             report.expect(facts.graph_cost(ef));
             let nodes = wanted.map(|wanted| nodes_of(relation, segment, parts, wanted));
             let without = without.filter(|&(id, _)| id == segment.id).map(|(_, node)| node);
-            Stream::Graph { index, search: Search::new(ef, patience).without(without), nodes }
+            // Past the graph codes tell what else there is.
+            let within = within.filter(|_| facts.has_codes);
+            let search = Search::new(ef, patience).within(within).without(without);
+            Stream::Graph { index, search, nodes }
         }
     };
     Some(Run::new(stream, report))

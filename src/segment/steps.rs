@@ -20,6 +20,15 @@ pub enum Step {
     Graph { ef: usize, patience: Patience },
 }
 
+/// How rows within some distance are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Range {
+    /// All of them, in any order.
+    All,
+    /// The nearest first, of which the first few may be enough.
+    InOrder,
+}
+
 /// What is known of a segment with a graph before it is searched.
 #[derive(Clone, Copy, Debug)]
 pub struct GraphFacts {
@@ -30,8 +39,8 @@ pub struct GraphFacts {
     pub rows: usize,
     /// Rows that match, if there are conditions.
     pub matches: Option<usize>,
-    /// Whether all rows within some distance are wanted.
-    pub is_range: bool,
+    /// Whether rows within some distance are wanted.
+    pub range: Option<Range>,
 }
 
 impl GraphFacts {
@@ -149,7 +158,7 @@ impl ListFacts {
             has_codes: self.codes == Quantizer::Rabitq,
             rows: (self.rows * probes).div_ceil(self.lists.max(1)),
             matches: self.matches.map(|matches| (matches * probes).div_ceil(self.lists.max(1))),
-            is_range: false,
+            range: None,
         };
         let column = if self.matches.is_some() { self.rows as f64 * COLUMN_ROW } else { 0.0 };
         let lists = self.lists as f64 * RANKED_LIST + probes as f64 * PROBED_LIST;
@@ -178,15 +187,15 @@ const PROBED_LIST: f64 = 300.0;
 const COMPARISON: f64 = 150.0;
 const COMPARISON_BYTE: f64 = 0.1;
 /// A block of codes, and each of its dimensions.
-const BLOCK: f64 = 110.0;
-const BLOCK_DIM: f64 = 0.45;
+const BLOCK: f64 = 95.0;
+const BLOCK_DIM: f64 = 0.36;
 const BLOCK_ROWS: f64 = 32.0;
 /// Rows compared at least, and for each row in the square root of those that match.
 const FLAT_LEAST_COMPARED: f64 = 20.0;
 const FLAT_COMPARED: f64 = 0.6;
 /// Nodes visited for each candidate where estimates lead the way, which promise more than they keep.
-const CODED_HOPS: f64 = 3.0;
-const CODED_HOP: f64 = 1000.0;
+const CODED_HOPS: f64 = 3.5;
+const CODED_HOP: f64 = 900.0;
 const CODED_HOP_DIM: f64 = 0.4;
 const ENTRY_HOPS: f64 = 4.0;
 /// Share of a node's neighbours that were not compared before.
@@ -210,8 +219,8 @@ pub fn choose(facts: GraphFacts, ef: usize) -> Step {
         return Step::Nothing;
     }
     // Rule *range*: codes find everything within a distance, and a walk that would look at every row does no better;
-    // another might miss some of it.
-    if facts.is_range && (facts.has_codes || ef >= facts.rows) {
+    // another might miss some of it. Who wants the nearest first gets them by a walk, and what is left past the graph.
+    if facts.range == Some(Range::All) && facts.has_codes || facts.range.is_some() && ef >= facts.rows {
         return Step::Flat;
     }
     let ef = filtered_ef(ef, facts.share());
@@ -269,7 +278,7 @@ mod tests {
     fn facts(dims: u32, has_codes: bool, rows: usize, matches: Option<usize>) -> GraphFacts {
         let space = Space { kind: ElementKind::F32, metric: Metric::L2, dims };
         let options = GraphOptions { m: 16, ef_construction: 64 };
-        GraphFacts { space, options, has_codes, rows, matches, is_range: false }
+        GraphFacts { space, options, has_codes, rows, matches, range: None }
     }
 
     fn is_graph(step: Step) -> bool {
@@ -285,6 +294,17 @@ mod tests {
             assert!(is_graph(choose(facts(768, has_codes, 10_000_000, None), 100)));
             assert!(is_graph(choose(facts(768, has_codes, 10_000_000, Some(5_000_000)), 100)));
         }
+    }
+
+    #[test]
+    fn ranges_are_looked_through_unless_the_first_few_rows_may_do() {
+        let range = |range, has_codes, ef| {
+            choose(GraphFacts { range: Some(range), ..facts(768, has_codes, 1_000_000, None) }, ef)
+        };
+        assert_eq!(range(Range::All, true, 100), Step::Flat);
+        assert!(is_graph(range(Range::InOrder, true, 100)));
+        assert!(is_graph(range(Range::All, false, 100)), "every vector would have to be compared");
+        assert_eq!(range(Range::InOrder, false, 1_000_000), Step::Flat);
     }
 
     #[test]

@@ -248,7 +248,7 @@ impl<'a> PartReader<'a> {
         let announce = |slots: &[u32]| {
             let (page, at) = layout.slot(slots[0].into());
             if let Some(block) = self.part.pages.block(page) {
-                Pinned::announce(block, page::HEADER + at, bytes);
+                Pinned::announce(self.relation, block, page::HEADER + at, bytes);
             }
         };
         let (mut coming, mut announced) = (by_page(), by_page());
