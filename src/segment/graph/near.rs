@@ -6,6 +6,7 @@ use crate::bits;
 use crate::cluster::{self, Matrix};
 use crate::codec::fastscan::BLOCK;
 use crate::codec::rabitq::{Factors, Query};
+use crate::codec::rotation::rotated_dims;
 use crate::distance::Metric;
 use crate::graph::bulk::Near;
 use crate::random::Spread;
@@ -20,6 +21,12 @@ const LIST_ROWS: usize = 192;
 const SAMPLED: usize = 24;
 /// Rows that each row is estimated against, on average.
 const SCANNED: usize = 4096;
+
+/// Bytes in memory for each row of so many dimensions: of its code, its list, and the share of the rows that is sampled.
+pub fn bytes_per_row(dims: usize) -> usize {
+    const NUMBERS: usize = 32;
+    dims * size_of::<f32>() * SAMPLED / LIST_ROWS + rotated_dims(dims) / 8 + NUMBERS
+}
 
 /// Rows in lists, with codes.
 pub struct Neighbourhoods<'a> {

@@ -1,7 +1,7 @@
 //! Sealing: rows in memory become a segment with a graph.
 
 use super::coded::SlotLayout;
-use super::near::Neighbourhoods;
+use super::near::{self, Neighbourhoods};
 use super::rotated::{Rotated, Rows};
 use crate::codec::fastscan::BLOCK;
 use crate::distance::{Arena, Space};
@@ -151,12 +151,14 @@ impl Batch {
     pub fn bytes(&self, threads: usize) -> usize {
         // A hash table's entry with its control byte, at the load after growing.
         const CHECKSUM_BYTES: usize = 2 * 9;
+        let (space, nodes) = (self.arena.space(), self.tids.len());
         let per_node = TID_BYTES as usize
             + size_of::<u32>()
             + CHECKSUM_BYTES
-            + Graph::bytes_per_node(self.options.m, threads);
+            + Graph::bytes_per_node(self.options.m, threads)
+            + if is_bulky(space, nodes as u32) { near::bytes_per_row(space.dims as usize) } else { 0 };
         self.arena.bytes()
-            + self.tids.len() * per_node
+            + nodes * per_node
             + self.duplicates.capacity() * size_of::<Duplicate>()
             + self.attributes.bytes()
             + self.attributes_of_duplicates.bytes()
