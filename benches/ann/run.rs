@@ -137,7 +137,8 @@ pub fn measure(
 /// second. What a client adds to a search is not in it.
 fn measure_in_server(target: &Target, data: &Dataset, settings: &str, time: Duration) -> Result<(f64, f64)> {
     let mut client = target.connect()?;
-    client.batch_execute(settings)?;
+    // A thousand searches in one statement are estimated to be worth compiling.
+    client.batch_execute(&format!("{settings}; SET jit = off"))?;
     let near = format!("SELECT id FROM items ORDER BY embedding {} q.embedding LIMIT 10", target.operator);
     let found = client.query(&format!("SELECT q.id, n.id FROM queries q, LATERAL ({near}) n"), &[])?;
     let mut answers = vec![Vec::new(); data.queries.len()];
