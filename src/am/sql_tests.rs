@@ -502,4 +502,28 @@ mod tests {
             .unwrap();
         Spi::run("SELECT vdb_calibrate('t_v', 0)").unwrap();
     }
+
+    #[pg_test]
+    fn distances_that_are_only_ordered_by_are_left_out() {
+        Spi::run(
+            "CREATE TABLE dropped AS SELECT i id, ARRAY[i / 3, 0, 0]::float4[]::vector(3) v FROM generate_series(0, 299) i;
+             CREATE INDEX ON dropped USING vdb_hnsw (v vector_l2_ops); SET LOCAL enable_seqscan = off",
+        )
+        .unwrap();
+        let output = |query: &str| lines(&format!("EXPLAIN (VERBOSE, COSTS OFF) {query}")).join("\n");
+        let near = "v <-> '[0, 0, 0]'";
+        let query = format!("SELECT id FROM dropped ORDER BY {near} LIMIT 4");
+        assert!(output(&query).contains("Output: id, NULL::double precision"), "{}", output(&query));
+        assert_eq!(lines(&query.replace("id", "id::text")), ["0", "1", "2", "3"]);
+        let inner = format!("SELECT count(*)::text FROM ({query}) q, dropped d WHERE d.id = q.id");
+        assert!(output(&inner).contains("NULL::double precision"), "{}", output(&inner));
+        assert_eq!(lines(&inner), ["4"]);
+        // Shown, compared for ties, or merged by, they are there.
+        let shown = format!("SELECT ({near})::text FROM dropped ORDER BY {near} LIMIT 4");
+        assert_eq!(lines(&shown), ["0", "0", "0", "1"]);
+        let ties = format!("SELECT id::text FROM dropped ORDER BY {near} FETCH FIRST 4 ROWS WITH TIES");
+        assert_eq!(lines(&ties), ["0", "1", "2", "3", "4", "5"]);
+        let both = format!("SELECT id::text FROM ({query}) a UNION ALL SELECT id::text FROM ({query}) b");
+        assert_eq!(lines(&both).len(), 8);
+    }
 }

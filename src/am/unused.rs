@@ -51,9 +51,13 @@ unsafe fn leave_out(plan: *mut pg_sys::Plan) {
             pg_sys::NodeTag::T_Append => children((*plan.cast::<pg_sys::Append>()).appendplans),
             pg_sys::NodeTag::T_MergeAppend => children((*plan.cast::<pg_sys::MergeAppend>()).mergeplans),
             pg_sys::NodeTag::T_SubqueryScan => leave_out((*plan.cast::<pg_sys::SubqueryScan>()).subplan),
-            pg_sys::NodeTag::T_Limit if is_index_scan(node.lefttree) => {
+            // WITH TIES looks at what is ordered by.
+            pg_sys::NodeTag::T_Limit
+                if is_index_scan(node.lefttree)
+                    && (*plan.cast::<pg_sys::Limit>()).limitOption
+                        == pg_sys::LimitOption::LIMIT_OPTION_COUNT =>
+            {
                 leave_out_of_scan(node.lefttree.cast());
-                return;
             }
             _ => {}
         }
