@@ -24,7 +24,7 @@ impl Curve {
     }
 
     /// Efforts and their recall.
-    pub fn points(&self) -> impl Iterator<Item = (u32, f64)> {
+    pub fn points(&self) -> impl DoubleEndedIterator<Item = (u32, f64)> {
         self.points.iter().map(|&(effort, recall)| (effort, f64::from(recall) / WHOLE))
     }
 

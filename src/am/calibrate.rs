@@ -138,6 +138,10 @@ unsafe fn measure(index: pg_sys::Relation, snapshot: &Snapshot, queries: &[Query
     /// Recall beyond which more effort is not tried, and each effort by the one before.
     const ENOUGH: f64 = 0.9985;
     const STEP: f64 = 1.3;
+    /// It hardly grows if so many steps bring it on by no more than this.
+    const STEPS: usize = 4;
+    const GROWTH: f64 = 0.001;
+    const HIGH: f64 = 0.95;
     // SAFETY: the caller's promise; a snapshot is active in a transaction that runs a query or a command.
     let (relation, heap) = unsafe {
         let table = pg_sys::IndexGetRelation((*index).rd_id, false);
@@ -176,7 +180,9 @@ unsafe fn measure(index: pg_sys::Relation, snapshot: &Snapshot, queries: &[Query
         }
         let recall = sum / queries.len().max(1) as f64;
         curve.push(effort, recall);
-        if recall >= ENOUGH || effort >= most || queries.is_empty() {
+        let before = curve.points().rev().nth(STEPS).map(|(_, recall)| recall);
+        let has_settled = recall >= HIGH && before.is_some_and(|before| recall - before <= GROWTH);
+        if recall >= ENOUGH || has_settled || effort >= most || queries.is_empty() {
             break;
         }
         effort = ((f64::from(effort) * STEP).ceil() as u32).min(most);
