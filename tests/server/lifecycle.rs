@@ -266,9 +266,16 @@ fn a_task_that_fails_is_seen_and_tried_again() {
         "vdb_hnsw (v vector_l1_ops) WITH (m = 40, ef_construction = 800)",
         10,
     );
-    client
-        .batch_execute("INSERT INTO items SELECT i, vec(i) FROM generate_series(11, 6000) i")
-        .expect("rows");
+    // Two segments of one size, whatever the workers are at.
+    client.batch_execute("SET vdb.flush_rows = 100000").expect("a setting");
+    for rows in ["11, 3000", "3001, 6000"] {
+        client
+            .batch_execute(&format!("INSERT INTO items SELECT i, vec(i) FROM generate_series({rows}) i"))
+            .expect("rows");
+        client.batch_execute("SELECT vdb_flush('items_v')").expect("a flush");
+    }
+    client.batch_execute("RESET vdb.flush_rows").expect("a setting");
+    client.batch_execute("VACUUM items").expect("a VACUUM, which asks for a worker");
     wait_until(&mut client, "EXISTS (SELECT FROM vdb_tasks WHERE kind = 'compaction' AND state = 'running')");
     // Somebody ends the worker; the next one takes the task up, and the pages that it had written.
     let ended = "SELECT count(pg_terminate_backend(pid)) FROM vdb_tasks WHERE state = 'running'";
@@ -278,6 +285,8 @@ fn a_task_that_fails_is_seen_and_tried_again() {
         "EXISTS (SELECT FROM vdb_tasks WHERE state = 'failed' AND error LIKE '%interrupted%')",
     );
     assert_eq!(findings(&mut client, "items_v"), [""; 0]);
+    // A task that has failed is not tried again within two seconds; nobody else would ask for a worker later.
+    std::thread::sleep(Duration::from_secs(3));
     client.batch_execute("VACUUM items").expect("a VACUUM, which asks for a worker");
     wait_until(
         &mut client,
