@@ -48,6 +48,7 @@ pub unsafe fn calibrate(index: pg_sys::Relation, sample: usize) -> Curve {
     };
     // SAFETY: as above.
     unsafe { for_each_visible_row(index, &mut truth) };
+    // SAFETY: as above.
     let curve = unsafe { measure(index, &snapshot, &queries) };
     let mut edit = Edit::open(relation);
     let segments = snapshot.manifest.sealed.iter().map(|segment| segment.id).collect();
@@ -151,6 +152,8 @@ unsafe fn measure(index: pg_sys::Relation, snapshot: &Snapshot, queries: &[Query
         Structure::Graph(_) => (K as u32, settings::MAX_EF_SEARCH as u32),
         Structure::Lists(_) => (1, snapshot.manifest.codebook().map_or(1, |codebook| codebook.lists)),
     };
+    // SAFETY: the table and the index are open; the snapshot stays active.
+    let mut rows = unsafe { HeapRows::new(heap, index, pg_sys::GetActiveSnapshot()) };
     let mut curve = Curve::default();
     let mut effort = first.min(most);
     loop {
@@ -166,8 +169,6 @@ unsafe fn measure(index: pg_sys::Relation, snapshot: &Snapshot, queries: &[Query
                 Request { query: query.prepared.clone(), conditions: Vec::new(), terms: terms(query) };
             let mut search = IndexSearch::new(relation, snapshot.clone(), request);
             let space = search.space();
-            // SAFETY: the table and the index are open.
-            let mut rows = unsafe { HeapRows::new(heap, index, pg_sys::GetActiveSnapshot()) };
             let hits = std::iter::from_fn(|| {
                 search.next(relation, &mut |tid, visit| {
                     // SAFETY: the value is the index's column's.
@@ -187,7 +188,8 @@ unsafe fn measure(index: pg_sys::Relation, snapshot: &Snapshot, queries: &[Query
         }
         effort = ((f64::from(effort) * STEP).ceil() as u32).min(most);
     }
-    // SAFETY: opened above.
+    drop(rows);
+    // SAFETY: opened above, and of no use to anybody any more.
     unsafe { pg_sys::table_close(heap, pg_sys::AccessShareLock as pg_sys::LOCKMODE) };
     curve
 }

@@ -1,4 +1,5 @@
-//! Merging segments with graphs: the largest graph is taken over without its dead nodes, the other rows are inserted.
+//! Merging segments with graphs: the largest graph is taken over without its dead nodes and the other rows are inserted,
+//! or all rows get a new one, whichever is better.
 
 use super::seal::{Batch, Taken, is_bulky};
 use super::stored::StoredGraph;
@@ -28,9 +29,9 @@ pub fn merge<'d>(
 ) -> Option<Sealed> {
     let mut batch = Batch::new(snapshot.meta.space, plan.columns, options);
     let mut sources = sources.to_vec();
-    sources.sort_by_key(|segment| std::cmp::Reverse(segment.rows - segment.tombstones));
-    let largest = sources.first()?;
     let live = |segment: &Sealed| segment.rows - segment.tombstones;
+    sources.sort_by_key(|segment| std::cmp::Reverse(live(segment)));
+    let largest = sources.first()?;
     let all: u32 = sources.iter().map(|segment| live(segment)).sum();
     let is_worth_more =
         is_bulky(snapshot.meta.space, all) && f64::from(all - live(largest)) > MOST_NEW * f64::from(all);
