@@ -121,15 +121,17 @@ pub fn coalesce(free: &mut Vec<Freed>) {
 
 /// The blocks below `blocks` that no extent holds, and the extents that overlap one before them.
 ///
-/// Sorts the extents by their start.
+/// Sorts the extents by their start. Extents may lie beyond `blocks`; nothing is said about the blocks between them.
 pub fn gaps(extents: &mut [Extent], blocks: u32) -> (Vec<Extent>, Vec<Extent>) {
     extents.sort_by_key(|extent| extent.start);
     let (mut gaps, mut overlaps, mut next) = (Vec::new(), Vec::new(), 0);
     for extent in extents.iter().filter(|extent| extent.pages > 0) {
-        if extent.start > next {
-            gaps.push(Extent { start: next, pages: extent.start - next });
-        } else if extent.start < next {
+        if extent.start < next {
             overlaps.push(*extent);
+        }
+        let end = extent.start.min(blocks);
+        if next < end {
+            gaps.push(Extent { start: next, pages: end - next });
         }
         next = next.max(extent.start.saturating_add(extent.pages));
     }
@@ -164,6 +166,9 @@ mod tests {
         let run = |start, pages| Extent { start, pages };
         let mut extents = [run(8, 2), run(0, 3), run(4, 2), run(5, 1), run(20, 0)];
         assert_eq!(gaps(&mut extents, 12), (vec![run(3, 1), run(6, 2), run(10, 2)], vec![run(5, 1)]));
+        // What was appended after the length was read may be anybody's.
+        assert_eq!(gaps(&mut extents, 7), (vec![run(3, 1), run(6, 1)], vec![run(5, 1)]));
+        assert_eq!(gaps(&mut [run(0, 3), run(16, 4)], 3), (vec![], vec![]));
     }
 
     proptest! {
