@@ -8,7 +8,7 @@ use super::growing::search::{self as growing_rows, GrowingSearch};
 use super::lists::search::{self as lists, ListSearch};
 use super::report::{self, Report, StepReport};
 use super::rows::{NodeRows, SealedRows};
-use super::steps::{self, Range, Step};
+use super::steps::{self, ListStep, Range, Step};
 use super::{Tid, columns, corrupt, growing};
 use crate::distance::{PreparedQuery, Space};
 use crate::filter::{Bitset, Condition};
@@ -419,12 +419,19 @@ fn list_run(
     let matches = || wanted.iter().flatten().map(|wanted| wanted.count()).sum();
     let facts = steps::ListFacts::of(snapshot, is_filtered.then(matches));
     let probes = terms.effort.probes;
-    let probing = facts.probe(probes)?;
-    let mut report = StepReport::new(None, "lists", "lists");
+    let step = facts.choose(probes);
+    let name = match step {
+        ListStep::Nothing => return None,
+        ListStep::Flat => "flat",
+        ListStep::Lists(_) => "lists",
+    };
+    let mut report = StepReport::new(None, "lists", name);
     (report.rows, report.matches) = (facts.rows as u64, facts.matches.map(|matches| matches as u64));
-    report.effort = Some(probing.probes as u64);
+    if let ListStep::Lists(probing) = step {
+        report.effort = Some(probing.probes as u64);
+    }
     report.expect(facts.cost(probes).begin);
-    let search = report.observe(|| ListSearch::new(relation, snapshot, coded, probing, terms));
+    let search = report.observe(|| ListSearch::new(relation, snapshot, coded, step, terms));
     Some(Run::new(Stream::Lists(Box::new(search)), report))
 }
 

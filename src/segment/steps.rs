@@ -7,7 +7,7 @@ use crate::codec::rotation::rotated_dims;
 use crate::distance::Space;
 use crate::graph::search::Patience;
 use crate::storage::manifest::Snapshot;
-use crate::storage::meta::{GraphOptions, Quantizer};
+use crate::storage::meta::{GraphOptions, Quantizer, Rerank, Structure};
 
 /// How a segment with a graph is searched.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -127,6 +127,8 @@ pub struct ListFacts {
     pub rows: usize,
     /// Rows that match, if there are conditions.
     pub matches: Option<usize>,
+    /// Whether rows' vectors are in the index, not only in the table.
+    pub has_vectors: bool,
 }
 
 impl ListFacts {
@@ -139,32 +141,67 @@ impl ListFacts {
             lists: manifest.codebook().map_or(1, |codebook| codebook.lists as usize),
             rows: manifest.sealed.iter().map(|segment| segment.rows as usize).sum(),
             matches,
+            has_vectors: matches!(meta.structure, Structure::Lists(options) if options.rerank == Rerank::Index),
         }
     }
 
-    /// How lists are searched, `probes` of them where all rows match (see [`probe`]).
-    pub fn probe(self, probes: usize) -> Option<Probing> {
-        probe(self.rows, self.matches.unwrap_or(self.rows), self.lists, probes)
+    /// Nanoseconds of comparing every row that matches, in the order in which they lie.
+    fn flat_cost(self) -> f64 {
+        let bytes = self.space.row_bytes().unwrap_or(SPARSE_BYTES) as f64;
+        let each =
+            if self.has_vectors { MATCH + bytes * COMPARISON_BYTE } else { FETCH + bytes * FETCH_BYTE };
+        self.matches.unwrap_or(self.rows) as f64 * each
     }
 
-    /// The cost of a search that probes so many lists without a filter.
-    pub fn cost(self, probes: usize) -> Cost {
-        let Some(Probing { probes, .. }) = self.probe(probes) else {
-            return Cost::default();
-        };
-        let flat = GraphFacts {
+    /// Rule *few matches*: lists are not worth ranking if comparing every row that matches takes less time. Else they
+    /// are probed, `probes` of them where all rows match (see [`probe`]).
+    pub fn choose(self, probes: usize) -> ListStep {
+        let matches = self.matches.unwrap_or(self.rows);
+        match probe(self.rows, matches, self.lists, probes) {
+            None => ListStep::Nothing,
+            Some(probing) if matches < self.rows && self.flat_cost() <= self.probing_cost(probing) => {
+                ListStep::Flat
+            }
+            Some(probing) => ListStep::Lists(probing),
+        }
+    }
+
+    /// The part of the rows that so many lists should have.
+    fn within(self, Probing { probes, .. }: Probing) -> GraphFacts {
+        GraphFacts {
             space: self.space,
             options: GraphOptions { m: 0, ef_construction: 0 },
             has_codes: self.codes == Quantizer::Rabitq,
             rows: (self.rows * probes).div_ceil(self.lists.max(1)),
             matches: self.matches.map(|matches| (matches * probes).div_ceil(self.lists.max(1))),
             range: None,
-        };
+        }
+    }
+
+    /// Nanoseconds of ranking lists and of scanning those that are probed first.
+    fn probing_cost(self, probing: Probing) -> f64 {
+        let lists = self.lists as f64 * RANKED_LIST + probing.probes as f64 * PROBED_LIST;
+        lists + self.within(probing).flat_cost()
+    }
+
+    /// The cost of a search that probes so many lists without a filter.
+    pub fn cost(self, probes: usize) -> Cost {
         let column = if self.matches.is_some() { self.rows as f64 * COLUMN_ROW } else { 0.0 };
-        let lists = self.lists as f64 * RANKED_LIST + probes as f64 * PROBED_LIST;
-        let looked_at = flat.matches.unwrap_or(flat.rows) as f64;
-        let (scan, rows) = (lists + flat.flat_cost(), (looked_at / SCANNED_PER_RETURNED as f64).max(1.0));
-        Cost { begin: column + scan, rows, further: scan / rows + FURTHER_ROW }
+        match self.choose(probes) {
+            ListStep::Nothing => Cost { begin: column, ..Cost::default() },
+            ListStep::Flat => Cost {
+                begin: column + self.flat_cost(),
+                rows: self.matches.unwrap_or(self.rows) as f64,
+                further: 0.0,
+            },
+            ListStep::Lists(probing) => {
+                let scan = self.probing_cost(probing);
+                let within = self.within(probing);
+                let looked_at = within.matches.unwrap_or(within.rows) as f64;
+                let rows = (looked_at / SCANNED_PER_RETURNED as f64).max(1.0);
+                Cost { begin: column + scan, rows, further: scan / rows + FURTHER_ROW }
+            }
+        }
     }
 }
 
@@ -186,6 +223,10 @@ const PROBED_LIST: f64 = 300.0;
 /// A comparison, and each byte of it.
 const COMPARISON: f64 = 150.0;
 const COMPARISON_BYTE: f64 = 0.1;
+/// A row that matches, whose vector is compared, without the bytes of that; the same if it is fetched from the table.
+const MATCH: f64 = 200.0;
+const FETCH: f64 = 700.0;
+const FETCH_BYTE: f64 = 0.2;
 /// A block of codes, and each of its dimensions.
 const BLOCK: f64 = 95.0;
 const BLOCK_DIM: f64 = 0.36;
@@ -246,8 +287,19 @@ fn patience(facts: GraphFacts, flat: f64) -> Patience {
     Patience { budget: (times * flat / each) as usize, share }
 }
 
-/// How lists are searched.
+/// How segments with lists are searched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListStep {
+    /// No row matches.
+    Nothing,
+    /// Past the lists, every row that matches.
+    Flat,
+    /// List by list.
+    Lists(Probing),
+}
+
+/// Which lists are probed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Probing {
     /// Lists probed before the first row is returned.
     pub probes: usize,

@@ -14,7 +14,7 @@ use crate::segment::corrupt;
 use crate::segment::encoder::CodedQuery;
 use crate::segment::rows::SealedRows;
 use crate::segment::search::{HeapRows, Hit, Terms};
-use crate::segment::steps::Probing;
+use crate::segment::steps::{ListStep, Probing};
 use crate::segment::vectors::{Place, Vectors};
 use crate::storage::manifest::{Codebook, ListParts, Manifest, Parts, Sealed, Snapshot};
 use crate::storage::meta::Structure;
@@ -72,8 +72,10 @@ pub struct ListSearch {
     /// What was scanned by codes.
     scans: Vec<Scan>,
     families: Vec<Family>,
-    /// Segments that have one list for everything were scanned.
+    /// What is looked at first was.
     started: bool,
+    /// All rows wanted are compared, whatever their lists.
+    is_flat: bool,
     rows: Reranker<Row>,
     onward: Onward,
     /// Rows wanted that were looked at.
@@ -110,9 +112,13 @@ impl ListSearch {
         relation: Relation,
         snapshot: &Snapshot,
         coded: &CodedQuery,
-        probing: Probing,
+        step: ListStep,
         terms: Terms,
     ) -> Self {
+        let probing = match step {
+            ListStep::Lists(probing) => probing,
+            ListStep::Nothing | ListStep::Flat => Probing::default(),
+        };
         let space = snapshot.meta.space;
         let dims = space.dims as usize;
         let fine = match snapshot.meta.structure {
@@ -129,6 +135,7 @@ impl ListSearch {
             scans: Vec::new(),
             families: Vec::new(),
             started: false,
+            is_flat: step == ListStep::Flat,
             rows: Reranker::new(terms.within, onward),
             onward,
             scanned: 0,
@@ -136,6 +143,9 @@ impl ListSearch {
             next_look: FIRST_LOOK,
             returned: 0,
         };
+        if search.is_flat {
+            return search;
+        }
         let newest = snapshot.manifest.codebook().map_or(1, |codebook| codebook.lists);
         for (number, codebook) in snapshot.manifest.codebooks.iter().enumerate() {
             // As the automatic number of probes, which grows with the square root of the lists.
@@ -232,8 +242,12 @@ impl ListSearch {
     pub fn next(&mut self, source: Source, heap: &mut HeapRows) -> Option<Hit> {
         if !self.started {
             self.started = true;
-            self.scan_unlisted(source);
-            self.probe(source, heap);
+            if self.is_flat {
+                self.compare_all(source, heap);
+            } else {
+                self.scan_unlisted(source);
+                self.probe(source, heap);
+            }
             while self.scanned < self.least && self.has_lists_left() {
                 self.probe(source, heap);
             }
@@ -257,6 +271,24 @@ impl ListSearch {
                 Step::Empty => self.probe(source, heap),
             }
         }
+    }
+
+    /// Compares every row that is wanted.
+    fn compare_all(&mut self, source: Source, heap: &mut HeapRows) {
+        const TOGETHER: usize = 256;
+        let mut rows = Vec::with_capacity(TOGETHER);
+        for (segment, sealed, _) in list_segments(&source.snapshot.manifest) {
+            let wanted = source.wanted(segment).into_iter();
+            for row in wanted.flat_map(|wanted| wanted.iter()).take_while(|&row| row < sealed.rows) {
+                rows.push(Row { segment, row, centre: 0, is_refined: true });
+                if rows.len() == TOGETHER {
+                    pgrx::check_for_interrupts!();
+                    self.compare(source, heap, &rows);
+                    rows.clear();
+                }
+            }
+        }
+        self.compare(source, heap, &rows);
     }
 
     /// Scans segments whose rows are in one list around the origin.
