@@ -489,6 +489,26 @@ mod tests {
     }
 
     #[test]
+    fn a_node_is_left_out_and_edges_lead_past_it() {
+        let points = Points::new(3000);
+        let graph = graph_of(&points);
+        let mut hits = 0;
+        for left_out in (0..3000).rev().step_by(20).take(100) {
+            let query = points.0[left_out as usize];
+            let others = points.0.iter().zip(0..).filter(|&(_, n)| n != left_out);
+            let mut exact: Vec<(f32, u32)> = others.map(|(&p, n)| (Points::distance(p, query), n)).collect();
+            exact.sort_by(|a, b| a.0.total_cmp(&b.0));
+            let mut reader = Query { points: &points, graph: &graph, query };
+            let mut search = Search::new(20, Patience::ENDLESS).without(Some(left_out));
+            let found: Vec<Candidate> =
+                std::iter::from_fn(|| search.next(&mut reader, Onward::Strict)).collect();
+            assert!(found.iter().all(|candidate| candidate.node != left_out));
+            hits += exact[..10].iter().filter(|(_, n)| found[..10].iter().any(|c| c.node == *n)).count();
+        }
+        assert!(hits >= 970, "{hits} of 1000 nearest neighbours");
+    }
+
+    #[test]
     fn lists_hold_nodes_of_their_layer_and_no_more_than_the_degree() {
         let points = Points::new(1000);
         let graph = graph_of(&points);

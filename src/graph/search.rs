@@ -86,9 +86,20 @@ pub struct Search {
     estimated: usize,
     patience: Patience,
     last: Option<Candidate>,
-    without: Option<u32>,
+    without: Option<Without>,
     within: Option<f64>,
     state: State,
+}
+
+/// A node that is not to be there.
+///
+/// Had the graph been built without it, the nodes that lead to it would lead to others in its direction: its neighbours.
+/// Each edge to it leads to the next of those.
+struct Without {
+    node: u32,
+    /// Its neighbours that no edge was led to yet, in no particular order, with estimates if there are any; `None` until
+    /// the first is asked for.
+    detours: Option<Vec<Ahead>>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -126,8 +137,33 @@ impl Search {
 
     /// Searches as if a node were not there that is on the base layer only.
     pub fn without(mut self, node: Option<u32>) -> Self {
-        self.without = node;
+        self.without = node.map(|node| Without { node, detours: None });
         self
+    }
+
+    /// Whether a node is the one that is not to be there.
+    fn is_without(&self, node: u32) -> bool {
+        self.without.as_ref().is_some_and(|without| without.node == node)
+    }
+
+    /// Where an edge to the node leads that is not to be there; `None` if that is nowhere.
+    fn detour<G: GraphReader>(&mut self, graph: &mut G) -> Option<Ahead> {
+        let without = self.without.as_mut()?;
+        let node = without.node;
+        let detours = without.detours.get_or_insert_with(|| {
+            let mut ahead = Vec::new();
+            if graph.has_estimates() {
+                graph.visit(&[node], &mut Vec::new(), &mut ahead);
+            } else {
+                let mut neighbours = Vec::new();
+                graph.neighbours(0, node, &mut neighbours);
+                ahead.extend(neighbours.into_iter().map(|neighbour| Ahead::new(0.0, neighbour)));
+            }
+            const GOLDEN: u32 = 0x9E37_79B1;
+            ahead.sort_unstable_by_key(|ahead| ahead.node().wrapping_mul(GOLDEN));
+            ahead
+        });
+        detours.pop()
     }
 
     /// Gives up at nodes beyond a score, and after the first `ef`: what else is within it, another search finds.
@@ -210,9 +246,6 @@ impl Search {
     fn enter<G: GraphReader>(&mut self, graph: &mut G) {
         self.visited = vec![0; (graph.nodes() as usize).div_ceil(64)];
         self.state = State::Paused;
-        if let Some(node) = self.without.filter(|&node| node < graph.nodes()) {
-            self.visit(node);
-        }
         if graph.nodes() == 0 {
             return;
         }
@@ -331,7 +364,10 @@ impl Search {
                     self.deferred.push(nearest);
                     break;
                 }
-                if self.visit(nearest.node()) {
+                if self.is_without(nearest.node()) {
+                    let detour = self.detour(graph);
+                    self.frontier.extend(detour.map(Reverse));
+                } else if self.visit(nearest.node()) {
                     nodes.push(nearest.node());
                 }
             }
@@ -352,7 +388,8 @@ impl Search {
             }
             self.sort_out(&estimated);
         }
-        if self.frontier.is_empty() && self.deferred.iter().all(|ahead| self.is_visited(ahead.node())) {
+        let is_done = |ahead: &Ahead| self.is_visited(ahead.node()) || self.is_without(ahead.node());
+        if self.frontier.is_empty() && self.deferred.iter().all(is_done) {
             self.sweep(graph);
         }
     }
@@ -397,6 +434,12 @@ impl Search {
             }
             graph.poll();
             graph.neighbours(0, nearest.node(), &mut neighbours);
+            if let Some(place) = neighbours.iter().position(|&node| self.is_without(node)) {
+                match self.detour(graph) {
+                    Some(detour) => neighbours[place] = detour.node(),
+                    None => drop(neighbours.swap_remove(place)),
+                }
+            }
             neighbours.retain(|&node| self.visit(node));
             scores.clear();
             graph.score(&neighbours, &mut scores);
@@ -413,8 +456,8 @@ impl Search {
     /// Compares every node that the graph did not lead to.
     fn sweep<G: GraphReader>(&mut self, graph: &mut G) {
         const BATCH: usize = 256;
-        let missed: Vec<u32> =
-            (0..graph.nodes()).filter(|&node| self.visit(node) && graph.is_wanted(node)).collect();
+        let is_missed = |&node: &u32| !self.is_without(node) && self.visit(node) && graph.is_wanted(node);
+        let missed: Vec<u32> = (0..graph.nodes()).filter(is_missed).collect();
         let mut scores = Vec::new();
         for nodes in missed.chunks(BATCH) {
             graph.poll();

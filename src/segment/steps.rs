@@ -387,6 +387,27 @@ mod tests {
     }
 
     #[test]
+    fn few_matches_are_compared_past_the_lists() {
+        let facts = |matches, has_vectors| ListFacts {
+            space: Space { kind: ElementKind::F32, metric: Metric::L2, dims: 100 },
+            codes: Quantizer::Rabitq,
+            lists: 2000,
+            rows: 300_000,
+            matches,
+            has_vectors,
+        };
+        let choose = |matches, has_vectors| facts(matches, has_vectors).choose(180);
+        assert_eq!(choose(Some(0), true), ListStep::Nothing);
+        assert_eq!(choose(Some(3000), true), ListStep::Flat);
+        assert!(matches!(choose(Some(3000), false), ListStep::Lists(_)), "the table is slower to read");
+        assert_eq!(choose(Some(30), false), ListStep::Flat);
+        assert!(matches!(choose(Some(30_000), true), ListStep::Lists(_)));
+        assert!(matches!(choose(None, true), ListStep::Lists(_)));
+        let cost = |matches| facts(Some(matches), true).cost(180).begin;
+        assert!(cost(30) < cost(3000));
+    }
+
+    #[test]
     fn a_walk_may_take_as_long_as_a_flat_search() {
         let facts = facts(768, true, 10_000_000, Some(5_000_000));
         let Step::Graph { ef, patience: Patience { budget, .. } } = choose(facts, 100) else {
