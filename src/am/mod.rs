@@ -4,6 +4,8 @@ mod attributes;
 mod build;
 mod calibrate;
 mod cost;
+#[cfg(feature = "pg18")]
+mod explain;
 mod handler;
 mod insert;
 mod opclass;
@@ -21,8 +23,10 @@ use crate::pg::error::Problem;
 use crate::pg::relation::Relation;
 use pgrx::PgSqlErrorCode;
 
-/// Sets hooks into the planner; called once when the library is loaded.
+/// Sets hooks into the planner, and into EXPLAIN where that has any; called once when the library is loaded.
 pub fn register() {
+    #[cfg(feature = "pg18")]
+    explain::register();
     range::register();
     unused::register();
 }

@@ -95,6 +95,19 @@ pub unsafe extern "C-unwind" fn amgettuple(
     }
 }
 
+/// What the search of a scan has done so far.
+///
+/// # Safety
+/// `scan` is [`ambeginscan`]'s, and has not ended.
+#[cfg(feature = "pg18")]
+pub unsafe fn steps(scan: pg_sys::IndexScanDesc) -> Vec<crate::segment::report::StepReport> {
+    // SAFETY: the caller's promise.
+    match unsafe { &*(*scan).opaque.cast::<State>() } {
+        State::Searching(search) => search.steps().collect(),
+        _ => Vec::new(),
+    }
+}
+
 /// # Safety
 /// `scan` is a scan of `relation` on which `amrescan` was called.
 unsafe fn begin(scan: pg_sys::IndexScanDesc, relation: Relation) -> State {
@@ -103,10 +116,13 @@ unsafe fn begin(scan: pg_sys::IndexScanDesc, relation: Relation) -> State {
         let keys = keys_of((*scan).keyData, (*scan).numberOfKeys);
         (keys, keys_of((*scan).orderByData, (*scan).numberOfOrderBys).first())
     };
-    #[cfg(not(feature = "pg18"))]
-    // SAFETY: statistics of an open relation.
+    // SAFETY: statistics of an open relation; the scan has its own counters if anybody wants them.
     unsafe {
         count_scan(relation);
+        #[cfg(feature = "pg18")]
+        if let Some(instrument) = (*scan).instrument.as_mut() {
+            instrument.nsearches += 1;
+        }
     }
     let snapshot = Snapshot::read(relation);
     let space = snapshot.meta.space;
@@ -183,7 +199,6 @@ fn query_of(space: crate::distance::Space, row: &[u8]) -> Option<PreparedQuery> 
 ///
 /// # Safety
 /// The relation is open.
-#[cfg(not(feature = "pg18"))]
 unsafe fn count_scan(relation: Relation) {
     // SAFETY: the caller's promise; the counters are this backend's own.
     unsafe {

@@ -452,6 +452,29 @@ mod tests {
         assert_eq!(lines(last), ["steps_v growing 1 t", "steps_v graph 1 t"]);
     }
 
+    #[cfg(feature = "pg18")]
+    #[pg_test]
+    fn explain_shows_the_steps() {
+        Spi::run(
+            "CREATE TABLE explained AS SELECT i id, ARRAY[i, 0, 0]::float4[]::vector(3) v FROM generate_series(1, 3000) i;
+             CREATE INDEX explained_v ON explained USING vdb_hnsw (v vector_l2_ops, id) WITH (quantizer = none);
+             INSERT INTO explained VALUES (3001, '[5, 0, 0]'); SET LOCAL enable_seqscan = off",
+        )
+        .unwrap();
+        let plan = |options: &str| {
+            let query = "SELECT id FROM explained WHERE id < 4000 ORDER BY v <-> '[5, 0, 0]' LIMIT 3";
+            lines(&format!("EXPLAIN ({options}) {query}")).join("\n")
+        };
+        let analyzed = plan("ANALYZE, COSTS OFF");
+        for part in
+            ["Search Steps: ", "growing scan (1 of 1 rows", "graph graph (effort 100, 3000 of 3000 rows"]
+        {
+            assert!(analyzed.contains(part), "{part}: {analyzed}");
+        }
+        assert!(plan("ANALYZE, FORMAT json").contains("\"Search Steps\": ["));
+        assert!(!plan("COSTS OFF").contains("Search Steps"), "a plan that was not executed has no search");
+    }
+
     #[pg_test]
     fn equal_distances_come_in_the_order_of_the_table() {
         for (access_method, options) in [

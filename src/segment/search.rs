@@ -326,15 +326,22 @@ fn with_states(snapshot: &Snapshot) -> impl Iterator<Item = (&Growing, &'static 
     flushing.chain([(&snapshot.meta.growing, "growing")])
 }
 
+impl IndexSearch {
+    /// What it has done so far.
+    pub fn steps(&self) -> impl Iterator<Item = StepReport> {
+        let runs = self.runs.iter().map(|Run { stream, report, .. }| {
+            let work = stream.work();
+            StepReport { work, ..report.clone() }
+        });
+        self.ended.iter().cloned().chain(runs)
+    }
+}
+
 impl Drop for IndexSearch {
     fn drop(&mut self) {
         // A search that nobody has asked for a row has done nothing.
         if self.started {
-            let runs = self.runs.drain(..).map(|Run { stream, report, .. }| {
-                let work = stream.work();
-                StepReport { work, ..report }
-            });
-            let steps = self.ended.drain(..).chain(runs).collect();
+            let steps = self.steps().collect();
             let (index, generation) = (self.index, self.snapshot.meta.generation);
             report::remember(Some(Report { index, generation, steps }));
         }

@@ -5,6 +5,7 @@ pub mod coded;
 pub mod flat;
 pub mod merge;
 mod near;
+mod ranking;
 pub mod read;
 mod rotated;
 pub mod seal;

@@ -1,6 +1,7 @@
 //! Rough neighbourhoods of all rows of a segment in the making: rows are put into lists around centroids, and each is
 //! estimated, by codes of one bit a dimension, against the rows of the lists nearest to it.
 
+use super::ranking::Ranking;
 use super::rotated::Rotated;
 use crate::bits;
 use crate::cluster::{self, Matrix};
@@ -11,7 +12,6 @@ use crate::distance::Metric;
 use crate::graph::bulk::Near;
 use crate::random::Spread;
 use crate::segment::block::{BlockLayout, Centre};
-use crate::segment::lists::centroids::Centroids;
 use rayon::prelude::*;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -21,17 +21,22 @@ const LIST_ROWS: usize = 192;
 const SAMPLED: usize = 24;
 /// Rows that each row is estimated against, on average.
 const SCANNED: usize = 4096;
+/// Lists that those are in.
+const PROBES: usize = SCANNED / LIST_ROWS;
 
 /// Bytes in memory for each row of so many dimensions: of its code, its list, and the share of the rows that is sampled.
 pub fn bytes_per_row(dims: usize) -> usize {
     const NUMBERS: usize = 32;
-    dims * size_of::<f32>() * SAMPLED / LIST_ROWS + rotated_dims(dims) / 8 + NUMBERS
+    let lists = PROBES * size_of::<u32>();
+    dims * size_of::<f32>() * SAMPLED / LIST_ROWS + rotated_dims(dims) / 8 + lists + NUMBERS
 }
 
 /// Rows in lists, with codes.
 pub struct Neighbourhoods<'a> {
     rotated: &'a Rotated<'a>,
-    centroids: Centroids,
+    ranking: Ranking,
+    /// For each node the numbers of the lists nearest to it, [`Self::probes`] of them.
+    near_lists: Vec<u32>,
     /// The nodes of each list.
     members: Vec<Vec<u32>>,
     /// Blocks of their codes against the list's centroid.
@@ -56,14 +61,22 @@ impl<'a> Neighbourhoods<'a> {
         let sample = Matrix { dims, numbers: sample.concat() };
         let options = cluster::Options { count: lists, spherical: space.metric == Metric::Cosine, seed };
         let centroids = cluster::centroids(&sample, options, cancel, &AtomicU64::new(0));
-        let centroids = Centroids::new(centroids, encoder.rotation());
-        let assign = |node: u32| {
+        let ranking = Ranking::new(centroids, options, encoder.rotation(), cancel);
+        let centroids = ranking.centroids();
+        let probes = PROBES.min(centroids.count());
+        let mut near_lists = vec![0; count * probes];
+        let assign = |(node, near_lists): (usize, &mut [u32])| {
             if cancel.load(Ordering::Relaxed) {
                 return 0;
             }
-            centroids.nearest(&rows.vector(node), &Query::new(&rotated.vector(node)))
+            let vector = rows.vector(node as u32);
+            let mut ranked = [(f32::INFINITY, 0); PROBES];
+            let ranked = &mut ranked[..probes];
+            ranking.rank(&vector, &Query::new(&rotated.vector(node as u32)), ranked);
+            near_lists.iter_mut().zip(&*ranked).for_each(|(near, &(_, list))| *near = list);
+            ranking.nearest(&vector, ranked)
         };
-        let list_of_node: Vec<u32> = (0..count as u32).into_par_iter().map(assign).collect();
+        let list_of_node: Vec<u32> = near_lists.par_chunks_mut(probes).enumerate().map(assign).collect();
         let mut members = vec![Vec::new(); centroids.count()];
         for (node, list) in (0..).zip(list_of_node) {
             members[list as usize].push(node);
@@ -86,8 +99,7 @@ impl<'a> Neighbourhoods<'a> {
             members.chunks(BLOCK).filter(|_| !cancel.load(Ordering::Relaxed)).flat_map(pack).collect()
         };
         let blocks = members.par_iter().enumerate().map(encode).collect();
-        let probes = (SCANNED / LIST_ROWS).min(centroids.count());
-        Self { rotated, centroids, members, blocks, layout, probes }
+        Self { rotated, ranking, near_lists, members, blocks, layout, probes }
     }
 }
 
@@ -99,11 +111,9 @@ impl Near for Neighbourhoods<'_> {
     fn candidates(&self, node: u32, count: usize, found: &mut Vec<u32>) {
         let rows = self.rotated.rows();
         let (vector, tables) = (rows.vector(node), Query::new(&self.rotated.vector(node)));
-        let mut lists = vec![(f32::INFINITY, 0u32); self.probes];
-        self.centroids.rank(&vector, &tables, &mut lists);
         let mut nearest = Least::new(count);
-        for &(_, list) in &lists {
-            let centre = Centre::new(rows.space().metric, &vector, self.centroids.vector(list));
+        for &list in &self.near_lists[node as usize * self.probes..][..self.probes] {
+            let centre = Centre::new(rows.space().metric, &vector, self.ranking.centroids().vector(list));
             let blocks = self.blocks[list as usize].chunks_exact(self.layout.bytes());
             for (block, members) in blocks.zip(self.members[list as usize].chunks(BLOCK)) {
                 let estimates = self.layout.estimate(block, &tables, centre);

@@ -166,6 +166,11 @@ impl Centroids {
 
     /// Fills `best` with the lists that seem to be the nearest, in ascending order.
     pub fn rank(&self, vector: &[f32], tables: &Query, best: &mut [(f32, u32)]) {
+        self.rank_more(0, vector, tables, best);
+    }
+
+    /// As [`Self::rank`], among lists that `best` holds already; these ones' numbers begin with `number`.
+    pub fn rank_more(&self, number: u32, vector: &[f32], tables: &Query, best: &mut [(f32, u32)]) {
         let mean_product = f32::dot(&self.mean, vector);
         let last = best.len() - 1;
         for (block, first) in self.blocks.chunks_exact(self.layout.bytes()).zip((0..).step_by(BLOCK)) {
@@ -178,7 +183,7 @@ impl Centroids {
                 if key < best[last].0 {
                     let at = best.partition_point(|(other, _)| *other <= key);
                     best.copy_within(at..last, at + 1);
-                    best[at] = (key, (first + place) as u32);
+                    best[at] = (key, number + (first + place) as u32);
                 }
             }
         }

@@ -1,0 +1,146 @@
+//! Lists by the distance of their centroids from a row: all of them, or where they are very many those in groups near it.
+//!
+//! Every row of a build ranks lists whose number grows with the rows, so that ranking all of them would be most of a
+//! large build.
+
+use crate::cluster::{self, Matrix};
+use crate::codec::rabitq::Query;
+use crate::codec::rotation::Rotation;
+use crate::distance::Element;
+use crate::segment::lists::centroids::Centroids;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+
+/// So many lists are ranked one by one, if there are that many or more of them in groups.
+const RANKED: usize = 2048;
+/// Fewer lists are not worth grouping.
+const GROUPED: usize = 2 * RANKED;
+
+/// Lists that can be ranked.
+pub struct Ranking {
+    /// Of all lists; those of a group follow one another.
+    centroids: Centroids,
+    groups: Option<Groups>,
+}
+
+struct Groups {
+    heads: Centroids,
+    /// Of each group the number of its first list, and the lists.
+    lists: Vec<(u32, Centroids)>,
+    /// Groups looked into.
+    probes: usize,
+}
+
+impl Ranking {
+    /// Takes the centroids of lists, which get numbers of their own.
+    pub fn new(vectors: Matrix, options: cluster::Options, rotation: &Rotation, cancel: &AtomicBool) -> Self {
+        Self::grouped_from(GROUPED, vectors, options, rotation, cancel)
+    }
+
+    fn grouped_from(
+        least: usize,
+        vectors: Matrix,
+        options: cluster::Options,
+        rotation: &Rotation,
+        cancel: &AtomicBool,
+    ) -> Self {
+        let count = vectors.rows();
+        if count < least {
+            return Self { centroids: Centroids::new(vectors, rotation), groups: None };
+        }
+        let options = cluster::Options { count: count.isqrt(), ..options };
+        let heads = cluster::centroids(&vectors, options, cancel, &AtomicU64::new(0));
+        let heads = Centroids::new(heads, rotation);
+        let mut members = vec![Matrix::new(vectors.dims); heads.count()];
+        for list in 0..count {
+            let vector = vectors.row(list);
+            let head = heads.nearest(vector, &Query::new(&rotation.rotate(vector)));
+            members[head as usize].numbers.extend_from_slice(vector);
+        }
+        let all = Matrix {
+            dims: vectors.dims,
+            numbers: members.iter().flat_map(|m| &m.numbers).copied().collect(),
+        };
+        let mut first = 0;
+        let lists = members.into_iter().map(|members| {
+            let group = (first, Centroids::new(members, rotation));
+            first += group.1.count() as u32;
+            group
+        });
+        let lists: Vec<_> = lists.collect();
+        let probes = (RANKED * lists.len()).div_ceil(count).min(lists.len());
+        Self { centroids: Centroids::new(all, rotation), groups: Some(Groups { heads, lists, probes }) }
+    }
+
+    pub fn centroids(&self) -> &Centroids {
+        &self.centroids
+    }
+
+    /// Fills `best` with the lists that seem to be the nearest to a vector, whose tables are given as well, in ascending
+    /// order.
+    pub fn rank(&self, vector: &[f32], tables: &Query, best: &mut [(f32, u32)]) {
+        let Some(Groups { heads, lists, probes }) = &self.groups else {
+            return self.centroids.rank(vector, tables, best);
+        };
+        let mut groups = vec![(f32::INFINITY, 0); *probes];
+        heads.rank(vector, tables, &mut groups);
+        for (_, group) in groups {
+            let (first, lists) = &lists[group as usize];
+            lists.rank_more(*first, vector, tables, best);
+        }
+    }
+
+    /// Of lists that were ranked, the one whose centroid is nearest.
+    pub fn nearest(&self, vector: &[f32], ranked: &[(f32, u32)]) -> u32 {
+        /// The best, compared exactly.
+        const COMPARED: usize = 8;
+        let candidates = ranked.iter().take(COMPARED).map(|&(_, list)| list);
+        let exact = |list: u32| f32::l2_squared(self.centroids.vector(list), vector);
+        let nearest = candidates.map(|list| (exact(list), list)).min_by(|a, b| a.0.total_cmp(&b.0));
+        nearest.map_or(0, |(_, list)| list)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::Random;
+
+    #[test]
+    fn groups_lead_to_the_nearest_lists() {
+        let (dims, count, probes) = (40, 5000, 20);
+        let mut random = Random::new(5);
+        let mut row = || -> Vec<f32> { (0..dims).map(|_| random.fraction() as f32).collect() };
+        // Around fifty places.
+        let places: Vec<Vec<f32>> = (0..50).map(|_| row()).collect();
+        let near = |place: usize, noise: Vec<f32>| -> Vec<f32> {
+            places[place].iter().zip(noise).map(|(x, noise)| x + 0.5 * noise).collect()
+        };
+        let vectors = Matrix { dims, numbers: (0..count).flat_map(|i| near(i % 50, row())).collect() };
+        let rotation = Rotation::new(3, dims);
+        let options = cluster::Options { count: 0, spherical: false, seed: 1 };
+        let ranking = |least| {
+            Ranking::grouped_from(least, vectors.clone(), options, &rotation, &AtomicBool::new(false))
+        };
+        let (flat, grouped) = (ranking(count + 1), ranking(count));
+        assert_eq!(grouped.centroids().count(), count);
+        let (mut found, mut right) = (0, 0);
+        for place in 0..50 {
+            let query = near(place, row());
+            let tables = Query::new(&rotation.rotate(&query));
+            let ranked = |ranking: &Ranking| -> Vec<Vec<f32>> {
+                let mut best = vec![(f32::INFINITY, 0); probes];
+                ranking.rank(&query, &tables, &mut best);
+                assert!(best.is_sorted_by_key(|&(key, _)| key));
+                let nearest = ranking.nearest(&query, &best);
+                let lists = std::iter::once(nearest).chain(best.into_iter().map(|(_, list)| list));
+                lists.map(|list| ranking.centroids().vector(list).to_vec()).collect()
+            };
+            let (all, some) = (ranked(&flat), ranked(&grouped));
+            right += usize::from(all[0] == some[0]);
+            found += all[1..].iter().filter(|list| some[1..].contains(list)).count();
+        }
+        assert!(right >= 47, "{right} of 50 nearest lists");
+        // Estimates differ: those of a group are taken from its own mean.
+        assert!(found >= 50 * probes * 7 / 10, "{found} of {} lists", 50 * probes);
+    }
+}
