@@ -469,7 +469,7 @@ mod tests {
         for part in ["Search Steps: ", "growing scan (1 rows", "graph graph (effort 100, 3000 of 3000 rows"] {
             assert!(analyzed.contains(part), "{part}: {analyzed}");
         }
-        assert!(plan("ANALYZE, FORMAT json").contains("\"Search Steps\": ["));
+        assert!(plan("ANALYZE, FORMAT yaml").contains("Search Steps: \n"));
         assert!(!plan("COSTS OFF").contains("Search Steps"), "a plan that was not executed has no search");
     }
 
