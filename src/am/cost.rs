@@ -68,7 +68,11 @@ pub unsafe extern "C-unwind" fn amcostestimate(
         };
         let spheres: Vec<_> = of_vector.iter().filter(is_sphere).collect();
         if (*path).indexorderbys.is_null() && spheres.is_empty() {
-            // The index cannot be read without an order or a sphere.
+            // The index cannot be read without an order or a sphere, not even if all else is disabled.
+            #[cfg(feature = "pg18")]
+            {
+                (*path).path.disabled_nodes = 2;
+            }
             *startup_cost = f64::INFINITY;
             *total_cost = f64::INFINITY;
             *selectivity = 0.0;
