@@ -1,7 +1,7 @@
 //! Benchmarks on real data, through SQL: recall, speed of queries, builds and inserts, size of the index.
 //!
 //! ```text
-//! cargo bench --bench ann -- run [--data FOLDER] [--url URL] [--am vdb_hnsw] [--with "m=16"] [--setting vdb.ef_search]
+//! cargo bench --bench ann -- run [--data FOLDER] [--rows N] [--url URL] [--am vdb_hnsw] [--with "m=16"] [--setting vdb.ef_search]
 //!                            [--values 40,100,200,400] [--seconds 3] [--inserts 5000] [--extension vdb] [--keep]
 //! cargo bench --bench ann -- load [--value 100] [--seconds 15] [--rate 1000] …
 //! cargo bench --bench ann -- merge [--values 40,100,200] …
@@ -9,7 +9,7 @@
 //! cargo bench --bench ann -- demo [--data FOLDER] --cluster FOLDER
 //! ```
 //! `load` measures inserts and searches at the same time, `merge` what merging segments costs and gives,
-//! `filter` searches under conditions; they take the options of `run`. Without `--data` it takes the word vectors of `make data`; `tests/support/data.rs` tells the format of others.
+//! `filter` searches under conditions; they take the options of `run`. `--rows` takes the first rows of the data only. Without `--data` it takes the word vectors of `make data`; `tests/support/data.rs` tells the format of others.
 //! Without `--url` it starts a server of its own. `--am hnsw --setting hnsw.ef_search --extension vector` measures
 //! pgvector in the same way; give both the same `--url`, with another database for each.
 
@@ -62,7 +62,10 @@ impl Arguments {
             None => support::data::glove_folder()?
                 .ok_or("no word vectors: run `make data`, or give --data FOLDER")?,
         };
-        Dataset::load(&folder)
+        let data = Dataset::load(&folder)?;
+        let Some(rows) = self.given("rows") else { return Ok(data) };
+        let rows = rows.parse::<usize>()?.min(data.base.len());
+        Ok(data.slice(rows, data.queries.len(), 10))
     }
 
     pub fn given(&self, name: &str) -> Option<&str> {

@@ -2,6 +2,7 @@
 
 use super::calibrate;
 use crate::maintenance;
+use crate::pg::lock::{IndexLock, Purpose};
 use crate::pg::relation::Relation;
 use crate::segment::{self, Tid, pages, vacuum};
 use pgrx::{PgBox, pg_guard, pg_sys};
@@ -44,6 +45,8 @@ pub unsafe extern "C-unwind" fn amvacuumcleanup(
         pages::sweep_now(relation);
         let mut result = result(stats);
         if stats.is_null() {
+            // A vacuum has no snapshot that would keep pages from being used again while it reads them.
+            let _lock = IndexLock::wait(relation, Purpose::Manifest);
             // Nobody has asked about every row: those whose transactions were rolled back are among them.
             result.num_index_tuples = segment::rows(relation) as f64;
             result.estimated_count = true;
