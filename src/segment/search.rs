@@ -157,6 +157,8 @@ pub struct IndexSearch {
     ended: Vec<StepReport>,
     /// The next hit of each stream that has one, with the stream's number.
     heads: BinaryHeap<Reverse<(Hit, usize)>>,
+    /// The stream whose head was returned last, if it has none yet.
+    taken: Option<usize>,
     started: bool,
 }
 
@@ -204,6 +206,7 @@ impl IndexSearch {
             runs,
             ended: Vec::new(),
             heads: BinaryHeap::new(),
+            taken: None,
             started: false,
         }
     }
@@ -220,13 +223,17 @@ impl IndexSearch {
                 self.pull(relation, heap, number);
             }
         }
+        // Not before somebody asks: what comes next may be beyond what a stream has at hand.
+        if let Some(number) = self.taken.take() {
+            self.pull(relation, heap, number);
+        }
         let Reverse((hit, number)) = self.heads.pop()?;
         if self.terms.within.is_some_and(|within| hit.score > within) || !self.may_go_on() {
             return None;
         }
         self.returned += 1;
         self.runs[number].report.returned += 1;
-        self.pull(relation, heap, number);
+        self.taken = Some(number);
         Some(hit)
     }
 

@@ -92,13 +92,15 @@ impl FlatSearch {
                 }
                 Step::Compare(rows) => self.compare(source, &rows),
                 Step::Recall => {
-                    let mut limits = std::mem::take(&mut self.limits).into_iter();
+                    let mut limits = std::mem::take(&mut self.limits);
+                    let mut limit_of_block = limits.iter_mut();
                     self.scan(source, |reranker, Estimates { scores, errors }, rows, wanted| {
-                        let limit = limits.next().expect("a limit for each block");
+                        let limit = limit_of_block.next().expect("a limit for each block");
                         let (scores, errors) = (&scores[..rows.len()], &errors[..rows.len()]);
                         let row = |place| (wanted >> place & 1 == 1).then_some((rows.start + place) as u32);
-                        reranker.recall(scores, errors, limit, row);
+                        *limit = reranker.recall(scores, errors, *limit, row);
                     });
+                    self.limits = limits;
                 }
                 Step::Empty => return None,
             }

@@ -80,7 +80,8 @@ impl GrowingSearch {
                 if first_time {
                     limits.push(rows.offer(scores, errors, u32::MAX, row));
                 } else {
-                    rows.recall(scores, errors, limits[number_of_group], row);
+                    let limit = &mut limits[number_of_group];
+                    *limit = rows.recall(scores, errors, *limit, row);
                     number_of_group += 1;
                 }
             });

@@ -393,15 +393,16 @@ impl ListSearch {
         self.scans.push(scan);
     }
 
-    /// Adds what was skipped so far.
+    /// Adds what was skipped so far and may be wanted by now.
     fn recall(&mut self, source: Source) {
         let (tables, reranker) = (&source.coded.tables, &mut self.rows);
-        for scan in &self.scans {
+        for scan in &mut self.scans {
             let segment = source.segment(scan.segment);
             let Parts::Lists(ListParts { codes: Some(codes), .. }) = &segment.parts else {
                 unreachable!("its codes were scanned")
             };
-            let mut limits = scan.limits.iter();
+            let mut limits = std::mem::take(&mut scan.limits);
+            let mut limit_of_block = limits.iter_mut();
             let (centre, wanted) = (self.centres[scan.centre as usize], source.wanted(scan.segment));
             let mut reader = PartReader::new(source.relation, codes, Kind::Codes, segment.id);
             scan.for_each_block(
@@ -411,13 +412,13 @@ impl ListSearch {
                 centre,
                 wanted,
                 |scores, errors, wanted, row| {
-                    let limit = *limits.next().expect("a limit for each block");
+                    let limit = limit_of_block.next().expect("a limit for each block");
                     let row = |place| (wanted >> place & 1 == 1).then(|| row(place));
-                    reranker.recall(scores, errors, limit, row);
+                    *limit = reranker.recall(scores, errors, *limit, row);
                 },
             );
+            scan.limits = limits;
         }
-        self.scans.clear();
     }
 
     /// Looks at rows' fine codes, or compares them exactly if that was done before.
