@@ -91,9 +91,15 @@ impl Pinned {
     }
 
     /// Begins to load what it takes to pin a page where this backend saw it last, and `len` of its bytes at `offset`.
+    ///
+    /// What it has not seen may be on disk: the operating system begins to read it then.
     pub fn announce(relation: Relation, block: u32, offset: usize, len: usize) {
         let guess = RECENT.with_borrow(|recent| recent.get(relation, block));
         if guess <= pg_sys::InvalidBuffer as pg_sys::Buffer {
+            if guess == pg_sys::InvalidBuffer as pg_sys::Buffer {
+                // SAFETY: the relation is open; nothing is read beyond its end, as this only asks.
+                unsafe { pg_sys::PrefetchBuffer(relation.raw(), pg_sys::ForkNumber::MAIN_FORKNUM, block) };
+            }
             return;
         }
         let number = guess as usize - 1;
