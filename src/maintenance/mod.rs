@@ -69,6 +69,17 @@ pub fn due(relation: Relation, snapshot: &Snapshot, limits: Limits) -> Due {
     }
 }
 
+/// The index as it is now, and what it waits for.
+///
+/// Under the manifest's lock: workers and vacuums have no snapshot that keeps pages from being used again while they are
+/// being read.
+fn survey(relation: Relation, limits: Limits) -> (Snapshot, Due) {
+    let _lock = IndexLock::wait(relation, Purpose::Manifest);
+    let snapshot = Snapshot::read(relation);
+    let due = due(relation, &snapshot, limits);
+    (snapshot, due)
+}
+
 /// The compaction that is due.
 fn choose(meta: &Meta, manifest: &Manifest, limits: Limits) -> Option<Job> {
     let shapes = shapes(manifest, |_| true);
@@ -127,8 +138,7 @@ pub fn compact_all(relation: Relation) -> Option<u64> {
 /// Does what is most urgent, if its lock is free and it has not failed just now; `noted` hears of it before it begins.
 /// False if there was nothing to do.
 fn run_next(relation: Relation, limits: Limits, threads: usize, noted: impl Fn(TaskKind)) -> bool {
-    let snapshot = Snapshot::read(relation);
-    let due = due(relation, &snapshot, limits);
+    let (snapshot, due) = survey(relation, limits);
     let may_begin = |kind| snapshot.manifest.tasks.retry_at(kind) <= now();
     let plan = |meta: &Meta| plan(meta, threads, settings::compact_bytes(), true);
     if let Some(priority) = due.flush.filter(|_| may_begin(TaskKind::Flush))

@@ -61,10 +61,9 @@ pub fn flush_is_due(relation: Relation, rows: u64, limits: Limits) {
 
 /// Sees to it that whatever is due in an index gets done.
 pub fn look_after(relation: Relation) {
-    let snapshot = Snapshot::read(relation);
-    let limits = limits(relation, &snapshot.meta);
-    let is_due = super::due(relation, &snapshot, limits).is_anything();
-    if is_due && !(can_be_left(relation) && ask_for_worker(relation, limits)) {
+    let limits = limits(relation, &Meta::read(relation));
+    let (_, due) = super::survey(relation, limits);
+    if due.is_anything() && !(can_be_left(relation) && ask_for_worker(relation, limits)) {
         do_all(relation, limits);
     }
 }
