@@ -10,6 +10,11 @@ use pgrx::{pg_guard, pg_sys};
 /// Nanoseconds of one unit of the planner's cost, where everything is in memory: a plan that reads so many rows by a
 /// btree and sorts them takes as long as it costs (see ARCHITECTURE.md for what was measured).
 const UNIT: f64 = 700.0;
+/// The same of rows whose vectors lie out of line: fetching those is no part of what such a plan costs, but most of what
+/// it takes.
+const UNIT_OUT_OF_LINE: f64 = 3500.0;
+/// Rows are made no longer than so many bytes.
+const LONGEST_IN_LINE: usize = 2000;
 
 /// What searching the sealed segments costs, of whose rows a share matches.
 fn sealed_cost(snapshot: &Snapshot, share: Option<f64>, range: Option<Range>) -> Cost {
@@ -100,11 +105,13 @@ pub unsafe extern "C-unwind" fn amcostestimate(
         let growing = (tuples - sealed).max(0.0);
         let cost = sealed_cost(&snapshot, share, (spheres > 0).then_some(range));
         let has_codes = snapshot.meta.quantizer != Quantizer::None;
+        let is_in_line = snapshot.meta.space.row_bytes().is_none_or(|bytes| bytes <= LONGEST_IN_LINE);
+        let unit = if is_in_line { UNIT } else { UNIT_OUT_OF_LINE };
         let search =
-            (cost.begin + growing_cost(growing, has_codes)) / UNIT + ROOT_PAGES * pg_sys::seq_page_cost;
+            (cost.begin + growing_cost(growing, has_codes)) / unit + ROOT_PAGES * pg_sys::seq_page_cost;
         let further_rows = (matches - cost.rows - growing).max(0.0);
         *startup_cost = search;
-        *total_cost = search + further_rows * cost.further / UNIT + matches * pg_sys::cpu_index_tuple_cost;
+        *total_cost = search + further_rows * cost.further / unit + matches * pg_sys::cpu_index_tuple_cost;
         *selectivity = costs.indexSelectivity;
         *correlation = 0.0;
         *pages = costs.numIndexPages;
