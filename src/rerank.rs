@@ -103,8 +103,8 @@ const MOST: usize = 4096;
 /// Candidates compared at once, so that the memory of one is on its way while another is looked at.
 const TOGETHER: usize = 6;
 
-/// Who wants more than [`FIRST`] times [`MORE`] wants to be certain of them, and what lies that far is told apart less well:
-/// from then on the bound allows for so many times the error.
+/// Who wants more than [`FIRST`] may go on to the end, and nothing is to be lost on the way: from then on the bound allows
+/// for so many times the error.
 const DEEP_ERRORS: f32 = 2.0;
 
 /// What to do next.
@@ -289,10 +289,7 @@ impl<T: Copy + Ord> Reranker<T> {
                 self.uppers.clear();
                 self.first *= MORE;
                 self.wants_all = self.first > MOST;
-                self.allowance_before = self.allowance;
-                if self.first > FIRST * MORE {
-                    self.allowance = DEEP_ERRORS;
-                }
+                (self.allowance_before, self.allowance) = (self.allowance, DEEP_ERRORS);
                 return Step::Recall;
             }
             return Step::Compare(self.most_promising());
