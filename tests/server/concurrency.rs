@@ -1,6 +1,6 @@
 //! What happens at the same time: flushes, compactions, vacuums, searches, DDL.
 
-use crate::lifecycle::{VEC, findings, number, start, wait_until};
+use crate::lifecycle::{SLOWLY_MERGED, VEC, begin_compaction, findings, number, start, wait_until};
 use crate::support::server::Server;
 use crate::{by_index, ids};
 use postgres::Client;
@@ -187,12 +187,8 @@ fn ddl_does_not_wait_for_a_compaction() {
         "autovacuum = off",
         "max_parallel_maintenance_workers = 0",
     ];
-    let (_server, mut client) =
-        start(&settings, "vdb_hnsw (v vector_l2_ops) WITH (m = 40, ef_construction = 800)", 10);
-    client
-        .batch_execute("INSERT INTO items SELECT i, vec(i) FROM generate_series(11, 6000) i")
-        .expect("rows");
-    wait_until(&mut client, "EXISTS (SELECT FROM vdb_tasks WHERE kind = 'compaction' AND state = 'running')");
+    let (_server, mut client) = start(&settings, SLOWLY_MERGED, 10);
+    begin_compaction(&mut client);
     let begin = Instant::now();
     client.batch_execute("ALTER INDEX items_v SET (m = 41)").expect("ALTER INDEX");
     let waited = begin.elapsed();

@@ -22,6 +22,24 @@ pub fn start(settings: &[&str], index: &str, rows: u32) -> (Server, Client) {
     (server, client)
 }
 
+/// Without codes, so that there is time to interrupt a compaction.
+pub const SLOWLY_MERGED: &str = "vdb_hnsw (v vector_l1_ops) WITH (m = 40, ef_construction = 800)";
+
+/// Fills two segments of one size, whatever the workers are at, and waits until a worker merges them; of an index with
+/// `vdb.compact_segments = 2` and [`start`]'s first ten rows.
+pub fn begin_compaction(client: &mut Client) {
+    client.batch_execute("SET vdb.flush_rows = 100000").expect("a setting");
+    for rows in ["11, 3000", "3001, 6000"] {
+        client
+            .batch_execute(&format!("INSERT INTO items SELECT i, vec(i) FROM generate_series({rows}) i"))
+            .expect("rows");
+        client.batch_execute("SELECT vdb_flush('items_v')").expect("a flush");
+    }
+    client.batch_execute("RESET vdb.flush_rows").expect("a setting");
+    client.batch_execute("VACUUM items").expect("a VACUUM, which asks for a worker");
+    wait_until(client, "EXISTS (SELECT FROM vdb_tasks WHERE kind = 'compaction' AND state = 'running')");
+}
+
 /// What `vdb_check` has to say.
 pub fn findings(client: &mut Client, index: &str) -> Vec<String> {
     let query =
@@ -260,23 +278,9 @@ fn the_launcher_flushes_what_is_old() {
 
 #[test]
 fn a_task_that_fails_is_seen_and_tried_again() {
-    let (server, mut client) = start(
-        &["vdb.flush_rows = 1000", "vdb.compact_segments = 2", "autovacuum = off"],
-        // Without codes, so that there is time to interrupt it.
-        "vdb_hnsw (v vector_l1_ops) WITH (m = 40, ef_construction = 800)",
-        10,
-    );
-    // Two segments of one size, whatever the workers are at.
-    client.batch_execute("SET vdb.flush_rows = 100000").expect("a setting");
-    for rows in ["11, 3000", "3001, 6000"] {
-        client
-            .batch_execute(&format!("INSERT INTO items SELECT i, vec(i) FROM generate_series({rows}) i"))
-            .expect("rows");
-        client.batch_execute("SELECT vdb_flush('items_v')").expect("a flush");
-    }
-    client.batch_execute("RESET vdb.flush_rows").expect("a setting");
-    client.batch_execute("VACUUM items").expect("a VACUUM, which asks for a worker");
-    wait_until(&mut client, "EXISTS (SELECT FROM vdb_tasks WHERE kind = 'compaction' AND state = 'running')");
+    let (server, mut client) =
+        start(&["vdb.flush_rows = 1000", "vdb.compact_segments = 2", "autovacuum = off"], SLOWLY_MERGED, 10);
+    begin_compaction(&mut client);
     // Somebody ends the worker; the next one takes the task up, and the pages that it had written.
     let ended = "SELECT count(pg_terminate_backend(pid)) FROM vdb_tasks WHERE state = 'running'";
     assert!(number(&mut client, ended) > 0);
