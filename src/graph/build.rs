@@ -419,6 +419,14 @@ mod tests {
         fn distance(a: [f32; 2], b: [f32; 2]) -> f32 {
             (a[0] - b[0]).powi(2) + (a[1] - b[1]).powi(2)
         }
+
+        /// All nodes in the order of their distance.
+        fn nearest(&self, query: [f32; 2]) -> Vec<(f32, u32)> {
+            let mut exact: Vec<(f32, u32)> =
+                self.0.iter().zip(0..).map(|(&p, n)| (Self::distance(p, query), n)).collect();
+            exact.sort_by(|a, b| a.0.total_cmp(&b.0));
+            exact
+        }
     }
 
     impl Nodes for Points {
@@ -468,9 +476,7 @@ mod tests {
         let mut hits = 0;
         for i in 0..50 {
             let query = [i as f32 * 2.6, 1.5];
-            let mut exact: Vec<(f32, u32)> =
-                points.0.iter().zip(0..).map(|(&p, n)| (Points::distance(p, query), n)).collect();
-            exact.sort_by(|a, b| a.0.total_cmp(&b.0));
+            let exact = points.nearest(query);
             let mut reader = Query { points: &points, graph: &graph, query };
             let mut search = Search::new(40, Patience::ENDLESS);
             let found: Vec<Candidate> =
@@ -495,9 +501,8 @@ mod tests {
         let mut hits = 0;
         for left_out in (0..3000).rev().step_by(20).take(100) {
             let query = points.0[left_out as usize];
-            let others = points.0.iter().zip(0..).filter(|&(_, n)| n != left_out);
-            let mut exact: Vec<(f32, u32)> = others.map(|(&p, n)| (Points::distance(p, query), n)).collect();
-            exact.sort_by(|a, b| a.0.total_cmp(&b.0));
+            let mut exact = points.nearest(query);
+            exact.retain(|&(_, n)| n != left_out);
             let mut reader = Query { points: &points, graph: &graph, query };
             let mut search = Search::new(20, Patience::ENDLESS).without(Some(left_out));
             let found: Vec<Candidate> =
@@ -590,9 +595,7 @@ mod tests {
             let mut hits = 0;
             for i in 0..100 {
                 let query = [i as f32 * 1.3, 1.5];
-                let mut exact: Vec<(f32, u32)> =
-                    source.0.iter().zip(0..).map(|(&p, n)| (Points::distance(p, query), n)).collect();
-                exact.sort_by(|a, b| a.0.total_cmp(&b.0));
+                let exact = source.nearest(query);
                 let mut reader = Query { points: &source, graph, query };
                 let mut search = Search::new(10, Patience::ENDLESS);
                 let found: Vec<Candidate> =

@@ -95,14 +95,13 @@ impl Pinned {
     /// What it has not seen may be on disk: the operating system begins to read it then.
     pub fn announce(relation: Relation, block: u32, offset: usize, len: usize) {
         let guess = RECENT.with_borrow(|recent| recent.get(relation, block));
-        if guess <= pg_sys::InvalidBuffer as pg_sys::Buffer {
-            if guess == pg_sys::InvalidBuffer as pg_sys::Buffer {
-                // SAFETY: the relation is open; nothing is read beyond its end, as this only asks.
-                unsafe { pg_sys::PrefetchBuffer(relation.raw(), pg_sys::ForkNumber::MAIN_FORKNUM, block) };
-            }
+        if guess == pg_sys::InvalidBuffer as pg_sys::Buffer {
+            // SAFETY: the relation is open; nothing is read beyond its end, as this only asks.
+            unsafe { pg_sys::PrefetchBuffer(relation.raw(), pg_sys::ForkNumber::MAIN_FORKNUM, block) };
             return;
         }
-        let number = guess as usize - 1;
+        // Local buffers have negative numbers.
+        let Ok(number) = usize::try_from(guess - 1) else { return };
         // SAFETY: plain reads of addresses that are set at server start.
         let (descriptors, pages) = unsafe { (pg_sys::BufferDescriptors, pg_sys::BufferBlocks) };
         cpu::prefetch_at(descriptors.wrapping_add(number).cast(), 1);

@@ -74,7 +74,7 @@ impl<'a> Neighbourhoods<'a> {
             let ranked = &mut ranked[..probes];
             ranking.rank(&vector, &Query::new(&rotated.vector(node as u32)), ranked);
             near_lists.iter_mut().zip(&*ranked).for_each(|(near, &(_, list))| *near = list);
-            ranking.nearest(&vector, ranked)
+            centroids.nearest_of(&vector, ranked)
         };
         let list_of_node: Vec<u32> = near_lists.par_chunks_mut(probes).enumerate().map(assign).collect();
         let mut members = vec![Vec::new(); centroids.count()];

@@ -6,7 +6,6 @@
 use crate::cluster::{self, Matrix};
 use crate::codec::rabitq::Query;
 use crate::codec::rotation::Rotation;
-use crate::distance::Element;
 use crate::segment::lists::centroids::Centroids;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
@@ -88,21 +87,12 @@ impl Ranking {
             lists.rank_more(*first, vector, tables, best);
         }
     }
-
-    /// Of lists that were ranked, the one whose centroid is nearest.
-    pub fn nearest(&self, vector: &[f32], ranked: &[(f32, u32)]) -> u32 {
-        /// The best, compared exactly.
-        const COMPARED: usize = 8;
-        let candidates = ranked.iter().take(COMPARED).map(|&(_, list)| list);
-        let exact = |list: u32| f32::l2_squared(self.centroids.vector(list), vector);
-        let nearest = candidates.map(|list| (exact(list), list)).min_by(|a, b| a.0.total_cmp(&b.0));
-        nearest.map_or(0, |(_, list)| list)
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::distance::Element;
     use crate::random::Random;
 
     #[test]
@@ -135,7 +125,7 @@ mod tests {
                 ranking.rank(&query, &tables, &mut best);
                 assert!(best.is_sorted_by_key(|&(key, _)| key));
                 let mut lists: Vec<u32> = best.iter().map(|&(_, list)| list).collect();
-                let nearest = ranking.nearest(&query, &best);
+                let nearest = ranking.centroids().nearest_of(&query, &best);
                 assert!(lists[..8].contains(&nearest));
                 lists.sort();
                 lists.dedup();

@@ -158,7 +158,12 @@ impl Centroids {
     pub fn nearest(&self, vector: &[f32], tables: &Query) -> u32 {
         let mut best = [(f32::INFINITY, 0u32); COMPARED];
         self.rank(vector, tables, &mut best);
-        let candidates = best[..COMPARED.min(self.count())].iter().map(|(_, list)| *list);
+        self.nearest_of(vector, &best[..COMPARED.min(self.count())])
+    }
+
+    /// Of lists that were ranked, the one whose centroid is nearest.
+    pub fn nearest_of(&self, vector: &[f32], ranked: &[(f32, u32)]) -> u32 {
+        let candidates = ranked.iter().take(COMPARED).map(|(_, list)| *list);
         let exact = |list: u32| f32::l2_squared(self.vectors.row(list as usize), vector);
         let nearest = candidates.map(|list| (exact(list), list)).min_by(|a, b| a.0.total_cmp(&b.0));
         nearest.map_or(0, |(_, list)| list)
