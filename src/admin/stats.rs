@@ -108,6 +108,7 @@ pub(super) fn part_name(kind: Kind) -> &'static str {
         Kind::FineCodes => "fine codes",
         Kind::Column => "filter column",
         Kind::RowCodes => "row codes",
+        Kind::NodeCodes => "node codes",
     }
 }
 

@@ -2,8 +2,9 @@
 
 use crate::config::settings;
 use crate::pg::relation::Relation;
+use crate::segment::graph::stored::NodeLayout;
 use crate::segment::steps::{Cost, GraphFacts, ListFacts, Range, growing_cost};
-use crate::storage::manifest::{Parts, Snapshot};
+use crate::storage::manifest::Snapshot;
 use crate::storage::meta::{Quantizer, Structure};
 use pgrx::{pg_guard, pg_sys};
 
@@ -26,12 +27,11 @@ fn sealed_cost(snapshot: &Snapshot, share: Option<f64>, range: Option<Range>) ->
     match meta.structure {
         Structure::Graph(options) => {
             for segment in sealed {
-                let Parts::Graph(parts) = &segment.parts else { continue };
                 let rows = rows(segment.rows);
                 let facts = GraphFacts {
                     space: meta.space,
                     options,
-                    has_codes: parts.row_codes.is_some(),
+                    codes: NodeLayout::of(meta).into(),
                     rows,
                     matches: matches(rows),
                     range,

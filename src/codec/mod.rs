@@ -6,6 +6,7 @@
 
 pub mod fastscan;
 pub mod multibit;
+pub mod nibble;
 pub mod rabitq;
 pub mod rotation;
 pub mod scalar;

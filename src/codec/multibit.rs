@@ -17,13 +17,25 @@ pub fn code_bytes(dims: usize, bits: usize) -> usize {
 /// Encodes a rotated vector against a rotated centre.
 pub fn encode(vector: &[f32], centre: &[f32], target: Target, bits: usize, code: &mut [u8]) -> Factors {
     debug_assert_eq!(code.len(), code_bytes(vector.len(), bits));
+    let (steps, factors) = quantize(vector, centre, target, bits);
+    code.fill(0);
+    let plane_bytes = vector.len() / 8;
+    for (i, step) in steps.iter().enumerate() {
+        for bit in 0..bits {
+            code[bit * plane_bytes + i / 8] |= (step >> bit & 1) << (i % 8);
+        }
+    }
+    factors
+}
+
+/// For each dimension of a rotated vector the step on the grid around a rotated centre, and what goes with a code of
+/// these steps.
+pub fn quantize(vector: &[f32], centre: &[f32], target: Target, bits: usize) -> (Vec<u8>, Factors) {
     let residual: Vec<f32> = vector.iter().zip(centre).map(|(x, c)| x - c).collect();
     let steps = best_steps(&residual, bits);
     let middle = middle(bits);
     let mut products = Products::default();
     let (mut along, mut squared_steps, mut centre_along) = (0f32, 0f32, 0f32);
-    code.fill(0);
-    let plane_bytes = vector.len() / 8;
     for (i, step) in steps.iter().enumerate() {
         let v = f32::from(*step) - middle;
         along += residual[i] * v;
@@ -31,15 +43,13 @@ pub fn encode(vector: &[f32], centre: &[f32], target: Target, bits: usize, code:
         centre_along += centre[i] * v;
         products.squared += residual[i] * residual[i];
         products.residual_dot_centre += residual[i] * centre[i];
-        for bit in 0..bits {
-            code[bit * plane_bytes + i / 8] |= (step >> bit & 1) << (i % 8);
-        }
     }
-    products.factors(along, squared_steps, centre_along, vector.len(), target)
+    let factors = products.factors(along, squared_steps, centre_along, vector.len(), target);
+    (steps, factors)
 }
 
 /// What the steps are counted from.
-fn middle(bits: usize) -> f32 {
+pub fn middle(bits: usize) -> f32 {
     ((1 << bits) - 1) as f32 / 2.0
 }
 

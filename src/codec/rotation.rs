@@ -7,6 +7,7 @@
 use crate::cpu::vectorized;
 use crate::random::Random;
 use std::f32::consts::FRAC_1_SQRT_2;
+use std::ops::Range;
 
 const ROUNDS: usize = 4;
 /// Rotated vectors are padded to a multiple of this many dimensions.
@@ -59,28 +60,52 @@ impl Rotation {
         debug_assert_eq!(vector.len(), self.dims);
         apply_rounds(&self.signs, vector);
     }
+
+    /// Turns a rotated vector back in place: each step undoes itself.
+    pub fn undo(&self, vector: &mut [f32]) {
+        debug_assert_eq!(vector.len(), self.dims);
+        for (round, signs) in self.signs.chunks_exact(self.dims).enumerate().rev() {
+            let transformed = transformed(round, self.dims);
+            if transformed.len() < self.dims {
+                mix(vector);
+            }
+            hadamard(&mut vector[transformed]);
+            vector.iter_mut().zip(signs).for_each(|(x, sign)| *x *= sign);
+        }
+    }
 }
 
 vectorized! {
     /// Rounds of signs and transforms.
     fn apply_rounds(signs: &[f32], vector: &mut [f32]) {
-        let dims = vector.len();
-        let power = 1 << dims.ilog2();
-        for (round, signs) in signs.chunks_exact(dims).enumerate() {
+        for (round, signs) in signs.chunks_exact(vector.len()).enumerate() {
             for (x, sign) in vector.iter_mut().zip(signs) {
                 *x *= sign;
             }
-            if power == dims {
-                hadamard(vector);
-            } else {
-                let from = if round % 2 == 0 { 0 } else { dims - power };
-                hadamard(&mut vector[from..from + power]);
-                let (low, high) = vector.split_at_mut(dims / 2);
-                for (x, y) in low.iter_mut().zip(high) {
-                    (*x, *y) = ((*x + *y) * FRAC_1_SQRT_2, (*x - *y) * FRAC_1_SQRT_2);
-                }
+            let transformed = transformed(round, vector.len());
+            let is_whole = transformed.len() == vector.len();
+            hadamard(&mut vector[transformed]);
+            if !is_whole {
+                mix(vector);
             }
         }
+    }
+}
+
+/// The dimensions that a round transforms: a power of two.
+#[inline(always)]
+fn transformed(round: usize, dims: usize) -> Range<usize> {
+    let power = 1 << dims.ilog2();
+    let from = if round % 2 == 0 { 0 } else { dims - power };
+    from..from + power
+}
+
+/// Rotates the two halves by 45° against one another.
+#[inline(always)]
+fn mix(vector: &mut [f32]) {
+    let (low, high) = vector.split_at_mut(vector.len() / 2);
+    for (x, y) in low.iter_mut().zip(high) {
+        (*x, *y) = ((*x + *y) * FRAC_1_SQRT_2, (*x - *y) * FRAC_1_SQRT_2);
     }
 }
 
@@ -132,6 +157,16 @@ mod tests {
             };
             let (before, after) = (distance(&a, &b), distance(&rotation.rotate(&a), &rotation.rotate(&b)));
             prop_assert!((before - after).abs() <= 1e-4 * before.max(1e-3), "{before} became {after}");
+        }
+
+        #[test]
+        fn a_rotation_can_be_undone(
+            vector in prop::collection::vec(-1f32..1.0, 1..1700), seed in any::<u64>()
+        ) {
+            let rotation = Rotation::new(seed, vector.len());
+            let mut turned = rotation.rotate(&vector);
+            rotation.undo(&mut turned);
+            prop_assert!(vector.iter().zip(&turned).all(|(x, y)| (x - y).abs() < 1e-5));
         }
     }
 

@@ -6,7 +6,7 @@ use crate::pg::error::Problem;
 use crate::pg::relation::Relation;
 use crate::segment::encoder;
 use crate::segment::lists::train::MAX_LISTS;
-use crate::storage::meta::{GraphOptions, ListOptions, Quantizer, Rerank, Structure};
+use crate::storage::meta::{GraphLayout, GraphOptions, ListOptions, Quantizer, Rerank, Structure};
 use pgrx::{PgSqlErrorCode, pg_guard, pg_sys};
 use std::ffi::CStr;
 use std::mem::offset_of;
@@ -18,11 +18,14 @@ const DEFAULT_BITS: i32 = 1;
 /// A graph's vectors of so few dimensions are compared as fast as codes, and codes of few dimensions tell little: where
 /// clusters lie far apart, walks by their estimates lose their way.
 const MOST_UNCODED_DIMS: u32 = 16;
+/// From so many dimensions on a graph is compact by default: it is as fast as a wide one and takes half the room.
+const LEAST_COMPACT_DIMS: u32 = 256;
 /// Most rows of a growing segment.
 pub const MAX_FLUSH_ROWS: i32 = 1_000_000;
 
-/// The quantizer is chosen by the space.
+/// The quantizer is chosen by the space, as is the layout.
 const QUANTIZER_UNSET: i32 = -1;
+const LAYOUT_UNSET: i32 = -1;
 
 /// The kinds of options that PostgreSQL gave us numbers for: of vdb_hnsw, of vdb_ivf.
 static KINDS: OnceLock<(pg_sys::relopt_kind::Type, pg_sys::relopt_kind::Type)> = OnceLock::new();
@@ -62,6 +65,8 @@ struct StoredGraph {
     m: i32,
     ef_construction: i32,
     quantizer: i32,
+    layout: i32,
+    rerank: i32,
 }
 
 /// The options of vdb_ivf as PostgreSQL stores them parsed.
@@ -149,14 +154,22 @@ pub fn register() {
         add_int(lists, c"lists", c"Posting lists; 0 for as many as suit the rows", 0, 0..=MAX_LISTS as i32);
         add_int(lists, c"bits", c"Bits a dimension of a code", DEFAULT_BITS, 1..=multibit::MAX_BITS as i32);
         add_enum(
-            lists,
-            c"rerank",
-            c"Where the exact vectors are that decide the order",
-            &[(c"index", Rerank::Index as i32), (c"heap", Rerank::Heap as i32)],
-            Rerank::Index as i32,
-            c"Valid values are \"index\" and \"heap\".",
+            graph,
+            c"layout",
+            c"Whether a node has its neighbours' codes, or only its own",
+            &[(c"wide", GraphLayout::Wide as i32), (c"compact", GraphLayout::Compact as i32)],
+            LAYOUT_UNSET,
+            c"Valid values are \"wide\" and \"compact\".",
         );
         for kind in [graph, lists] {
+            add_enum(
+                kind,
+                c"rerank",
+                c"Where the exact vectors are that decide the order",
+                &[(c"index", Rerank::Index as i32), (c"heap", Rerank::Heap as i32)],
+                Rerank::Index as i32,
+                c"Valid values are \"index\" and \"heap\".",
+            );
             let description = c"Rows at which a growing segment is sealed; 0 for vdb.flush_rows";
             add_int_under(WEAK_LOCK, kind, c"flush_rows", description, 0, 0..=MAX_FLUSH_ROWS);
             let description = c"Segments of about one size that are merged; 0 for vdb.compact_segments";
@@ -225,6 +238,8 @@ pub unsafe extern "C-unwind" fn graph_amoptions(
         (c"m", INT, offset_of!(StoredGraph, m)),
         (c"ef_construction", INT, offset_of!(StoredGraph, ef_construction)),
         (c"quantizer", ENUM, offset_of!(StoredGraph, quantizer)),
+        (c"layout", ENUM, offset_of!(StoredGraph, layout)),
+        (c"rerank", ENUM, offset_of!(StoredGraph, rerank)),
     ];
     // SAFETY: called by PostgreSQL; the elements are those of the struct.
     unsafe { parse::<StoredGraph>(options, validate, kind, &elements) }
@@ -251,22 +266,39 @@ fn invalid(message: &str) -> Problem {
 pub fn of_graph(index: Relation, space: Space) -> (Structure, Quantizer) {
     // SAFETY: the relation is open; its options, if it has any, were parsed by `graph_amoptions`.
     let stored = unsafe { (*index.raw()).rd_options.cast::<StoredGraph>().as_ref() };
-    let StoredGraph { m, ef_construction, quantizer, .. } = stored.copied().unwrap_or(StoredGraph {
+    let stored = stored.copied().unwrap_or(StoredGraph {
         maintenance: StoredMaintenance::default(),
         m: DEFAULT_M,
         ef_construction: DEFAULT_EF_CONSTRUCTION,
         quantizer: QUANTIZER_UNSET,
+        layout: LAYOUT_UNSET,
+        rerank: Rerank::Index as i32,
     });
+    let StoredGraph { m, ef_construction, quantizer, layout, rerank, .. } = stored;
     if ef_construction < 2 * m {
         invalid("ef_construction must be greater than or equal to 2 * m")
             .detail(format!("ef_construction is {ef_construction}, m is {m}."))
             .raise();
     }
-    let options = GraphOptions { m: m as u16, ef_construction: ef_construction as u16 };
+    let rerank = rerank_of(rerank);
     let quantizer = match quantizer {
-        QUANTIZER_UNSET if space.dims <= MOST_UNCODED_DIMS => Quantizer::None,
+        QUANTIZER_UNSET if space.dims <= MOST_UNCODED_DIMS && rerank == Rerank::Index => Quantizer::None,
         quantizer => quantizer_of(quantizer, space),
     };
+    check_rerank(rerank, quantizer, "every node on the way");
+    let asked_for =
+        [GraphLayout::Wide, GraphLayout::Compact].into_iter().find(|&known| known as i32 == layout);
+    if asked_for == Some(GraphLayout::Compact) && quantizer == Quantizer::None {
+        invalid("layout \"compact\" needs a quantizer").raise();
+    }
+    if asked_for == Some(GraphLayout::Wide) && rerank == Rerank::Heap {
+        invalid("layout \"wide\" has the vectors in the index")
+            .hint("Leave out rerank = heap, or take layout = compact.")
+            .raise();
+    }
+    let is_compact = quantizer != Quantizer::None && (rerank == Rerank::Heap || space.dims >= LEAST_COMPACT_DIMS);
+    let layout = asked_for.unwrap_or(if is_compact { GraphLayout::Compact } else { GraphLayout::Wide });
+    let options = GraphOptions { m: m as u16, ef_construction: ef_construction as u16, layout, rerank };
     (Structure::Graph(options), quantizer)
 }
 
@@ -282,17 +314,25 @@ pub fn of_lists(index: Relation, space: Space) -> (Structure, Quantizer) {
         rerank: Rerank::Index as i32,
     });
     let quantizer = quantizer_of(quantizer, space);
-    let rerank = if rerank == Rerank::Heap as i32 { Rerank::Heap } else { Rerank::Index };
-    if rerank == Rerank::Heap && quantizer == Quantizer::None {
-        invalid("rerank \"heap\" needs a quantizer")
-            .detail("Without codes every row of a list would be fetched from the table.")
-            .raise();
-    }
+    let rerank = rerank_of(rerank);
+    check_rerank(rerank, quantizer, "every row of a list");
     if bits != DEFAULT_BITS && quantizer != Quantizer::Rabitq {
         invalid("bits are for quantizer \"rabitq\"").detail(format!("bits is {bits}.")).raise();
     }
     let options = ListOptions { lists: lists as u32, bits: bits as u8, rerank };
     (Structure::Lists(options), quantizer)
+}
+
+fn rerank_of(option: i32) -> Rerank {
+    if option == Rerank::Heap as i32 { Rerank::Heap } else { Rerank::Index }
+}
+
+fn check_rerank(rerank: Rerank, quantizer: Quantizer, what: &str) {
+    if rerank == Rerank::Heap && quantizer == Quantizer::None {
+        invalid("rerank \"heap\" needs a quantizer")
+            .detail(format!("Without codes {what} would be fetched from the table."))
+            .raise();
+    }
 }
 
 fn quantizer_of(option: i32, space: Space) -> Quantizer {

@@ -28,6 +28,8 @@ pub trait GraphReader {
     ///
     /// Called only if there are estimates.
     fn estimate_upper(&mut self, _layer: usize, _found: Candidate, _estimated: &mut Vec<Ahead>) {}
+    /// Called when the base layer is reached, at a node that was compared.
+    fn entered(&mut self, _nearest: Candidate) {}
     /// Whether a node may be returned; others only lead the way.
     fn is_wanted(&self, _node: u32) -> bool {
         true
@@ -197,6 +199,27 @@ impl Search {
         ahead * size_of::<u64>() + self.pool.capacity() * size_of::<Candidate>()
     }
 
+    /// Goes on until there are `ef` more candidates, twice as many each time, and leaves what becomes of them to the graph,
+    /// which has been asked for their scores. `false` if there are none left, or if the search gives up.
+    pub fn round<G: GraphReader>(&mut self, graph: &mut G) -> bool {
+        match self.state {
+            State::Fresh => self.enter(graph),
+            State::Paused => {
+                self.ef *= 2;
+                self.resume();
+            }
+            State::Exhausted | State::GivenUp => return false,
+        }
+        self.expand(graph);
+        self.pool.clear();
+        self.state != State::GivenUp
+    }
+
+    /// Candidates of a round.
+    pub fn ef(&self) -> usize {
+        self.ef
+    }
+
     /// The next nearest node; `None` when every node was returned, or when the search gives up, or would have to go on
     /// and is not to.
     pub fn next<G: GraphReader>(&mut self, graph: &mut G, onward: Onward) -> Option<Candidate> {
@@ -275,6 +298,7 @@ impl Search {
         if graph.has_estimates() {
             self.frontier.push(Reverse(Ahead::new(nearest.score as f32, nearest.node)));
         } else {
+            graph.entered(nearest);
             self.visit(nearest.node);
             let is_wanted = graph.is_wanted(nearest.node);
             self.add(nearest, is_wanted);

@@ -2,7 +2,8 @@
 
 use super::columns::StoredColumns;
 use super::encoder::Encoder;
-use super::graph::stored::{StoredGraph, slots_of};
+use super::graph::compact::NodeCodes;
+use super::graph::stored::{NodeLayout, StoredGraph};
 use super::lists::assign::Assigner;
 use super::lists::centroids::Lists;
 use super::lists::stored::StoredLists;
@@ -228,7 +229,13 @@ impl Check {
         graph: &mut StoredGraph,
         encoder: &Encoder,
     ) {
-        let Some((base, upper)) = slots_of(&self.snapshot.meta) else { return };
+        let (base, upper) = match NodeLayout::of(&self.snapshot.meta) {
+            NodeLayout::Wide { base, upper } => (base, upper),
+            NodeLayout::Compact { codes, .. } => {
+                return self.node_codes(segment, parts, graph, codes, encoder);
+            }
+            NodeLayout::Plain => return,
+        };
         for node in 0..parts.nodes {
             pgrx::check_for_interrupts!();
             for layer in 0..=graph.level(node) {
@@ -249,6 +256,27 @@ impl Check {
                     let text = format!("the codes of node {node} on layer {layer} are not its neighbours'");
                     self.add(segment.id, Some(kind), None, text);
                 }
+            }
+        }
+    }
+
+    /// Encodes every node again whose vector is in the index.
+    fn node_codes(
+        &mut self,
+        segment: &Sealed,
+        parts: &GraphParts,
+        graph: &mut StoredGraph,
+        codes: NodeCodes,
+        encoder: &Encoder,
+    ) {
+        let nodes = if graph.has_vectors() { parts.nodes } else { 0 };
+        let mut encoded = vec![0; codes.bytes()];
+        for node in 0..nodes {
+            pgrx::check_for_interrupts!();
+            graph.vector(node, |row| codes.encode(encoder, &encoder.rotate(row), &mut encoded));
+            if !graph.code(node).is_some_and(|code| codes.says_the_same(code, &encoded)) {
+                let text = format!("the code of node {node} is not its vector's");
+                self.add(segment.id, Some(Kind::NodeCodes), None, text);
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Rows on their way to codes: widened, rotated, encoded.
 
-use crate::codec::multibit;
+use crate::codec::{multibit, nibble};
 use crate::codec::rabitq::{self, Factors, Query, Target};
 use crate::codec::rotation::Rotation;
 use crate::distance::{Element, ElementKind, Metric, Space};
@@ -104,6 +104,25 @@ impl Encoder {
     /// Encodes with several bits a dimension (see [`multibit::encode`]).
     pub fn encode_fine(&self, vector: &[f32], centre: &[f32], bits: usize, code: &mut [u8]) -> Factors {
         multibit::encode(vector, centre, self.target, bits, code)
+    }
+
+    /// Encodes with four bits a dimension against the origin (see [`nibble::encode`]).
+    pub fn encode_nibbles(&self, vector: &[f32], code: &mut [u8]) -> Factors {
+        nibble::encode(vector, self.target, code)
+    }
+
+    /// The row that a code of four bits a dimension stands for; under cosine its length means nothing.
+    pub fn decode_nibbles(&self, code: &[u8], factors: Factors) -> Vec<u8> {
+        let mut vector = nibble::decode(code, factors, self.target);
+        self.rotation.undo(&mut vector);
+        vector.truncate(self.space.dims as usize);
+        match self.space.kind {
+            ElementKind::F16 => {
+                let halves: Vec<f16> = vector.into_iter().map(f16::from_f32).collect();
+                bytemuck::cast_slice(&halves).to_vec()
+            }
+            _ => bytemuck::cast_slice(&vector).to_vec(),
+        }
     }
 
     /// A rotated vector's code against the origin.

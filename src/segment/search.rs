@@ -1,14 +1,16 @@
 //! One search over all segments of an index: a merge of their streams.
 
 use super::encoder::CodedQuery;
+use super::graph::compact::NodeQuery;
 use super::graph::flat::{self, FlatSearch};
 use super::graph::read::{Codes, SealedGraph};
-use super::graph::stored::slots_of;
+use super::graph::stored::NodeLayout;
+use super::graph::walk::{self, Walk};
 use super::growing::search::{self as growing_rows, GrowingSearch};
 use super::lists::search::{self as lists, ListSearch};
 use super::report::{self, Report, StepReport};
 use super::rows::{NodeRows, SealedRows};
-use super::steps::{self, ListStep, Range, Step};
+use super::steps::{self, GraphCodes, ListStep, Range, Step};
 use super::{Tid, columns, corrupt, growing};
 use crate::distance::{PreparedQuery, Space};
 use crate::filter::{Bitset, Condition};
@@ -87,6 +89,12 @@ enum Stream {
         search: Search,
         nodes: Option<Rc<Bitset>>,
     },
+    /// The same of a compact graph.
+    Compact {
+        index: usize,
+        search: Box<Walk>,
+        nodes: Option<Rc<Bitset>>,
+    },
     /// A segment with a graph that is not made use of.
     Flat {
         index: usize,
@@ -102,6 +110,7 @@ impl Stream {
         match self {
             Stream::Growing(search) => search.bytes(),
             Stream::Graph { search, .. } => search.bytes(),
+            Stream::Compact { search, .. } => search.bytes(),
             Stream::Flat { search, .. } => search.bytes(),
             Stream::Lists(search) => search.bytes(),
         }
@@ -111,6 +120,7 @@ impl Stream {
         match self {
             Stream::Growing(search) => search.work(),
             Stream::Graph { search, .. } => search.work(),
+            Stream::Compact { search, .. } => search.work(),
             Stream::Flat { search, .. } => search.work(),
             Stream::Lists(search) => search.work(),
         }
@@ -121,6 +131,7 @@ impl Stream {
         match self {
             Stream::Growing(search) => search.has_tie(score),
             Stream::Graph { search, .. } => search.has_tie(score),
+            Stream::Compact { search, .. } => search.has_tie(score),
             Stream::Flat { search, .. } => search.has_tie(score),
             Stream::Lists(search) => search.has_tie(score),
         }
@@ -148,6 +159,8 @@ pub struct IndexSearch {
     query: PreparedQuery,
     /// The query as codes see it, if the index has any.
     coded: Option<CodedQuery>,
+    /// The query as the codes of compact graphs' nodes see it, if the index has any.
+    node_query: Option<NodeQuery>,
     /// For each sealed segment the rows that may meet the conditions, if there are any.
     wanted: Vec<Option<Rc<Bitset>>>,
     terms: Terms,
@@ -172,6 +185,10 @@ impl IndexSearch {
             (Structure::Graph(_), Quantizer::None) => None,
             // Lists are found by their centroids' codes.
             _ => Some(CodedQuery::new(meta.space, meta.seed, query.row())),
+        };
+        let node_query = match NodeLayout::of(meta) {
+            NodeLayout::Compact { .. } => coded.as_ref().map(|coded| NodeQuery::new(meta.space, coded)),
+            NodeLayout::Plain | NodeLayout::Wide { .. } => None,
         };
         let mut runs = Vec::new();
         for (segment, structure) in with_states(&snapshot) {
@@ -200,6 +217,7 @@ impl IndexSearch {
             snapshot,
             query,
             coded,
+            node_query,
             wanted,
             terms,
             returned: 0,
@@ -269,9 +287,9 @@ impl IndexSearch {
 
     /// Finds a stream's next row, or the next few.
     fn advance(&mut self, relation: Relation, heap: &mut HeapRows, number: usize) {
-        let Self { snapshot, query, coded, wanted, .. } = self;
+        let Self { snapshot, query, coded, node_query, wanted, .. } = self;
         let Run { stream, ready, report } = &mut self.runs[number];
-        let (meta, coded) = (&*snapshot.meta, coded.as_ref());
+        let (meta, coded, node_query) = (&*snapshot.meta, coded.as_ref(), node_query.as_ref());
         report.observe(|| match stream {
             Stream::Growing(search) => {
                 ready.extend(search.next(growing_rows::Source { relation, meta, query, coded }));
@@ -283,21 +301,28 @@ impl IndexSearch {
             Stream::Flat { index, search } => {
                 let segment = &snapshot.manifest.sealed[*index];
                 let (parts, wanted) = (graph_of(relation, segment), wanted[*index].as_deref());
-                ready.extend(search.next(flat::Source {
-                    relation,
-                    meta,
-                    segment,
-                    parts,
-                    query,
-                    coded,
-                    wanted,
-                }));
+                let source =
+                    flat::Source { relation, meta, segment, parts, query, coded, node_query, wanted };
+                ready.extend(search.next(source, heap));
+            }
+            Stream::Compact { index, search, nodes } => {
+                let segment = &snapshot.manifest.sealed[*index];
+                let (parts, rows) = (graph_of(relation, segment), wanted[*index].as_deref());
+                let node_query = node_query.expect("a compact graph has codes");
+                let nodes = nodes.as_deref();
+                let source =
+                    walk::Source { relation, meta, segment, parts, query, node_query, nodes, rows };
+                ready.extend(search.next(source, heap));
             }
             Stream::Graph { index, search, nodes } => {
                 let segment = &snapshot.manifest.sealed[*index];
                 let parts = graph_of(relation, segment);
-                let slots = coded.zip(slots_of(meta));
-                let codes = slots.map(|(coded, (base, upper))| Codes { query: &coded.tables, base, upper });
+                let codes = match (coded, NodeLayout::of(meta)) {
+                    (Some(coded), NodeLayout::Wide { base, upper }) => {
+                        Some(Codes { query: &coded.tables, base, upper })
+                    }
+                    _ => None,
+                };
                 let before = ready.len();
                 while ready.len() == before {
                     let mut graph =
@@ -312,12 +337,23 @@ impl IndexSearch {
                 }
             }
         });
-        if ready.is_empty()
-            && let Stream::Graph { index, search, .. } = stream
-            && search.has_given_up()
-        {
-            let index = *index;
-            let flat = FlatSearch::new(self.terms.within, self.terms.effort.onward).after(search.given());
+        if !ready.is_empty() {
+            return;
+        }
+        let given_up = match stream {
+            Stream::Graph { index, search, .. } if search.has_given_up() => {
+                let segment = &snapshot.manifest.sealed[*index];
+                let mut rows = NodeRows::new(relation, segment, graph_of(relation, segment));
+                let (nodes, score) = search.given();
+                let mut given = Vec::with_capacity(nodes.len());
+                nodes.into_iter().for_each(|node| rows.for_each_live(node, |row, _| given.push(row)));
+                Some((*index, (given, score)))
+            }
+            Stream::Compact { index, search, .. } if search.has_given_up() => Some((*index, search.given())),
+            _ => None,
+        };
+        if let Some((index, given)) = given_up {
+            let flat = FlatSearch::new(self.terms.within, self.terms.effort.onward).after(given);
             let next = StepReport { step: "flat", ..report.begin_anew() };
             let walk = std::mem::replace(report, next);
             self.ended.push(StepReport { work: stream.work(), ..walk });
@@ -376,7 +412,7 @@ fn graph_run(
     let facts = steps::GraphFacts {
         space: meta.space,
         options,
-        has_codes: parts.row_codes.is_some(),
+        codes: NodeLayout::of(meta).into(),
         rows: segment.rows as usize,
         matches: wanted.map(|wanted| wanted.count()),
         range: within.map(|_| if is_ordered { Range::InOrder } else { Range::All }),
@@ -396,9 +432,17 @@ fn graph_run(
             let nodes = wanted.map(|wanted| nodes_of(relation, segment, parts, wanted));
             let without = without.filter(|&(id, _)| id == segment.id).map(|(_, node)| node);
             // Past the graph codes tell what else there is.
-            let within = within.filter(|_| facts.has_codes);
-            let search = Search::new(ef, patience).within(within).without(without);
-            Stream::Graph { index, search, nodes }
+            let within = within.filter(|_| facts.codes != GraphCodes::None);
+            let search = Search::new(ef, patience).without(without);
+            match facts.codes {
+                GraphCodes::Own { .. } => {
+                    let search = Box::new(Walk::new(search, within, effort.onward));
+                    Stream::Compact { index, search, nodes }
+                }
+                GraphCodes::None | GraphCodes::Neighbours => {
+                    Stream::Graph { index, search: search.within(within), nodes }
+                }
+            }
         }
     };
     Some(Run::new(stream, report))

@@ -2,12 +2,13 @@
 //!
 //! Figures are nanoseconds on the machine that ARCHITECTURE.md names; only their ratios matter.
 
+use super::graph::stored::NodeLayout;
 use super::lists::search::SCANNED_PER_RETURNED;
 use crate::codec::rotation::rotated_dims;
 use crate::distance::Space;
 use crate::graph::search::Patience;
 use crate::storage::manifest::Snapshot;
-use crate::storage::meta::{GraphOptions, Quantizer, Rerank, Structure};
+use crate::storage::meta::{GraphLayout, GraphOptions, Quantizer, Rerank, Structure};
 
 /// How a segment with a graph is searched.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -34,13 +35,32 @@ pub enum Range {
 pub struct GraphFacts {
     pub space: Space,
     pub options: GraphOptions,
-    /// Whether neighbours and rows have codes.
-    pub has_codes: bool,
+    pub codes: GraphCodes,
     pub rows: usize,
     /// Rows that match, if there are conditions.
     pub matches: Option<usize>,
     /// Whether rows within some distance are wanted.
     pub range: Option<Range>,
+}
+
+/// What codes a graph has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GraphCodes {
+    None,
+    /// A node its neighbours', and rows theirs in blocks.
+    Neighbours,
+    /// Each node its own.
+    Own { rerank: Rerank },
+}
+
+impl From<NodeLayout> for GraphCodes {
+    fn from(layout: NodeLayout) -> Self {
+        match layout {
+            NodeLayout::Plain => GraphCodes::None,
+            NodeLayout::Wide { .. } => GraphCodes::Neighbours,
+            NodeLayout::Compact { rerank, .. } => GraphCodes::Own { rerank },
+        }
+    }
 }
 
 impl GraphFacts {
@@ -58,33 +78,55 @@ impl GraphFacts {
         CODED_HOP + CODED_HOP_DIM * self.dims()
     }
 
+    /// Nanoseconds that estimating by a node's own code takes.
+    fn own_code(self) -> f64 {
+        OWN_CODE + OWN_CODE_DIM * self.dims()
+    }
+
     /// Nanoseconds that comparing a vector takes.
     fn comparison(self) -> f64 {
         let bytes = self.space.row_bytes().unwrap_or(SPARSE_BYTES) as f64;
-        COMPARISON + bytes * COMPARISON_BYTE
+        match self.codes {
+            GraphCodes::Own { rerank: Rerank::Heap } => FETCH + bytes * FETCH_BYTE,
+            _ => COMPARISON + bytes * COMPARISON_BYTE,
+        }
+    }
+
+    /// Nanoseconds that a node on the way of a walk takes.
+    fn each(self) -> f64 {
+        match self.codes {
+            GraphCodes::None => self.comparison(),
+            GraphCodes::Neighbours => self.coded_hop(),
+            GraphCodes::Own { .. } => self.own_code(),
+        }
     }
 
     /// Nanoseconds of a search past the graph.
     pub fn flat_cost(self) -> f64 {
         let matches = self.matches.unwrap_or(self.rows) as f64;
-        if !self.has_codes {
+        if self.codes == GraphCodes::None {
             return matches * self.comparison();
+        }
+        let compared = (FLAT_LEAST_COMPARED + FLAT_COMPARED * matches.sqrt()).min(matches);
+        if let GraphCodes::Own { .. } = self.codes {
+            return matches * self.own_code() + compared * OWN_COMPARED * self.comparison();
         }
         let blocks = self.rows as f64 / BLOCK_ROWS;
         // The share of blocks that have a row that matches, if they are spread evenly.
         let touched = blocks * (1.0 - (1.0 - self.share()).powf(BLOCK_ROWS));
-        let compared = (FLAT_LEAST_COMPARED + FLAT_COMPARED * matches.sqrt()).min(matches);
         touched * (BLOCK + BLOCK_DIM * self.dims()) + compared * self.comparison()
     }
 
     /// Nanoseconds of a search through the graph that looks for `ef` rows that match.
     pub fn graph_cost(self, ef: usize) -> f64 {
         let candidates = (ef as f64 / self.share().max(f64::MIN_POSITIVE)).min(self.rows as f64);
-        if self.has_codes {
-            return (CODED_HOPS * candidates + ENTRY_HOPS) * self.coded_hop();
-        }
         let neighbours = 2.0 * f64::from(self.options.m) * FRESH_NEIGHBOURS;
-        (candidates + ENTRY_HOPS) * neighbours * self.comparison()
+        let compared = match self.codes {
+            GraphCodes::None => 0.0,
+            GraphCodes::Neighbours => return (CODED_HOPS * candidates + ENTRY_HOPS) * self.coded_hop(),
+            GraphCodes::Own { .. } => OWN_COMPARED * FLAT_LEAST_COMPARED,
+        };
+        (candidates + ENTRY_HOPS) * neighbours * self.each() + compared * self.comparison()
     }
 
     /// The cost of the search that [`choose`] chooses.
@@ -170,8 +212,13 @@ impl ListFacts {
     fn within(self, Probing { probes, .. }: Probing) -> GraphFacts {
         GraphFacts {
             space: self.space,
-            options: GraphOptions { m: 0, ef_construction: 0 },
-            has_codes: self.codes == Quantizer::Rabitq,
+            options: GraphOptions {
+                m: 0,
+                ef_construction: 0,
+                layout: GraphLayout::Wide,
+                rerank: Rerank::Index,
+            },
+            codes: if self.codes == Quantizer::Rabitq { GraphCodes::Neighbours } else { GraphCodes::None },
             rows: (self.rows * probes).div_ceil(self.lists.max(1)),
             matches: self.matches.map(|matches| (matches * probes).div_ceil(self.lists.max(1))),
             range: None,
@@ -239,6 +286,10 @@ const CODED_HOPS: f64 = 3.5;
 const CODED_HOP: f64 = 900.0;
 const CODED_HOP_DIM: f64 = 0.4;
 const ENTRY_HOPS: f64 = 4.0;
+/// A node's own code, and each of its dimensions; the share of rows compared by such codes that is compared by single bits.
+const OWN_CODE: f64 = 60.0;
+const OWN_CODE_DIM: f64 = 0.06;
+const OWN_COMPARED: f64 = 0.5;
 /// Share of a node's neighbours that were not compared before.
 const FRESH_NEIGHBOURS: f64 = 0.55;
 const SPARSE_BYTES: usize = 512;
@@ -261,7 +312,7 @@ pub fn choose(facts: GraphFacts, ef: usize) -> Step {
     }
     // Rule *range*: codes find everything within a distance, and a walk that would look at every row does no better;
     // another might miss some of it. Who wants the nearest first gets them by a walk, and what is left past the graph.
-    if facts.range == Some(Range::All) && facts.has_codes || facts.range.is_some() && ef >= facts.rows {
+    if facts.range == Some(Range::All) && facts.codes != GraphCodes::None || facts.range.is_some() && ef >= facts.rows {
         return Step::Flat;
     }
     let ef = filtered_ef(ef, facts.share());
@@ -282,9 +333,8 @@ const UNFILTERED_PATIENCE: f64 = 4.0;
 /// the estimate, rows asked for without end most likely, takes a few times as long at most. One that meets far fewer matches
 /// than expected is given up much earlier: they are far from the query.
 fn patience(facts: GraphFacts, flat: f64) -> Patience {
-    let each = if facts.has_codes { facts.coded_hop() } else { facts.comparison() };
     let (share, times) = facts.matches.map_or((0.0, UNFILTERED_PATIENCE), |_| (facts.share(), 1.0));
-    Patience { budget: (times * flat / each) as usize, share }
+    Patience { budget: (times * flat / facts.each()) as usize, share }
 }
 
 /// How segments with lists are searched.
@@ -332,10 +382,18 @@ mod tests {
     use super::*;
     use crate::distance::{ElementKind, Metric};
 
-    fn facts(dims: u32, has_codes: bool, rows: usize, matches: Option<usize>) -> GraphFacts {
+    const CODES: [GraphCodes; 3] =
+        [GraphCodes::None, GraphCodes::Neighbours, GraphCodes::Own { rerank: Rerank::Index }];
+
+    fn facts(dims: u32, codes: GraphCodes, rows: usize, matches: Option<usize>) -> GraphFacts {
         let space = Space { kind: ElementKind::F32, metric: Metric::L2, dims };
-        let options = GraphOptions { m: 16, ef_construction: 64 };
-        GraphFacts { space, options, has_codes, rows, matches, range: None }
+        let options = GraphOptions {
+            m: 16,
+            ef_construction: 64,
+            layout: GraphLayout::Wide,
+            rerank: Rerank::Index,
+        };
+        GraphFacts { space, options, codes, rows, matches, range: None }
     }
 
     fn is_graph(step: Step) -> bool {
@@ -344,30 +402,30 @@ mod tests {
 
     #[test]
     fn few_rows_are_looked_at_one_by_one() {
-        for has_codes in [false, true] {
-            assert_eq!(choose(facts(768, has_codes, 1_000_000, Some(0)), 100), Step::Nothing);
-            assert_eq!(choose(facts(768, has_codes, 1_000_000, Some(100)), 100), Step::Flat);
-            assert_eq!(choose(facts(768, has_codes, 500, None), 100), Step::Flat);
-            assert!(is_graph(choose(facts(768, has_codes, 10_000_000, None), 100)));
-            assert!(is_graph(choose(facts(768, has_codes, 10_000_000, Some(5_000_000)), 100)));
+        for codes in CODES {
+            assert_eq!(choose(facts(768, codes, 1_000_000, Some(0)), 100), Step::Nothing);
+            assert_eq!(choose(facts(768, codes, 1_000_000, Some(100)), 100), Step::Flat);
+            assert_eq!(choose(facts(768, codes, 500, None), 100), Step::Flat);
+            assert!(is_graph(choose(facts(768, codes, 10_000_000, None), 100)));
+            assert!(is_graph(choose(facts(768, codes, 10_000_000, Some(5_000_000)), 100)));
         }
     }
 
     #[test]
     fn ranges_are_looked_through_unless_the_first_few_rows_may_do() {
-        let range = |range, has_codes, ef| {
-            choose(GraphFacts { range: Some(range), ..facts(768, has_codes, 1_000_000, None) }, ef)
+        let range = |range, codes, ef| {
+            choose(GraphFacts { range: Some(range), ..facts(768, codes, 1_000_000, None) }, ef)
         };
-        assert_eq!(range(Range::All, true, 100), Step::Flat);
-        assert!(is_graph(range(Range::InOrder, true, 100)));
-        assert!(is_graph(range(Range::All, false, 100)), "every vector would have to be compared");
-        assert_eq!(range(Range::InOrder, false, 1_000_000), Step::Flat);
+        assert_eq!(range(Range::All, CODES[1], 100), Step::Flat);
+        assert!(is_graph(range(Range::InOrder, CODES[1], 100)));
+        assert!(is_graph(range(Range::All, CODES[0], 100)), "every vector would have to be compared");
+        assert_eq!(range(Range::InOrder, CODES[0], 1_000_000), Step::Flat);
     }
 
     #[test]
     fn codes_carry_further_than_vectors() {
-        assert_eq!(choose(facts(768, true, 100_000, Some(3_000)), 100), Step::Flat);
-        assert!(is_graph(choose(facts(768, false, 100_000, Some(30_000)), 100)));
+        assert_eq!(choose(facts(768, CODES[1], 100_000, Some(3_000)), 100), Step::Flat);
+        assert!(is_graph(choose(facts(768, CODES[0], 100_000, Some(30_000)), 100)));
     }
 
     #[test]
@@ -409,7 +467,7 @@ mod tests {
 
     #[test]
     fn a_walk_may_take_as_long_as_a_flat_search() {
-        let facts = facts(768, true, 10_000_000, Some(5_000_000));
+        let facts = facts(768, CODES[1], 10_000_000, Some(5_000_000));
         let Step::Graph { ef, patience: Patience { budget, .. } } = choose(facts, 100) else {
             panic!("a flat search")
         };

@@ -48,6 +48,7 @@ impl<'a> Vectors<'a> {
             (Layout::Slots { bytes }, Some(len)) if len <= bytes as usize => {
                 self.vectors.for_each_slot(nodes, len, visit);
             }
+            (Layout::Tape, Some(len)) if len == self.stride => self.vectors.for_each_row(nodes, len, visit),
             _ => nodes.iter().for_each(|&node| visit(node, self.on_tape(node))),
         }
     }

@@ -52,6 +52,7 @@ impl Sealed {
                 parts.push((Kind::GraphUpper, &graph.upper));
                 parts.push((Kind::Duplicates, &graph.duplicates));
                 parts.extend(graph.row_codes.iter().map(|part| (Kind::RowCodes, part)));
+                parts.extend(graph.node_codes.iter().map(|part| (Kind::NodeCodes, part)));
             }
             Parts::Lists(lists) => {
                 parts.push((Kind::Starts, &lists.starts));
@@ -134,7 +135,8 @@ pub struct GraphParts {
     pub nodes: u32,
     /// Nodes of layer 1, 2, …: nodes are ordered by descending level, so each layer is a prefix of the ordinals.
     pub layers: Vec<u32>,
-    /// The exact vectors of the nodes, as [`crate::distance::Space`] lays them out.
+    /// The exact vectors of the nodes, as [`crate::distance::Space`] lays them out; empty if they are in wide slots or in
+    /// the table.
     pub vectors: Part,
     /// Where each node's vector begins and ends in the tape, for rows of varying length.
     pub offsets: Option<Part>,
@@ -144,8 +146,10 @@ pub struct GraphParts {
     pub upper: Part,
     /// For each row that is no node, its node, ascending.
     pub duplicates: Part,
-    /// A block of codes against the origin for every 32 rows, if the index has codes.
+    /// A block of codes against the origin for every 32 rows, if the layout is wide.
     pub row_codes: Option<Part>,
+    /// A code against the origin for every node, if the layout is compact.
+    pub node_codes: Option<Part>,
 }
 
 /// Posting lists: rows are ordered by list.

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 /// Block of the meta page.
 pub const BLOCK: u32 = 0;
 /// Version of everything on our pages; a change that older code cannot read raises it.
-const FORMAT: u32 = 4;
+const FORMAT: u32 = 5;
 
 /// How a vector is encoded for search.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +31,18 @@ pub struct GraphOptions {
     /// Neighbours of a node on upper layers; twice as many on the base layer.
     pub m: u16,
     pub ef_construction: u16,
+    /// How the nodes lie if they have codes.
+    pub layout: GraphLayout,
+    pub rerank: Rerank,
+}
+
+/// Where a graph's codes lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum GraphLayout {
+    /// The codes of a node's neighbours lie with it: a hop is one read, and each code is there many times.
+    Wide,
+    /// Each node's code is there once.
+    Compact,
 }
 
 /// Parameters of posting lists.
@@ -197,7 +209,7 @@ mod tests {
         let space = Space { kind: ElementKind::F32, metric: Metric::L2, dims: 3 };
         let meta = Meta::new(
             space,
-            Structure::Graph(GraphOptions { m: 16, ef_construction: 64 }),
+            Structure::Graph(GraphOptions { m: 16, ef_construction: 64, layout: GraphLayout::Wide, rerank: Rerank::Index }),
             Quantizer::None,
             vec![filter::key::Kind::Int4],
             42,

@@ -36,6 +36,7 @@ pub enum Kind {
     FineCodes = 16,
     Column = 17,
     RowCodes = 18,
+    NodeCodes = 19,
 }
 
 /// Whose page it is.

@@ -278,10 +278,29 @@ impl<'a> PartReader<'a> {
         match self.part.layout {
             Layout::Slots { .. } => self.for_each_slot(indices, bytes, visit),
             Layout::Tape => {
-                for &index in indices {
-                    visit(index, self.tape(u64::from(index) * bytes as u64, bytes));
+                const AHEAD: usize = 5;
+                let start = |index: u32| u64::from(index) * bytes as u64;
+                let mut announced = indices.iter();
+                for (number, &index) in indices.iter().enumerate() {
+                    let ahead = if number == 0 { AHEAD } else { 1 };
+                    announced.by_ref().take(ahead).for_each(|&next| self.announce_tape(start(next), bytes));
+                    visit(index, self.tape(start(index), bytes));
                 }
             }
+        }
+    }
+
+    /// Begins to load `len` bytes of a tape from byte `at` on.
+    fn announce_tape(&self, at: u64, len: usize) {
+        let end = at + len as u64;
+        let mut at = at;
+        while at < end {
+            let (page, from) = Layout::tape(at);
+            let now = (PAYLOAD - from).min((end - at) as usize);
+            if let Some(block) = self.part.pages.block(page) {
+                Pinned::announce(self.relation, block, page::HEADER + from, now);
+            }
+            at += now as u64;
         }
     }
 

@@ -2,7 +2,8 @@
 //!
 //! The answer is exact, up to the bounds of the codes. It is the better way where few rows are wanted, or there are few.
 
-use super::stored::slots_of;
+use super::compact::{NodeCodes, NodeQuery};
+use super::stored::{NodeLayout, codes_of};
 use crate::codec::fastscan::BLOCK;
 use crate::distance::PreparedQuery;
 use crate::filter::Bitset;
@@ -12,8 +13,8 @@ use crate::segment::block::{BlockLayout, Centre, Estimates};
 use crate::segment::corrupt;
 use crate::segment::encoder::CodedQuery;
 use crate::segment::rows::NodeRows;
-use crate::segment::search::Hit;
-use crate::segment::vectors::{Place, Vectors};
+use crate::segment::search::{HeapRows, Hit};
+use crate::segment::vectors::Vectors;
 use crate::storage::manifest::{GraphParts, Sealed};
 use crate::storage::meta::Meta;
 use crate::storage::page::Kind;
@@ -30,6 +31,8 @@ pub struct Source<'a> {
     pub parts: &'a GraphParts,
     pub query: &'a PreparedQuery,
     pub coded: Option<&'a CodedQuery>,
+    /// The query as the codes of a compact graph's nodes see it.
+    pub node_query: Option<&'a NodeQuery>,
     /// The rows that are wanted, if not all are.
     pub wanted: Option<&'a Bitset>,
 }
@@ -37,7 +40,7 @@ pub struct Source<'a> {
 /// The state of a search between two calls. It holds no pins.
 pub struct FlatSearch {
     started: bool,
-    /// Nodes that another search has returned.
+    /// Rows that another search has returned.
     given: HashSet<u32>,
     rows: Reranker<u32>,
     /// For each block that was read the limit under which its rows were offered (see [`Reranker::offer`]).
@@ -54,9 +57,9 @@ impl FlatSearch {
         Self { started: false, given: HashSet::new(), rows, limits: Vec::new() }
     }
 
-    /// Goes on where another search has given up: after the nodes that it has returned, up to a score.
-    pub fn after(mut self, (nodes, score): (Vec<u32>, f64)) -> Self {
-        self.given = nodes.into_iter().collect();
+    /// Goes on where another search has given up: after the rows that it has returned, up to a score.
+    pub fn after(mut self, (rows, score): (Vec<u32>, f64)) -> Self {
+        self.given = rows.into_iter().collect();
         self.rows.go_on_from(score);
         self
     }
@@ -76,28 +79,28 @@ impl FlatSearch {
     }
 
     /// The next nearest row.
-    pub fn next(&mut self, source: Source) -> Option<Hit> {
+    pub fn next(&mut self, source: Source, heap: &mut HeapRows) -> Option<Hit> {
         if !self.started {
             self.started = true;
-            self.begin(source);
+            self.begin(source, heap);
         }
         loop {
             match self.rows.step() {
                 Step::Next(row, score) => {
                     let mut rows = NodeRows::new(source.relation, source.segment, source.parts);
-                    let is_given = !self.given.is_empty() && self.given.contains(&rows.node(row));
+                    let is_given = !self.given.is_empty() && self.given.contains(&row);
                     if !is_given && let Some(tid) = rows.live_tid(row) {
                         return Some(Hit { score, tid });
                     }
                 }
-                Step::Compare(rows) => self.compare(source, &rows),
+                Step::Compare(rows) => self.compare(source, heap, &rows),
                 Step::Recall => {
                     let mut limits = std::mem::take(&mut self.limits);
                     let mut limit_of_block = limits.iter_mut();
                     self.scan(source, |reranker, Estimates { scores, errors }, rows, wanted| {
                         let limit = limit_of_block.next().expect("a limit for each block");
                         let (scores, errors) = (&scores[..rows.len()], &errors[..rows.len()]);
-                        let row = |place| (wanted >> place & 1 == 1).then_some((rows.start + place) as u32);
+                        let row = |place| (wanted >> place & 1 == 1).then(|| rows.row(place));
                         *limit = reranker.recall(scores, errors, *limit, row);
                     });
                     self.limits = limits;
@@ -107,33 +110,63 @@ impl FlatSearch {
         }
     }
 
-    fn begin(&mut self, source: Source) {
-        if source.coded.is_some() && source.parts.row_codes.is_some() {
+    fn begin(&mut self, source: Source, heap: &mut HeapRows) {
+        if source.coded.is_some() {
             let mut limits = Vec::new();
             self.scan(source, |reranker, Estimates { scores, errors }, rows, wanted| {
                 let (scores, errors) = (&scores[..rows.len()], &errors[..rows.len()]);
-                limits
-                    .push(reranker.offer(scores, errors, wanted, |place| Some((rows.start + place) as u32)));
+                limits.push(reranker.offer(scores, errors, wanted, |place| Some(rows.row(place))));
             });
             self.limits = limits;
             return;
         }
-        let rows: Vec<u32> = match source.wanted {
-            Some(wanted) => wanted.iter().collect(),
-            None => (0..source.segment.rows).collect(),
-        };
-        for rows in rows.chunks(CHUNK) {
+        for rows in wanted_rows(source).chunks(CHUNK) {
             pgrx::check_for_interrupts!();
-            self.compare(source, rows);
+            self.compare(source, heap, rows);
         }
     }
 
-    /// Calls `visit` with the estimates of every block that has a row wanted, its rows, and the bits of those that are
-    /// wanted.
-    fn scan(
+    /// Calls `visit` with estimates of at most 32 rows after another, those rows, and the bits of those that are wanted:
+    /// of all rows that are, and always in the same order.
+    fn scan(&mut self, source: Source, visit: impl FnMut(&mut Reranker<u32>, Estimates, Together, u32)) {
+        match source.node_query {
+            Some(query) => self.scan_nodes(source, query, visit),
+            None => self.scan_blocks(source, visit),
+        }
+    }
+
+    /// By the codes of nodes.
+    fn scan_nodes(
         &mut self,
         source: Source,
-        mut visit: impl FnMut(&mut Reranker<u32>, Estimates, Range<usize>, u32),
+        query: &NodeQuery,
+        mut visit: impl FnMut(&mut Reranker<u32>, Estimates, Together, u32),
+    ) {
+        let Source { relation, meta, segment, parts, .. } = source;
+        let layout = NodeCodes::new(meta.space);
+        let codes = codes_of(relation, segment, parts);
+        let mut reader = PartReader::new(relation, codes, Kind::NodeCodes, segment.id);
+        let mut node_rows = NodeRows::new(relation, segment, parts);
+        for rows in wanted_rows(source).chunks(BLOCK) {
+            pgrx::check_for_interrupts!();
+            let nodes = nodes_of(source, &mut node_rows, rows);
+            let mut estimates = Estimates { scores: [0.0; BLOCK], errors: [0.0; BLOCK] };
+            let mut places = estimates.scores.iter_mut().zip(&mut estimates.errors);
+            reader.for_each_row(&nodes, layout.bytes(), |node, bytes| {
+                let (score, error) = places.next().expect("as many places as nodes");
+                (*score, *error) = layout.estimate(bytes, query).unwrap_or_else(|| {
+                    corrupt(relation, segment, format!("The code of node {node} makes no sense."))
+                });
+            });
+            visit(&mut self.rows, estimates, Together::Listed(rows), u32::MAX);
+        }
+    }
+
+    /// By the rows' blocks of codes: those that have a row wanted.
+    fn scan_blocks(
+        &mut self,
+        source: Source,
+        mut visit: impl FnMut(&mut Reranker<u32>, Estimates, Together, u32),
     ) {
         let Source { relation, meta, segment, wanted, .. } = source;
         let (Some(coded), Some(codes)) = (source.coded, &source.parts.row_codes) else { return };
@@ -151,28 +184,72 @@ impl FlatSearch {
             let estimates = layout.estimate(bytes, &coded.tables, centre);
             let estimates = estimates.expect("a row of as many bytes as were asked for");
             let bits = wanted.map_or(u32::MAX, |wanted| wanted.bits_from(rows.start));
-            visit(&mut self.rows, estimates, rows, bits);
+            visit(&mut self.rows, estimates, Together::InARow(rows), bits);
         });
     }
 
     /// Compares rows exactly.
-    fn compare(&mut self, source: Source, rows: &[u32]) {
+    fn compare(&mut self, source: Source, heap: &mut HeapRows, rows: &[u32]) {
         let Source { relation, meta, segment, parts, query, .. } = source;
-        let place = match slots_of(meta) {
-            Some((base, _)) => Place::Slots { part: &parts.base, stride: base.bytes() },
-            None => Place::Rows { part: &parts.vectors, offsets: parts.offsets.as_ref() },
+        let score = |row: u32, bytes: &[u8]| {
+            query.score(bytes).unwrap_or_else(|| {
+                corrupt(relation, segment, format!("The vector of row {row} makes no sense."))
+            })
         };
         let mut node_rows = NodeRows::new(relation, segment, parts);
-        let nodes: Vec<u32> = rows.iter().map(|&row| node_rows.node(row)).collect();
-        if let Some(node) = nodes.iter().find(|&&node| node >= parts.nodes) {
-            corrupt(relation, segment, format!("There is no node {node}."));
-        }
-        let (mut rows, reranker) = (rows.iter(), &mut self.rows);
-        Vectors::new(relation, segment, query.row_bytes(), place).for_each(&nodes, |node, bytes| {
-            let score = query.score(bytes).unwrap_or_else(|| {
-                corrupt(relation, segment, format!("The vector of node {node} makes no sense."))
-            });
-            reranker.compared(*rows.next().expect("as many rows as nodes"), score);
+        let reranker = &mut self.rows;
+        let Some(place) = NodeLayout::of(meta).vectors(parts) else {
+            for &row in rows {
+                if let Some(tid) = node_rows.live_tid(row) {
+                    heap(tid, &mut |bytes| reranker.compared(row, score(row, bytes)));
+                }
+            }
+            return;
+        };
+        let nodes = nodes_of(source, &mut node_rows, rows);
+        let mut rows = rows.iter();
+        Vectors::new(relation, segment, query.row_bytes(), place).for_each(&nodes, |_, bytes| {
+            let row = *rows.next().expect("as many rows as nodes");
+            reranker.compared(row, score(row, bytes));
         });
     }
+}
+
+/// Rows whose codes are looked at together.
+enum Together<'a> {
+    InARow(Range<usize>),
+    Listed(&'a [u32]),
+}
+
+impl Together<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Together::InARow(rows) => rows.len(),
+            Together::Listed(rows) => rows.len(),
+        }
+    }
+
+    fn row(&self, place: usize) -> u32 {
+        match self {
+            Together::InARow(rows) => (rows.start + place) as u32,
+            Together::Listed(rows) => rows[place],
+        }
+    }
+}
+
+/// The rows that are wanted, ascending.
+fn wanted_rows(source: Source) -> Vec<u32> {
+    match source.wanted {
+        Some(wanted) => wanted.iter().take_while(|&row| row < source.segment.rows).collect(),
+        None => (0..source.segment.rows).collect(),
+    }
+}
+
+/// The nodes of some rows.
+fn nodes_of(source: Source, node_rows: &mut NodeRows, rows: &[u32]) -> Vec<u32> {
+    let nodes: Vec<u32> = rows.iter().map(|&row| node_rows.node(row)).collect();
+    if let Some(node) = nodes.iter().find(|&&node| node >= source.parts.nodes) {
+        corrupt(source.relation, source.segment, format!("There is no node {node}."));
+    }
+    nodes
 }

@@ -66,6 +66,7 @@ fn add(
         let mut arena_row = None;
         if !live.is_empty() {
             let mut is_row = true;
+            let nodes_before = batch.nodes();
             graph.vector(node, |row| {
                 for &(number, tid) in &live {
                     let entry = Entry { tid, row, attributes: &columns.attributes(number) };
@@ -81,6 +82,13 @@ fn add(
             });
             if !is_row {
                 corrupt(relation, segment, format!("The vector of node {node} makes no sense."));
+            }
+            // What was decoded keeps its code: another one would be of something else than the row.
+            if !graph.has_vectors()
+                && batch.nodes() > nodes_before
+                && let Some(code) = graph.code(node)
+            {
+                batch.push_code(code);
             }
         }
         if let Some(taken) = &mut taken {

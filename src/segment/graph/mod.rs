@@ -1,8 +1,9 @@
-//! Segments with an HNSW graph: sealed by [`seal`], with codes as [`coded`] lays them out, searched through [`read`],
-//! merged by [`merge`].
+//! Segments with an HNSW graph: sealed by [`seal`], written by [`write`] with codes as [`wide`] or [`compact`] lays them
+//! out, searched through [`read`] or by a [`walk`], or past the graph ([`flat`]), merged by [`merge`].
 
-pub mod coded;
+pub mod compact;
 pub mod flat;
+mod links;
 pub mod merge;
 mod near;
 mod ranking;
@@ -10,3 +11,6 @@ pub mod read;
 mod rotated;
 pub mod seal;
 pub mod stored;
+pub mod walk;
+mod wide;
+mod write;

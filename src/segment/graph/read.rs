@@ -1,6 +1,7 @@
-//! Reading a sealed segment's graph for a search.
+//! Reading a plain or wide graph for a search.
 
-use super::coded::SlotLayout;
+use super::links::{Links, place_of};
+use super::wide::SlotLayout;
 use crate::codec::rabitq::Query;
 use crate::distance::PreparedQuery;
 use crate::filter::Bitset;
@@ -23,6 +24,7 @@ pub struct SealedGraph<'a> {
     parts: &'a GraphParts,
     query: &'a PreparedQuery,
     codes: Option<Codes<'a>>,
+    links: Links<'a>,
     base: PartReader<'a>,
     upper: PartReader<'a>,
     vectors: Vectors<'a>,
@@ -56,6 +58,7 @@ impl<'a> SealedGraph<'a> {
             query,
             codes,
             wanted,
+            links: Links::new(relation, segment, parts),
             base: part(&parts.base, Kind::GraphBase),
             upper: part(&parts.upper, Kind::GraphUpper),
             vectors: Vectors::new(
@@ -71,11 +74,6 @@ impl<'a> SealedGraph<'a> {
     }
 }
 
-/// Slot of node 0 on an upper layer, and the nodes of that layer.
-fn place_of(parts: &GraphParts, layer: usize) -> (u32, u32) {
-    (parts.layers[..layer - 1].iter().sum(), parts.layers[layer - 1])
-}
-
 impl GraphReader for SealedGraph<'_> {
     fn nodes(&self) -> u32 {
         self.parts.nodes
@@ -86,25 +84,7 @@ impl GraphReader for SealedGraph<'_> {
     }
 
     fn neighbours(&mut self, layer: usize, node: u32, neighbours: &mut Vec<u32>) {
-        let (slot, nodes) = if layer == 0 {
-            (self.base.slot(node.into()), self.parts.nodes)
-        } else {
-            let (first, nodes) = place_of(self.parts, layer);
-            (self.upper.slot(u64::from(first) + u64::from(node)), nodes)
-        };
-        let numbers: &[u32] = bytemuck::try_cast_slice(slot).unwrap_or_default();
-        let list = numbers.split_first().and_then(|(&count, rest)| rest.get(..count as usize));
-        match list {
-            Some(list) if list.iter().all(|&neighbour| neighbour < nodes) => {
-                neighbours.clear();
-                neighbours.extend_from_slice(list);
-            }
-            _ => corrupt(
-                self.relation,
-                self.segment,
-                format!("The neighbours of node {node} on layer {layer} make no sense."),
-            ),
-        }
+        self.links.read(layer, node, neighbours);
     }
 
     fn score(&mut self, nodes: &[u32], scores: &mut Vec<f64>) {

@@ -1,35 +1,31 @@
 //! Sealing: rows in memory become a segment with a graph.
 
-use super::coded::SlotLayout;
 use super::near::{self, Neighbourhoods};
 use super::rotated::{Rotated, Rows};
-use crate::codec::fastscan::BLOCK;
+use super::write::Writer;
 use crate::distance::{Arena, Space};
 use crate::filter::Table;
-use crate::graph::build::{self, Graph, Known, Layer, Options, Prior};
+use crate::graph::build::{self, Graph, Known, Options, Prior};
 use crate::graph::bulk;
 use crate::graph::levels;
 use crate::pg::progress::{self, Phase};
 use crate::pg::threads;
-use crate::segment::block::BlockLayout;
-use crate::segment::encoder::{self, Code, Encoder};
-use crate::segment::{Entry, Plan, TID_BYTES, Tid, row_layout, rows};
+use crate::segment::encoder::{self, Encoder};
+use crate::segment::{Entry, Plan, TID_BYTES, Tid, rows};
 use crate::storage::draft::Draft;
 use crate::storage::manifest::{GraphParts, Parts, Sealed};
-use crate::storage::meta::{GraphOptions, Quantizer};
+use crate::storage::meta::{GraphLayout, GraphOptions, Quantizer};
 use crate::storage::page::Kind;
-use crate::storage::part::{Layout, Part, PartWriter, write_rows};
-use rayon::prelude::*;
+use crate::storage::part::write_rows;
 use std::collections::HashMap;
-use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Rows on their way into one sealed segment.
 ///
 /// Rows with equal bytes share one graph node: else a crowd of equal vectors would have only one another as
 /// neighbours, and cut themselves off from the rest of the graph.
 pub struct Batch {
-    options: Options,
+    options: GraphOptions,
     arena: Arena,
     columns: usize,
     /// Heap tuple and attributes of each arena row.
@@ -38,6 +34,8 @@ pub struct Batch {
     /// Rows equal to an arena row, and their attributes.
     duplicates: Vec<Duplicate>,
     attributes_of_duplicates: Table,
+    /// The codes of arena rows, one after another, if the rows are what codes stand for.
+    codes: Vec<u8>,
     /// First arena row with a checksum.
     rows_by_checksum: HashMap<u32, u32>,
 }
@@ -134,10 +132,11 @@ impl Batch {
             columns,
             attributes: Table::new(columns),
             attributes_of_duplicates: Table::new(columns),
-            options: Options { m: options.m.into(), ef_construction: options.ef_construction.into() },
+            options,
             arena: Arena::new(space),
             tids: Vec::new(),
             duplicates: Vec::new(),
+            codes: Vec::new(),
             rows_by_checksum: HashMap::new(),
         }
     }
@@ -145,6 +144,11 @@ impl Batch {
     /// Rows, duplicates among them.
     pub fn rows(&self) -> usize {
         self.tids.len() + self.duplicates.len()
+    }
+
+    /// Rows, duplicates left out.
+    pub fn nodes(&self) -> usize {
+        self.tids.len()
     }
 
     /// Bytes that the rows take, and that their graph will take.
@@ -155,10 +159,11 @@ impl Batch {
         let per_node = TID_BYTES as usize
             + size_of::<u32>()
             + CHECKSUM_BYTES
-            + Graph::bytes_per_node(self.options.m, threads)
+            + Graph::bytes_per_node(self.options.m.into(), threads)
             + if is_bulky(space, nodes as u32) { near::bytes_per_row(space.dims as usize) } else { 0 };
         self.arena.bytes()
             + nodes * per_node
+            + self.codes.capacity()
             + self.duplicates.capacity() * size_of::<Duplicate>()
             + self.attributes.bytes()
             + self.attributes_of_duplicates.bytes()
@@ -188,6 +193,11 @@ impl Batch {
         Some(number)
     }
 
+    /// Tells the code of the row that was added last as a node: its vector is what the code stands for.
+    pub fn push_code(&mut self, code: &[u8]) {
+        self.codes.extend_from_slice(code);
+    }
+
     /// Adds a row that is equal to one in the arena.
     pub fn push_duplicate(&mut self, arena_row: u32, entry: Entry) {
         let number = self.duplicates.len() as u32;
@@ -203,7 +213,7 @@ impl Batch {
     /// As [`Self::seal`], but takes nodes over from an older graph, whose rows were added first.
     pub fn seal_after(mut self, draft: &mut Draft, plan: Plan, taken: Taken) -> Sealed {
         let nodes = self.tids.len() as u32;
-        let m = self.options.m;
+        let m = self.options.m.into();
         self.rows_by_checksum = HashMap::new();
         let seed = plan.seed ^ u64::from(draft.id());
         let level = |row: u32| taken.level(row).unwrap_or_else(|| levels::level(seed, row, m));
@@ -221,7 +231,8 @@ impl Batch {
             });
         let graph = {
             let prior = taken.prior(&row_of_node);
-            let (done, layers, options) = (AtomicU64::new(0), &layers, self.options);
+            let (done, layers) = (AtomicU64::new(0), &layers);
+            let options = Options { m, ef_construction: self.options.ef_construction.into() };
             let show = || {
                 if plan.show_progress {
                     progress::tuples(done.load(Ordering::Relaxed), u64::from(nodes));
@@ -271,9 +282,13 @@ impl Batch {
         let told = rows::write(draft, self.columns, rows, of_nodes.chain(of_duplicates));
 
         let nodes_of_duplicates: Vec<u32> = duplicates.iter().map(|duplicate| duplicate.of).collect();
+        let writer = Writer { rows: numbered, graph, options: self.options, threads: plan.threads };
         let pages = match rotated.filter(|_| plan.quantizer != Quantizer::None) {
-            None => self.write_plain(draft, row_of_node, graph),
-            Some(rotated) => self.write_coded(draft, plan, rotated, &nodes_of_duplicates, graph),
+            None => writer.plain(draft),
+            Some(rotated) => match self.options.layout {
+                GraphLayout::Wide => writer.wide(draft, rotated, &nodes_of_duplicates),
+                GraphLayout::Compact => writer.compact(draft, rotated, &self.codes),
+            },
         };
 
         let count = duplicates.len() as u64;
@@ -288,177 +303,8 @@ impl Batch {
             upper: pages.upper,
             duplicates,
             row_codes: pages.row_codes,
+            node_codes: pages.node_codes,
         };
         Sealed::new(draft.id(), told, Parts::Graph(parts))
     }
-}
-
-/// The parts that a quantizer decides about.
-struct GraphPages {
-    vectors: Part,
-    offsets: Option<Part>,
-    base: Part,
-    upper: Part,
-    row_codes: Option<Part>,
-}
-
-impl Batch {
-    /// Vectors, and neighbour lists without codes.
-    fn write_plain(&self, draft: &mut Draft, row_of_node: &[u32], graph: &Graph) -> GraphPages {
-        let space = self.arena.space();
-        let layout = row_layout(space);
-        let nodes = row_of_node.len() as u64;
-        let total = match layout {
-            Layout::Slots { .. } => nodes,
-            Layout::Tape => row_of_node.iter().map(|&row| self.arena.row(row).len() as u64).sum(),
-        };
-        let mut writer = PartWriter::new(draft, Kind::Rows, layout, total);
-        for &row in row_of_node {
-            writer.push(self.arena.row(row));
-        }
-        let vectors = writer.finish();
-        let offsets = space.row_bytes().is_none().then(|| {
-            let mut end = 0u64;
-            let ends = row_of_node.iter().map(|&row| {
-                end += self.arena.row(row).len() as u64;
-                end
-            });
-            let offsets = std::iter::once(0).chain(ends).map(u64::to_ne_bytes);
-            write_rows(draft, Kind::Offsets, 8, nodes + 1, offsets)
-        });
-        let (base, upper) = graph.layers.split_first().expect("a graph has a base layer");
-        let m = self.options.m;
-        let base = write_layers(draft, Kind::GraphBase, 2 * m, &[base]);
-        let upper: Vec<&Layer> = upper.iter().collect();
-        let upper = write_layers(draft, Kind::GraphUpper, m, &upper);
-        GraphPages { vectors, offsets, base, upper, row_codes: None }
-    }
-
-    /// Vectors, neighbours and codes together.
-    fn write_coded(
-        &self,
-        draft: &mut Draft,
-        plan: Plan,
-        rotated: &Rotated,
-        nodes_of_duplicates: &[u32],
-        graph: &Graph,
-    ) -> GraphPages {
-        let space = self.arena.space();
-        let coder = Coder { threads: plan.threads, rotated };
-        let (base, upper) = graph.layers.split_first().expect("a graph has a base layer");
-        let slots = SlotLayout::base(space, 2 * self.options.m);
-        let base = coder.write(draft, Kind::GraphBase, slots, &[base]);
-        let upper: Vec<&Layer> = upper.iter().collect();
-        let slots = SlotLayout::upper(space, self.options.m);
-        let upper = coder.write(draft, Kind::GraphUpper, slots, &upper);
-        let vectors = PartWriter::new(draft, Kind::Rows, Layout::Tape, 0).finish();
-        let nodes_of_rows: Vec<u32> =
-            (0..rotated.rows().nodes()).chain(nodes_of_duplicates.iter().copied()).collect();
-        let row_codes = Some(coder.write_row_codes(draft, &nodes_of_rows));
-        GraphPages { vectors, offsets: None, base, upper, row_codes }
-    }
-}
-
-/// What it takes to write layers with codes.
-struct Coder<'a> {
-    threads: usize,
-    rotated: &'a Rotated<'a>,
-}
-
-/// Nodes whose codes are computed while those before them are written.
-const CODED_BATCH: usize = 4096;
-
-impl Coder<'_> {
-    fn write(&self, draft: &mut Draft, kind: Kind, slots: SlotLayout, layers: &[&Layer]) -> Part {
-        let layout = Layout::for_rows(Some(slots.bytes()));
-        let nodes: u64 = layers.iter().map(|layer| u64::from(layer.nodes())).sum();
-        let count = layout.size(nodes, slots.bytes());
-        let mut writer = PartWriter::new(draft, kind, layout, count);
-        let encode = |cancel: &AtomicBool, put: &dyn Fn(Vec<u8>)| {
-            for layer in layers {
-                for first in (0..layer.nodes()).step_by(CODED_BATCH) {
-                    let last = layer.nodes().min(first + CODED_BATCH as u32);
-                    put(self.encode(slots, layer, first..last, cancel));
-                }
-            }
-        };
-        threads::stream(
-            self.threads,
-            || {},
-            encode,
-            |encoded| {
-                encoded.chunks_exact(slots.bytes()).for_each(|slot| writer.push(slot));
-            },
-        );
-        writer.finish()
-    }
-
-    /// Blocks of the rows' codes against the origin.
-    fn write_row_codes(&self, draft: &mut Draft, nodes_of_rows: &[u32]) -> Part {
-        let blocks = BlockLayout::new(self.rotated.rows().space().dims as usize);
-        let layout = Layout::for_rows(Some(blocks.bytes()));
-        let count = layout.size(nodes_of_rows.len().div_ceil(BLOCK) as u64, blocks.bytes());
-        let mut writer = PartWriter::new(draft, Kind::RowCodes, layout, count);
-        let encode_block = |nodes: &[u32]| -> Vec<u8> {
-            let encoder = self.rotated.encoder();
-            let codes = nodes.iter().map(|&node| encoder.encode_vector(&self.rotated.vector(node)));
-            let codes: Vec<Code> = codes.collect();
-            let codes: Vec<_> = codes.iter().map(|code| (code.factors, &code.bits[..])).collect();
-            blocks.pack(&codes)
-        };
-        let encode = |cancel: &AtomicBool, put: &dyn Fn(Vec<Vec<u8>>)| {
-            for nodes in nodes_of_rows.chunks(CODED_BATCH) {
-                let blocks = nodes.par_chunks(BLOCK).filter(|_| !cancel.load(Ordering::Relaxed));
-                put(blocks.map(encode_block).collect());
-            }
-        };
-        threads::stream(
-            self.threads,
-            || {},
-            encode,
-            |blocks| {
-                blocks.iter().for_each(|block| writer.push(block));
-            },
-        );
-        writer.finish()
-    }
-
-    /// The slots of some nodes, one after another.
-    fn encode(&self, slots: SlotLayout, layer: &Layer, nodes: Range<u32>, cancel: &AtomicBool) -> Vec<u8> {
-        let (rotated, rows) = (self.rotated, self.rotated.rows());
-        let mut encoded = vec![0u8; nodes.len() * slots.bytes()];
-        encoded.par_chunks_exact_mut(slots.bytes()).zip(nodes).for_each(|(slot, node)| {
-            if !cancel.load(Ordering::Relaxed) {
-                let neighbours =
-                    layer.neighbours(node).map(|neighbour| (neighbour, rotated.vector(neighbour)));
-                rotated.encoder().encode_slot(slots, rows.row(node), &rotated.vector(node), neighbours, slot);
-            }
-        });
-        encoded
-    }
-}
-
-/// Bytes of a node's slot: the number of its neighbours, then their node numbers.
-pub fn node_slot_bytes(degree: usize) -> u32 {
-    (4 + 4 * degree) as u32
-}
-
-fn write_layers(draft: &mut Draft, kind: Kind, degree: usize, layers: &[&Layer]) -> Part {
-    let layout = Layout::Slots { bytes: node_slot_bytes(degree) };
-    let count = layers.iter().map(|layer| u64::from(layer.nodes())).sum();
-    let mut writer = PartWriter::new(draft, kind, layout, count);
-    let mut slot = Vec::with_capacity(4 + 4 * degree);
-    for layer in layers {
-        for node in 0..layer.nodes() {
-            slot.clear();
-            slot.extend_from_slice(&[0; 4]);
-            for neighbour in layer.neighbours(node) {
-                slot.extend_from_slice(&neighbour.to_ne_bytes());
-            }
-            let count = (slot.len() / 4 - 1) as u32;
-            slot[..4].copy_from_slice(&count.to_ne_bytes());
-            writer.push(&slot);
-        }
-    }
-    writer.finish()
 }

@@ -1,53 +1,100 @@
 //! Reading a sealed segment's graph node by node, without a query: for merging and for checking.
 
-use super::coded::SlotLayout;
+use super::compact::NodeCodes;
+use super::wide::SlotLayout;
 use crate::pg::relation::Relation;
 use crate::segment::corrupt;
+use crate::segment::encoder::Encoder;
 use crate::segment::vectors::{Place, Vectors};
 use crate::storage::manifest::{GraphParts, Sealed};
-use crate::storage::meta::{Meta, Quantizer, Structure};
+use crate::storage::meta::{GraphLayout, Meta, Quantizer, Rerank, Structure};
 use crate::storage::page::Kind;
-use crate::storage::part::PartReader;
+use crate::storage::part::{Part, PartReader};
+
+/// How the nodes of an index's graphs lie.
+#[derive(Clone, Copy)]
+pub enum NodeLayout {
+    /// Without codes.
+    Plain,
+    /// With their neighbours' codes.
+    Wide { base: SlotLayout, upper: SlotLayout },
+    /// With codes of their own, whose vectors may be in the table only.
+    Compact { codes: NodeCodes, rerank: Rerank },
+}
+
+impl NodeLayout {
+    pub fn of(meta: &Meta) -> Self {
+        match (meta.structure, meta.quantizer) {
+            (Structure::Graph(_), Quantizer::None) | (Structure::Lists(_), _) => NodeLayout::Plain,
+            (Structure::Graph(options), Quantizer::Rabitq | Quantizer::Sq8) => match options.layout {
+                GraphLayout::Wide => {
+                    let m = usize::from(options.m);
+                    NodeLayout::Wide {
+                        base: SlotLayout::base(meta.space, 2 * m),
+                        upper: SlotLayout::upper(meta.space, m),
+                    }
+                }
+                GraphLayout::Compact => {
+                    NodeLayout::Compact { codes: NodeCodes::new(meta.space), rerank: options.rerank }
+                }
+            },
+        }
+    }
+
+    /// Where the vectors are, if they are in the index.
+    pub fn vectors(self, parts: &GraphParts) -> Option<Place<'_>> {
+        match self {
+            NodeLayout::Compact { rerank: Rerank::Heap, .. } => None,
+            NodeLayout::Wide { base, .. } => Some(Place::Slots { part: &parts.base, stride: base.bytes() }),
+            NodeLayout::Plain | NodeLayout::Compact { .. } => {
+                Some(Place::Rows { part: &parts.vectors, offsets: parts.offsets.as_ref() })
+            }
+        }
+    }
+}
+
+/// The codes of a compact graph's nodes.
+pub fn codes_of<'a>(relation: Relation, segment: &Sealed, parts: &'a GraphParts) -> &'a Part {
+    let codes = parts.node_codes.as_ref();
+    codes.unwrap_or_else(|| corrupt(relation, segment, "Its nodes have no codes.".into()))
+}
 
 /// Holds pins, so it must not outlive the callback in which it was made.
 pub struct StoredGraph<'a> {
     relation: Relation,
     segment: &'a Sealed,
     parts: &'a GraphParts,
-    /// Slots of the base layer and of upper layers, if the nodes have codes.
-    slots: Option<(SlotLayout, SlotLayout)>,
+    layout: NodeLayout,
     base: PartReader<'a>,
     upper: PartReader<'a>,
-    vectors: Vectors<'a>,
-}
-
-/// How the nodes of an index's graphs lie, if they have codes: on the base layer, on upper layers.
-pub fn slots_of(meta: &Meta) -> Option<(SlotLayout, SlotLayout)> {
-    match (meta.structure, meta.quantizer) {
-        (Structure::Graph(_), Quantizer::None) | (Structure::Lists(_), _) => None,
-        (Structure::Graph(options), Quantizer::Rabitq | Quantizer::Sq8) => {
-            let m = usize::from(options.m);
-            Some((SlotLayout::base(meta.space, 2 * m), SlotLayout::upper(meta.space, m)))
-        }
-    }
+    /// The vectors, if they are in the index.
+    vectors: Option<Vectors<'a>>,
+    /// What nodes' codes are read and understood by, if they have any.
+    codes: Option<(PartReader<'a>, NodeCodes, Encoder)>,
 }
 
 impl<'a> StoredGraph<'a> {
     pub fn new(relation: Relation, meta: &Meta, segment: &'a Sealed, parts: &'a GraphParts) -> Self {
         let part = |part, kind| PartReader::new(relation, part, kind, segment.id);
-        let slots = slots_of(meta);
-        let place = match slots {
-            Some((base, _)) => Place::Slots { part: &parts.base, stride: base.bytes() },
-            None => Place::Rows { part: &parts.vectors, offsets: parts.offsets.as_ref() },
+        let layout = NodeLayout::of(meta);
+        let codes = match layout {
+            NodeLayout::Compact { codes, .. } => {
+                let reader = part(codes_of(relation, segment, parts), Kind::NodeCodes);
+                Encoder::new(meta.space, meta.seed).map(|encoder| (reader, codes, encoder))
+            }
+            _ => None,
         };
         Self {
             relation,
             segment,
             parts,
-            slots,
+            layout,
             base: part(&parts.base, Kind::GraphBase),
             upper: part(&parts.upper, Kind::GraphUpper),
-            vectors: Vectors::new(relation, segment, meta.space.row_bytes(), place),
+            vectors: layout
+                .vectors(parts)
+                .map(|place| Vectors::new(relation, segment, meta.space.row_bytes(), place)),
+            codes,
         }
     }
 
@@ -56,9 +103,29 @@ impl<'a> StoredGraph<'a> {
         self.parts.layers.iter().take_while(|&&nodes| node < nodes).count()
     }
 
-    /// Calls `visit` with a node's vector.
+    /// Whether the vectors are in the index.
+    pub fn has_vectors(&self) -> bool {
+        self.vectors.is_some()
+    }
+
+    /// Calls `visit` with a node's vector, or with what its code stands for where the index has no vectors.
     pub fn vector(&mut self, node: u32, mut visit: impl FnMut(&[u8])) {
-        self.vectors.for_each(&[node], |_, row| visit(row));
+        if let Some(vectors) = &mut self.vectors {
+            return vectors.for_each(&[node], |_, row| visit(row));
+        }
+        let decoded = self.codes.as_mut().and_then(|(reader, codes, encoder)| {
+            codes.decode(encoder, reader.row(node.into(), codes.bytes()))
+        });
+        match decoded {
+            Some(row) => visit(&row),
+            None => corrupt(self.relation, self.segment, format!("The code of node {node} makes no sense.")),
+        }
+    }
+
+    /// A node's own code, if the nodes have any.
+    pub fn code(&mut self, node: u32) -> Option<&[u8]> {
+        let (reader, codes, _) = self.codes.as_mut()?;
+        Some(reader.row(node.into(), codes.bytes()))
     }
 
     /// The slot of a node on a layer, as it lies there.
@@ -70,20 +137,22 @@ impl<'a> StoredGraph<'a> {
                 (&mut self.upper, first + u64::from(node))
             }
         };
-        match self.slots {
-            Some((base, upper)) => part.row(index, if layer == 0 { base.bytes() } else { upper.bytes() }),
-            None => part.slot(index),
+        match self.layout {
+            NodeLayout::Wide { base, upper } => {
+                part.row(index, if layer == 0 { base.bytes() } else { upper.bytes() })
+            }
+            NodeLayout::Plain | NodeLayout::Compact { .. } => part.slot(index),
         }
     }
 
     /// Reads the neighbours of a node on a layer; `None` if they make no sense.
     pub fn try_neighbours(&mut self, layer: usize, node: u32) -> Option<Vec<u32>> {
         let nodes = if layer == 0 { self.parts.nodes } else { self.parts.layers[layer - 1] };
-        let slots = self.slots;
+        let layout = self.layout;
         let slot = self.slot(layer, node);
-        let words: &[u32] = match slots {
-            Some((base, upper)) => if layer == 0 { base } else { upper }.neighbours(slot)?,
-            None => {
+        let words: &[u32] = match layout {
+            NodeLayout::Wide { base, upper } => if layer == 0 { base } else { upper }.neighbours(slot)?,
+            NodeLayout::Plain | NodeLayout::Compact { .. } => {
                 let words: &[u32] = bytemuck::try_cast_slice(slot).ok()?;
                 let (&count, words) = words.split_first()?;
                 words.get(..count as usize)?

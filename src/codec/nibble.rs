@@ -1,0 +1,166 @@
+//! RaBitQ with four bits a dimension, two dimensions a byte: for codes that are looked at one by one.
+//!
+//! The estimator is that of [`super::multibit`]. Of each 64 dimensions the first 32 are the low halves of the code's bytes,
+//! the last 32 the high halves. The query is rounded to a byte a dimension, so that products are sums of small integers;
+//! what rounding may add is part of the bound.
+
+use super::multibit;
+use super::rabitq::{EPSILON, Factors, Target};
+use crate::cpu::vectorized;
+
+const BITS: usize = 4;
+const LOW: u8 = 0x0F;
+/// Dimensions whose steps lie in so many bytes.
+const SPAN: usize = 64;
+const SPAN_BYTES: usize = SPAN / 2;
+/// A dimension of the query at most: so many that the sums of [`SPANS`] fit 16 bits.
+const GREATEST: f32 = 127.0;
+const SPANS: usize = 8;
+
+/// Bytes of a code of a rotated vector.
+pub fn code_bytes(dims: usize) -> usize {
+    dims / 2
+}
+
+/// Encodes a rotated vector against the origin.
+pub fn encode(vector: &[f32], target: Target, code: &mut [u8]) -> Factors {
+    debug_assert_eq!(code.len(), code_bytes(vector.len()));
+    let (steps, factors) = multibit::quantize(vector, &vec![0.0; vector.len()], target, BITS);
+    let (spans, _) = steps.as_chunks::<SPAN>();
+    let (bytes, _) = code.as_chunks_mut::<SPAN_BYTES>();
+    for (bytes, steps) in bytes.iter_mut().zip(spans) {
+        let (low, high) = steps.split_at(SPAN_BYTES);
+        for (byte, (low, high)) in bytes.iter_mut().zip(low.iter().zip(high)) {
+            *byte = low | high << BITS;
+        }
+    }
+    factors
+}
+
+/// The rotated vector that a code against the origin stands for.
+pub fn decode(code: &[u8], factors: Factors, target: Target) -> Vec<f32> {
+    let scale = match target {
+        Target::L2Squared => -factors.rescale / 2.0,
+        Target::NegativeInnerProduct => -factors.rescale,
+    };
+    let value = |step: u8| scale * (f32::from(step) - multibit::middle(BITS));
+    let (spans, _) = code.as_chunks::<SPAN_BYTES>();
+    let steps = spans.iter().flat_map(|span| {
+        let low = span.iter().map(|byte| byte & LOW);
+        low.chain(span.iter().map(|byte| byte >> BITS))
+    });
+    steps.map(value).collect()
+}
+
+/// A rotated query, ready to be estimated against codes.
+#[derive(Clone, Debug)]
+pub struct Query {
+    /// For each dimension its number of steps.
+    steps: Vec<i16>,
+    step: f32,
+    /// What a product with steps exceeds that with the grid around zero by.
+    offset: f32,
+    /// How far rounding may put a product off, but for one in a hundred.
+    rounding: f32,
+}
+
+impl Query {
+    pub fn new(rotated: &[f32]) -> Self {
+        let greatest = rotated.iter().fold(0f32, |greatest, x| greatest.max(x.abs()));
+        let step = if greatest > 0.0 { greatest / GREATEST } else { 1.0 };
+        let steps: Vec<i16> = rotated.iter().map(|x| (x / step).round() as i16).collect();
+        let rounded = |steps: i16| step * f32::from(steps);
+        let sum: f32 = steps.iter().map(|&steps| rounded(steps)).sum();
+        let squared: f32 = rotated.iter().zip(&steps).map(|(x, &steps)| (x - rounded(steps)).powi(2)).sum();
+        let middle = multibit::middle(BITS);
+        // A vector on the grid is `middle · √d` long at most, and rounding knows nothing of its direction.
+        Self { steps, step, offset: middle * sum, rounding: EPSILON * middle * squared.sqrt() }
+    }
+
+    /// The estimated score of a code against the origin, whose score and distance are given, and how far it may be off.
+    pub fn estimate(&self, code: &[u8], factors: Factors, origin_score: f32, distance: f32) -> (f32, f32) {
+        let product = self.step * dot(code, &self.steps) as f32 - self.offset;
+        let score = origin_score + factors.add + factors.rescale * product;
+        (score, (factors.error * distance).hypot(factors.rescale * self.rounding))
+    }
+}
+
+vectorized! {
+    /// The product of a code's steps and a query's.
+    fn dot(code: &[u8], query: &[i16]) -> i32 {
+        let (codes, _) = code.as_chunks::<SPAN_BYTES>();
+        let (queries, _) = query.as_chunks::<SPAN>();
+        let mut total = 0;
+        for (codes, queries) in codes.chunks(SPANS).zip(queries.chunks(SPANS)) {
+            let mut sums = [0i16; SPAN_BYTES];
+            for (code, query) in codes.iter().zip(queries) {
+                for i in 0..SPAN_BYTES {
+                    let low = i16::from(code[i] & LOW) * query[i];
+                    sums[i] += low + i16::from(code[i] >> BITS) * query[SPAN_BYTES + i];
+                }
+            }
+            total += sums.iter().map(|&sum| i32::from(sum)).sum::<i32>();
+        }
+        total
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::rabitq::tests::vector;
+    use super::super::rotation::Rotation;
+    use super::*;
+
+    fn dot_of(a: &[f32], b: &[f32]) -> f32 {
+        a.iter().zip(b).map(|(x, y)| x * y).sum()
+    }
+
+    #[test]
+    fn estimates_are_near_and_keep_their_bound() {
+        for target in [Target::L2Squared, Target::NegativeInnerProduct] {
+            for dims in [64, 384, 1536] {
+                let (row, query) = (vector(dims, 0.3), vector(dims, 2.9));
+                let norm = dot_of(&query, &query);
+                let (score, origin_score) = match target {
+                    Target::L2Squared => (norm + dot_of(&row, &row) - 2.0 * dot_of(&row, &query), norm),
+                    Target::NegativeInnerProduct => (-dot_of(&row, &query), 0.0),
+                };
+                let (mut beyond, mut squared, mut bounds) = (0, 0.0, 0.0);
+                for seed in 0..400 {
+                    let rotation = Rotation::new(seed, dims);
+                    let mut code = vec![0; code_bytes(rotation.dims())];
+                    let factors = encode(&rotation.rotate(&row), target, &mut code);
+                    let query = Query::new(&rotation.rotate(&query));
+                    let (estimate, bound) = query.estimate(&code, factors, origin_score, norm.sqrt());
+                    beyond += usize::from((estimate - score).abs() > bound);
+                    squared += (estimate - score).powi(2);
+                    bounds += bound;
+                }
+                assert!(beyond <= 12, "{target:?} {dims}: {beyond} of 400 miss their bound");
+                let (deviation, bound) = ((squared / 400.0).sqrt(), bounds / 400.0);
+                assert!(deviation > 0.15 * bound, "{target:?} {dims}: {deviation} within {bound}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_code_stands_for_a_vector_near_its_own() {
+        for target in [Target::L2Squared, Target::NegativeInnerProduct] {
+            let row = Rotation::new(5, 384).rotate(&vector(384, 0.3));
+            let mut code = vec![0; code_bytes(384)];
+            let factors = encode(&row, target, &mut code);
+            let decoded = decode(&code, factors, target);
+            let off: Vec<f32> = row.iter().zip(&decoded).map(|(x, y)| x - y).collect();
+            assert!(dot_of(&off, &off) < 0.02 * dot_of(&row, &row), "{target:?}");
+        }
+    }
+
+    #[test]
+    fn a_vector_of_zeros_is_estimated_exactly() {
+        let mut code = [0; 32];
+        let factors = encode(&[0.0; 64], Target::L2Squared, &mut code);
+        assert_eq!(Query::new(&[1.0; 64]).estimate(&code, factors, 5.5, 8.0), (5.5, 0.0));
+        assert_eq!(decode(&code, factors, Target::L2Squared), [0.0; 64]);
+        assert_eq!(Query::new(&[0.0; 64]).estimate(&code, factors, 5.5, 8.0), (5.5, 0.0));
+    }
+}

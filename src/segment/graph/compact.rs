@@ -1,0 +1,88 @@
+//! A compact graph: each node's code lies once, against the origin, apart from its neighbours' numbers.
+//!
+//! A node's code: what the codec adds, what it multiplies by, how far it may be off (`f32`s), then four bits a dimension.
+
+use crate::codec::nibble::{self, Query};
+use crate::codec::rabitq::Factors;
+use crate::codec::rotation::rotated_dims;
+use crate::distance::Space;
+use crate::segment::block::Centre;
+use crate::segment::encoder::{CodedQuery, Encoder};
+use crate::segment::row_layout;
+use crate::storage::page::PAYLOAD;
+use crate::storage::part::Layout;
+
+const NUMBERS: usize = 3;
+const CODE: usize = NUMBERS * size_of::<f32>();
+
+/// Where things are in a node's code.
+#[derive(Clone, Copy, Debug)]
+pub struct NodeCodes {
+    code_bytes: usize,
+}
+
+/// A query as nodes' codes are estimated against it.
+pub struct NodeQuery {
+    query: Query,
+    score: f32,
+    distance: f32,
+}
+
+impl NodeQuery {
+    pub fn new(space: Space, coded: &CodedQuery) -> Self {
+        let Centre { score, distance } = Centre::origin(space.metric, &coded.vector);
+        Self { query: Query::new(&coded.rotated), score: score as f32, distance: distance as f32 }
+    }
+}
+
+impl NodeCodes {
+    pub fn new(space: Space) -> Self {
+        Self { code_bytes: nibble::code_bytes(rotated_dims(space.dims as usize)) }
+    }
+
+    pub fn bytes(self) -> usize {
+        CODE + self.code_bytes
+    }
+
+    /// Writes the code of a rotated vector.
+    pub fn encode(self, encoder: &Encoder, vector: &[f32], bytes: &mut [u8]) {
+        let (numbers, code) = bytes.split_at_mut(CODE);
+        let Factors { add, rescale, error } = encoder.encode_nibbles(vector, code);
+        numbers.copy_from_slice(bytemuck::cast_slice(&[add, rescale, error]));
+    }
+
+    fn parts(self, bytes: &[u8]) -> Option<(Factors, &[u8])> {
+        let (numbers, code) = bytes.get(..self.bytes())?.split_at(CODE);
+        let &[add, rescale, error] = bytemuck::try_cast_slice(numbers).ok()? else { return None };
+        Some((Factors { add, rescale, error }, code))
+    }
+
+    /// The estimated score of a node and how far it may be off; `None` if the bytes are no code.
+    pub fn estimate(self, bytes: &[u8], query: &NodeQuery) -> Option<(f32, f32)> {
+        let (factors, code) = self.parts(bytes)?;
+        Some(query.query.estimate(code, factors, query.score, query.distance))
+    }
+
+    /// The row that a code stands for.
+    pub fn decode(self, encoder: &Encoder, bytes: &[u8]) -> Option<Vec<u8>> {
+        let (factors, code) = self.parts(bytes)?;
+        Some(encoder.decode_nibbles(code, factors))
+    }
+
+    /// Whether a code says the same as one that was just made, up to what sums lose from processor to processor.
+    pub fn says_the_same(self, bytes: &[u8], encoded: &[u8]) -> bool {
+        let is_near = |a: f32, b: f32| (a - b).abs() <= 1e-3 * (a.abs() + b.abs()) + 1e-6;
+        self.parts(bytes).zip(self.parts(encoded)).is_some_and(|((a, code), (b, again))| {
+            code == again && is_near(a.add, b.add) && is_near(a.rescale, b.rescale) && is_near(a.error, b.error)
+        })
+    }
+}
+
+/// How vectors lie: on a tape across pages where slots would waste more than a tenth of each page.
+pub fn vector_layout(space: Space) -> Layout {
+    let layout = row_layout(space);
+    match layout {
+        Layout::Slots { bytes } if PAYLOAD % bytes as usize * 10 > PAYLOAD => Layout::Tape,
+        layout => layout,
+    }
+}

@@ -1,0 +1,249 @@
+//! Search of a segment with a compact graph: codes lead the way, and their bounds decide which rows are compared.
+
+use super::compact::{NodeCodes, NodeQuery};
+use super::links::Links;
+use super::stored::{NodeLayout, codes_of};
+use crate::distance::PreparedQuery;
+use crate::filter::Bitset;
+use crate::graph::Candidate;
+use crate::graph::search::{GraphReader, Search};
+use crate::pg::relation::Relation;
+use crate::rerank::{Onward, Reranker, Step, Work};
+use crate::segment::corrupt;
+use crate::segment::rows::NodeRows;
+use crate::segment::search::{HeapRows, Hit};
+use crate::segment::vectors::Vectors;
+use crate::storage::manifest::{GraphParts, Sealed};
+use crate::storage::meta::Meta;
+use crate::storage::page::Kind;
+use crate::storage::part::PartReader;
+
+/// What a search reads.
+#[derive(Clone, Copy)]
+pub struct Source<'a> {
+    pub relation: Relation,
+    pub meta: &'a Meta,
+    pub segment: &'a Sealed,
+    pub parts: &'a GraphParts,
+    pub query: &'a PreparedQuery,
+    pub node_query: &'a NodeQuery,
+    /// The nodes and the rows that are wanted, if not all are.
+    pub nodes: Option<&'a Bitset>,
+    pub rows: Option<&'a Bitset>,
+}
+
+/// The state of a search between two calls. It holds no pins.
+pub struct Walk {
+    search: Search,
+    /// Nodes by their codes, rows by their vectors; a node's number is that of its first row.
+    rows: Reranker<u32>,
+    onward: Onward,
+    within: Option<f64>,
+    /// Rows that may be returned before the search goes on.
+    left: usize,
+    started: bool,
+    has_given_up: bool,
+    /// Every row returned, and the greatest score of them.
+    given: Vec<u32>,
+    last: f64,
+}
+
+impl Walk {
+    /// A search as `search` says, `within` a score if one is given: at rows beyond it, or after the first ones, it gives
+    /// up.
+    pub fn new(search: Search, within: Option<f64>, onward: Onward) -> Self {
+        Self {
+            search,
+            rows: Reranker::new(None, onward),
+            onward,
+            within,
+            left: 0,
+            started: false,
+            has_given_up: false,
+            given: Vec::new(),
+            last: f64::NEG_INFINITY,
+        }
+    }
+
+    /// Whether it has given up before the next result.
+    pub fn has_given_up(&self) -> bool {
+        self.has_given_up
+    }
+
+    /// Every row that was returned, and the greatest score of them.
+    pub fn given(&mut self) -> (Vec<u32>, f64) {
+        (std::mem::take(&mut self.given), self.last)
+    }
+
+    pub fn work(&self) -> Work {
+        Work { estimated: self.search.work().compared, compared: self.rows.work().compared }
+    }
+
+    /// Whether the next row is known to have this score, too.
+    pub fn has_tie(&self, score: f64) -> bool {
+        self.left > 0 && self.rows.has_tie(score)
+    }
+
+    /// Bytes in memory.
+    pub fn bytes(&self) -> usize {
+        self.search.bytes() + self.rows.bytes()
+    }
+
+    /// The next nearest row; `None` when every row was returned, or when the search gives up, or would have to go on and
+    /// is not to.
+    pub fn next(&mut self, source: Source, heap: &mut HeapRows) -> Option<Hit> {
+        loop {
+            if self.has_given_up || self.left == 0 && !self.go_on(source) {
+                return None;
+            }
+            match self.rows.step() {
+                Step::Next(row, score) => {
+                    if self.within.is_some_and(|within| score > within) {
+                        self.has_given_up = true;
+                        return None;
+                    }
+                    let mut rows = NodeRows::new(source.relation, source.segment, source.parts);
+                    if let Some(tid) = rows.live_tid(row) {
+                        self.left -= 1;
+                        self.given.push(row);
+                        self.last = self.last.max(score);
+                        return Some(Hit { score, tid });
+                    }
+                }
+                Step::Compare(nodes) => self.compare(source, heap, &nodes),
+                Step::Recall => unreachable!("nothing was skipped"),
+                Step::Empty => self.left = 0,
+            }
+        }
+    }
+
+    /// Makes candidates of the nodes that the graph leads to next; `false` if there are none, or if it is not to go on.
+    fn go_on(&mut self, source: Source) -> bool {
+        if self.started && self.onward == Onward::Stop {
+            return false;
+        }
+        if self.started && self.within.is_some() {
+            self.has_given_up = true;
+            return false;
+        }
+        self.started = true;
+        let mut graph = CompactGraph::new(source);
+        if !self.search.round(&mut graph) {
+            self.has_given_up = self.search.has_given_up();
+            return false;
+        }
+        for &Estimate { node, score, error } in &graph.estimates {
+            if source.nodes.is_none_or(|wanted| wanted.has(node as usize)) {
+                self.rows.add(node, score, error);
+            }
+        }
+        self.left = self.search.ef();
+        true
+    }
+
+    /// Compares the rows of some nodes exactly.
+    fn compare(&mut self, source: Source, heap: &mut HeapRows, nodes: &[u32]) {
+        let Source { relation, meta, segment, parts, query, rows: wanted, .. } = source;
+        let score_of = |node: u32, bytes: &[u8]| {
+            query.score(bytes).unwrap_or_else(|| {
+                corrupt(relation, segment, format!("The vector of node {node} makes no sense."))
+            })
+        };
+        let mut node_rows = NodeRows::new(relation, segment, parts);
+        let is_wanted = |row: u32| wanted.is_none_or(|wanted| wanted.has(row as usize));
+        match NodeLayout::of(meta).vectors(parts) {
+            Some(place) => {
+                Vectors::new(relation, segment, query.row_bytes(), place).for_each(nodes, |node, bytes| {
+                    let score = score_of(node, bytes);
+                    node_rows.for_each_live(node, |row, _| {
+                        if is_wanted(row) {
+                            self.rows.compared(row, score);
+                        }
+                    });
+                });
+            }
+            None => {
+                for &node in nodes {
+                    node_rows.for_each_live(node, |row, tid| {
+                        if is_wanted(row) {
+                            heap(tid, &mut |bytes| self.rows.compared(row, score_of(node, bytes)));
+                        }
+                    });
+                }
+            }
+        }
+    }
+}
+
+/// A node's score as its code tells, and how far it may be off.
+#[derive(Clone, Copy)]
+struct Estimate {
+    node: u32,
+    score: f32,
+    error: f32,
+}
+
+/// A compact graph as one query sees it; distances are estimates.
+///
+/// Holds pins, so it must not outlive the callback in which it was made.
+struct CompactGraph<'a> {
+    source: Source<'a>,
+    links: Links<'a>,
+    layout: NodeCodes,
+    codes: PartReader<'a>,
+    /// Of all nodes on the base layer that the search has asked for.
+    estimates: Vec<Estimate>,
+}
+
+impl<'a> CompactGraph<'a> {
+    fn new(source: Source<'a>) -> Self {
+        let Source { relation, meta, segment, parts, .. } = source;
+        Self {
+            source,
+            links: Links::new(relation, segment, parts),
+            layout: NodeCodes::new(meta.space),
+            codes: PartReader::new(relation, codes_of(relation, segment, parts), Kind::NodeCodes, segment.id),
+            estimates: Vec::new(),
+        }
+    }
+}
+
+impl GraphReader for CompactGraph<'_> {
+    fn nodes(&self) -> u32 {
+        self.source.parts.nodes
+    }
+
+    fn upper_layers(&self) -> usize {
+        self.source.parts.layers.len()
+    }
+
+    fn neighbours(&mut self, layer: usize, node: u32, neighbours: &mut Vec<u32>) {
+        self.links.read(layer, node, neighbours);
+    }
+
+    fn score(&mut self, nodes: &[u32], scores: &mut Vec<f64>) {
+        let Source { relation, segment, node_query, .. } = self.source;
+        let (layout, estimates) = (self.layout, &mut self.estimates);
+        self.codes.for_each_row(nodes, layout.bytes(), |node, bytes| {
+            let Some((score, error)) = layout.estimate(bytes, node_query) else {
+                corrupt(relation, segment, format!("The code of node {node} makes no sense."))
+            };
+            scores.push(score.into());
+            estimates.push(Estimate { node, score, error });
+        });
+    }
+
+    fn entered(&mut self, nearest: Candidate) {
+        let entry = self.estimates.iter().find(|estimate| estimate.node == nearest.node).copied();
+        self.estimates.clear();
+        self.estimates.extend(entry);
+    }
+
+    fn is_wanted(&self, node: u32) -> bool {
+        self.source.nodes.is_none_or(|wanted| wanted.has(node as usize))
+    }
+
+    fn poll(&mut self) {
+        pgrx::check_for_interrupts!();
+    }
+}
