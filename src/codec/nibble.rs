@@ -81,7 +81,8 @@ impl Query {
     pub fn estimate(&self, code: &[u8], factors: Factors, origin_score: f32, distance: f32) -> (f32, f32) {
         let product = self.step * dot(code, &self.steps) as f32 - self.offset;
         let score = origin_score + factors.add + factors.rescale * product;
-        (score, (factors.error * distance).hypot(factors.rescale * self.rounding))
+        let (code, rounding) = (factors.error * distance, factors.rescale * self.rounding);
+        (score, (code * code + rounding * rounding).sqrt())
     }
 }
 

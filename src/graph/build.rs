@@ -68,6 +68,17 @@ impl Layer {
     }
 }
 
+impl Layer {
+    /// The same with other numbers: `old[i]` becomes node `i`.
+    fn renumbered(&self, old: &[u32], new_of_old: &[u32]) -> Self {
+        let layer = Self::new(self.nodes(), self.degree);
+        for (node, &old) in (0..self.nodes()).zip(old) {
+            layer.set(node, self.neighbours(old).map(|neighbour| new_of_old[neighbour as usize]));
+        }
+        layer
+    }
+}
+
 /// A built graph.
 pub struct Graph {
     /// The base layer, then the layers above it.
@@ -80,6 +91,17 @@ impl Graph {
         let base = Layer::new(nodes, 2 * m);
         let upper = layers.iter().map(|&count| Layer::new(count, m));
         Self { layers: std::iter::once(base).chain(upper).collect() }
+    }
+
+    /// The same graph with other numbers: `old[i]`, a node of the same layers, becomes node `i`.
+    pub fn renumbered(self, old: &[u32]) -> Self {
+        let mut new_of_old = vec![0; old.len()];
+        for (new, &old) in (0..).zip(old) {
+            new_of_old[old as usize] = new;
+        }
+        // One layer after another, so that only one is there twice.
+        let layers = self.layers.into_iter().map(|layer| layer.renumbered(old, &new_of_old));
+        Self { layers: layers.collect() }
     }
 
     /// Bytes that a graph of so many nodes takes while it is built on so many threads.

@@ -25,6 +25,13 @@ pub fn order(rows: u32, level: impl Fn(u32) -> u8) -> (Vec<u32>, Vec<u32>) {
     (order, layers)
 }
 
+/// Nodes in the order of some groups, but those of higher levels first, as ever.
+pub fn regroup(groups: &[Vec<u32>], layers: &[u32]) -> Vec<u32> {
+    let mut order: Vec<u32> = groups.iter().flatten().copied().collect();
+    order.sort_by_key(|&node| layers.iter().filter(|&&nodes| node >= nodes).count());
+    order
+}
+
 /// The order in which nodes are inserted: level by level from the top, within a level in steps of the golden ratio.
 ///
 /// Rows that follow one another are often alike. Were they inserted at the same time, on two threads, neither would

@@ -14,6 +14,8 @@ pub trait GraphReader {
     fn upper_layers(&self) -> usize;
     /// Replaces `neighbours` by those of `node` on `layer`, the base layer being 0. Not called if there are estimates.
     fn neighbours(&mut self, layer: usize, node: u32, neighbours: &mut Vec<u32>);
+    /// Told of a node whose base-layer neighbours will most likely be asked for soon.
+    fn announce(&mut self, _node: u32) {}
     /// The distance of each node, in the order of `nodes`, appended to `scores`.
     fn score(&mut self, nodes: &[u32], scores: &mut Vec<f64>);
     /// Whether neighbours come with estimates of their distances.
@@ -40,6 +42,8 @@ pub trait GraphReader {
 
 /// Nodes visited together, so that the memory of one is on its way while another is looked at.
 const TOGETHER: usize = 4;
+/// The same where all their neighbours are looked at.
+const PAIR: usize = 1;
 
 pub use crate::rerank::{Onward, Work};
 
@@ -275,6 +279,9 @@ impl Search {
         let (mut neighbours, mut scores, mut estimated) = (Vec::new(), Vec::new(), Vec::new());
         graph.score(&[0], &mut scores);
         let mut nearest = Candidate { score: scores[0], node: 0 };
+        // Who was compared on the way is no nearer than the nearest so far, and need not be compared again.
+        let mut compared = vec![0];
+        self.visit(0);
         for layer in (1..=graph.upper_layers()).rev() {
             loop {
                 if graph.has_estimates() {
@@ -286,14 +293,18 @@ impl Search {
                 } else {
                     graph.neighbours(layer, nearest.node, &mut neighbours);
                 }
+                neighbours.retain(|&node| self.visit(node));
+                compared.extend_from_slice(&neighbours);
                 scores.clear();
                 graph.score(&neighbours, &mut scores);
-                let compared = neighbours.iter().zip(&scores);
-                match compared.map(|(&node, &score)| Candidate { score, node }).min() {
+                match neighbours.iter().zip(&scores).map(|(&node, &score)| Candidate { score, node }).min() {
                     Some(next) if next < nearest => nearest = next,
                     _ => break,
                 }
             }
+        }
+        for node in compared {
+            self.visited[node as usize / 64] = 0;
         }
         if graph.has_estimates() {
             self.frontier.push(Reverse(Ahead::new(nearest.score as f32, nearest.node)));
@@ -447,32 +458,49 @@ impl Search {
     }
 
     fn walk_by_distances<G: GraphReader>(&mut self, graph: &mut G) {
-        let (mut neighbours, mut scores) = (Vec::new(), Vec::new());
-        while let Some(Reverse(nearest)) = self.frontier.pop() {
-            if self.limit().is_some_and(|limit| nearest > limit) {
-                self.deferred.push(nearest);
-                return;
+        let (mut nodes, mut neighbours, mut ahead) = (Vec::new(), Vec::new(), Vec::new());
+        let mut scores = Vec::new();
+        loop {
+            nodes.clear();
+            let limit = self.limit();
+            while nodes.len() < PAIR
+                && let Some(Reverse(nearest)) = self.frontier.pop()
+            {
+                if limit.is_some_and(|limit| nearest > limit) {
+                    self.deferred.push(nearest);
+                    break;
+                }
+                nodes.push(nearest.node());
+            }
+            if nodes.is_empty() {
+                break;
             }
             if self.gives_up() {
                 return;
             }
             graph.poll();
-            graph.neighbours(0, nearest.node(), &mut neighbours);
-            if let Some(place) = neighbours.iter().position(|&node| self.is_without(node)) {
-                match self.detour(graph) {
-                    Some(detour) => neighbours[place] = detour.node(),
-                    None => drop(neighbours.swap_remove(place)),
+            ahead.clear();
+            for &node in &nodes {
+                graph.neighbours(0, node, &mut neighbours);
+                if let Some(place) = neighbours.iter().position(|&node| self.is_without(node)) {
+                    match self.detour(graph) {
+                        Some(detour) => neighbours[place] = detour.node(),
+                        None => drop(neighbours.swap_remove(place)),
+                    }
                 }
+                ahead.extend(neighbours.iter().copied().filter(|&node| self.visit(node)));
             }
-            neighbours.retain(|&node| self.visit(node));
+            if let Some(Reverse(next)) = self.frontier.peek() {
+                graph.announce(next.node());
+            }
             scores.clear();
-            graph.score(&neighbours, &mut scores);
+            graph.score(&ahead, &mut scores);
             self.compared += scores.len();
-            for (&node, &score) in neighbours.iter().zip(&scores) {
+            for (&node, &score) in ahead.iter().zip(&scores) {
                 self.add(Candidate { score, node }, graph.is_wanted(node));
             }
         }
-        if self.deferred.is_empty() {
+        if self.frontier.is_empty() && self.deferred.is_empty() {
             self.sweep(graph);
         }
     }

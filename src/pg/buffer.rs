@@ -1,7 +1,6 @@
 //! Buffers of PostgreSQL's shared page cache: pins and content locks.
 
 use super::relation::Relation;
-use crate::cpu;
 use pgrx::pg_sys;
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
@@ -53,6 +52,22 @@ pub fn pins() -> u64 {
     PINS.get()
 }
 
+/// Counts a page that was looked at as PostgreSQL and [`pins`] count those that were pinned.
+pub(super) fn count_page() {
+    PINS.set(PINS.get() + 1);
+    // SAFETY: this backend's own counters.
+    unsafe { pg_sys::pgBufferUsage.shared_blks_hit += 1 };
+}
+
+/// Calls `visit` with pages and the buffers where this backend saw them last; 0 if it did not.
+pub(super) fn recent_buffers(
+    relation: Relation,
+    blocks: impl Iterator<Item = u32>,
+    mut visit: impl FnMut(u32, pg_sys::Buffer),
+) {
+    RECENT.with_borrow(|recent| blocks.for_each(|block| visit(block, recent.get(relation, block))));
+}
+
 /// A page's copy, aligned as buffers are.
 #[repr(C, align(8))]
 pub struct PageCopy(pub Page);
@@ -88,26 +103,6 @@ impl Pinned {
         let pinned = Self::read(relation, block);
         RECENT.with_borrow_mut(|recent| recent.set(relation, block, pinned.id));
         pinned
-    }
-
-    /// Begins to load what it takes to pin a page where this backend saw it last, and `len` of its bytes at `offset`.
-    ///
-    /// What it has not seen may be on disk: the operating system begins to read it then.
-    pub fn announce(relation: Relation, block: u32, offset: usize, len: usize) {
-        let guess = RECENT.with_borrow(|recent| recent.get(relation, block));
-        if guess == pg_sys::InvalidBuffer as pg_sys::Buffer {
-            // SAFETY: the relation is open; nothing is read beyond its end, as this only asks.
-            unsafe { pg_sys::PrefetchBuffer(relation.raw(), pg_sys::ForkNumber::MAIN_FORKNUM, block) };
-            return;
-        }
-        // Local buffers have negative numbers.
-        let Ok(number) = usize::try_from(guess - 1) else { return };
-        // SAFETY: plain reads of addresses that are set at server start.
-        let (descriptors, pages) = unsafe { (pg_sys::BufferDescriptors, pg_sys::BufferBlocks) };
-        cpu::prefetch_at(descriptors.wrapping_add(number).cast(), 1);
-        let page = pages.cast::<u8>().wrapping_add(number * PAGE_SIZE);
-        cpu::prefetch_at(page.wrapping_add(offset), len);
-        cpu::prefetch_at(page.wrapping_add(PAGE_SIZE - 1), 1);
     }
 
     /// Pins a page whose content is about to be replaced, zeroed and locked exclusively, without reading it.

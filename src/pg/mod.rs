@@ -6,6 +6,7 @@
 
 pub mod buffer;
 pub mod error;
+pub mod glance;
 pub mod heap;
 pub mod interrupts;
 pub mod lock;

@@ -88,6 +88,21 @@ impl Relation {
         unsafe { pg_sys::ReadRecentBuffer(file, pg_sys::ForkNumber::MAIN_FORKNUM, block, buffer) }
     }
 
+    /// Whether a buffer's tag is that of a page of this relation's main fork.
+    pub(super) fn is_tag_of(self, tag: &pg_sys::BufferTag, block: u32) -> bool {
+        #[cfg(any(feature = "pg14", feature = "pg15"))]
+        let is_ours = {
+            let ours: pg_sys::RelFileNode = self.data().rd_node;
+            (ours.relNode, ours.dbNode, ours.spcNode) == (tag.rnode.relNode, tag.rnode.dbNode, tag.rnode.spcNode)
+        };
+        #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+        let is_ours = {
+            let ours: pg_sys::RelFileLocator = self.data().rd_locator;
+            (ours.relNumber, ours.dbOid, ours.spcOid) == (tag.relNumber, tag.dbOid, tag.spcOid)
+        };
+        is_ours && tag.forkNum == pg_sys::ForkNumber::MAIN_FORKNUM && tag.blockNum == block
+    }
+
     /// The block of this relation's main fork that a shared buffer holds, if it holds one.
     pub(super) fn block_in_buffer(self, buffer: pg_sys::Buffer) -> Option<u32> {
         let mut tag = Default::default();

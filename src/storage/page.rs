@@ -6,8 +6,8 @@ use crate::pg::error::Problem;
 /// PostgreSQL's page header.
 pub(super) const HEADER: usize = 24;
 /// Special area: `u16` magic, `u8` kind, `u8` format version, `u32` segment, `u32` generation, `u32` zero.
-const SPECIAL: usize = 16;
-const SPECIAL_AT: usize = PAGE_SIZE - SPECIAL;
+pub(super) const SPECIAL: usize = 16;
+pub(super) const SPECIAL_AT: usize = PAGE_SIZE - SPECIAL;
 const MAGIC: u16 = 0x76DB;
 const VERSION: u8 = 2;
 

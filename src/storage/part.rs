@@ -5,6 +5,7 @@ use super::extent::Extents;
 use super::manifest::checked_block;
 use super::page::{self, Kind, PAYLOAD, Stamp};
 use crate::pg::buffer::{PAGE_SIZE, Page, PageCopy, Pinned};
+use crate::pg::glance::Sighting;
 use crate::pg::relation::{Relation, in_recovery};
 use crate::pg::wal::log_new_pages;
 use serde::{Deserialize, Serialize};
@@ -181,6 +182,7 @@ pub struct PartReader<'a> {
     current: Option<(u32, Held)>,
     /// `u64`s keep copied numbers aligned.
     scratch: Vec<u64>,
+    sightings: Vec<Sighting>,
 }
 
 /// A page that stays as it is: pinned on a primary, copied on a standby, where replay may rewrite a recycled page.
@@ -202,7 +204,7 @@ impl Deref for Held {
 
 impl<'a> PartReader<'a> {
     pub fn new(relation: Relation, part: &'a Part, kind: Kind, segment: u32) -> Self {
-        Self { relation, part, kind, segment, current: None, scratch: Vec::new() }
+        Self { relation, part, kind, segment, current: None, scratch: Vec::new(), sightings: Vec::new() }
     }
 
     fn hold(&self, index: u64) -> (u32, Held) {
@@ -248,7 +250,9 @@ impl<'a> PartReader<'a> {
         let announce = |slots: &[u32]| {
             let (page, at) = layout.slot(slots[0].into());
             if let Some(block) = self.part.pages.block(page) {
-                Pinned::announce(self.relation, block, page::HEADER + at, bytes);
+                let sighting = Sighting::of(self.relation, block);
+                sighting.announce(self.relation, page::HEADER + at, bytes);
+                sighting.announce(self.relation, page::SPECIAL_AT, page::SPECIAL);
             }
         };
         let (mut coming, mut announced) = (by_page(), by_page());
@@ -298,10 +302,52 @@ impl<'a> PartReader<'a> {
             let (page, from) = Layout::tape(at);
             let now = (PAYLOAD - from).min((end - at) as usize);
             if let Some(block) = self.part.pages.block(page) {
-                Pinned::announce(self.relation, block, page::HEADER + from, now);
+                Sighting::of(self.relation, block).announce(self.relation, page::HEADER + from, now);
             }
             at += now as u64;
         }
+    }
+
+    /// Begins to load the first `bytes` bytes of slot `index`.
+    pub fn announce(&self, index: u32, bytes: usize) {
+        let (page, at) = self.part.layout.slot(index.into());
+        if let Some(block) = self.part.pages.block(page) {
+            Sighting::of(self.relation, block).announce(self.relation, page::HEADER + at, bytes);
+        }
+    }
+
+    /// Visits the first `bytes` bytes of slots in the order of `indices` as [`Self::for_each_slot`] does, but glances at
+    /// them: for short slots, asked for at random, that may be wrong once in a blue moon (see [`crate::pg::glance`]).
+    pub fn glance_at_each(&mut self, indices: &[u32], bytes: usize, mut visit: impl FnMut(u32, &[u8])) {
+        const WORD: usize = size_of::<u64>();
+        let (layout, relation) = (self.part.layout, self.relation);
+        if layout == Layout::Tape || in_recovery() {
+            return self.for_each_row(indices, bytes, visit);
+        }
+        let mut sightings = std::mem::take(&mut self.sightings);
+        sightings.clear();
+        let blocks = indices.iter().map(|&index| {
+            let (page, _) = layout.slot(index.into());
+            checked_block(relation, &self.part.pages, page)
+        });
+        Sighting::all(relation, blocks, &mut sightings);
+        let offset_of = |index: u32| page::HEADER + layout.slot(index.into()).1;
+        for (sighting, &index) in sightings.iter().zip(indices) {
+            sighting.announce(relation, offset_of(index), bytes);
+        }
+        for (sighting, &index) in sightings.iter().zip(indices) {
+            let offset = offset_of(index);
+            let (first, skipped) = (offset / WORD * WORD, offset % WORD);
+            let mut words = std::mem::take(&mut self.scratch);
+            words.resize((skipped + bytes).div_ceil(WORD), 0);
+            if sighting.copy(relation, first, &mut words) {
+                visit(index, &bytemuck::cast_slice(&words)[skipped..][..bytes]);
+            } else {
+                visit(index, &self.slot(index.into())[..bytes]);
+            }
+            self.scratch = words;
+        }
+        self.sightings = sightings;
     }
 
     /// The bytes of slot `index`.

@@ -4,7 +4,7 @@ use crate::pg::relation::Relation;
 use crate::segment::corrupt;
 use crate::storage::manifest::{GraphParts, Sealed};
 use crate::storage::page::Kind;
-use crate::storage::part::PartReader;
+use crate::storage::part::{Layout, PartReader};
 
 /// Holds pins, so it must not outlive the callback in which it was made.
 pub struct Links<'a> {
@@ -12,6 +12,7 @@ pub struct Links<'a> {
     segment: &'a Sealed,
     parts: &'a GraphParts,
     base: PartReader<'a>,
+    base_bytes: usize,
     upper: PartReader<'a>,
 }
 
@@ -28,30 +29,40 @@ impl<'a> Links<'a> {
             segment,
             parts,
             base: part(&parts.base, Kind::GraphBase),
+            base_bytes: match parts.base.layout {
+                Layout::Slots { bytes } => bytes as usize,
+                Layout::Tape => 0,
+            },
             upper: part(&parts.upper, Kind::GraphUpper),
         }
     }
 
+    /// Begins to load a node's slot on the base layer.
+    pub fn announce(&self, node: u32) {
+        self.base.announce(node, self.base_bytes);
+    }
+
     /// Replaces `neighbours` by those of a node on a layer.
     pub fn read(&mut self, layer: usize, node: u32, neighbours: &mut Vec<u32>) {
-        let (slot, nodes) = if layer == 0 {
-            (self.base.slot(node.into()), self.parts.nodes)
+        neighbours.clear();
+        let mut copy = |nodes: u32, slot: &[u8]| {
+            let numbers: &[u32] = bytemuck::try_cast_slice(slot).unwrap_or_default();
+            let list = numbers.split_first().and_then(|(&count, rest)| rest.get(..count as usize));
+            let list = list.filter(|list| list.iter().all(|&neighbour| neighbour < nodes));
+            list.map(|list| neighbours.extend_from_slice(list)).is_some()
+        };
+        let is_sane = if layer == 0 {
+            let (mut is_sane, nodes) = (true, self.parts.nodes);
+            self.base.glance_at_each(&[node], self.base_bytes, |_, slot| is_sane = copy(nodes, slot));
+            // A glance may deceive.
+            is_sane || copy(nodes, self.base.slot(node.into()))
         } else {
             let (first, nodes) = place_of(self.parts, layer);
-            (self.upper.slot(u64::from(first) + u64::from(node)), nodes)
+            copy(nodes, self.upper.slot(u64::from(first) + u64::from(node)))
         };
-        let numbers: &[u32] = bytemuck::try_cast_slice(slot).unwrap_or_default();
-        let list = numbers.split_first().and_then(|(&count, rest)| rest.get(..count as usize));
-        match list {
-            Some(list) if list.iter().all(|&neighbour| neighbour < nodes) => {
-                neighbours.clear();
-                neighbours.extend_from_slice(list);
-            }
-            _ => corrupt(
-                self.relation,
-                self.segment,
-                format!("The neighbours of node {node} on layer {layer} make no sense."),
-            ),
+        if !is_sane {
+            let detail = format!("The neighbours of node {node} on layer {layer} make no sense.");
+            corrupt(self.relation, self.segment, detail)
         }
     }
 }

@@ -50,6 +50,8 @@ pub struct Rotated<'a> {
     encoder: &'a Encoder,
     /// All of them, if there is room.
     all: Option<Matrix>,
+    /// Their places there, if those are not the nodes' numbers.
+    places: Option<Vec<u32>>,
 }
 
 impl<'a> Rotated<'a> {
@@ -70,7 +72,20 @@ impl<'a> Rotated<'a> {
             });
             all
         });
-        Self { rows, encoder, all }
+        Self { rows, encoder, all, places: None }
+    }
+
+    /// The same under other numbers: of node `i`, which had the number `old[i]`, `rows` tells the row.
+    pub fn renumbered<'b>(self, rows: Rows<'b>, old: Vec<u32>) -> Rotated<'b>
+    where
+        'a: 'b,
+    {
+        Rotated { rows, places: Some(old), ..self }
+    }
+
+    /// Where a node's vector is among all of them.
+    fn place(&self, node: u32) -> usize {
+        self.places.as_ref().map_or(node, |places| places[node as usize]) as usize
     }
 
     pub fn rows(&self) -> Rows<'a> {
@@ -83,7 +98,7 @@ impl<'a> Rotated<'a> {
 
     pub fn vector(&self, node: u32) -> Cow<'_, [f32]> {
         match &self.all {
-            Some(all) => Cow::Borrowed(all.row(node as usize)),
+            Some(all) => Cow::Borrowed(all.row(self.place(node))),
             None => Cow::Owned(self.encoder.rotate(self.rows.row(node))),
         }
     }
@@ -92,7 +107,7 @@ impl<'a> Rotated<'a> {
 impl Nodes for Rotated<'_> {
     fn score(&self, a: u32, b: u32) -> f32 {
         let Some(all) = &self.all else { return self.rows.score(a, b) };
-        let (a, b) = (all.row(a as usize), all.row(b as usize));
+        let (a, b) = (all.row(self.place(a)), all.row(self.place(b)));
         match self.rows.space().metric {
             Metric::InnerProduct => -padded::dot(a, b),
             // The vectors have unit length.
@@ -103,7 +118,7 @@ impl Nodes for Rotated<'_> {
 
     fn prefetch(&self, node: u32) {
         match &self.all {
-            Some(all) => crate::cpu::prefetch(bytemuck::cast_slice(all.row(node as usize))),
+            Some(all) => crate::cpu::prefetch(bytemuck::cast_slice(all.row(self.place(node)))),
             None => self.rows.prefetch(node),
         }
     }

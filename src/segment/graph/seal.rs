@@ -6,7 +6,7 @@ use super::write::Writer;
 use crate::distance::{Arena, Space};
 use crate::filter::Table;
 use crate::graph::build::{self, Graph, Known, Options, Prior};
-use crate::graph::bulk;
+use crate::graph::bulk::{self, Near};
 use crate::graph::levels;
 use crate::pg::progress::{self, Phase};
 use crate::pg::threads;
@@ -229,7 +229,7 @@ impl Batch {
             encoder.as_ref().filter(|_| is_bulk || plan.quantizer != Quantizer::None).map(|encoder| {
                 threads::run(plan.threads, || {}, |cancel| Rotated::new(rows, encoder, room, cancel))
             });
-        let graph = {
+        let (graph, grouped) = {
             let prior = taken.prior(&row_of_node);
             let (done, layers) = (AtomicU64::new(0), &layers);
             let options = Options { m, ef_construction: self.options.ef_construction.into() };
@@ -241,14 +241,23 @@ impl Batch {
             threads::run(plan.threads, show, |cancel| match &rotated {
                 Some(rotated) if is_bulk => {
                     let near = Neighbourhoods::new(rotated, plan.seed, cancel);
-                    bulk::build(rotated, nodes, layers, options, &near, cancel, &done)
+                    let graph = bulk::build(rotated, nodes, layers, options, &near, cancel, &done);
+                    (graph, Some(levels::regroup(near.groups(), layers)))
                 }
-                _ => build::build(&rows, nodes, layers, options, &prior, cancel, &done),
+                _ => (build::build(&rows, nodes, layers, options, &prior, cancel, &done), None),
             })
         };
         if plan.show_progress {
             progress::phase(Phase::WriteSegment);
         }
+        let Some(old) = grouped else {
+            return self.write(draft, plan, rows, rotated.as_ref(), layers, &graph);
+        };
+        // Nodes that are near one another share pages.
+        let row_of_node: Vec<u32> = old.iter().map(|&node| row_of_node[node as usize]).collect();
+        let rows = Rows { arena: &self.arena, row_of_node: &row_of_node };
+        let graph = graph.renumbered(&old);
+        let rotated = rotated.map(|rotated| rotated.renumbered(rows, old));
         self.write(draft, plan, rows, rotated.as_ref(), layers, &graph)
     }
 

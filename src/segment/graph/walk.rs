@@ -3,6 +3,7 @@
 use super::compact::{NodeCodes, NodeQuery};
 use super::links::Links;
 use super::stored::{NodeLayout, codes_of};
+use crate::codec::fastscan::BLOCK;
 use crate::distance::PreparedQuery;
 use crate::filter::Bitset;
 use crate::graph::Candidate;
@@ -37,6 +38,9 @@ pub struct Walk {
     search: Search,
     /// Nodes by their codes, rows by their vectors; a node's number is that of its first row.
     rows: Reranker<u32>,
+    /// All nodes that were offered, 32 at a time, and the limits under which they were (see [`Reranker::offer`]).
+    offered: Vec<Estimates>,
+    limits: Vec<f32>,
     onward: Onward,
     within: Option<f64>,
     /// Rows that may be returned before the search goes on.
@@ -55,6 +59,8 @@ impl Walk {
         Self {
             search,
             rows: Reranker::new(None, onward),
+            offered: Vec::new(),
+            limits: Vec::new(),
             onward,
             within,
             left: 0,
@@ -76,7 +82,7 @@ impl Walk {
     }
 
     pub fn work(&self) -> Work {
-        Work { estimated: self.search.work().compared, compared: self.rows.work().compared }
+        Work { estimated: self.search.work().compared, ..self.rows.work() }
     }
 
     /// Whether the next row is known to have this score, too.
@@ -86,7 +92,8 @@ impl Walk {
 
     /// Bytes in memory.
     pub fn bytes(&self) -> usize {
-        self.search.bytes() + self.rows.bytes()
+        let offered = self.offered.capacity() * size_of::<Estimates>();
+        self.search.bytes() + self.rows.bytes() + offered
     }
 
     /// The next nearest row; `None` when every row was returned, or when the search gives up, or would have to go on and
@@ -111,7 +118,12 @@ impl Walk {
                     }
                 }
                 Step::Compare(nodes) => self.compare(source, heap, &nodes),
-                Step::Recall => unreachable!("nothing was skipped"),
+                Step::Recall => {
+                    for (offered, limit) in self.offered.iter().zip(&mut self.limits) {
+                        let node = |place| Some(offered.nodes[place]);
+                        *limit = self.rows.recall(offered.scores(), offered.errors(), *limit, node);
+                    }
+                }
                 Step::Empty => self.left = 0,
             }
         }
@@ -132,10 +144,13 @@ impl Walk {
             self.has_given_up = self.search.has_given_up();
             return false;
         }
-        for &Estimate { node, score, error } in &graph.estimates {
-            if source.nodes.is_none_or(|wanted| wanted.has(node as usize)) {
-                self.rows.add(node, score, error);
-            }
+        let is_wanted = |&&Estimate { node, .. }: &&Estimate| graph.is_wanted(node);
+        let mut wanted = graph.estimates.iter().filter(is_wanted).peekable();
+        while wanted.peek().is_some() {
+            let offered = Estimates::of(wanted.by_ref().take(BLOCK));
+            let node = |place| Some(offered.nodes[place]);
+            self.limits.push(self.rows.offer(offered.scores(), offered.errors(), u32::MAX, node));
+            self.offered.push(offered);
         }
         self.left = self.search.ef();
         true
@@ -183,6 +198,33 @@ struct Estimate {
     error: f32,
 }
 
+/// At most 32 estimates.
+struct Estimates {
+    nodes: [u32; BLOCK],
+    scores: [f32; BLOCK],
+    errors: [f32; BLOCK],
+    count: usize,
+}
+
+impl Estimates {
+    fn of<'a>(estimates: impl Iterator<Item = &'a Estimate>) -> Self {
+        let mut all = Self { nodes: [0; BLOCK], scores: [0.0; BLOCK], errors: [0.0; BLOCK], count: 0 };
+        for &Estimate { node, score, error } in estimates {
+            (all.nodes[all.count], all.scores[all.count], all.errors[all.count]) = (node, score, error);
+            all.count += 1;
+        }
+        all
+    }
+
+    fn scores(&self) -> &[f32] {
+        &self.scores[..self.count]
+    }
+
+    fn errors(&self) -> &[f32] {
+        &self.errors[..self.count]
+    }
+}
+
 /// A compact graph as one query sees it; distances are estimates.
 ///
 /// Holds pins, so it must not outlive the callback in which it was made.
@@ -198,11 +240,12 @@ struct CompactGraph<'a> {
 impl<'a> CompactGraph<'a> {
     fn new(source: Source<'a>) -> Self {
         let Source { relation, meta, segment, parts, .. } = source;
+        let codes = codes_of(relation, segment, parts);
         Self {
             source,
             links: Links::new(relation, segment, parts),
             layout: NodeCodes::new(meta.space),
-            codes: PartReader::new(relation, codes_of(relation, segment, parts), Kind::NodeCodes, segment.id),
+            codes: PartReader::new(relation, codes, Kind::NodeCodes, segment.id),
             estimates: Vec::new(),
         }
     }
@@ -221,10 +264,14 @@ impl GraphReader for CompactGraph<'_> {
         self.links.read(layer, node, neighbours);
     }
 
+    fn announce(&mut self, node: u32) {
+        self.links.announce(node);
+    }
+
     fn score(&mut self, nodes: &[u32], scores: &mut Vec<f64>) {
         let Source { relation, segment, node_query, .. } = self.source;
         let (layout, estimates) = (self.layout, &mut self.estimates);
-        self.codes.for_each_row(nodes, layout.bytes(), |node, bytes| {
+        self.codes.glance_at_each(nodes, layout.bytes(), |node, bytes| {
             let Some((score, error)) = layout.estimate(bytes, node_query) else {
                 corrupt(relation, segment, format!("The code of node {node} makes no sense."))
             };

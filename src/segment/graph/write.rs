@@ -228,17 +228,16 @@ fn write_layers(draft: &mut Draft, kind: Kind, degree: usize, layers: &[&Layer])
     let layout = Layout::Slots { bytes: node_slot_bytes(degree) };
     let count = layers.iter().map(|layer| u64::from(layer.nodes())).sum();
     let mut writer = PartWriter::new(draft, kind, layout, count);
-    let mut slot = Vec::with_capacity(4 + 4 * degree);
+    let mut neighbours = Vec::with_capacity(1 + degree);
     for layer in layers {
         for node in 0..layer.nodes() {
-            slot.clear();
-            slot.extend_from_slice(&[0; 4]);
-            for neighbour in layer.neighbours(node) {
-                slot.extend_from_slice(&neighbour.to_ne_bytes());
-            }
-            let count = (slot.len() / 4 - 1) as u32;
-            slot[..4].copy_from_slice(&count.to_ne_bytes());
-            writer.push(&slot);
+            neighbours.clear();
+            neighbours.push(0);
+            neighbours.extend(layer.neighbours(node));
+            neighbours[0] = neighbours.len() as u32 - 1;
+            // Those on one page are read one after another.
+            neighbours[1..].sort_unstable();
+            writer.push(bytemuck::cast_slice(&neighbours));
         }
     }
     writer.finish()
