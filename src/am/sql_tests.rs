@@ -89,6 +89,60 @@ mod tests {
         }
     }
 
+    #[pg_test]
+    fn compact_graphs_return_the_neighbours_of_every_space() {
+        let query = clustered(3000);
+        for (name, metric, operator) in [
+            ("vector", "l2", "<->"),
+            ("vector", "ip", "<#>"),
+            ("vector", "cosine", "<=>"),
+            ("halfvec", "l2", "<->"),
+            ("halfvec", "ip", "<#>"),
+            ("halfvec", "cosine", "<=>"),
+        ] {
+            for options in ["layout = compact", "rerank = heap"] {
+                // Some rows twice.
+                Spi::run(&format!(
+                    "CREATE TABLE copies AS SELECT id, v::{name}(20) FROM items;
+                     INSERT INTO copies SELECT id + 10000, v FROM copies WHERE id % 7 = 0;
+                     CREATE INDEX copies_v ON copies USING vdb_hnsw (v {name}_{metric}_ops) WITH ({options});
+                     INSERT INTO copies SELECT id + 20000, v FROM copies WHERE id < 100"
+                ))
+                .unwrap();
+                assert_near("copies", operator, &query);
+                assert_eq!(lines("SELECT finding FROM vdb_check('copies_v', true)"), [""; 0]);
+                // What is flushed and merged, three times over: codes are taken over as they are.
+                for round in 1..4 {
+                    Spi::run(&format!(
+                        "SELECT vdb_flush('copies_v'); SELECT vdb_compact('copies_v');
+                         INSERT INTO copies SELECT id + {round}00000, v FROM copies WHERE id < 50"
+                    ))
+                    .unwrap();
+                    assert_near("copies", operator, &query);
+                    assert_eq!(lines("SELECT finding FROM vdb_check('copies_v', true)"), [""; 0]);
+                }
+                Spi::run("DROP TABLE copies").unwrap();
+            }
+        }
+    }
+
+    #[pg_test]
+    fn many_dimensions_make_a_graph_compact() {
+        Spi::run(
+            "CREATE TABLE wide AS SELECT i id, (SELECT array_agg(sin(i * d)) FROM generate_series(1, 300) d)::vector(300) v
+             FROM generate_series(1, 500) i;
+             CREATE INDEX by_default ON wide USING vdb_hnsw (v vector_l2_ops);
+             CREATE INDEX by_option ON wide USING vdb_hnsw (v vector_l2_ops) WITH (layout = wide);
+             CREATE INDEX by_table ON wide USING vdb_hnsw (v vector_l2_ops) WITH (rerank = heap)",
+        )
+        .unwrap();
+        let size = |index: &str| {
+            Spi::get_one::<i64>(&format!("SELECT pg_relation_size('{index}')")).unwrap().unwrap()
+        };
+        assert!(2 * size("by_default") < size("by_option") + (64 << 10));
+        assert!(2 * size("by_table") < size("by_default"));
+    }
+
     /// A table with clustered rows, and a vector near one of them.
     fn clustered(rows: usize) -> String {
         Spi::run(&format!(
@@ -478,6 +532,8 @@ mod tests {
         for (access_method, options) in [
             ("vdb_hnsw", "quantizer = none"),
             ("vdb_hnsw", "quantizer = rabitq"),
+            ("vdb_hnsw", "layout = compact"),
+            ("vdb_hnsw", "rerank = heap"),
             ("vdb_ivf", "quantizer = rabitq"),
             ("vdb_ivf", "quantizer = none"),
         ] {

@@ -281,22 +281,26 @@ pub fn of_graph(index: Relation, space: Space) -> (Structure, Quantizer) {
             .raise();
     }
     let rerank = rerank_of(rerank);
+    let asked_for =
+        [GraphLayout::Wide, GraphLayout::Compact].into_iter().find(|&known| known as i32 == layout);
+    let wants_codes = rerank == Rerank::Heap || asked_for == Some(GraphLayout::Compact);
     let quantizer = match quantizer {
-        QUANTIZER_UNSET if space.dims <= MOST_UNCODED_DIMS && rerank == Rerank::Index => Quantizer::None,
+        QUANTIZER_UNSET if space.dims <= MOST_UNCODED_DIMS && !wants_codes => Quantizer::None,
         quantizer => quantizer_of(quantizer, space),
     };
     check_rerank(rerank, quantizer, "every node on the way");
-    let asked_for =
-        [GraphLayout::Wide, GraphLayout::Compact].into_iter().find(|&known| known as i32 == layout);
     if asked_for == Some(GraphLayout::Compact) && quantizer == Quantizer::None {
-        invalid("layout \"compact\" needs a quantizer").raise();
+        invalid("layout \"compact\" needs a quantizer")
+            .detail("It says where the codes lie: codes are for vector and halfvec, under L2, inner product and cosine.")
+            .raise();
     }
     if asked_for == Some(GraphLayout::Wide) && rerank == Rerank::Heap {
         invalid("layout \"wide\" has the vectors in the index")
             .hint("Leave out rerank = heap, or take layout = compact.")
             .raise();
     }
-    let is_compact = quantizer != Quantizer::None && (rerank == Rerank::Heap || space.dims >= LEAST_COMPACT_DIMS);
+    let is_compact =
+        quantizer != Quantizer::None && (rerank == Rerank::Heap || space.dims >= LEAST_COMPACT_DIMS);
     let layout = asked_for.unwrap_or(if is_compact { GraphLayout::Compact } else { GraphLayout::Wide });
     let options = GraphOptions { m: m as u16, ef_construction: ef_construction as u16, layout, rerank };
     (Structure::Graph(options), quantizer)

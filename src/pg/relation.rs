@@ -93,7 +93,8 @@ impl Relation {
         #[cfg(any(feature = "pg14", feature = "pg15"))]
         let is_ours = {
             let ours: pg_sys::RelFileNode = self.data().rd_node;
-            (ours.relNode, ours.dbNode, ours.spcNode) == (tag.rnode.relNode, tag.rnode.dbNode, tag.rnode.spcNode)
+            (ours.relNode, ours.dbNode, ours.spcNode)
+                == (tag.rnode.relNode, tag.rnode.dbNode, tag.rnode.spcNode)
         };
         #[cfg(not(any(feature = "pg14", feature = "pg15")))]
         let is_ours = {

@@ -358,11 +358,16 @@ impl Check {
                         pgrx::check_for_interrupts!();
                         let mut live = Vec::new();
                         rows.for_each_live(node, |row, tid| live.push((tid, columns.attributes(row))));
-                        graph.vector(node, |row| {
+                        let mut visit_all = |row: Option<&[u8]>| {
                             for (tid, attributes) in &live {
-                                wrong.extend(visit(*tid, Some(row), attributes));
+                                wrong.extend(visit(*tid, row, attributes));
                             }
-                        });
+                        };
+                        if graph.has_vectors() {
+                            graph.vector(node, |row| visit_all(Some(row)));
+                        } else {
+                            visit_all(None);
+                        }
                     }
                 }
                 Parts::Lists(parts) => {

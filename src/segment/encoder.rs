@@ -1,8 +1,8 @@
 //! Rows on their way to codes: widened, rotated, encoded.
 
-use crate::codec::{multibit, nibble};
 use crate::codec::rabitq::{self, Factors, Query, Target};
 use crate::codec::rotation::Rotation;
+use crate::codec::{multibit, nibble};
 use crate::distance::{Element, ElementKind, Metric, Space};
 use half::f16;
 

@@ -310,8 +310,7 @@ impl IndexSearch {
                 let (parts, rows) = (graph_of(relation, segment), wanted[*index].as_deref());
                 let node_query = node_query.expect("a compact graph has codes");
                 let nodes = nodes.as_deref();
-                let source =
-                    walk::Source { relation, meta, segment, parts, query, node_query, nodes, rows };
+                let source = walk::Source { relation, meta, segment, parts, query, node_query, nodes, rows };
                 ready.extend(search.next(source, heap));
             }
             Stream::Graph { index, search, nodes } => {

@@ -50,7 +50,9 @@ pub enum GraphCodes {
     /// A node its neighbours', and rows theirs in blocks.
     Neighbours,
     /// Each node its own.
-    Own { rerank: Rerank },
+    Own {
+        rerank: Rerank,
+    },
 }
 
 impl From<NodeLayout> for GraphCodes {
@@ -312,7 +314,9 @@ pub fn choose(facts: GraphFacts, ef: usize) -> Step {
     }
     // Rule *range*: codes find everything within a distance, and a walk that would look at every row does no better;
     // another might miss some of it. Who wants the nearest first gets them by a walk, and what is left past the graph.
-    if facts.range == Some(Range::All) && facts.codes != GraphCodes::None || facts.range.is_some() && ef >= facts.rows {
+    if facts.range == Some(Range::All) && facts.codes != GraphCodes::None
+        || facts.range.is_some() && ef >= facts.rows
+    {
         return Step::Flat;
     }
     let ef = filtered_ef(ef, facts.share());
@@ -387,12 +391,8 @@ mod tests {
 
     fn facts(dims: u32, codes: GraphCodes, rows: usize, matches: Option<usize>) -> GraphFacts {
         let space = Space { kind: ElementKind::F32, metric: Metric::L2, dims };
-        let options = GraphOptions {
-            m: 16,
-            ef_construction: 64,
-            layout: GraphLayout::Wide,
-            rerank: Rerank::Index,
-        };
+        let options =
+            GraphOptions { m: 16, ef_construction: 64, layout: GraphLayout::Wide, rerank: Rerank::Index };
         GraphFacts { space, options, codes, rows, matches, range: None }
     }
 

@@ -209,7 +209,12 @@ mod tests {
         let space = Space { kind: ElementKind::F32, metric: Metric::L2, dims: 3 };
         let meta = Meta::new(
             space,
-            Structure::Graph(GraphOptions { m: 16, ef_construction: 64, layout: GraphLayout::Wide, rerank: Rerank::Index }),
+            Structure::Graph(GraphOptions {
+                m: 16,
+                ef_construction: 64,
+                layout: GraphLayout::Wide,
+                rerank: Rerank::Index,
+            }),
             Quantizer::None,
             vec![filter::key::Kind::Int4],
             42,

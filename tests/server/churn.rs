@@ -27,6 +27,7 @@ fn searches_of_lists_find_what_lives_and_nothing_else() {
 #[test]
 fn searches_that_fetch_rows_find_what_lives_and_nothing_else() {
     churn("vdb_ivf (v vector_l2_ops) WITH (rerank = heap, bits = 4)");
+    churn("vdb_hnsw (v vector_l2_ops) WITH (rerank = heap)");
 }
 
 /// Changes a table at random, indexed by `index`, and compares searches with exact ones.

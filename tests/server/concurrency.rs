@@ -54,7 +54,12 @@ fn expect_sound(client: &mut Client, what: &str) {
 
 #[test]
 fn everything_at_once_leaves_a_sound_index() {
-    for index in [GRAPH, LISTS, "vdb_ivf (v vector_l2_ops) WITH (rerank = heap, bits = 2)"] {
+    for index in [
+        GRAPH,
+        LISTS,
+        "vdb_hnsw (v vector_l2_ops) WITH (rerank = heap)",
+        "vdb_ivf (v vector_l2_ops) WITH (rerank = heap, bits = 2)",
+    ] {
         let (server, mut client) = start(&["vdb.flush_rows = 200", "vdb.compact_segments = 2"], index, 1000);
         let inserts = Load::begin(&server, 2, |worker, i| {
             let first = 1_000_000 * (worker + 1) + i * 20;

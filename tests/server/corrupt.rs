@@ -11,10 +11,10 @@ const SPECIAL: usize = 16;
 /// Where in the special area the page's kind stands; content begins after the header.
 const KIND: usize = PAGE - SPECIAL + 2;
 /// Kinds of pages: all but the meta page, which a server reads before anything else, and that no page has.
-const KINDS: std::ops::RangeInclusive<u8> = 2..=18;
+const KINDS: std::ops::RangeInclusive<u8> = 2..=19;
 
 /// Kinds of a sealed segment's pages.
-const SEALED: std::ops::RangeInclusive<u8> = 6..=18;
+const SEALED: std::ops::RangeInclusive<u8> = 6..=19;
 
 /// What is done to the first page of a kind.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -44,6 +44,7 @@ fn damaged_pages_do_not_crash_the_server() {
     for index in [
         "vdb_hnsw (v vector_l2_ops, id)",
         "vdb_hnsw (v vector_l2_ops) WITH (quantizer = none)",
+        "vdb_hnsw (v vector_l2_ops, id) WITH (layout = compact)",
         "vdb_ivf (v vector_l2_ops) WITH (bits = 3, lists = 12)",
         "vdb_ivf (v vector_l2_ops) WITH (quantizer = sq8, lists = 12)",
     ] {

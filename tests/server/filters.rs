@@ -91,7 +91,9 @@ fn assert_found(client: &mut Client, conditions: &[&str], stage: &str) {
 
 #[test]
 fn an_index_returns_the_rows_that_match() {
-    for access_method in ["vdb_hnsw", "vdb_ivf"] {
+    for (access_method, options) in
+        [("vdb_hnsw", ""), ("vdb_hnsw", "WITH (layout = compact)"), ("vdb_ivf", "")]
+    {
         // Lists are all probed: what is asked here is whether rows are lost.
         let server = Server::start(&["vdb.flush_rows = 100000", "vdb.probes = 65536", "autovacuum = off"]);
         let mut client = server.connect();
@@ -99,7 +101,7 @@ fn an_index_returns_the_rows_that_match() {
         client
             .batch_execute(&format!(
                 "SELECT add(1, 1500);
-                 CREATE INDEX items_v ON items USING {access_method} (v vector_l2_ops, {COLUMNS})"
+                 CREATE INDEX items_v ON items USING {access_method} (v vector_l2_ops, {COLUMNS}) {options}"
             ))
             .expect("an index");
         assert_found(&mut client, CONDITIONS, "built");
@@ -131,6 +133,7 @@ fn rows_are_found_whatever_their_codes() {
         "vdb_ivf (v vector_l2_ops, tenant, name) WITH (quantizer = 'sq8')",
         "vdb_ivf (v vector_l2_ops, tenant, name) WITH (rerank = 'heap', bits = 3)",
         "vdb_hnsw (v vector_l2_ops, tenant, name) WITH (quantizer = 'rabitq')",
+        "vdb_hnsw (v vector_l2_ops, tenant, name) WITH (rerank = 'heap')",
     ] {
         let server = Server::start(&["vdb.probes = 65536"]);
         let mut client = server.connect();

@@ -123,6 +123,18 @@ const STATEMENTS: &[(&str, &str)] = &[
     ("CREATE INDEX ON items USING vdb_hnsw (v vector_l2_ops) WITH (ef_construction = 1001)", PARAMETER),
     ("CREATE INDEX ON items USING vdb_hnsw (v vector_l2_ops) WITH (m = 40, ef_construction = 64)", PARAMETER),
     ("CREATE INDEX ON items USING vdb_hnsw (v vector_l2_ops) WITH (quantizer = 'best')", PARAMETER),
+    ("CREATE INDEX ON items USING vdb_hnsw (v vector_l2_ops) WITH (layout = 'tall')", PARAMETER),
+    (
+        "CREATE INDEX ON items USING vdb_hnsw (v vector_l2_ops) WITH (layout = compact, quantizer = none)",
+        PARAMETER,
+    ),
+    ("CREATE INDEX ON items USING vdb_hnsw (v vector_l1_ops) WITH (layout = compact)", PARAMETER),
+    ("CREATE INDEX ON items USING vdb_hnsw (v vector_l2_ops) WITH (layout = wide, rerank = heap)", PARAMETER),
+    (
+        "CREATE INDEX ON items USING vdb_hnsw (v vector_l2_ops) WITH (quantizer = none, rerank = heap)",
+        PARAMETER,
+    ),
+    ("CREATE INDEX ON items USING vdb_hnsw (v vector_l1_ops) WITH (rerank = heap)", PARAMETER),
     ("CREATE INDEX ON items USING vdb_hnsw (v vector_l2_ops) WITH (lists = 10)", PARAMETER),
     ("CREATE INDEX ON bits USING vdb_hnsw (b bit_hamming_ops)", LIMIT),
     ("CREATE INDEX ON loose USING vdb_ivf (v vector_l2_ops)", PARAMETER),

@@ -37,14 +37,16 @@ fn an_index_returns_what_is_in_a_sphere() {
                  INSERT INTO items SELECT i, i % 3, vec(i)::{column} FROM generate_series(1, 3000) i"
             ))
             .expect("rows");
-        for access_method in ["vdb_hnsw", "vdb_ivf"] {
-            if (access_method, metric) == ("vdb_ivf", "l1") {
+        for (access_method, options) in
+            [("vdb_hnsw", ""), ("vdb_hnsw", "WITH (layout = compact)"), ("vdb_ivf", "")]
+        {
+            if metric == "l1" && (access_method, options) != ("vdb_hnsw", "") {
                 continue;
             }
             client
                 .batch_execute(&format!(
                     "DROP INDEX IF EXISTS items_v;
-                     CREATE INDEX items_v ON items USING {access_method} (v {opclass}, tenant);
+                     CREATE INDEX items_v ON items USING {access_method} (v {opclass}, tenant) {options};
                      INSERT INTO items SELECT i, i % 3, vec(i)::{column} FROM generate_series(3001, 3300) i"
                 ))
                 .expect("an index");

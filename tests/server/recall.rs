@@ -56,6 +56,15 @@ fn recall_on_word_vectors() {
          SET vdb.ef_search = 200",
     );
     assert!(exact_vectors >= 0.98, "recall {exact_vectors} without codes");
+    for options in ["layout = compact", "rerank = heap"] {
+        let defaults = recall(&format!(
+            "DROP INDEX items_v_idx; CREATE INDEX ON items USING vdb_hnsw (v vector_cosine_ops) WITH ({options});
+             RESET vdb.ef_search"
+        ));
+        assert!(defaults >= 0.98, "recall {defaults} with {options} by default");
+        let few = recall("SET vdb.ef_search = 20");
+        assert!((0.80..0.98).contains(&few), "recall {few} with {options} at ef_search 20");
+    }
     // Lists: single bits, fine codes with the vectors in the table, bytes, no codes at all.
     for options in ["", "WITH (bits = 4, rerank = heap)", "WITH (quantizer = sq8)", "WITH (quantizer = none)"]
     {
@@ -109,6 +118,7 @@ fn calibrated_indexes_reach_their_target() {
     for options in [
         "vdb_hnsw (v vector_cosine_ops)",
         "vdb_hnsw (v vector_cosine_ops) WITH (quantizer = none)",
+        "vdb_hnsw (v vector_cosine_ops) WITH (layout = compact)",
         "vdb_ivf (v vector_cosine_ops)",
         "vdb_ivf (v vector_cosine_ops) WITH (rerank = heap, bits = 4)",
     ] {

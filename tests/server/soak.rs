@@ -223,6 +223,11 @@ fn a_graph_survives_kills() {
 }
 
 #[test]
+fn a_compact_graph_survives_kills() {
+    soak("vdb_hnsw (v vector_l2_ops) WITH (rerank = heap)", &SETTINGS, rounds());
+}
+
+#[test]
 fn lists_survive_kills() {
     soak("vdb_ivf (v vector_l2_ops)", &SETTINGS, rounds());
 }

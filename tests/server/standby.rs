@@ -20,6 +20,7 @@ fn a_standby_answers_as_the_primary_and_takes_over() {
             "CREATE EXTENSION vdb; CREATE TABLE items (id int, v vector(3));
              CREATE INDEX items_v ON items USING vdb_hnsw (v vector_l2_ops);
              CREATE INDEX items_c ON items USING vdb_hnsw (v vector_l2_ops) WITH (quantizer = rabitq);
+             CREATE INDEX items_h ON items USING vdb_hnsw (v vector_l2_ops) WITH (rerank = heap);
              CREATE INDEX items_l ON items USING vdb_ivf (v vector_l2_ops) WITH (bits = 2)",
         )
         .expect("set-up");

@@ -73,7 +73,10 @@ impl NodeCodes {
     pub fn says_the_same(self, bytes: &[u8], encoded: &[u8]) -> bool {
         let is_near = |a: f32, b: f32| (a - b).abs() <= 1e-3 * (a.abs() + b.abs()) + 1e-6;
         self.parts(bytes).zip(self.parts(encoded)).is_some_and(|((a, code), (b, again))| {
-            code == again && is_near(a.add, b.add) && is_near(a.rescale, b.rescale) && is_near(a.error, b.error)
+            code == again
+                && is_near(a.add, b.add)
+                && is_near(a.rescale, b.rescale)
+                && is_near(a.error, b.error)
         })
     }
 }

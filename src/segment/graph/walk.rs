@@ -46,6 +46,8 @@ pub struct Walk {
     /// Rows that may be returned before the search goes on.
     left: usize,
     started: bool,
+    /// There are no further candidates.
+    is_exhausted: bool,
     has_given_up: bool,
     /// Every row returned, and the greatest score of them.
     given: Vec<u32>,
@@ -65,6 +67,7 @@ impl Walk {
             within,
             left: 0,
             started: false,
+            is_exhausted: false,
             has_given_up: false,
             given: Vec::new(),
             last: f64::NEG_INFINITY,
@@ -124,6 +127,7 @@ impl Walk {
                         *limit = self.rows.recall(offered.scores(), offered.errors(), *limit, node);
                     }
                 }
+                Step::Empty if self.is_exhausted => return None,
                 Step::Empty => self.left = 0,
             }
         }
@@ -142,7 +146,9 @@ impl Walk {
         let mut graph = CompactGraph::new(source);
         if !self.search.round(&mut graph) {
             self.has_given_up = self.search.has_given_up();
-            return false;
+            self.is_exhausted = true;
+            self.left = usize::MAX;
+            return !self.has_given_up;
         }
         let is_wanted = |&&Estimate { node, .. }: &&Estimate| graph.is_wanted(node);
         let mut wanted = graph.estimates.iter().filter(is_wanted).peekable();
