@@ -96,7 +96,7 @@ vectorized! {
 #[inline(always)]
 fn transformed(round: usize, dims: usize) -> Range<usize> {
     let power = 1 << dims.ilog2();
-    let from = if round % 2 == 0 { 0 } else { dims - power };
+    let from = if round.is_multiple_of(2) { 0 } else { dims - power };
     from..from + power
 }
 

@@ -516,6 +516,57 @@ mod tests {
         assert!(hits >= 490, "{hits} of 500 nearest neighbours");
     }
 
+    /// Remembers who was compared on the base layer.
+    struct Recorder<'a> {
+        query: Query<'a>,
+        compared: Vec<u32>,
+    }
+
+    impl GraphReader for Recorder<'_> {
+        fn nodes(&self) -> u32 {
+            self.query.nodes()
+        }
+
+        fn upper_layers(&self) -> usize {
+            self.query.upper_layers()
+        }
+
+        fn neighbours(&mut self, layer: usize, node: u32, neighbours: &mut Vec<u32>) {
+            self.query.neighbours(layer, node, neighbours);
+        }
+
+        fn score(&mut self, nodes: &[u32], scores: &mut Vec<f64>) {
+            self.compared.extend_from_slice(nodes);
+            self.query.score(nodes, scores);
+        }
+
+        fn entered(&mut self, nearest: Candidate) {
+            self.compared = vec![nearest.node];
+        }
+    }
+
+    #[test]
+    fn rounds_compare_the_nearest_first_and_in_the_end_everything_once() {
+        let points = Points::new(3000);
+        let graph = graph_of(&points);
+        let query = [31.0, 1.5];
+        let query = Query { points: &points, graph: &graph, query };
+        let nearest = points.nearest(query.query);
+        let mut reader = Recorder { query, compared: Vec::new() };
+        let mut search = Search::new(20, Patience::ENDLESS);
+        let mut rounds = Vec::new();
+        while search.round(&mut reader) {
+            rounds.push(reader.compared.len());
+        }
+        assert!(rounds.len() > 3 && rounds[0] < 400 && rounds.is_sorted(), "{rounds:?}");
+        let first = &reader.compared[..rounds[0]];
+        let found = nearest[..10].iter().filter(|(_, node)| first.contains(node)).count();
+        assert!(found >= 9, "{found} of 10 in the first round");
+        let mut compared = reader.compared;
+        compared.sort();
+        assert!(compared.into_iter().eq(0..3000), "everybody once");
+    }
+
     #[test]
     fn a_node_is_left_out_and_edges_lead_past_it() {
         let points = Points::new(3000);

@@ -123,6 +123,7 @@ pub struct Column {
 }
 
 /// The parts that depend on a segment's structure.
+#[expect(clippy::large_enum_variant, reason = "segments are few")]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Parts {
     Graph(GraphParts),
