@@ -5,6 +5,7 @@
 //! direction is nearest to the residual's. A code is `bits` planes of one bit a dimension, the lowest first.
 
 use super::rabitq::{Factors, Products, Target};
+use crate::cpu::vectorized;
 
 /// Most bits a dimension.
 pub const MAX_BITS: usize = 8;
@@ -32,20 +33,13 @@ pub fn encode(vector: &[f32], centre: &[f32], target: Target, bits: usize, code:
 /// these steps.
 pub fn quantize(vector: &[f32], centre: &[f32], target: Target, bits: usize) -> (Vec<u8>, Factors) {
     let residual: Vec<f32> = vector.iter().zip(centre).map(|(x, c)| x - c).collect();
-    let steps = best_steps(&residual, bits);
-    let middle = middle(bits);
-    let mut products = Products::default();
-    let (mut along, mut squared_steps, mut centre_along) = (0f32, 0f32, 0f32);
-    for (i, step) in steps.iter().enumerate() {
-        let v = f32::from(*step) - middle;
-        along += residual[i] * v;
-        squared_steps += v * v;
-        centre_along += centre[i] * v;
-        products.squared += residual[i] * residual[i];
-        products.residual_dot_centre += residual[i] * centre[i];
-    }
-    let factors = products.factors(along, squared_steps, centre_along, vector.len(), target);
-    (steps, factors)
+    let grid = Grid::new(&residual, bits);
+    let mut steps = vec![0; residual.len()];
+    steps_of(&residual, grid, &mut steps);
+    let [along, squared_steps] = along_and_squares(&residual, grid);
+    let [centre_along, residual_dot_centre, squared] = products_of(&residual, centre, grid);
+    let products = Products { squared, residual_dot_centre };
+    (steps, products.factors(along, squared_steps, centre_along, vector.len(), target))
 }
 
 /// What the steps are counted from.
@@ -53,27 +47,75 @@ pub fn middle(bits: usize) -> f32 {
     ((1 << bits) - 1) as f32 / 2.0
 }
 
-/// For each dimension a step in `0..2^bits`, such that the direction of `step - middle` is near the residual's.
-fn best_steps(residual: &[f32], bits: usize) -> Vec<u8> {
-    // How many root mean squares of the residual the grid's half covers: wide grids for few outliers, or fine ones.
-    const RANGES: [f32; 8] = [1.0, 1.4, 1.8, 2.2, 2.6, 3.0, 3.5, 4.0];
-    let squared: f32 = residual.iter().map(|x| x * x).sum();
-    let scale = (squared / residual.len() as f32).sqrt();
-    let half = (1 << (bits - 1)) as f32;
-    let highest = ((1 << bits) - 1) as f32;
-    let step = |x: f32, per_unit: f32| (x * per_unit + half).floor().clamp(0.0, highest);
-    let per_units = RANGES.iter().map(|range| half / (range * scale)).filter(|unit| unit.is_finite());
-    let cosine = |per_unit: f32| {
-        let (mut along, mut squared_steps) = (0f32, 0f32);
-        for &x in residual {
-            let v = step(x, per_unit) - middle(bits);
-            along += x * v;
-            squared_steps += v * v;
+/// Steps in `0..2^bits`, so wide that the direction of `step - middle` is near the residual's.
+#[derive(Clone, Copy)]
+struct Grid {
+    per_unit: f32,
+    half: f32,
+    highest: f32,
+    middle: f32,
+}
+
+impl Grid {
+    fn new(residual: &[f32], bits: usize) -> Self {
+        // How many root mean squares of the residual the grid's half covers: wide grids for few outliers, or fine ones.
+        const RANGES: [f32; 8] = [1.0, 1.4, 1.8, 2.2, 2.6, 3.0, 3.5, 4.0];
+        let squared: f32 = residual.iter().map(|x| x * x).sum();
+        let scale = (squared / residual.len() as f32).sqrt();
+        let half = (1 << (bits - 1)) as f32;
+        let grid =
+            |per_unit: f32| Self { per_unit, half, highest: ((1 << bits) - 1) as f32, middle: middle(bits) };
+        let cosine = |per_unit: f32| {
+            let [along, squared_steps] = along_and_squares(residual, grid(per_unit));
+            along / squared_steps.sqrt()
+        };
+        let per_units = RANGES.iter().map(|range| half / (range * scale)).filter(|unit| unit.is_finite());
+        let with_cosines = per_units.map(|per_unit| (cosine(per_unit), per_unit));
+        grid(with_cosines.max_by(|a, b| a.0.total_cmp(&b.0)).map_or(1.0, |(_, per_unit)| per_unit))
+    }
+
+    #[inline(always)]
+    fn step(self, x: f32) -> f32 {
+        (x * self.per_unit + self.half).clamp(0.0, self.highest).trunc()
+    }
+}
+
+/// Sums of so many dimensions each, so that they are computed side by side. Rotated vectors have a multiple of as many.
+const LANES: usize = 16;
+
+vectorized! {
+    fn steps_of(residual: &[f32], grid: Grid, steps: &mut [u8]) {
+        for (step, x) in steps.iter_mut().zip(residual) {
+            *step = grid.step(*x) as u8;
         }
-        along / squared_steps.sqrt()
-    };
-    let best = per_units.max_by(|a, b| cosine(*a).total_cmp(&cosine(*b))).unwrap_or(1.0);
-    residual.iter().map(|&x| step(x, best) as u8).collect()
+    }
+
+    /// The residual's product with its steps from the middle, and their squared norm.
+    fn along_and_squares(residual: &[f32], grid: Grid) -> [f32; 2] {
+        let [mut along, mut squares] = [[0f32; LANES]; 2];
+        for residual in residual.as_chunks::<LANES>().0 {
+            for i in 0..LANES {
+                let v = grid.step(residual[i]) - grid.middle;
+                along[i] += residual[i] * v;
+                squares[i] += v * v;
+            }
+        }
+        [along, squares].map(|lanes| lanes.iter().sum())
+    }
+
+    /// The centre's products with the steps from the middle and with the residual, and the residual's squared norm.
+    fn products_of(residual: &[f32], centre: &[f32], grid: Grid) -> [f32; 3] {
+        let [mut along, mut dot, mut squared] = [[0f32; LANES]; 3];
+        let (residuals, centres) = (residual.as_chunks::<LANES>().0, centre.as_chunks::<LANES>().0);
+        for (residual, centre) in residuals.iter().zip(centres) {
+            for i in 0..LANES {
+                along[i] += centre[i] * (grid.step(residual[i]) - grid.middle);
+                dot[i] += residual[i] * centre[i];
+                squared[i] += residual[i] * residual[i];
+            }
+        }
+        [along, dot, squared].map(|lanes| lanes.iter().sum())
+    }
 }
 
 /// A rotated query, ready to be estimated against codes of several bits.
