@@ -18,12 +18,10 @@ const DEFAULT_BITS: i32 = 1;
 /// A graph's vectors of so few dimensions are compared as fast as codes, and codes of few dimensions tell little: where
 /// clusters lie far apart, walks by their estimates lose their way.
 const MOST_UNCODED_DIMS: u32 = 16;
-/// From so many dimensions on a graph is compact by default: it is as fast as a wide one and takes half the room.
-const LEAST_COMPACT_DIMS: u32 = 256;
 /// Most rows of a growing segment.
 pub const MAX_FLUSH_ROWS: i32 = 1_000_000;
 
-/// The quantizer is chosen by the space, as is the layout.
+/// The quantizer is chosen by the space, the layout by where the vectors are.
 const QUANTIZER_UNSET: i32 = -1;
 const LAYOUT_UNSET: i32 = -1;
 
@@ -299,9 +297,10 @@ pub fn of_graph(index: Relation, space: Space) -> (Structure, Quantizer) {
             .hint("Leave out rerank = heap, or take layout = compact.")
             .raise();
     }
-    let is_compact =
-        quantizer != Quantizer::None && (rerank == Rerank::Heap || space.dims >= LEAST_COMPACT_DIMS);
-    let layout = asked_for.unwrap_or(if is_compact { GraphLayout::Compact } else { GraphLayout::Wide });
+    let layout = asked_for.unwrap_or(match rerank {
+        Rerank::Index => GraphLayout::Wide,
+        Rerank::Heap => GraphLayout::Compact,
+    });
     let options = GraphOptions { m: m as u16, ef_construction: ef_construction as u16, layout, rerank };
     (Structure::Graph(options), quantizer)
 }
