@@ -109,3 +109,16 @@ CREATE OPERATOR CLASS halfvec_cosine_ops FOR TYPE halfvec USING vdb_ivf AS
 CREATE OPERATOR CLASS bit_hamming_ops FOR TYPE bit USING vdb_ivf AS
     OPERATOR 1 <~> (bit, bit) FOR ORDER BY float_ops,
     FUNCTION 1 vdb_bit_hamming_support();
+
+-- What plans call that show a distance they order by: the scan's own, or NULL if it has gone on.
+
+CREATE FUNCTION vdb_scanned_distance(tid, index oid, query vector) RETURNS double precision
+    AS 'MODULE_PATHNAME', 'vdb_scanned_distance_wrapper' LANGUAGE C STABLE PARALLEL SAFE;
+CREATE FUNCTION vdb_scanned_distance(tid, index oid, query halfvec) RETURNS double precision
+    AS 'MODULE_PATHNAME', 'vdb_scanned_distance_wrapper' LANGUAGE C STABLE PARALLEL SAFE;
+CREATE FUNCTION vdb_scanned_distance(tid, index oid, query sparsevec) RETURNS double precision
+    AS 'MODULE_PATHNAME', 'vdb_scanned_distance_wrapper' LANGUAGE C STABLE PARALLEL SAFE;
+
+COMMENT ON FUNCTION vdb_scanned_distance(tid, oid, vector) IS 'for plans only: the distance of the row that an index scan has just returned';
+COMMENT ON FUNCTION vdb_scanned_distance(tid, oid, halfvec) IS 'for plans only: the distance of the row that an index scan has just returned';
+COMMENT ON FUNCTION vdb_scanned_distance(tid, oid, sparsevec) IS 'for plans only: the distance of the row that an index scan has just returned';

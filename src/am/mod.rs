@@ -6,6 +6,7 @@ mod calibrate;
 mod cost;
 #[cfg(feature = "pg18")]
 mod explain;
+mod handed;
 mod handler;
 mod insert;
 mod opclass;

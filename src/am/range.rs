@@ -118,7 +118,12 @@ unsafe fn sphere_beside(
             return None;
         }
         let within = planner::operator_of_strategy(family, SPHERE_STRATEGY)?;
-        let radius = if is_closed { planner::call_beside(within, c"vdb_radius_to", radius)? } else { radius };
+        let radius = if is_closed {
+            let function = planner::function_beside(within, c"vdb_radius_to", &[pg_sys::FLOAT8OID])?;
+            planner::call(function, pg_sys::FLOAT8OID, &[radius])
+        } else {
+            radius
+        };
         let sphere = planner::row(planner::right_type(within), [centre, radius]);
         let clause = planner::condition(within, column, sphere);
         Some(planner::restriction_like(condition, clause, is_swapped))

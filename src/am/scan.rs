@@ -1,7 +1,7 @@
 //! Index scans: ORDER BY a distance.
 
 use super::attributes::{self, Conditions};
-use super::opclass;
+use super::{handed, opclass};
 use crate::config::settings;
 use crate::distance::{Metric, PreparedQuery};
 use crate::filter::Condition;
@@ -13,12 +13,14 @@ use crate::segment::search::{IndexSearch, Listing, Request, Terms};
 use crate::storage::manifest::Snapshot;
 use crate::types::Sphere;
 use pgrx::{PgMemoryContexts, PgSqlErrorCode, pg_guard, pg_sys};
+use std::rc::Rc;
 
 /// What a scan does next.
 enum State {
     /// `amrescan` has set a query; nothing was read yet.
     Idle,
-    Searching(Box<IndexSearch>),
+    /// With the query as it was passed, if distances to it may be asked for (see [`handed`]).
+    Searching(Box<IndexSearch>, Option<Rc<[u8]>>),
     /// Without a query, or with one that has no direction, every distance is the same to us.
     Listing(Listing),
     /// No row can meet the conditions.
@@ -72,7 +74,7 @@ pub unsafe extern "C-unwind" fn amgettuple(
         let tid = loop {
             match state {
                 State::Idle => *state = begin(scan, relation),
-                State::Searching(search) => {
+                State::Searching(search, query) => {
                     let space = search.space();
                     let mut heap = None;
                     let hit = search.next(relation, &mut |tid, visit| {
@@ -81,7 +83,13 @@ pub unsafe extern "C-unwind" fn amgettuple(
                         });
                         rows.fetch(tid, |value| opclass::with_row(space, value, &mut *visit));
                     });
-                    break hit.map(|hit| hit.tid);
+                    break hit.map(|hit| {
+                        if let Some(query) = query {
+                            let distance = space.distance_of_score(hit.score);
+                            handed::remember(relation.oid(), hit.tid, distance, query);
+                        }
+                        hit.tid
+                    });
                 }
                 State::Listing(listing) => break listing.next(relation),
                 State::Done => break None,
@@ -103,7 +111,7 @@ pub unsafe extern "C-unwind" fn amgettuple(
 pub unsafe fn steps(scan: pg_sys::IndexScanDesc) -> Vec<crate::segment::report::StepReport> {
     // SAFETY: the caller's promise.
     match unsafe { &*(*scan).opaque.cast::<State>() } {
-        State::Searching(search) => search.steps().collect(),
+        State::Searching(search, _) => search.steps().collect(),
         _ => Vec::new(),
     }
 }
@@ -170,7 +178,9 @@ unsafe fn begin(scan: pg_sys::IndexScanDesc, relation: Relation) -> State {
         conditions,
         terms: Terms { effort, within, is_ordered: order.is_some(), without: None },
     };
-    State::Searching(Box::new(IndexSearch::new(relation, snapshot, request)))
+    // SAFETY: the argument of an operator that takes a vector.
+    let asked_for = order.and_then(|order| unsafe { handed::content_of(order.sk_argument) });
+    State::Searching(Box::new(IndexSearch::new(relation, snapshot, request)), asked_for.map(Rc::from))
 }
 
 /// # Safety

@@ -2,6 +2,7 @@
 //! own and the value is dropped at the end. For a long vector, which is stored out of line, that takes longer than the
 //! search: such values are left out of the plan.
 
+use super::handed;
 use pgrx::{PgList, pg_guard, pg_sys};
 use std::ffi::CStr;
 
@@ -51,6 +52,9 @@ unsafe fn leave_out(plan: *mut pg_sys::Plan) {
             pg_sys::NodeTag::T_Append => children((*plan.cast::<pg_sys::Append>()).appendplans),
             pg_sys::NodeTag::T_MergeAppend => children((*plan.cast::<pg_sys::MergeAppend>()).mergeplans),
             pg_sys::NodeTag::T_SubqueryScan => leave_out((*plan.cast::<pg_sys::SubqueryScan>()).subplan),
+            pg_sys::NodeTag::T_IndexScan if is_own((*plan.cast::<pg_sys::IndexScan>()).indexid) => {
+                handed::hand_over(&mut *plan.cast());
+            }
             // WITH TIES looks at what is ordered by.
             pg_sys::NodeTag::T_Limit
                 if is_index_scan(node.lefttree)

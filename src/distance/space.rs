@@ -118,6 +118,14 @@ impl Space {
         }
     }
 
+    /// The distance of rows of this score, as the SQL operator of this space tells it.
+    pub fn distance_of_score(&self, score: f64) -> f64 {
+        match self.metric {
+            Metric::L2 => score.sqrt(),
+            _ => score,
+        }
+    }
+
     fn score_dense<E: Element>(
         &self,
         a: &[E],

@@ -57,12 +57,15 @@ pub unsafe fn right_type(operator: pg_sys::Oid) -> pg_sys::Oid {
     right
 }
 
-/// A call of the function of this name that takes and returns a `double precision`, in the schema of an operator's
-/// function.
+/// The function of this name and of arguments of these types in the schema of an operator's function.
 ///
 /// # Safety
-/// To be called in a transaction, with an operator; the argument is an expression of that type.
-pub unsafe fn call_beside(operator: pg_sys::Oid, name: &CStr, argument: Expression) -> Option<Expression> {
+/// To be called in a transaction, with an operator.
+pub unsafe fn function_beside(
+    operator: pg_sys::Oid,
+    name: &CStr,
+    types: &[pg_sys::Oid],
+) -> Option<pg_sys::Oid> {
     // SAFETY: the caller's promise; the names live in the planner's memory.
     unsafe {
         let schema = pg_sys::get_namespace_name(pg_sys::get_func_namespace(pg_sys::get_opcode(operator)));
@@ -72,22 +75,55 @@ pub unsafe fn call_beside(operator: pg_sys::Oid, name: &CStr, argument: Expressi
         let mut path = PgList::<pg_sys::Node>::new();
         path.push(pg_sys::makeString(schema).cast());
         path.push(pg_sys::makeString(pg_sys::pstrdup(name.as_ptr())).cast());
-        let function = pg_sys::LookupFuncName(path.into_pg(), 1, &pg_sys::FLOAT8OID, true);
-        if function == pg_sys::InvalidOid {
-            return None;
-        }
-        let mut arguments = PgList::<pg_sys::Node>::new();
-        arguments.push(argument);
-        let call = pg_sys::makeFuncExpr(
+        let function = pg_sys::LookupFuncName(path.into_pg(), types.len() as i32, types.as_ptr(), true);
+        (function != pg_sys::InvalidOid).then_some(function)
+    }
+}
+
+/// A call of a function.
+///
+/// # Safety
+/// The arguments are expressions of the types of the function's, which returns `result`.
+pub unsafe fn call(function: pg_sys::Oid, result: pg_sys::Oid, arguments: &[Expression]) -> Expression {
+    let mut list = PgList::<pg_sys::Node>::new();
+    arguments.iter().for_each(|&argument| list.push(argument));
+    // SAFETY: the caller's promise.
+    let call = unsafe {
+        pg_sys::makeFuncExpr(
             function,
-            pg_sys::FLOAT8OID,
-            arguments.into_pg(),
+            result,
+            list.into_pg(),
             pg_sys::InvalidOid,
             pg_sys::InvalidOid,
             pg_sys::CoercionForm::COERCE_EXPLICIT_CALL,
-        );
-        Some(call.cast())
-    }
+        )
+    };
+    call.cast()
+}
+
+/// The first of two expressions that is not null; the second is computed only if the first is.
+///
+/// # Safety
+/// The expressions are of this type.
+pub unsafe fn coalesce(of: pg_sys::Oid, expressions: [Expression; 2]) -> Expression {
+    // SAFETY: the node type and the struct belong together.
+    let mut node = unsafe { PgBox::<pg_sys::CoalesceExpr>::alloc_node(pg_sys::NodeTag::T_CoalesceExpr) };
+    let mut list = PgList::<pg_sys::Node>::new();
+    expressions.into_iter().for_each(|expression| list.push(expression));
+    node.coalescetype = of;
+    node.args = list.into_pg();
+    node.location = -1;
+    node.into_pg().cast()
+}
+
+/// An object's number as a constant.
+pub fn oid(oid: pg_sys::Oid) -> Expression {
+    // SAFETY: a value of the type that is told.
+    let constant = unsafe {
+        let size = size_of::<pg_sys::Oid>() as i32;
+        pg_sys::makeConst(pg_sys::OIDOID, -1, pg_sys::InvalidOid, size, oid.into(), false, true)
+    };
+    constant.cast()
 }
 
 /// A value of a composite type, of its fields.

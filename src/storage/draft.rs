@@ -55,6 +55,16 @@ impl<'a> Draft<'a> {
         }
     }
 
+    /// Appends pages to an index that is being created, which [`Self::allocate`] takes later: to do while threads compute.
+    /// Elsewhere nothing.
+    pub fn prepare(&mut self, pages: u32) {
+        if let Pages::Own(edit) = &mut self.pages
+            && pages > 0
+        {
+            edit.append(pages);
+        }
+    }
+
     /// `pages` pages of the segment's own.
     pub fn allocate(&mut self, pages: u64) -> Extents {
         match &mut self.pages {

@@ -90,6 +90,12 @@ impl Edit {
         Extents::from(extents)
     }
 
+    /// Appends free pages to the relation.
+    pub fn append(&mut self, pages: u32) {
+        let start = self.relation.extend(pages);
+        self.free_at_once([Extent { start, pages }]);
+    }
+
     /// `pages` free pages that follow one another, if there are any: the relation is not extended.
     pub fn allocate_run(&mut self, pages: u32) -> Option<u32> {
         let usable = self.manifest.free.iter().any(|freed| freed.is_usable() && freed.extent.pages >= pages);

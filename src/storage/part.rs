@@ -68,13 +68,15 @@ pub struct Part {
     pub crc: u32,
 }
 
-/// Writes a part's pages in order, then logs them.
+/// Writes a part's pages in order, and logs them as it goes.
 pub struct PartWriter {
     relation: Relation,
     stamp: Stamp,
     layout: Layout,
     pages: Extents,
     written: u64,
+    /// Pages logged: the first ones.
+    logged: u64,
     page: Box<Page>,
     used: usize,
     crc: crc32fast::Hasher,
@@ -100,6 +102,7 @@ impl PartWriter {
             layout,
             pages,
             written: 0,
+            logged: 0,
             page,
             used: 0,
             crc: crc32fast::Hasher::new(),
@@ -142,7 +145,22 @@ impl PartWriter {
         page::format(&mut self.page, self.stamp);
         if self.written.is_multiple_of(PAGES_PER_POLL) {
             crate::pg::interrupts::check();
+            self.log();
         }
+    }
+
+    /// Logs what was written and is not logged yet. Whoever makes the pages' content on threads goes on meanwhile.
+    fn log(&mut self) {
+        let mut first = 0;
+        for extent in self.pages.iter() {
+            let end = first + u64::from(extent.pages);
+            let (from, to) = (self.logged.max(first), self.written.min(end));
+            if from < to {
+                log_new_pages(self.relation, extent.start + (from - first) as u32, (to - from) as u32);
+            }
+            first = end;
+        }
+        self.logged = self.written;
     }
 
     /// Writes what is left, fills up with empty pages, and logs everything.
@@ -150,9 +168,7 @@ impl PartWriter {
         while self.written < self.pages.pages() {
             self.write_page();
         }
-        for extent in self.pages.iter() {
-            log_new_pages(self.relation, extent.start, extent.pages);
-        }
+        self.log();
         Part { layout: self.layout, pages: self.pages, crc: self.crc.finalize() }
     }
 }

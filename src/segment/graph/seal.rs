@@ -2,7 +2,7 @@
 
 use super::near::{self, Neighbourhoods};
 use super::rotated::{Rotated, Rows};
-use super::write::Writer;
+use super::write::{self, Writer};
 use crate::distance::{Arena, Space};
 use crate::filter::Table;
 use crate::graph::build::{self, Graph, Known, Options, Prior};
@@ -39,6 +39,9 @@ pub struct Batch {
     /// First arena row with a checksum.
     rows_by_checksum: HashMap<u32, u32>,
 }
+
+/// Pages appended at a time while threads build a graph.
+const PREPARED: u32 = 128;
 
 /// A row equal to an earlier one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -233,10 +236,14 @@ impl Batch {
             let prior = taken.prior(&row_of_node);
             let (done, layers) = (AtomicU64::new(0), &layers);
             let options = Options { m, ef_construction: self.options.ef_construction.into() };
+            let mut coming = write::base_pages(self.arena.space(), self.options, plan.quantizer, nodes);
             let show = || {
                 if plan.show_progress {
                     progress::tuples(done.load(Ordering::Relaxed), u64::from(nodes));
                 }
+                let now = coming.min(PREPARED);
+                draft.prepare(now);
+                coming -= now;
             };
             threads::run(plan.threads, show, |cancel| match &rotated {
                 Some(rotated) if is_bulk => {

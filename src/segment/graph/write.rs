@@ -4,14 +4,15 @@ use super::compact::{self, NodeCodes};
 use super::rotated::{Rotated, Rows};
 use super::wide::SlotLayout;
 use crate::codec::fastscan::BLOCK;
+use crate::distance::Space;
 use crate::graph::build::{Graph, Layer};
 use crate::pg::threads;
 use crate::segment::block::BlockLayout;
 use crate::segment::encoder::Code;
 use crate::segment::row_layout;
 use crate::storage::draft::Draft;
-use crate::storage::meta::{GraphOptions, Rerank};
-use crate::storage::page::Kind;
+use crate::storage::meta::{GraphLayout, GraphOptions, Quantizer, Rerank};
+use crate::storage::page::{Kind, PAYLOAD};
 use crate::storage::part::{Layout, Part, PartWriter, write_rows};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -25,6 +26,21 @@ pub struct GraphPages {
     pub upper: Part,
     pub row_codes: Option<Part>,
     pub node_codes: Option<Part>,
+}
+
+/// Pages of the base layer of so many nodes.
+pub fn base_pages(space: Space, options: GraphOptions, quantizer: Quantizer, nodes: u32) -> u32 {
+    let degree = 2 * usize::from(options.m);
+    let bytes = match (quantizer, options.layout) {
+        (Quantizer::Rabitq | Quantizer::Sq8, GraphLayout::Wide) => SlotLayout::base(space, degree).bytes(),
+        _ => node_slot_bytes(degree) as usize,
+    };
+    let layout = Layout::for_rows(Some(bytes));
+    let pages = match layout {
+        Layout::Slots { .. } => u64::from(nodes).div_ceil(layout.slots_per_page()),
+        Layout::Tape => (u64::from(nodes) * bytes as u64).div_ceil(PAYLOAD as u64),
+    };
+    u32::try_from(pages).unwrap_or(u32::MAX)
 }
 
 /// A graph on its way to pages.
@@ -220,7 +236,7 @@ impl Coder<'_> {
 }
 
 /// Bytes of a node's slot: the number of its neighbours, then their node numbers.
-pub fn node_slot_bytes(degree: usize) -> u32 {
+fn node_slot_bytes(degree: usize) -> u32 {
     (4 + 4 * degree) as u32
 }
 
