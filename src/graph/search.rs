@@ -42,8 +42,6 @@ pub trait GraphReader {
 
 /// Nodes visited together, so that the memory of one is on its way while another is looked at.
 const TOGETHER: usize = 4;
-/// The same where all their neighbours are looked at.
-const PAIR: usize = 1;
 
 pub use crate::rerank::{Onward, Work};
 
@@ -458,49 +456,35 @@ impl Search {
     }
 
     fn walk_by_distances<G: GraphReader>(&mut self, graph: &mut G) {
-        let (mut nodes, mut neighbours, mut ahead) = (Vec::new(), Vec::new(), Vec::new());
-        let mut scores = Vec::new();
-        loop {
-            nodes.clear();
-            let limit = self.limit();
-            while nodes.len() < PAIR
-                && let Some(Reverse(nearest)) = self.frontier.pop()
-            {
-                if limit.is_some_and(|limit| nearest > limit) {
-                    self.deferred.push(nearest);
-                    break;
-                }
-                nodes.push(nearest.node());
-            }
-            if nodes.is_empty() {
-                break;
+        let (mut neighbours, mut scores) = (Vec::new(), Vec::new());
+        while let Some(Reverse(nearest)) = self.frontier.pop() {
+            if self.limit().is_some_and(|limit| nearest > limit) {
+                self.deferred.push(nearest);
+                return;
             }
             if self.gives_up() {
                 return;
             }
             graph.poll();
-            ahead.clear();
-            for &node in &nodes {
-                graph.neighbours(0, node, &mut neighbours);
-                if let Some(place) = neighbours.iter().position(|&node| self.is_without(node)) {
-                    match self.detour(graph) {
-                        Some(detour) => neighbours[place] = detour.node(),
-                        None => drop(neighbours.swap_remove(place)),
-                    }
+            graph.neighbours(0, nearest.node(), &mut neighbours);
+            if let Some(place) = neighbours.iter().position(|&node| self.is_without(node)) {
+                match self.detour(graph) {
+                    Some(detour) => neighbours[place] = detour.node(),
+                    None => drop(neighbours.swap_remove(place)),
                 }
-                ahead.extend(neighbours.iter().copied().filter(|&node| self.visit(node)));
             }
+            neighbours.retain(|&node| self.visit(node));
             if let Some(Reverse(next)) = self.frontier.peek() {
                 graph.announce(next.node());
             }
             scores.clear();
-            graph.score(&ahead, &mut scores);
+            graph.score(&neighbours, &mut scores);
             self.compared += scores.len();
-            for (&node, &score) in ahead.iter().zip(&scores) {
+            for (&node, &score) in neighbours.iter().zip(&scores) {
                 self.add(Candidate { score, node }, graph.is_wanted(node));
             }
         }
-        if self.frontier.is_empty() && self.deferred.is_empty() {
+        if self.deferred.is_empty() {
             self.sweep(graph);
         }
     }

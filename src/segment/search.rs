@@ -2,10 +2,11 @@
 
 use super::encoder::CodedQuery;
 use super::graph::compact::NodeQuery;
-use super::graph::flat::{self, FlatSearch};
+use super::graph::flat::FlatSearch;
 use super::graph::read::{Codes, SealedGraph};
+use super::graph::source::Source;
 use super::graph::stored::NodeLayout;
-use super::graph::walk::{self, Walk};
+use super::graph::walk::Walk;
 use super::growing::search::{self as growing_rows, GrowingSearch};
 use super::lists::search::{self as lists, ListSearch};
 use super::report::{self, Report, StepReport};
@@ -93,7 +94,6 @@ enum Stream {
     Compact {
         index: usize,
         search: Box<Walk>,
-        nodes: Option<Rc<Bitset>>,
     },
     /// A segment with a graph that is not made use of.
     Flat {
@@ -290,6 +290,11 @@ impl IndexSearch {
         let Self { snapshot, query, coded, node_query, wanted, .. } = self;
         let Run { stream, ready, report } = &mut self.runs[number];
         let (meta, coded, node_query) = (&*snapshot.meta, coded.as_ref(), node_query.as_ref());
+        let source_of = |index: usize| {
+            let segment = &snapshot.manifest.sealed[index];
+            let (parts, wanted) = (graph_of(relation, segment), wanted[index].as_deref());
+            Source { relation, meta, segment, parts, query, coded, node_query, wanted }
+        };
         report.observe(|| match stream {
             Stream::Growing(search) => {
                 ready.extend(search.next(growing_rows::Source { relation, meta, query, coded }));
@@ -299,18 +304,11 @@ impl IndexSearch {
                 ready.extend(search.next(lists::Source { relation, snapshot, query, coded, wanted }, heap));
             }
             Stream::Flat { index, search } => {
-                let segment = &snapshot.manifest.sealed[*index];
-                let (parts, wanted) = (graph_of(relation, segment), wanted[*index].as_deref());
-                let source =
-                    flat::Source { relation, meta, segment, parts, query, coded, node_query, wanted };
+                let source = source_of(*index);
                 ready.extend(search.next(source, heap));
             }
-            Stream::Compact { index, search, nodes } => {
-                let segment = &snapshot.manifest.sealed[*index];
-                let (parts, rows) = (graph_of(relation, segment), wanted[*index].as_deref());
-                let node_query = node_query.expect("a compact graph has codes");
-                let nodes = nodes.as_deref();
-                let source = walk::Source { relation, meta, segment, parts, query, node_query, nodes, rows };
+            Stream::Compact { index, search } => {
+                let source = source_of(*index);
                 ready.extend(search.next(source, heap));
             }
             Stream::Graph { index, search, nodes } => {
@@ -348,7 +346,7 @@ impl IndexSearch {
                 nodes.into_iter().for_each(|node| rows.for_each_live(node, |row, _| given.push(row)));
                 Some((*index, (given, score)))
             }
-            Stream::Compact { index, search, .. } if search.has_given_up() => Some((*index, search.given())),
+            Stream::Compact { index, search } if search.has_given_up() => Some((*index, search.given())),
             _ => None,
         };
         if let Some((index, given)) = given_up {
@@ -435,8 +433,8 @@ fn graph_run(
             let search = Search::new(ef, patience).without(without);
             match facts.codes {
                 GraphCodes::Own { .. } => {
-                    let search = Box::new(Walk::new(search, within, effort.onward));
-                    Stream::Compact { index, search, nodes }
+                    let search = Box::new(Walk::new(search, nodes, within, effort.onward));
+                    Stream::Compact { index, search }
                 }
                 GraphCodes::None | GraphCodes::Neighbours => {
                     Stream::Graph { index, search: search.within(within), nodes }

@@ -3,39 +3,17 @@
 //! The answer is exact, up to the bounds of the codes. It is the better way where few rows are wanted, or there are few.
 
 use super::compact::{NodeCodes, NodeQuery};
-use super::stored::{NodeLayout, codes_of};
+use super::source::Source;
+use super::stored::codes_of;
 use crate::codec::fastscan::BLOCK;
-use crate::distance::PreparedQuery;
-use crate::filter::Bitset;
-use crate::pg::relation::Relation;
 use crate::rerank::{Onward, Reranker, Step, Work};
 use crate::segment::block::{BlockLayout, Centre, Estimates};
 use crate::segment::corrupt;
-use crate::segment::encoder::CodedQuery;
-use crate::segment::rows::NodeRows;
 use crate::segment::search::{HeapRows, Hit};
-use crate::segment::vectors::Vectors;
-use crate::storage::manifest::{GraphParts, Sealed};
-use crate::storage::meta::Meta;
 use crate::storage::page::Kind;
 use crate::storage::part::PartReader;
 use std::collections::HashSet;
 use std::ops::Range;
-
-/// What a search reads.
-#[derive(Clone, Copy)]
-pub struct Source<'a> {
-    pub relation: Relation,
-    pub meta: &'a Meta,
-    pub segment: &'a Sealed,
-    pub parts: &'a GraphParts,
-    pub query: &'a PreparedQuery,
-    pub coded: Option<&'a CodedQuery>,
-    /// The query as the codes of a compact graph's nodes see it.
-    pub node_query: Option<&'a NodeQuery>,
-    /// The rows that are wanted, if not all are.
-    pub wanted: Option<&'a Bitset>,
-}
 
 /// The state of a search between two calls. It holds no pins.
 pub struct FlatSearch {
@@ -87,7 +65,7 @@ impl FlatSearch {
         loop {
             match self.rows.step() {
                 Step::Next(row, score) => {
-                    let mut rows = NodeRows::new(source.relation, source.segment, source.parts);
+                    let mut rows = source.rows();
                     let is_given = !self.given.is_empty() && self.given.contains(&row);
                     if !is_given && let Some(tid) = rows.live_tid(row) {
                         return Some(Hit { score, tid });
@@ -146,10 +124,11 @@ impl FlatSearch {
         let layout = NodeCodes::new(meta.space);
         let codes = codes_of(relation, segment, parts);
         let mut reader = PartReader::new(relation, codes, Kind::NodeCodes, segment.id);
-        let mut node_rows = NodeRows::new(relation, segment, parts);
+        let mut node_rows = source.rows();
         for rows in wanted_rows(source).chunks(BLOCK) {
             pgrx::check_for_interrupts!();
-            let nodes = nodes_of(source, &mut node_rows, rows);
+            let nodes: Vec<u32> = rows.iter().map(|&row| node_rows.node(row)).collect();
+            source.check(&nodes);
             let mut estimates = Estimates { scores: [0.0; BLOCK], errors: [0.0; BLOCK] };
             let mut places = estimates.scores.iter_mut().zip(&mut estimates.errors);
             reader.for_each_row(&nodes, layout.bytes(), |node, bytes| {
@@ -190,28 +169,9 @@ impl FlatSearch {
 
     /// Compares rows exactly.
     fn compare(&mut self, source: Source, heap: &mut HeapRows, rows: &[u32]) {
-        let Source { relation, meta, segment, parts, query, .. } = source;
-        let score = |row: u32, bytes: &[u8]| {
-            query.score(bytes).unwrap_or_else(|| {
-                corrupt(relation, segment, format!("The vector of row {row} makes no sense."))
-            })
-        };
-        let mut node_rows = NodeRows::new(relation, segment, parts);
-        let reranker = &mut self.rows;
-        let Some(place) = NodeLayout::of(meta).vectors(parts) else {
-            for &row in rows {
-                if let Some(tid) = node_rows.live_tid(row) {
-                    heap(tid, &mut |bytes| reranker.compared(row, score(row, bytes)));
-                }
-            }
-            return;
-        };
-        let nodes = nodes_of(source, &mut node_rows, rows);
-        let mut rows = rows.iter();
-        Vectors::new(relation, segment, query.row_bytes(), place).for_each(&nodes, |_, bytes| {
-            let row = *rows.next().expect("as many rows as nodes");
-            reranker.compared(row, score(row, bytes));
-        });
+        let mut node_rows = source.rows();
+        let rows: Vec<(u32, u32)> = rows.iter().map(|&row| (row, node_rows.node(row))).collect();
+        source.compare(heap, &rows, |row, score| self.rows.compared(row, score));
     }
 }
 
@@ -243,13 +203,4 @@ fn wanted_rows(source: Source) -> Vec<u32> {
         Some(wanted) => wanted.iter().take_while(|&row| row < source.segment.rows).collect(),
         None => (0..source.segment.rows).collect(),
     }
-}
-
-/// The nodes of some rows.
-fn nodes_of(source: Source, node_rows: &mut NodeRows, rows: &[u32]) -> Vec<u32> {
-    let nodes: Vec<u32> = rows.iter().map(|&row| node_rows.node(row)).collect();
-    if let Some(node) = nodes.iter().find(|&&node| node >= source.parts.nodes) {
-        corrupt(source.relation, source.segment, format!("There is no node {node}."));
-    }
-    nodes
 }

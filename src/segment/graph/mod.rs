@@ -10,6 +10,7 @@ mod ranking;
 pub mod read;
 mod rotated;
 pub mod seal;
+pub mod source;
 pub mod stored;
 pub mod walk;
 mod wide;

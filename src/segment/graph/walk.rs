@@ -2,40 +2,24 @@
 
 use super::compact::{NodeCodes, NodeQuery};
 use super::links::Links;
-use super::stored::{NodeLayout, codes_of};
+use super::source::Source;
+use super::stored::codes_of;
 use crate::codec::fastscan::BLOCK;
-use crate::distance::PreparedQuery;
 use crate::filter::Bitset;
 use crate::graph::Candidate;
 use crate::graph::search::{GraphReader, Search};
-use crate::pg::relation::Relation;
 use crate::rerank::{Onward, Reranker, Step, Work};
 use crate::segment::corrupt;
-use crate::segment::rows::NodeRows;
 use crate::segment::search::{HeapRows, Hit};
-use crate::segment::vectors::Vectors;
-use crate::storage::manifest::{GraphParts, Sealed};
-use crate::storage::meta::Meta;
 use crate::storage::page::Kind;
 use crate::storage::part::PartReader;
-
-/// What a search reads.
-#[derive(Clone, Copy)]
-pub struct Source<'a> {
-    pub relation: Relation,
-    pub meta: &'a Meta,
-    pub segment: &'a Sealed,
-    pub parts: &'a GraphParts,
-    pub query: &'a PreparedQuery,
-    pub node_query: &'a NodeQuery,
-    /// The nodes and the rows that are wanted, if not all are.
-    pub nodes: Option<&'a Bitset>,
-    pub rows: Option<&'a Bitset>,
-}
+use std::rc::Rc;
 
 /// The state of a search between two calls. It holds no pins.
 pub struct Walk {
     search: Search,
+    /// The nodes that are wanted, if not all are.
+    nodes: Option<Rc<Bitset>>,
     /// Nodes by their codes, rows by their vectors; a node's number is that of its first row.
     rows: Reranker<u32>,
     /// All nodes that were offered, 32 at a time, and the limits under which they were (see [`Reranker::offer`]).
@@ -57,9 +41,10 @@ pub struct Walk {
 impl Walk {
     /// A search as `search` says, `within` a score if one is given: at rows beyond it, or after the first ones, it gives
     /// up.
-    pub fn new(search: Search, within: Option<f64>, onward: Onward) -> Self {
+    pub fn new(search: Search, nodes: Option<Rc<Bitset>>, within: Option<f64>, onward: Onward) -> Self {
         Self {
             search,
+            nodes,
             rows: Reranker::new(None, onward),
             offered: Vec::new(),
             limits: Vec::new(),
@@ -112,8 +97,7 @@ impl Walk {
                         self.has_given_up = true;
                         return None;
                     }
-                    let mut rows = NodeRows::new(source.relation, source.segment, source.parts);
-                    if let Some(tid) = rows.live_tid(row) {
+                    if let Some(tid) = source.rows().live_tid(row) {
                         self.left -= 1;
                         self.given.push(row);
                         self.last = self.last.max(score);
@@ -143,7 +127,8 @@ impl Walk {
             return false;
         }
         self.started = true;
-        let mut graph = CompactGraph::new(source);
+        let nodes = self.nodes.clone();
+        let mut graph = CompactGraph::new(source, nodes.as_deref());
         if !self.search.round(&mut graph) {
             self.has_given_up = self.search.has_given_up();
             self.is_exhausted = true;
@@ -164,35 +149,16 @@ impl Walk {
 
     /// Compares the rows of some nodes exactly.
     fn compare(&mut self, source: Source, heap: &mut HeapRows, nodes: &[u32]) {
-        let Source { relation, meta, segment, parts, query, rows: wanted, .. } = source;
-        let score_of = |node: u32, bytes: &[u8]| {
-            query.score(bytes).unwrap_or_else(|| {
-                corrupt(relation, segment, format!("The vector of node {node} makes no sense."))
-            })
-        };
-        let mut node_rows = NodeRows::new(relation, segment, parts);
-        let is_wanted = |row: u32| wanted.is_none_or(|wanted| wanted.has(row as usize));
-        match NodeLayout::of(meta).vectors(parts) {
-            Some(place) => {
-                Vectors::new(relation, segment, query.row_bytes(), place).for_each(nodes, |node, bytes| {
-                    let score = score_of(node, bytes);
-                    node_rows.for_each_live(node, |row, _| {
-                        if is_wanted(row) {
-                            self.rows.compared(row, score);
-                        }
-                    });
-                });
-            }
-            None => {
-                for &node in nodes {
-                    node_rows.for_each_live(node, |row, tid| {
-                        if is_wanted(row) {
-                            heap(tid, &mut |bytes| self.rows.compared(row, score_of(node, bytes)));
-                        }
-                    });
+        let mut node_rows = source.rows();
+        let mut rows = Vec::with_capacity(nodes.len());
+        for &node in nodes {
+            node_rows.for_each_live(node, |row, _| {
+                if source.is_wanted(row) {
+                    rows.push((row, node));
                 }
-            }
+            });
         }
+        source.compare(heap, &rows, |row, score| self.rows.compared(row, score));
     }
 }
 
@@ -236,6 +202,8 @@ impl Estimates {
 /// Holds pins, so it must not outlive the callback in which it was made.
 struct CompactGraph<'a> {
     source: Source<'a>,
+    query: &'a NodeQuery,
+    nodes: Option<&'a Bitset>,
     links: Links<'a>,
     layout: NodeCodes,
     codes: PartReader<'a>,
@@ -244,11 +212,13 @@ struct CompactGraph<'a> {
 }
 
 impl<'a> CompactGraph<'a> {
-    fn new(source: Source<'a>) -> Self {
-        let Source { relation, meta, segment, parts, .. } = source;
+    fn new(source: Source<'a>, nodes: Option<&'a Bitset>) -> Self {
+        let Source { relation, meta, segment, parts, node_query, .. } = source;
         let codes = codes_of(relation, segment, parts);
         Self {
             source,
+            query: node_query.expect("the query of a compact graph"),
+            nodes,
             links: Links::new(relation, segment, parts),
             layout: NodeCodes::new(meta.space),
             codes: PartReader::new(relation, codes, Kind::NodeCodes, segment.id),
@@ -275,10 +245,10 @@ impl GraphReader for CompactGraph<'_> {
     }
 
     fn score(&mut self, nodes: &[u32], scores: &mut Vec<f64>) {
-        let Source { relation, segment, node_query, .. } = self.source;
-        let (layout, estimates) = (self.layout, &mut self.estimates);
+        let Source { relation, segment, .. } = self.source;
+        let (layout, query, estimates) = (self.layout, self.query, &mut self.estimates);
         self.codes.glance_at_each(nodes, layout.bytes(), |node, bytes| {
-            let Some((score, error)) = layout.estimate(bytes, node_query) else {
+            let Some((score, error)) = layout.estimate(bytes, query) else {
                 corrupt(relation, segment, format!("The code of node {node} makes no sense."))
             };
             scores.push(score.into());
@@ -293,7 +263,7 @@ impl GraphReader for CompactGraph<'_> {
     }
 
     fn is_wanted(&self, node: u32) -> bool {
-        self.source.nodes.is_none_or(|wanted| wanted.has(node as usize))
+        self.nodes.is_none_or(|wanted| wanted.has(node as usize))
     }
 
     fn poll(&mut self) {

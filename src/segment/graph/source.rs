@@ -1,0 +1,75 @@
+//! What a search of a segment with a graph reads.
+
+use super::compact::NodeQuery;
+use super::stored::NodeLayout;
+use crate::distance::PreparedQuery;
+use crate::filter::Bitset;
+use crate::pg::relation::Relation;
+use crate::segment::corrupt;
+use crate::segment::encoder::CodedQuery;
+use crate::segment::rows::NodeRows;
+use crate::segment::search::HeapRows;
+use crate::segment::vectors::Vectors;
+use crate::storage::manifest::{GraphParts, Sealed};
+use crate::storage::meta::Meta;
+
+#[derive(Clone, Copy)]
+pub struct Source<'a> {
+    pub relation: Relation,
+    pub meta: &'a Meta,
+    pub segment: &'a Sealed,
+    pub parts: &'a GraphParts,
+    pub query: &'a PreparedQuery,
+    pub coded: Option<&'a CodedQuery>,
+    /// The query as the codes of a compact graph's nodes see it.
+    pub node_query: Option<&'a NodeQuery>,
+    /// The rows that are wanted, if not all are.
+    pub wanted: Option<&'a Bitset>,
+}
+
+impl<'a> Source<'a> {
+    pub fn is_wanted(self, row: u32) -> bool {
+        self.wanted.is_none_or(|wanted| wanted.has(row as usize))
+    }
+
+    pub fn rows(self) -> NodeRows<'a> {
+        NodeRows::new(self.relation, self.segment, self.parts)
+    }
+
+    /// Raises an error unless these are nodes.
+    pub fn check(self, nodes: &[u32]) {
+        if let Some(node) = nodes.iter().find(|&&node| node >= self.parts.nodes) {
+            corrupt(self.relation, self.segment, format!("There is no node {node}."));
+        }
+    }
+
+    /// Calls `visit` with rows and their exact scores: of those, given with their nodes, that are alive and that the scan's
+    /// snapshot sees, if that is looked at.
+    pub fn compare(self, heap: &mut HeapRows, rows: &[(u32, u32)], mut visit: impl FnMut(u32, f64)) {
+        let Self { relation, segment, parts, query, .. } = self;
+        let score = |row: u32, bytes: &[u8]| {
+            query.score(bytes).unwrap_or_else(|| {
+                corrupt(relation, segment, format!("The vector of row {row} makes no sense."))
+            })
+        };
+        let nodes: Vec<u32> = rows.iter().map(|&(_, node)| node).collect();
+        self.check(&nodes);
+        match NodeLayout::of(self.meta).vectors(parts) {
+            Some(place) => {
+                let mut rows = rows.iter();
+                Vectors::new(relation, segment, query.row_bytes(), place).for_each(&nodes, |_, bytes| {
+                    let (row, _) = *rows.next().expect("as many rows as nodes");
+                    visit(row, score(row, bytes));
+                });
+            }
+            None => {
+                let mut tids = self.rows();
+                for &(row, _) in rows {
+                    if let Some(tid) = tids.live_tid(row) {
+                        heap(tid, &mut |bytes| visit(row, score(row, bytes)));
+                    }
+                }
+            }
+        }
+    }
+}
