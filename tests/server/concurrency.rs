@@ -1,6 +1,8 @@
 //! What happens at the same time: flushes, compactions, vacuums, searches, DDL.
 
-use crate::lifecycle::{SLOWLY_MERGED, VEC, begin_compaction, findings, number, start, wait_until};
+use crate::lifecycle::{
+    SLOWLY_MERGED, VEC, begin_compaction, findings, mean_recall, number, start, wait_until,
+};
 use crate::support::server::Server;
 use crate::{by_index, ids};
 use postgres::Client;
@@ -45,6 +47,28 @@ impl Load {
         self.stop.store(true, Ordering::Relaxed);
         self.threads.into_iter().map(|thread| thread.join().expect("no statement fails")).sum()
     }
+}
+
+#[test]
+fn glances_see_their_pages_while_buffers_change_hands() {
+    // The index alone has more pages than there are buffers.
+    let index = "vdb_hnsw (v vector_l2_ops) WITH (layout = compact)";
+    let (server, mut client) = start(&["shared_buffers = 1MB"], index, 8000);
+    client.batch_execute("SELECT vdb_flush('items_v')").expect("a flush");
+    let pages = "SELECT pg_relation_size('items_v') / 8192 - setting::bigint FROM pg_settings WHERE name = 'shared_buffers'";
+    assert!(number(&mut client, pages) > 0);
+    let reads = Load::begin(&server, 1, |_, _| "SELECT sum(length(v::text)) FROM items".into());
+    let searches = Load::begin(&server, 2, |worker, i| {
+        format!(
+            "SET enable_seqscan = off; SELECT id FROM items ORDER BY v <-> vec({}) LIMIT 10",
+            2 * i + worker
+        )
+    });
+    for round in 0..5 {
+        let recall = mean_recall(&mut client);
+        assert!(recall >= 0.95, "round {round}: recall {recall}");
+    }
+    assert!(reads.end() > 0 && searches.end() > 10);
 }
 
 /// Every row of the table is in the index, and the index is sound.

@@ -71,7 +71,7 @@ pub fn wait_until(client: &mut Client, condition: &str) {
 pub const NOTHING_LEFT: &str = "NOT EXISTS (SELECT FROM vdb_tasks WHERE state IN ('queued', 'running'))";
 
 /// Mean recall of 20 searches.
-fn mean_recall(client: &mut Client) -> f64 {
+pub fn mean_recall(client: &mut Client) -> f64 {
     let mut found = 0.0;
     for seed in (0..20).map(|i| i * 137) {
         let vector: String =

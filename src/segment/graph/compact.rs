@@ -89,3 +89,51 @@ pub fn vector_layout(space: Space) -> Layout {
         layout => layout,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::distance::{ElementKind, Metric, PreparedQuery};
+
+    #[test]
+    fn a_code_tells_its_row_and_its_distance_and_nothing_shorter_is_one() {
+        let row = |phase: f32| -> Vec<f32> { (0..300).map(|i| (i as f32 * 0.7 + phase).sin()).collect() };
+        let (stored, asked_for) = (row(0.0), row(0.4));
+        for metric in [Metric::L2, Metric::InnerProduct, Metric::Cosine] {
+            let space = Space { kind: ElementKind::F32, metric, dims: 300 };
+            let encoder = Encoder::new(space, 3).expect("an encoder");
+            let (layout, bytes) = (NodeCodes::new(space), bytemuck::cast_slice(&stored));
+            let mut code = vec![0; layout.bytes()];
+            layout.encode(&encoder, &encoder.rotate(bytes), &mut code);
+            assert!(layout.says_the_same(&code, &code.clone()));
+
+            let query = bytemuck::cast_slice(&asked_for);
+            let exact = |row: &[u8]| PreparedQuery::new(space, query).and_then(|query| query.score(row));
+            let node_query = NodeQuery::new(space, &CodedQuery::new(space, 3, query));
+            let (estimate, error) = layout.estimate(&code, &node_query).expect("a code");
+            let score = exact(bytes).expect("a row");
+            assert!(
+                (f64::from(estimate) - score).abs() <= f64::from(error),
+                "{metric:?}: {estimate}, {score}"
+            );
+            let decoded = layout.decode(&encoder, &code).expect("a code");
+            let off = exact(&decoded).expect("a row") - score;
+            assert!(off.abs() <= 2.0 * f64::from(error), "{metric:?}: off by {off}");
+
+            assert!(layout.estimate(&code[1..], &node_query).is_none());
+            assert!(layout.decode(&encoder, &code[..40]).is_none());
+            code[CODE] ^= 1;
+            let mut again = vec![0; layout.bytes()];
+            layout.encode(&encoder, &encoder.rotate(bytes), &mut again);
+            assert!(!layout.says_the_same(&code, &again));
+        }
+    }
+
+    #[test]
+    fn vectors_that_waste_pages_lie_on_a_tape() {
+        let layout = |dims| vector_layout(Space { kind: ElementKind::F32, metric: Metric::L2, dims });
+        assert_eq!(layout(384), Layout::Slots { bytes: 1536 });
+        assert_eq!(layout(768), Layout::Tape);
+        assert_eq!(layout(2000), Layout::Slots { bytes: 8000 });
+    }
+}
