@@ -7,6 +7,9 @@ use pgrx::{PgList, pg_extern, pg_sys};
 use std::cell::RefCell;
 use std::rc::Rc;
 
+/// Vectors of so many dimensions may lie out of line; shorter ones are compared as fast as remembered.
+const LEAST_DIMS: i32 = 500;
+
 /// What a scan returned last.
 struct Handed {
     index: pg_sys::Oid,
@@ -32,11 +35,20 @@ fn recall(index: pg_sys::Oid, tid: Tid, query: &[u8]) -> Option<f64> {
     })
 }
 
+/// What a scan remembers distances by: the query as it was passed, if plans may ask for distances to it.
+///
+/// # Safety
+/// The datum is a pointer to a variable-length value.
+pub unsafe fn query_of(dims: u32, query: pg_sys::Datum) -> Option<Rc<[u8]>> {
+    // SAFETY: the caller's promise.
+    (dims >= LEAST_DIMS as u32).then(|| unsafe { content_of(query) }).flatten().map(Rc::from)
+}
+
 /// The content of a variable-length value, if it lies in memory as it is.
 ///
 /// # Safety
 /// The datum is a pointer to one.
-pub unsafe fn content_of<'a>(value: pg_sys::Datum) -> Option<&'a [u8]> {
+unsafe fn content_of<'a>(value: pg_sys::Datum) -> Option<&'a [u8]> {
     // SAFETY: the caller's promise; a value that is neither external nor compressed has its content after its header.
     unsafe {
         let value = value.cast_mut_ptr::<pg_sys::varlena>();
@@ -64,9 +76,6 @@ fn vdb_scanned_distance(call: pg_sys::FunctionCallInfo) -> Option<f64> {
         recall(index, *tid.value.cast_mut_ptr::<Tid>(), content_of(query.value)?)
     }
 }
-
-/// Vectors of so many dimensions may lie out of line; shorter ones are compared as fast as remembered.
-const LEAST_DIMS: i32 = 500;
 
 /// Has a scan of an index of ours show its own distances.
 ///

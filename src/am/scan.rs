@@ -179,8 +179,8 @@ unsafe fn begin(scan: pg_sys::IndexScanDesc, relation: Relation) -> State {
         terms: Terms { effort, within, is_ordered: order.is_some(), without: None },
     };
     // SAFETY: the argument of an operator that takes a vector.
-    let asked_for = order.and_then(|order| unsafe { handed::content_of(order.sk_argument) });
-    State::Searching(Box::new(IndexSearch::new(relation, snapshot, request)), asked_for.map(Rc::from))
+    let asked_for = order.and_then(|order| unsafe { handed::query_of(space.dims, order.sk_argument) });
+    State::Searching(Box::new(IndexSearch::new(relation, snapshot, request)), asked_for)
 }
 
 /// # Safety

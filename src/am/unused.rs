@@ -52,16 +52,14 @@ unsafe fn leave_out(plan: *mut pg_sys::Plan) {
             pg_sys::NodeTag::T_Append => children((*plan.cast::<pg_sys::Append>()).appendplans),
             pg_sys::NodeTag::T_MergeAppend => children((*plan.cast::<pg_sys::MergeAppend>()).mergeplans),
             pg_sys::NodeTag::T_SubqueryScan => leave_out((*plan.cast::<pg_sys::SubqueryScan>()).subplan),
-            pg_sys::NodeTag::T_IndexScan if is_own((*plan.cast::<pg_sys::IndexScan>()).indexid) => {
-                handed::hand_over(&mut *plan.cast());
+            pg_sys::NodeTag::T_IndexScan => {
+                own_scan(plan).into_iter().for_each(|scan| handed::hand_over(scan));
             }
             // WITH TIES looks at what is ordered by.
             pg_sys::NodeTag::T_Limit
-                if is_index_scan(node.lefttree)
-                    && (*plan.cast::<pg_sys::Limit>()).limitOption
-                        == pg_sys::LimitOption::LIMIT_OPTION_COUNT =>
+                if (*plan.cast::<pg_sys::Limit>()).limitOption == pg_sys::LimitOption::LIMIT_OPTION_COUNT =>
             {
-                leave_out_of_scan(node.lefttree.cast());
+                own_scan(node.lefttree).into_iter().for_each(|scan| leave_out_of_scan(scan));
             }
             _ => {}
         }
@@ -70,24 +68,27 @@ unsafe fn leave_out(plan: *mut pg_sys::Plan) {
     }
 }
 
-/// # Safety
-/// A plan, or null.
-unsafe fn is_index_scan(plan: *mut pg_sys::Plan) -> bool {
-    // SAFETY: the caller's promise.
-    unsafe { plan.as_ref() }.is_some_and(|plan| plan.type_ == pg_sys::NodeTag::T_IndexScan)
-}
-
-/// Replaces what a scan of an index of ours only orders by: a limit above it passes it on to nobody.
+/// A plan as a scan of an index of ours in its order, if it is one.
 ///
 /// # Safety
-/// An index scan under a limit.
-unsafe fn leave_out_of_scan(scan: *mut pg_sys::IndexScan) {
+/// A plan that nobody else refers to, or null.
+unsafe fn own_scan<'a>(plan: *mut pg_sys::Plan) -> Option<&'a mut pg_sys::IndexScan> {
+    // SAFETY: the caller's promise; a node's tag tells its type.
+    unsafe {
+        plan.as_ref().filter(|plan| plan.type_ == pg_sys::NodeTag::T_IndexScan)?;
+        let scan = &mut *plan.cast::<pg_sys::IndexScan>();
+        // Most scans have no order: nothing is looked up for them.
+        (!scan.indexorderbyorig.is_null() && is_own(scan.indexid)).then_some(scan)
+    }
+}
+
+/// Replaces what a scan only orders by: a limit above it passes it on to nobody.
+///
+/// # Safety
+/// A scan of an index of ours under a limit.
+unsafe fn leave_out_of_scan(scan: &mut pg_sys::IndexScan) {
     // SAFETY: the caller's promise; target lists hold target entries.
     unsafe {
-        let scan = &mut *scan;
-        if scan.indexorderbyorig.is_null() || !is_own(scan.indexid) {
-            return;
-        }
         let ordered = PgList::<pg_sys::Node>::from_pg(scan.indexorderbyorig);
         for entry in PgList::<pg_sys::TargetEntry>::from_pg(scan.scan.plan.targetlist).iter_ptr() {
             let expression: *mut pg_sys::Node = (*entry).expr.cast();
