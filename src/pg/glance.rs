@@ -40,10 +40,10 @@ impl Sighting {
         usize::try_from(self.buffer).ok()?.checked_sub(1)
     }
 
-    /// Begins to load what it takes to look at `len` bytes of the page at `offset`.
+    /// Begins to load what it takes to look at some bytes of the page: at each offset so many.
     ///
     /// What was not seen may be on disk: the operating system begins to read it then.
-    pub fn announce(self, relation: Relation, offset: usize, len: usize) {
+    pub fn announce<const N: usize>(self, relation: Relation, bytes: [(usize, usize); N]) {
         let Some(number) = self.number() else {
             if self.buffer == pg_sys::InvalidBuffer as pg_sys::Buffer {
                 // SAFETY: the relation is open; nothing is read beyond its end, as this only asks.
@@ -55,7 +55,7 @@ impl Sighting {
         };
         let (header, page) = (header(number), page(number));
         cpu::prefetch_at(header.cast(), 1);
-        cpu::prefetch_at(page.wrapping_add(offset), len);
+        bytes.into_iter().for_each(|(offset, len)| cpu::prefetch_at(page.wrapping_add(offset), len));
     }
 
     /// Copies words of the page from `offset` on, a multiple of eight bytes, as many as there is room for. `false` if they
@@ -92,8 +92,8 @@ fn page(number: usize) -> *const u8 {
     unsafe { pg_sys::BufferBlocks }.cast::<u8>().cast_const().wrapping_add(number * PAGE_SIZE)
 }
 
-/// The least usage count of pages that are glanced at: of what was not looked at in between, the clock that sweeps the
-/// buffers leaves this much the first time that it passes, less one, and so on.
+/// The least usage count of pages that are glanced at: the clock that takes one from each page at every round must pass
+/// twice before such a page's buffer is given away.
 const LEAST_USED: u32 = 2;
 
 /// Whether a buffer holds a page of enough use.

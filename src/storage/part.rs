@@ -38,6 +38,14 @@ impl Layout {
         }
     }
 
+    /// Pages of a part of `count` slots, or of `count` bytes of tape.
+    pub fn pages(self, count: u64) -> u64 {
+        match self {
+            Layout::Slots { .. } => count.div_ceil(self.slots_per_page().max(1)),
+            Layout::Tape => count.div_ceil(PAYLOAD as u64),
+        }
+    }
+
     /// Slots of a page; a tape has none.
     pub fn slots_per_page(self) -> u64 {
         match self {
@@ -88,12 +96,8 @@ const PAGES_PER_POLL: u64 = 256;
 impl PartWriter {
     /// Begins a part of `count` slots, or of `count` bytes of tape.
     pub fn new(draft: &mut Draft, kind: Kind, layout: Layout, count: u64) -> Self {
-        let pages = match layout {
-            Layout::Slots { .. } => count.div_ceil(layout.slots_per_page().max(1)),
-            Layout::Tape => count.div_ceil(PAYLOAD as u64),
-        };
         let stamp = Stamp { kind, segment: draft.id(), generation: draft.generation() as u32 };
-        let pages = draft.allocate(pages);
+        let pages = draft.allocate(layout.pages(count));
         let mut page = Box::new([0; PAGE_SIZE]);
         page::format(&mut page, stamp);
         Self {
@@ -265,11 +269,7 @@ impl<'a> PartReader<'a> {
         let by_page = || indices.chunk_by(|&a, &b| layout.slot(a.into()).0 == layout.slot(b.into()).0);
         let announce = |slots: &[u32]| {
             let (page, at) = layout.slot(slots[0].into());
-            if let Some(block) = self.part.pages.block(page) {
-                let sighting = Sighting::of(self.relation, block);
-                sighting.announce(self.relation, page::HEADER + at, bytes);
-                sighting.announce(self.relation, page::SPECIAL_AT, page::SPECIAL);
-            }
+            self.announce_page(page, [(page::HEADER + at, bytes), (page::SPECIAL_AT, page::SPECIAL)]);
         };
         let (mut coming, mut announced) = (by_page(), by_page());
         announced.by_ref().take(ANNOUNCED).for_each(announce);
@@ -317,19 +317,21 @@ impl<'a> PartReader<'a> {
         while at < end {
             let (page, from) = Layout::tape(at);
             let now = (PAYLOAD - from).min((end - at) as usize);
-            if let Some(block) = self.part.pages.block(page) {
-                Sighting::of(self.relation, block).announce(self.relation, page::HEADER + from, now);
-            }
+            self.announce_page(page, [(page::HEADER + from, now)]);
             at += now as u64;
+        }
+    }
+
+    fn announce_page<const N: usize>(&self, page: u64, bytes: [(usize, usize); N]) {
+        if let Some(block) = self.part.pages.block(page) {
+            Sighting::of(self.relation, block).announce(self.relation, bytes);
         }
     }
 
     /// Begins to load the first `bytes` bytes of slot `index`.
     pub fn announce(&self, index: u32, bytes: usize) {
         let (page, at) = self.part.layout.slot(index.into());
-        if let Some(block) = self.part.pages.block(page) {
-            Sighting::of(self.relation, block).announce(self.relation, page::HEADER + at, bytes);
-        }
+        self.announce_page(page, [(page::HEADER + at, bytes)]);
     }
 
     /// Visits the first `bytes` bytes of slots in the order of `indices` as [`Self::for_each_slot`] does, but glances at
@@ -349,21 +351,20 @@ impl<'a> PartReader<'a> {
         Sighting::all(relation, blocks, &mut sightings);
         let offset_of = |index: u32| page::HEADER + layout.slot(index.into()).1;
         for (sighting, &index) in sightings.iter().zip(indices) {
-            sighting.announce(relation, offset_of(index), bytes);
+            sighting.announce(relation, [(offset_of(index), bytes)]);
         }
+        let mut words = std::mem::take(&mut self.scratch);
         for (sighting, &index) in sightings.iter().zip(indices) {
             let offset = offset_of(index);
             let (first, skipped) = (offset / WORD * WORD, offset % WORD);
-            let mut words = std::mem::take(&mut self.scratch);
             words.resize((skipped + bytes).div_ceil(WORD), 0);
             if sighting.copy(relation, first, &mut words) {
                 visit(index, &bytemuck::cast_slice(&words)[skipped..][..bytes]);
             } else {
                 visit(index, &self.slot(index.into())[..bytes]);
             }
-            self.scratch = words;
         }
-        self.sightings = sightings;
+        (self.scratch, self.sightings) = (words, sightings);
     }
 
     /// The bytes of slot `index`.
