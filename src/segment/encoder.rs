@@ -52,6 +52,11 @@ impl CodedQuery {
     }
 }
 
+/// Whether two numbers beside codes are the same, up to what sums lose from processor to processor.
+pub fn is_near(a: f32, b: f32) -> bool {
+    (a - b).abs() <= 1e-3 * (a.abs() + b.abs()) + 1e-6
+}
+
 /// How vectors of a space are rotated and encoded.
 pub struct Encoder {
     space: Space,

@@ -16,6 +16,7 @@ pub mod growing;
 pub mod lists;
 pub mod pages;
 pub mod report;
+pub mod row_code;
 pub mod rows;
 pub mod search;
 pub mod steps;

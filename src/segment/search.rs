@@ -303,14 +303,8 @@ impl IndexSearch {
                 let coded = coded.expect("an index with lists has it");
                 ready.extend(search.next(lists::Source { relation, snapshot, query, coded, wanted }, heap));
             }
-            Stream::Flat { index, search } => {
-                let source = source_of(*index);
-                ready.extend(search.next(source, heap));
-            }
-            Stream::Compact { index, search } => {
-                let source = source_of(*index);
-                ready.extend(search.next(source, heap));
-            }
+            Stream::Flat { index, search } => ready.extend(search.next(source_of(*index), heap)),
+            Stream::Compact { index, search } => ready.extend(search.next(source_of(*index), heap)),
             Stream::Graph { index, search, nodes } => {
                 let segment = &snapshot.manifest.sealed[*index];
                 let parts = graph_of(relation, segment);

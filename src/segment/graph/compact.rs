@@ -1,19 +1,17 @@
 //! A compact graph: each node's code lies once, against the origin, apart from its neighbours' numbers.
 //!
-//! A node's code: what the codec adds, what it multiplies by, how far it may be off (`f32`s), then four bits a dimension.
+//! A node's code: its numbers (see [`row_code`]), then four bits a dimension.
 
 use crate::codec::nibble::{self, Query};
 use crate::codec::rabitq::Factors;
 use crate::codec::rotation::rotated_dims;
 use crate::distance::Space;
 use crate::segment::block::Centre;
-use crate::segment::encoder::{CodedQuery, Encoder};
+use crate::segment::encoder::{CodedQuery, Encoder, is_near};
+use crate::segment::row_code::{self, CODE};
 use crate::segment::row_layout;
 use crate::storage::page::PAYLOAD;
 use crate::storage::part::Layout;
-
-const NUMBERS: usize = 3;
-const CODE: usize = NUMBERS * size_of::<f32>();
 
 /// Where things are in a node's code.
 #[derive(Clone, Copy, Debug)]
@@ -46,15 +44,12 @@ impl NodeCodes {
 
     /// Writes the code of a rotated vector.
     pub fn encode(self, encoder: &Encoder, vector: &[f32], bytes: &mut [u8]) {
-        let (numbers, code) = bytes.split_at_mut(CODE);
-        let Factors { add, rescale, error } = encoder.encode_nibbles(vector, code);
-        numbers.copy_from_slice(bytemuck::cast_slice(&[add, rescale, error]));
+        let factors = encoder.encode_nibbles(vector, &mut bytes[CODE..]);
+        row_code::put_factors(bytes, factors);
     }
 
     fn parts(self, bytes: &[u8]) -> Option<(Factors, &[u8])> {
-        let (numbers, code) = bytes.get(..self.bytes())?.split_at(CODE);
-        let &[add, rescale, error] = bytemuck::try_cast_slice(numbers).ok()? else { return None };
-        Some((Factors { add, rescale, error }, code))
+        row_code::split(bytes, self.bytes())
     }
 
     /// The estimated score of a node and how far it may be off; `None` if the bytes are no code.
@@ -71,7 +66,6 @@ impl NodeCodes {
 
     /// Whether a code says the same as one that was just made, up to what sums lose from processor to processor.
     pub fn says_the_same(self, bytes: &[u8], encoded: &[u8]) -> bool {
-        let is_near = |a: f32, b: f32| (a - b).abs() <= 1e-3 * (a.abs() + b.abs()) + 1e-6;
         self.parts(bytes).zip(self.parts(encoded)).is_some_and(|((a, code), (b, again))| {
             code == again
                 && is_near(a.add, b.add)

@@ -148,7 +148,9 @@ impl FlatSearch {
         mut visit: impl FnMut(&mut Reranker<u32>, Estimates, Together, u32),
     ) {
         let Source { relation, meta, segment, wanted, .. } = source;
-        let (Some(coded), Some(codes)) = (source.coded, &source.parts.row_codes) else { return };
+        let (Some(coded), Some(codes)) = (source.coded, &source.parts.row_codes) else {
+            corrupt(relation, segment, "Its rows have no codes.".into())
+        };
         let layout = BlockLayout::new(meta.space.dims as usize);
         let centre = Centre::origin(meta.space.metric, &coded.vector);
         let total = segment.rows as usize;

@@ -21,6 +21,12 @@ pub fn place_of(parts: &GraphParts, layer: usize) -> (u32, u32) {
     (parts.layers[..layer - 1].iter().sum(), parts.layers[layer - 1])
 }
 
+/// The node numbers in a slot that begins with how many there are; `None` if it cannot be one.
+pub fn numbers_in(slot: &[u8]) -> Option<&[u32]> {
+    let (&count, numbers) = bytemuck::try_cast_slice(slot).ok()?.split_first()?;
+    numbers.get(..count as usize)
+}
+
 impl<'a> Links<'a> {
     pub fn new(relation: Relation, segment: &'a Sealed, parts: &'a GraphParts) -> Self {
         let part = |part, kind| PartReader::new(relation, part, kind, segment.id);
@@ -46,9 +52,7 @@ impl<'a> Links<'a> {
     pub fn read(&mut self, layer: usize, node: u32, neighbours: &mut Vec<u32>) {
         neighbours.clear();
         let mut copy = |nodes: u32, slot: &[u8]| {
-            let numbers: &[u32] = bytemuck::try_cast_slice(slot).unwrap_or_default();
-            let list = numbers.split_first().and_then(|(&count, rest)| rest.get(..count as usize));
-            let list = list.filter(|list| list.iter().all(|&neighbour| neighbour < nodes));
+            let list = numbers_in(slot).filter(|list| list.iter().all(|&neighbour| neighbour < nodes));
             list.map(|list| neighbours.extend_from_slice(list)).is_some()
         };
         let is_sane = if layer == 0 {

@@ -2,6 +2,7 @@
 
 use super::near::{self, Neighbourhoods};
 use super::rotated::{Rotated, Rows};
+use super::stored::NodeLayout;
 use super::write::{self, Writer};
 use crate::distance::{Arena, Space};
 use crate::filter::Table;
@@ -14,7 +15,7 @@ use crate::segment::encoder::{self, Encoder};
 use crate::segment::{Entry, Plan, TID_BYTES, Tid, rows};
 use crate::storage::draft::Draft;
 use crate::storage::manifest::{GraphParts, Parts, Sealed};
-use crate::storage::meta::{GraphLayout, GraphOptions, Quantizer};
+use crate::storage::meta::{GraphOptions, Quantizer};
 use crate::storage::page::Kind;
 use crate::storage::part::write_rows;
 use std::collections::HashMap;
@@ -236,7 +237,7 @@ impl Batch {
             let prior = taken.prior(&row_of_node);
             let (done, layers) = (AtomicU64::new(0), &layers);
             let options = Options { m, ef_construction: self.options.ef_construction.into() };
-            let mut coming = write::base_pages(self.arena.space(), self.options, plan.quantizer, nodes);
+            let mut coming = write::base_pages(self.node_layout(plan), m, nodes);
             let show = || {
                 if plan.show_progress {
                     progress::tuples(done.load(Ordering::Relaxed), u64::from(nodes));
@@ -266,6 +267,10 @@ impl Batch {
         let graph = graph.renumbered(&old);
         let rotated = rotated.map(|rotated| rotated.renumbered(rows, old));
         self.write(draft, plan, rows, rotated.as_ref(), layers, &graph)
+    }
+
+    fn node_layout(&self, plan: Plan) -> NodeLayout {
+        NodeLayout::new(self.arena.space(), self.options, plan.quantizer)
     }
 
     fn write(
@@ -298,13 +303,16 @@ impl Batch {
         let told = rows::write(draft, self.columns, rows, of_nodes.chain(of_duplicates));
 
         let nodes_of_duplicates: Vec<u32> = duplicates.iter().map(|duplicate| duplicate.of).collect();
-        let writer = Writer { rows: numbered, graph, options: self.options, threads: plan.threads };
-        let pages = match rotated.filter(|_| plan.quantizer != Quantizer::None) {
-            None => writer.plain(draft),
-            Some(rotated) => match self.options.layout {
-                GraphLayout::Wide => writer.wide(draft, rotated, &nodes_of_duplicates),
-                GraphLayout::Compact => writer.compact(draft, rotated, &self.codes),
-            },
+        let writer = Writer { rows: numbered, graph, m: self.options.m.into(), threads: plan.threads };
+        let pages = match (self.node_layout(plan), rotated) {
+            (NodeLayout::Wide { base, upper }, Some(rotated)) => {
+                writer.wide(draft, rotated, [base, upper], &nodes_of_duplicates)
+            }
+            (NodeLayout::Compact { codes, rerank }, Some(rotated)) => {
+                writer.compact(draft, rotated, codes, rerank, &self.codes)
+            }
+            (NodeLayout::Plain, _) => writer.plain(draft),
+            (_, None) => unreachable!("what has codes was rotated"),
         };
 
         let count = duplicates.len() as u64;

@@ -1,13 +1,15 @@
 //! Reading a sealed segment's graph node by node, without a query: for merging and for checking.
 
 use super::compact::NodeCodes;
+use super::links::{numbers_in, place_of};
 use super::wide::SlotLayout;
+use crate::distance::Space;
 use crate::pg::relation::Relation;
 use crate::segment::corrupt;
 use crate::segment::encoder::Encoder;
 use crate::segment::vectors::{Place, Vectors};
 use crate::storage::manifest::{GraphParts, Sealed};
-use crate::storage::meta::{GraphLayout, Meta, Quantizer, Rerank, Structure};
+use crate::storage::meta::{GraphLayout, GraphOptions, Meta, Quantizer, Rerank, Structure};
 use crate::storage::page::Kind;
 use crate::storage::part::{Part, PartReader};
 
@@ -23,21 +25,23 @@ pub enum NodeLayout {
 }
 
 impl NodeLayout {
+    pub fn new(space: Space, options: GraphOptions, quantizer: Quantizer) -> Self {
+        let m = usize::from(options.m);
+        match (quantizer, options.layout) {
+            (Quantizer::None, _) => NodeLayout::Plain,
+            (Quantizer::Rabitq | Quantizer::Sq8, GraphLayout::Wide) => {
+                NodeLayout::Wide { base: SlotLayout::base(space, 2 * m), upper: SlotLayout::upper(space, m) }
+            }
+            (Quantizer::Rabitq | Quantizer::Sq8, GraphLayout::Compact) => {
+                NodeLayout::Compact { codes: NodeCodes::new(space), rerank: options.rerank }
+            }
+        }
+    }
+
     pub fn of(meta: &Meta) -> Self {
-        match (meta.structure, meta.quantizer) {
-            (Structure::Graph(_), Quantizer::None) | (Structure::Lists(_), _) => NodeLayout::Plain,
-            (Structure::Graph(options), Quantizer::Rabitq | Quantizer::Sq8) => match options.layout {
-                GraphLayout::Wide => {
-                    let m = usize::from(options.m);
-                    NodeLayout::Wide {
-                        base: SlotLayout::base(meta.space, 2 * m),
-                        upper: SlotLayout::upper(meta.space, m),
-                    }
-                }
-                GraphLayout::Compact => {
-                    NodeLayout::Compact { codes: NodeCodes::new(meta.space), rerank: options.rerank }
-                }
-            },
+        match meta.structure {
+            Structure::Graph(options) => Self::new(meta.space, options, meta.quantizer),
+            Structure::Lists(_) => NodeLayout::Plain,
         }
     }
 
@@ -133,8 +137,8 @@ impl<'a> StoredGraph<'a> {
         let (part, index) = match layer {
             0 => (&mut self.base, u64::from(node)),
             _ => {
-                let first: u64 = self.parts.layers[..layer - 1].iter().map(|&nodes| u64::from(nodes)).sum();
-                (&mut self.upper, first + u64::from(node))
+                let (first, _) = place_of(self.parts, layer);
+                (&mut self.upper, u64::from(first) + u64::from(node))
             }
         };
         match self.layout {
@@ -150,13 +154,9 @@ impl<'a> StoredGraph<'a> {
         let nodes = if layer == 0 { self.parts.nodes } else { self.parts.layers[layer - 1] };
         let layout = self.layout;
         let slot = self.slot(layer, node);
-        let words: &[u32] = match layout {
+        let words = match layout {
             NodeLayout::Wide { base, upper } => if layer == 0 { base } else { upper }.neighbours(slot)?,
-            NodeLayout::Plain | NodeLayout::Compact { .. } => {
-                let words: &[u32] = bytemuck::try_cast_slice(slot).ok()?;
-                let (&count, words) = words.split_first()?;
-                words.get(..count as usize)?
-            }
+            NodeLayout::Plain | NodeLayout::Compact { .. } => numbers_in(slot)?,
         };
         words.iter().all(|&neighbour| neighbour < nodes).then(|| words.to_vec())
     }

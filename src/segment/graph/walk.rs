@@ -13,6 +13,7 @@ use crate::segment::corrupt;
 use crate::segment::search::{HeapRows, Hit};
 use crate::storage::page::Kind;
 use crate::storage::part::PartReader;
+use std::ops::Range;
 use std::rc::Rc;
 
 /// The state of a search between two calls. It holds no pins.
@@ -22,20 +23,27 @@ pub struct Walk {
     nodes: Option<Rc<Bitset>>,
     /// Nodes by their codes, rows by their vectors; a node's number is that of its first row.
     rows: Reranker<u32>,
-    /// All nodes that were offered, 32 at a time, and the limits under which they were (see [`Reranker::offer`]).
-    offered: Vec<Estimates>,
-    limits: Vec<f32>,
+    /// All nodes that were offered, and the limits under which so many of them were (see [`Reranker::offer`]).
+    estimates: Estimates,
+    offers: Vec<(Range<usize>, f32)>,
     onward: Onward,
     within: Option<f64>,
-    /// Rows that may be returned before the search goes on.
-    left: usize,
-    started: bool,
-    /// There are no further candidates.
-    is_exhausted: bool,
-    has_given_up: bool,
+    state: State,
     /// Every row returned, and the greatest score of them.
     given: Vec<u32>,
     last: f64,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum State {
+    Fresh,
+    /// So many rows may be returned before the search goes on.
+    Round {
+        left: usize,
+    },
+    /// There are no further candidates.
+    Exhausted,
+    GivenUp,
 }
 
 impl Walk {
@@ -46,14 +54,11 @@ impl Walk {
             search,
             nodes,
             rows: Reranker::new(None, onward),
-            offered: Vec::new(),
-            limits: Vec::new(),
+            estimates: Estimates::default(),
+            offers: Vec::new(),
             onward,
             within,
-            left: 0,
-            started: false,
-            is_exhausted: false,
-            has_given_up: false,
+            state: State::Fresh,
             given: Vec::new(),
             last: f64::NEG_INFINITY,
         }
@@ -61,7 +66,7 @@ impl Walk {
 
     /// Whether it has given up before the next result.
     pub fn has_given_up(&self) -> bool {
-        self.has_given_up
+        self.state == State::GivenUp
     }
 
     /// Every row that was returned, and the greatest score of them.
@@ -75,30 +80,32 @@ impl Walk {
 
     /// Whether the next row is known to have this score, too.
     pub fn has_tie(&self, score: f64) -> bool {
-        self.left > 0 && self.rows.has_tie(score)
+        self.state != State::Round { left: 0 } && self.rows.has_tie(score)
     }
 
     /// Bytes in memory.
     pub fn bytes(&self) -> usize {
-        let offered = self.offered.capacity() * size_of::<Estimates>();
-        self.search.bytes() + self.rows.bytes() + offered
+        self.search.bytes() + self.rows.bytes() + self.estimates.bytes()
     }
 
     /// The next nearest row; `None` when every row was returned, or when the search gives up, or would have to go on and
     /// is not to.
     pub fn next(&mut self, source: Source, heap: &mut HeapRows) -> Option<Hit> {
         loop {
-            if self.has_given_up || self.left == 0 && !self.go_on(source) {
+            let is_due = matches!(self.state, State::Fresh | State::Round { left: 0 });
+            if self.state == State::GivenUp || is_due && !self.go_on(source) {
                 return None;
             }
             match self.rows.step() {
                 Step::Next(row, score) => {
                     if self.within.is_some_and(|within| score > within) {
-                        self.has_given_up = true;
+                        self.state = State::GivenUp;
                         return None;
                     }
                     if let Some(tid) = source.rows().live_tid(row) {
-                        self.left -= 1;
+                        if let State::Round { left } = &mut self.state {
+                            *left -= 1;
+                        }
                         self.given.push(row);
                         self.last = self.last.max(score);
                         return Some(Hit { score, tid });
@@ -106,44 +113,43 @@ impl Walk {
                 }
                 Step::Compare(nodes) => self.compare(source, heap, &nodes),
                 Step::Recall => {
-                    for (offered, limit) in self.offered.iter().zip(&mut self.limits) {
-                        let node = |place| Some(offered.nodes[place]);
-                        *limit = self.rows.recall(offered.scores(), offered.errors(), *limit, node);
+                    for (range, limit) in &mut self.offers {
+                        let (nodes, scores, errors) = self.estimates.get(range.clone());
+                        *limit = self.rows.recall(scores, errors, *limit, |place| Some(nodes[place]));
                     }
                 }
-                Step::Empty if self.is_exhausted => return None,
-                Step::Empty => self.left = 0,
+                Step::Empty if self.state == State::Exhausted => return None,
+                Step::Empty => self.state = State::Round { left: 0 },
             }
         }
     }
 
-    /// Makes candidates of the nodes that the graph leads to next; `false` if there are none, or if it is not to go on.
+    /// Makes candidates of the nodes that the graph leads to next; `false` if it is not to go on, or gives up.
     fn go_on(&mut self, source: Source) -> bool {
-        if self.started && self.onward == Onward::Stop {
+        if self.state != State::Fresh && self.onward == Onward::Stop {
             return false;
         }
-        if self.started && self.within.is_some() {
-            self.has_given_up = true;
+        if self.state != State::Fresh && self.within.is_some() {
+            self.state = State::GivenUp;
             return false;
         }
-        self.started = true;
-        let nodes = self.nodes.clone();
-        let mut graph = CompactGraph::new(source, nodes.as_deref());
-        if !self.search.round(&mut graph) {
-            self.has_given_up = self.search.has_given_up();
-            self.is_exhausted = true;
-            self.left = usize::MAX;
-            return !self.has_given_up;
+        let first = self.estimates.nodes.len();
+        let mut graph = CompactGraph::new(source, self.nodes.as_deref(), &mut self.estimates);
+        self.state = match self.search.round(&mut graph) {
+            true => State::Round { left: self.search.ef() },
+            false if self.search.has_given_up() => State::GivenUp,
+            false => State::Exhausted,
+        };
+        if self.state == State::GivenUp {
+            return false;
         }
-        let is_wanted = |&&Estimate { node, .. }: &&Estimate| graph.is_wanted(node);
-        let mut wanted = graph.estimates.iter().filter(is_wanted).peekable();
-        while wanted.peek().is_some() {
-            let offered = Estimates::of(wanted.by_ref().take(BLOCK));
-            let node = |place| Some(offered.nodes[place]);
-            self.limits.push(self.rows.offer(offered.scores(), offered.errors(), u32::MAX, node));
-            self.offered.push(offered);
+        let end = self.estimates.nodes.len();
+        for start in (first..end).step_by(BLOCK) {
+            let range = start..end.min(start + BLOCK);
+            let (nodes, scores, errors) = self.estimates.get(range.clone());
+            let limit = self.rows.offer(scores, errors, u32::MAX, |place| Some(nodes[place]));
+            self.offers.push((range, limit));
         }
-        self.left = self.search.ef();
         true
     }
 
@@ -162,38 +168,38 @@ impl Walk {
     }
 }
 
-/// A node's score as its code tells, and how far it may be off.
-#[derive(Clone, Copy)]
-struct Estimate {
-    node: u32,
-    score: f32,
-    error: f32,
-}
-
-/// At most 32 estimates.
+/// Nodes' scores as their codes tell, and how far they may be off.
+#[derive(Default)]
 struct Estimates {
-    nodes: [u32; BLOCK],
-    scores: [f32; BLOCK],
-    errors: [f32; BLOCK],
-    count: usize,
+    nodes: Vec<u32>,
+    scores: Vec<f32>,
+    errors: Vec<f32>,
 }
 
 impl Estimates {
-    fn of<'a>(estimates: impl Iterator<Item = &'a Estimate>) -> Self {
-        let mut all = Self { nodes: [0; BLOCK], scores: [0.0; BLOCK], errors: [0.0; BLOCK], count: 0 };
-        for &Estimate { node, score, error } in estimates {
-            (all.nodes[all.count], all.scores[all.count], all.errors[all.count]) = (node, score, error);
-            all.count += 1;
-        }
-        all
+    fn push(&mut self, node: u32, score: f32, error: f32) {
+        self.nodes.push(node);
+        self.scores.push(score);
+        self.errors.push(error);
     }
 
-    fn scores(&self) -> &[f32] {
-        &self.scores[..self.count]
+    /// Keeps the first `first`, and the one after them that is a node's, if there is one.
+    fn keep(&mut self, first: usize, node: u32) {
+        let place = (first..self.nodes.len()).find(|&place| self.nodes[place] == node);
+        let kept = place.map(|place| (self.scores[place], self.errors[place]));
+        self.nodes.truncate(first);
+        self.scores.truncate(first);
+        self.errors.truncate(first);
+        kept.into_iter().for_each(|(score, error)| self.push(node, score, error));
     }
 
-    fn errors(&self) -> &[f32] {
-        &self.errors[..self.count]
+    fn get(&self, range: Range<usize>) -> (&[u32], &[f32], &[f32]) {
+        (&self.nodes[range.clone()], &self.scores[range.clone()], &self.errors[range])
+    }
+
+    /// Bytes in memory.
+    fn bytes(&self) -> usize {
+        self.nodes.capacity() * (size_of::<u32>() + 2 * size_of::<f32>())
     }
 }
 
@@ -207,12 +213,13 @@ struct CompactGraph<'a> {
     links: Links<'a>,
     layout: NodeCodes,
     codes: PartReader<'a>,
-    /// Of all nodes on the base layer that the search has asked for.
-    estimates: Vec<Estimate>,
+    /// Of those rounds before this, so many, and of all nodes wanted on the base layer that this one has asked for.
+    estimates: &'a mut Estimates,
+    before: usize,
 }
 
 impl<'a> CompactGraph<'a> {
-    fn new(source: Source<'a>, nodes: Option<&'a Bitset>) -> Self {
+    fn new(source: Source<'a>, nodes: Option<&'a Bitset>, estimates: &'a mut Estimates) -> Self {
         let Source { relation, meta, segment, parts, node_query, .. } = source;
         let codes = codes_of(relation, segment, parts);
         Self {
@@ -222,7 +229,8 @@ impl<'a> CompactGraph<'a> {
             links: Links::new(relation, segment, parts),
             layout: NodeCodes::new(meta.space),
             codes: PartReader::new(relation, codes, Kind::NodeCodes, segment.id),
-            estimates: Vec::new(),
+            before: estimates.nodes.len(),
+            estimates,
         }
     }
 }
@@ -246,20 +254,21 @@ impl GraphReader for CompactGraph<'_> {
 
     fn score(&mut self, nodes: &[u32], scores: &mut Vec<f64>) {
         let Source { relation, segment, .. } = self.source;
-        let (layout, query, estimates) = (self.layout, self.query, &mut self.estimates);
+        let (layout, query, wanted) = (self.layout, self.query, self.nodes);
+        let estimates = &mut *self.estimates;
         self.codes.glance_at_each(nodes, layout.bytes(), |node, bytes| {
             let Some((score, error)) = layout.estimate(bytes, query) else {
                 corrupt(relation, segment, format!("The code of node {node} makes no sense."))
             };
             scores.push(score.into());
-            estimates.push(Estimate { node, score, error });
+            if wanted.is_none_or(|wanted| wanted.has(node as usize)) {
+                estimates.push(node, score, error);
+            }
         });
     }
 
     fn entered(&mut self, nearest: Candidate) {
-        let entry = self.estimates.iter().find(|estimate| estimate.node == nearest.node).copied();
-        self.estimates.clear();
-        self.estimates.extend(entry);
+        self.estimates.keep(self.before, nearest.node);
     }
 
     fn is_wanted(&self, node: u32) -> bool {

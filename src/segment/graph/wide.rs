@@ -5,12 +5,13 @@
 //! multiplies by, then the codes in blocks of 32. The centre of the codes is the node's own vector. On upper layers the
 //! vector is left out: it is on the base layer.
 
+use super::links::numbers_in;
 use crate::codec::fastscan::{BLOCK, block_bytes, pack};
 use crate::codec::rabitq::Query;
 use crate::codec::rotation::rotated_dims;
 use crate::distance::Space;
 use crate::graph::ahead::Ahead;
-use crate::segment::encoder::Encoder;
+use crate::segment::encoder::{Encoder, is_near};
 
 impl Encoder {
     /// Writes the slot of a node: its row, its rotated vector, and its neighbours' numbers and rotated vectors.
@@ -95,9 +96,7 @@ impl SlotLayout {
 
     /// The numbers of the neighbours in a slot; `None` if it is none.
     pub fn neighbours(self, slot: &[u8]) -> Option<&[u32]> {
-        let words: &[u32] = bytemuck::try_cast_slice(slot.get(self.count()..self.adds())?).ok()?;
-        let (&count, numbers) = words.split_first()?;
-        numbers.get(..count as usize)
+        numbers_in(slot.get(self.count()..self.adds())?)
     }
 
     /// Whether a slot says the same as one that was just encoded, up to what sums lose from processor to processor.
@@ -108,10 +107,9 @@ impl SlotLayout {
             let (words, _) = slot[factors.clone()].as_chunks::<4>();
             words.iter().map(|&word| f32::from_ne_bytes(word)).collect()
         };
-        let is_near = |(a, b): (f32, f32)| (a - b).abs() <= 1e-3 * (a.abs() + b.abs()) + 1e-6;
         slot[..factors.start] == encoded[..factors.start]
             && slot[factors.end..] == encoded[factors.end..]
-            && numbers(slot).into_iter().zip(numbers(encoded)).all(is_near)
+            && numbers(slot).into_iter().zip(numbers(encoded)).all(|(a, b)| is_near(a, b))
     }
 
     /// Appends to `estimated` the neighbours in a slot with estimated distances, from the node's own `score`.

@@ -2,17 +2,17 @@
 
 use super::compact::{self, NodeCodes};
 use super::rotated::{Rotated, Rows};
+use super::stored::NodeLayout;
 use super::wide::SlotLayout;
 use crate::codec::fastscan::BLOCK;
-use crate::distance::Space;
 use crate::graph::build::{Graph, Layer};
 use crate::pg::threads;
 use crate::segment::block::BlockLayout;
 use crate::segment::encoder::Code;
 use crate::segment::row_layout;
 use crate::storage::draft::Draft;
-use crate::storage::meta::{GraphLayout, GraphOptions, Quantizer, Rerank};
-use crate::storage::page::{Kind, PAYLOAD};
+use crate::storage::meta::Rerank;
+use crate::storage::page::Kind;
 use crate::storage::part::{Layout, Part, PartWriter, write_rows};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -29,25 +29,20 @@ pub struct GraphPages {
 }
 
 /// Pages of the base layer of so many nodes.
-pub fn base_pages(space: Space, options: GraphOptions, quantizer: Quantizer, nodes: u32) -> u32 {
-    let degree = 2 * usize::from(options.m);
-    let bytes = match (quantizer, options.layout) {
-        (Quantizer::Rabitq | Quantizer::Sq8, GraphLayout::Wide) => SlotLayout::base(space, degree).bytes(),
-        _ => node_slot_bytes(degree) as usize,
+pub fn base_pages(node_layout: NodeLayout, m: usize, nodes: u32) -> u32 {
+    let bytes = match node_layout {
+        NodeLayout::Wide { base, .. } => base.bytes(),
+        NodeLayout::Plain | NodeLayout::Compact { .. } => node_slot_bytes(2 * m) as usize,
     };
     let layout = Layout::for_rows(Some(bytes));
-    let pages = match layout {
-        Layout::Slots { .. } => u64::from(nodes).div_ceil(layout.slots_per_page()),
-        Layout::Tape => (u64::from(nodes) * bytes as u64).div_ceil(PAYLOAD as u64),
-    };
-    u32::try_from(pages).unwrap_or(u32::MAX)
+    u32::try_from(layout.pages(layout.size(nodes.into(), bytes))).unwrap_or(u32::MAX)
 }
 
 /// A graph on its way to pages.
 pub struct Writer<'a> {
     pub rows: Rows<'a>,
     pub graph: &'a Graph,
-    pub options: GraphOptions,
+    pub m: usize,
     pub threads: usize,
 }
 
@@ -73,13 +68,18 @@ impl Writer<'_> {
         GraphPages { vectors, offsets, base, upper, row_codes: None, node_codes: None }
     }
 
-    /// Vectors, neighbours and codes together.
-    pub fn wide(&self, draft: &mut Draft, rotated: &Rotated, nodes_of_duplicates: &[u32]) -> GraphPages {
-        let (space, m) = (self.rows.space(), usize::from(self.options.m));
+    /// Vectors, neighbours and codes together, in slots of the base layer and of upper layers.
+    pub fn wide(
+        &self,
+        draft: &mut Draft,
+        rotated: &Rotated,
+        [base_slots, upper_slots]: [SlotLayout; 2],
+        nodes_of_duplicates: &[u32],
+    ) -> GraphPages {
         let coder = Coder { threads: self.threads, rotated };
         let (base, upper) = self.layers();
-        let base = coder.write(draft, Kind::GraphBase, SlotLayout::base(space, 2 * m), &[base]);
-        let upper = coder.write(draft, Kind::GraphUpper, SlotLayout::upper(space, m), &upper);
+        let base = coder.write_slots(draft, Kind::GraphBase, base_slots, &[base]);
+        let upper = coder.write_slots(draft, Kind::GraphUpper, upper_slots, &upper);
         let nodes_of_rows: Vec<u32> = self.nodes().chain(nodes_of_duplicates.iter().copied()).collect();
         let row_codes = Some(coder.write_row_codes(draft, &nodes_of_rows));
         GraphPages { vectors: no_vectors(draft), offsets: None, base, upper, row_codes, node_codes: None }
@@ -87,14 +87,20 @@ impl Writer<'_> {
 
     /// Neighbours, a code for each node, and vectors unless they are in the table only. Rows that were decoded keep their
     /// `codes`, one for each row of the arena.
-    pub fn compact(&self, draft: &mut Draft, rotated: &Rotated, codes: &[u8]) -> GraphPages {
-        let vectors = match self.options.rerank {
+    pub fn compact(
+        &self,
+        draft: &mut Draft,
+        rotated: &Rotated,
+        layout: NodeCodes,
+        rerank: Rerank,
+        codes: &[u8],
+    ) -> GraphPages {
+        let vectors = match rerank {
             Rerank::Index => self.vectors(draft, compact::vector_layout(self.rows.space())),
             Rerank::Heap => no_vectors(draft),
         };
         let (base, upper) = self.links(draft);
         let coder = Coder { threads: self.threads, rotated };
-        let layout = NodeCodes::new(self.rows.space());
         let node_codes = if codes.is_empty() {
             coder.write_node_codes(draft, layout)
         } else {
@@ -123,7 +129,7 @@ impl Writer<'_> {
 
     /// Neighbour lists of the base layer and of those above it.
     fn links(&self, draft: &mut Draft) -> (Part, Part) {
-        let ((base, upper), m) = (self.layers(), usize::from(self.options.m));
+        let ((base, upper), m) = (self.layers(), self.m);
         let base = write_layers(draft, Kind::GraphBase, 2 * m, &[base]);
         (base, write_layers(draft, Kind::GraphUpper, m, &upper))
     }
@@ -139,99 +145,75 @@ struct Coder<'a> {
     rotated: &'a Rotated<'a>,
 }
 
-/// Nodes whose codes are computed while those before them are written.
-const CODED_BATCH: usize = 4096;
+/// Rows whose codes are computed while those before them are written.
+const CODED_BATCH: u32 = 4096;
 
 impl Coder<'_> {
-    fn write(&self, draft: &mut Draft, kind: Kind, slots: SlotLayout, layers: &[&Layer]) -> Part {
-        let layout = Layout::for_rows(Some(slots.bytes()));
-        let nodes: u64 = layers.iter().map(|layer| u64::from(layer.nodes())).sum();
-        let count = layout.size(nodes, slots.bytes());
-        let mut writer = PartWriter::new(draft, kind, layout, count);
-        let encode = |cancel: &AtomicBool, put: &dyn Fn(Vec<u8>)| {
-            for layer in layers {
-                for first in (0..layer.nodes()).step_by(CODED_BATCH) {
-                    let last = layer.nodes().min(first + CODED_BATCH as u32);
-                    put(self.encode(slots, layer, first..last, cancel));
-                }
-            }
-        };
-        threads::stream(
-            self.threads,
-            || {},
-            encode,
-            |encoded| {
-                encoded.chunks_exact(slots.bytes()).for_each(|slot| writer.push(slot));
-            },
-        );
-        writer.finish()
-    }
-
-    /// Blocks of the rows' codes against the origin.
-    fn write_row_codes(&self, draft: &mut Draft, nodes_of_rows: &[u32]) -> Part {
-        let blocks = BlockLayout::new(self.rotated.rows().space().dims as usize);
-        let layout = Layout::for_rows(Some(blocks.bytes()));
-        let count = layout.size(nodes_of_rows.len().div_ceil(BLOCK) as u64, blocks.bytes());
-        let mut writer = PartWriter::new(draft, Kind::RowCodes, layout, count);
-        let encode_block = |nodes: &[u32]| -> Vec<u8> {
-            let encoder = self.rotated.encoder();
-            let codes = nodes.iter().map(|&node| encoder.encode_vector(&self.rotated.vector(node)));
-            let codes: Vec<Code> = codes.collect();
-            let codes: Vec<_> = codes.iter().map(|code| (code.factors, &code.bits[..])).collect();
-            blocks.pack(&codes)
-        };
-        let encode = |cancel: &AtomicBool, put: &dyn Fn(Vec<Vec<u8>>)| {
-            for nodes in nodes_of_rows.chunks(CODED_BATCH) {
-                let blocks = nodes.par_chunks(BLOCK).filter(|_| !cancel.load(Ordering::Relaxed));
-                put(blocks.map(encode_block).collect());
-            }
-        };
-        threads::stream(
-            self.threads,
-            || {},
-            encode,
-            |blocks| {
-                blocks.iter().for_each(|block| writer.push(block));
-            },
-        );
-        writer.finish()
-    }
-
-    /// Every node's code.
-    fn write_node_codes(&self, draft: &mut Draft, codes: NodeCodes) -> Part {
-        let layout = Layout::for_rows(Some(codes.bytes()));
-        let nodes = self.rotated.rows().nodes();
-        let mut writer =
-            PartWriter::new(draft, Kind::NodeCodes, layout, layout.size(nodes.into(), codes.bytes()));
-        let encode = |cancel: &AtomicBool, put: &dyn Fn(Vec<u8>)| {
-            for first in (0..nodes).step_by(CODED_BATCH) {
-                let batch = first..nodes.min(first + CODED_BATCH as u32);
-                let mut encoded = vec![0u8; batch.len() * codes.bytes()];
-                encoded.par_chunks_exact_mut(codes.bytes()).zip(batch).for_each(|(code, node)| {
+    /// A part of `count` rows of `bytes` bytes, which `encode` makes on threads, each from its number.
+    fn write(
+        &self,
+        draft: &mut Draft,
+        kind: Kind,
+        bytes: usize,
+        count: u32,
+        encode: impl Fn(u32, &mut [u8]) + Sync,
+    ) -> Part {
+        let layout = Layout::for_rows(Some(bytes));
+        let mut writer = PartWriter::new(draft, kind, layout, layout.size(count.into(), bytes));
+        let encode_all = |cancel: &AtomicBool, put: &dyn Fn(Vec<u8>)| {
+            for first in (0..count).step_by(CODED_BATCH as usize) {
+                let batch = first..count.min(first + CODED_BATCH);
+                let mut encoded = vec![0u8; batch.len() * bytes];
+                encoded.par_chunks_exact_mut(bytes).zip(batch).for_each(|(row, number)| {
                     if !cancel.load(Ordering::Relaxed) {
-                        codes.encode(self.rotated.encoder(), &self.rotated.vector(node), code);
+                        encode(number, row);
                     }
                 });
                 put(encoded);
             }
         };
-        let write = |encoded: Vec<u8>| encoded.chunks_exact(codes.bytes()).for_each(|code| writer.push(code));
-        threads::stream(self.threads, || {}, encode, write);
+        let write = |encoded: Vec<u8>| encoded.chunks_exact(bytes).for_each(|row| writer.push(row));
+        threads::stream(self.threads, || {}, encode_all, write);
         writer.finish()
     }
 
-    /// The slots of some nodes, one after another.
-    fn encode(&self, slots: SlotLayout, layer: &Layer, nodes: Range<u32>, cancel: &AtomicBool) -> Vec<u8> {
+    /// The slots of layers, one layer after another.
+    fn write_slots(&self, draft: &mut Draft, kind: Kind, slots: SlotLayout, layers: &[&Layer]) -> Part {
         let (rotated, rows) = (self.rotated, self.rotated.rows());
-        let mut encoded = vec![0u8; nodes.len() * slots.bytes()];
-        encoded.par_chunks_exact_mut(slots.bytes()).zip(nodes).for_each(|(slot, node)| {
-            if !cancel.load(Ordering::Relaxed) {
-                let neighbours =
-                    layer.neighbours(node).map(|neighbour| (neighbour, rotated.vector(neighbour)));
-                rotated.encoder().encode_slot(slots, rows.row(node), &rotated.vector(node), neighbours, slot);
-            }
-        });
-        encoded
+        let nodes = layers.iter().map(|layer| layer.nodes()).sum();
+        self.write(draft, kind, slots.bytes(), nodes, |number, slot| {
+            let mut node = number;
+            let layer = layers.iter().find(|layer| {
+                let is_here = node < layer.nodes();
+                node -= if is_here { 0 } else { layer.nodes() };
+                is_here
+            });
+            let layer = layer.expect("a slot for each node of the layers");
+            let neighbours = layer.neighbours(node).map(|neighbour| (neighbour, rotated.vector(neighbour)));
+            rotated.encoder().encode_slot(slots, rows.row(node), &rotated.vector(node), neighbours, slot);
+        })
+    }
+
+    /// Blocks of the rows' codes against the origin.
+    fn write_row_codes(&self, draft: &mut Draft, nodes_of_rows: &[u32]) -> Part {
+        let (rotated, encoder) = (self.rotated, self.rotated.encoder());
+        let blocks = BlockLayout::new(rotated.rows().space().dims as usize);
+        let count = nodes_of_rows.len().div_ceil(BLOCK) as u32;
+        self.write(draft, Kind::RowCodes, blocks.bytes(), count, |number, block| {
+            let nodes = nodes_of_rows.chunks(BLOCK).nth(number as usize).expect("nodes for each block");
+            let codes: Vec<Code> =
+                nodes.iter().map(|&node| encoder.encode_vector(&rotated.vector(node))).collect();
+            let codes: Vec<_> = codes.iter().map(|code| (code.factors, &code.bits[..])).collect();
+            block.copy_from_slice(&blocks.pack(&codes));
+        })
+    }
+
+    /// Every node's code.
+    fn write_node_codes(&self, draft: &mut Draft, codes: NodeCodes) -> Part {
+        let (rotated, nodes) = (self.rotated, self.rotated.rows().nodes());
+        self.write(draft, Kind::NodeCodes, codes.bytes(), nodes, |node, code| {
+            codes.encode(rotated.encoder(), &rotated.vector(node), code);
+        })
     }
 }
 

@@ -1,13 +1,10 @@
-//! Codes of several bits a dimension, one row after another: what the codec adds, what it multiplies by, how far it may
-//! be off (`f32`s), then the code.
+//! Codes of several bits a dimension, one row after another, with their numbers before them (see [`row_code`]).
 
 use crate::codec::multibit::{self, Query};
 use crate::codec::rabitq::Factors;
 use crate::codec::rotation::rotated_dims;
 use crate::segment::block::Centre;
-
-const NUMBERS: usize = 3;
-const CODE: usize = NUMBERS * size_of::<f32>();
+use crate::segment::row_code::{self, CODE};
 
 /// Where things are in a row's fine code.
 #[derive(Clone, Copy, Debug)]
@@ -37,15 +34,13 @@ impl FineLayout {
     }
 
     pub fn put_factors(self, fine: &mut [u8], factors: Factors) {
-        let numbers = [factors.add, factors.rescale, factors.error];
-        fine[..CODE].copy_from_slice(bytemuck::cast_slice(&numbers));
+        row_code::put_factors(fine, factors);
     }
 
     /// The estimated score of a row and how far it may be off; `None` if the bytes are no fine code.
     pub fn estimate(self, fine: &[u8], query: &Query, centre: Centre) -> Option<(f32, f32)> {
-        let (numbers, code) = fine.get(..self.bytes())?.split_at(CODE);
-        let &[add, rescale, error] = bytemuck::try_cast_slice(numbers).ok()? else { return None };
-        let factors = Factors { add, rescale, error };
-        Some((query.estimate(code, self.bits, factors, centre.score), error * centre.distance as f32))
+        let (factors, code) = row_code::split(fine, self.bytes())?;
+        let score = query.estimate(code, self.bits, factors, centre.score);
+        Some((score, factors.error * centre.distance as f32))
     }
 }
