@@ -36,6 +36,17 @@ impl Centre {
         Self { score, distance: squared.sqrt() }
     }
 
+    /// As [`Self::new`], where the sum of the two squared norms is known: then one product tells all of it.
+    pub fn with_norms(metric: Metric, query: &[f32], centre: &[f32], squared_norms: f64) -> Self {
+        let constant = match metric {
+            Metric::InnerProduct => 0.0,
+            Metric::Cosine => 1.0,
+            _ => return Self::new(metric, query, centre),
+        };
+        let product = f32::dot(query, centre);
+        Self { score: constant - product, distance: (squared_norms - 2.0 * product).max(0.0).sqrt() }
+    }
+
     /// The origin as the centre.
     pub fn origin(metric: Metric, query: &[f32]) -> Self {
         Self::new(metric, query, &vec![0.0; query.len()])

@@ -225,17 +225,28 @@ impl<'a> CentroidReader<'a> {
 
     /// A list's centroid.
     pub fn vector(&mut self, list: u32) -> &[f32] {
-        let bytes = self.dims * size_of::<f32>();
-        let row = self.part.row(list.into(), bytes);
-        bytemuck::try_cast_slice(row).ok().filter(|vector| vector.len() == self.dims).unwrap_or_else(|| {
-            Problem::corrupt(format!("a centroid of index \"{}\" is corrupted", self.relation.name())).raise()
-        })
+        let (relation, dims) = (self.relation, self.dims);
+        numbers(relation, dims, self.part.row(list.into(), dims * size_of::<f32>()))
+    }
+
+    /// Visits the centroids of some lists; while one is looked at, the next ones are on their way from memory.
+    pub fn for_each(&mut self, lists: &[u32], mut visit: impl FnMut(u32, &[f32])) {
+        let (relation, dims) = (self.relation, self.dims);
+        let bytes = dims * size_of::<f32>();
+        self.part.for_each_row(lists, bytes, |list, row| visit(list, numbers(relation, dims, row)));
     }
 
     /// The mean of all centroids.
     pub fn mean(&mut self) -> &[f32] {
         self.vector(self.codebook.lists)
     }
+}
+
+/// A centroid's numbers.
+fn numbers(relation: Relation, dims: usize, row: &[u8]) -> &[f32] {
+    bytemuck::try_cast_slice(row).ok().filter(|vector| vector.len() == dims).unwrap_or_else(|| {
+        Problem::corrupt(format!("a centroid of index \"{}\" is corrupted", relation.name())).raise()
+    })
 }
 
 #[cfg(test)]

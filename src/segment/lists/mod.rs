@@ -7,6 +7,7 @@ pub mod bytes;
 pub mod centroids;
 pub mod fine;
 pub mod merge;
+pub mod ranked;
 pub mod scan;
 pub mod seal;
 pub mod search;

@@ -1,14 +1,14 @@
 //! Search of all segments with lists: rows in ascending order of their exact score, as many as are asked for.
 
-use super::centroids::{CentroidBlocks, CentroidReader};
 use super::fine::FineLayout;
+use super::ranked::RankedLists;
 use super::scan::{Codes, Row, Scan};
 use crate::codec::fastscan::BLOCK;
 use crate::codec::multibit;
-use crate::distance::{Element, Metric, PreparedQuery, Space};
+use crate::distance::{PreparedQuery, Space};
 use crate::filter::Bitset;
 use crate::pg::relation::Relation;
-use crate::rerank::{Keyed, Onward, Reranker, Step, Work};
+use crate::rerank::{Onward, Reranker, Step, Work};
 use crate::segment::block::Centre;
 use crate::segment::corrupt;
 use crate::segment::encoder::CodedQuery;
@@ -20,20 +20,15 @@ use crate::storage::manifest::{Codebook, ListParts, Manifest, Parts, Sealed, Sna
 use crate::storage::meta::Structure;
 use crate::storage::page::Kind;
 use crate::storage::part::PartReader;
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::HashMap;
 use std::ops::Range;
 use std::rc::Rc;
-
-/// A list by its estimated distance.
-type Ranked = Keyed<f32, u32>;
 
 /// The lists of one codebook.
 struct Family {
     /// The codebook's number in the manifest.
     codebook: usize,
-    /// Lists not probed yet.
-    ranked: BinaryHeap<Reverse<Ranked>>,
+    lists: RankedLists,
     /// Lists to probe next, all together.
     probes: usize,
 }
@@ -87,22 +82,6 @@ pub struct ListSearch {
     returned: u64,
 }
 
-/// Moves a list as far from the query as its centroid would be if the query were not among the rows that it is the mean
-/// of: `n / (n - 1)` times as far.
-fn move_away(ranked: &mut [Reverse<Ranked>], metric: Metric, squared_norm: f32, list: u32, rows: u32) {
-    let rows = rows.max(2) as f32;
-    let farther = (rows / (rows - 1.0)).powi(2);
-    for Reverse(ranked) in ranked.iter_mut().filter(|ranked| ranked.0.value == list) {
-        // Keys are `-⟨q, c⟩`, half the squared distance but for a constant, or `‖c‖² - 2⟨q, c⟩`.
-        let constant = match metric {
-            Metric::InnerProduct => return,
-            Metric::Cosine => 1.0,
-            _ => squared_norm,
-        };
-        ranked.key = (ranked.key + constant) * farther - constant;
-    }
-}
-
 const FIRST_LOOK: u64 = 512;
 /// Of so many rows scanned one may be returned before further lists are probed.
 pub const SCANNED_PER_RETURNED: u64 = 8;
@@ -152,43 +131,13 @@ impl ListSearch {
             let share = (f64::from(codebook.lists) / f64::from(newest)).sqrt().min(1.0);
             let without =
                 terms.without.and_then(|row| search.list_without(relation, snapshot, codebook, row));
-            let mut ranked = search.rank(relation, codebook, coded);
-            if let Some((list, rows)) = without {
-                let squared_norm = f32::dot(&coded.vector, &coded.vector) as f32;
-                move_away(&mut ranked, space.metric, squared_norm, list, rows);
-            }
             search.families.push(Family {
                 codebook: number,
-                ranked: ranked.into(),
+                lists: RankedLists::new(relation, codebook, space, coded).without(without),
                 probes: ((probing.probes as f64 * share).ceil() as usize).max(1),
             });
         }
         search
-    }
-
-    /// Estimates the distance of every list.
-    fn rank(&self, relation: Relation, codebook: &Codebook, coded: &CodedQuery) -> Vec<Reverse<Ranked>> {
-        let dims = self.space.dims as usize;
-        let mean_product = f32::dot(CentroidReader::new(relation, codebook, dims).mean(), &coded.vector);
-        let layout = CentroidBlocks::new(dims);
-        let mut blocks = PartReader::new(relation, &codebook.codes, Kind::Codes, codebook.id);
-        let mut ranked = Vec::with_capacity(codebook.lists as usize);
-        for first in (0..codebook.lists).step_by(BLOCK) {
-            let block = blocks.row(u64::from(first) / BLOCK as u64, layout.bytes());
-            let estimates = layout.estimate(block, &coded.tables, mean_product);
-            let (products, norms) = estimates.expect("a row of as many bytes as were asked for");
-            let key = |i: usize| match self.space.metric {
-                Metric::InnerProduct | Metric::Cosine => products[i],
-                _ => norms[i] + 2.0 * products[i],
-            };
-            ranked.extend(
-                (first..codebook.lists)
-                    .take(BLOCK)
-                    .enumerate()
-                    .map(|(i, list)| Reverse(Ranked { key: key(i), value: list })),
-            );
-        }
-        ranked
     }
 
     /// The list of a codebook that a row is in, and how many rows that has, if the row is in one.
@@ -300,7 +249,7 @@ impl ListSearch {
     }
 
     fn has_lists_left(&self) -> bool {
-        self.families.iter().any(|family| !family.ranked.is_empty())
+        self.families.iter().any(|family| !family.lists.is_empty())
     }
 
     /// Scans the next lists of every codebook, in every segment.
@@ -311,16 +260,14 @@ impl ListSearch {
     }
 
     fn probe_family(&mut self, source: Source, heap: &mut HeapRows, family: usize) {
-        let codebook = &source.snapshot.manifest.codebooks[self.families[family].codebook];
-        let mut centroids = CentroidReader::new(source.relation, codebook, self.space.dims as usize);
-        for _ in 0..self.families[family].probes {
-            let Some(Reverse(ranked)) = self.families[family].ranked.pop() else { break };
+        let Family { codebook, lists, probes } = &mut self.families[family];
+        let codebook = &source.snapshot.manifest.codebooks[*codebook];
+        let lists = lists.take(*probes, source.relation, codebook, source.coded);
+        // A search that goes on looks for ever farther rows.
+        *probes *= 2;
+        for (list, centre) in lists {
             pgrx::check_for_interrupts!();
-            let rows = self.rows_of_list(source, codebook.id, ranked.value);
-            if rows.is_empty() {
-                continue;
-            }
-            let centre = Centre::new(self.space.metric, &source.coded.vector, centroids.vector(ranked.value));
+            let rows = self.rows_of_list(source, codebook.id, list);
             for (number, rows) in rows {
                 self.scan(source, number, rows, centre);
             }
@@ -330,8 +277,6 @@ impl ListSearch {
                 self.next_look = self.scanned * 4;
             }
         }
-        // A search that goes on looks for ever farther rows.
-        self.families[family].probes *= 2;
     }
 
     /// The rows that a list of a codebook has in each segment where some are wanted; adds them to those scanned.

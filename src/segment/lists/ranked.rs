@@ -1,0 +1,124 @@
+//! The lists of a codebook in the order of their centroids' distances from a query.
+//!
+//! Every centroid is estimated by its code; those that seem to be the nearest are compared exactly before one of them is
+//! probed: what a list too many costs is far more than comparing its centroid.
+
+use super::centroids::{CentroidBlocks, CentroidReader};
+use crate::codec::fastscan::BLOCK;
+use crate::distance::{Element, Metric, Space};
+use crate::pg::relation::Relation;
+use crate::rerank::Keyed;
+use crate::segment::block::Centre;
+use crate::segment::encoder::CodedQuery;
+use crate::storage::manifest::Codebook;
+use crate::storage::page::Kind;
+use crate::storage::part::PartReader;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+/// Centroids that are compared for each list that is probed, and so many more.
+const COMPARED_PER_PROBE: usize = 2;
+const COMPARED_AT_LEAST: usize = 16;
+
+/// Lists that were not probed yet. It holds no pins.
+pub struct RankedLists {
+    space: Space,
+    /// By the estimated distance of their centroids.
+    estimated: BinaryHeap<Reverse<Keyed<f32, u32>>>,
+    /// By the exact distance: the list, and the number of its centre.
+    compared: BinaryHeap<Reverse<Keyed<f64, (u32, u32)>>>,
+    centres: Vec<Centre>,
+    squared_norm_of_query: f64,
+    squared_norms: Vec<f32>,
+    /// A list that is ranked as if one of its so many rows were not there.
+    without: Option<(u32, u32)>,
+}
+
+impl RankedLists {
+    /// Estimates the distance of every list.
+    pub fn new(relation: Relation, codebook: &Codebook, space: Space, coded: &CodedQuery) -> Self {
+        let dims = space.dims as usize;
+        let mean_product = f32::dot(CentroidReader::new(relation, codebook, dims).mean(), &coded.vector);
+        let layout = CentroidBlocks::new(dims);
+        let mut blocks = PartReader::new(relation, &codebook.codes, Kind::Codes, codebook.id);
+        let count = codebook.lists as usize;
+        let (mut ranked, mut squared_norms) = (Vec::with_capacity(count), Vec::with_capacity(count));
+        for first in (0..codebook.lists).step_by(BLOCK) {
+            let block = blocks.row(u64::from(first) / BLOCK as u64, layout.bytes());
+            let estimates = layout.estimate(block, &coded.tables, mean_product);
+            let (products, norms) = estimates.expect("a row of as many bytes as were asked for");
+            let key = |i: usize| match space.metric {
+                Metric::InnerProduct | Metric::Cosine => products[i],
+                _ => norms[i] + 2.0 * products[i],
+            };
+            let lists = (first..codebook.lists).take(BLOCK);
+            squared_norms.extend_from_slice(&norms[..lists.len()]);
+            ranked.extend(lists.enumerate().map(|(i, list)| Reverse(Keyed { key: key(i), value: list })));
+        }
+        let squared_norm_of_query = f32::dot(&coded.vector, &coded.vector);
+        Self {
+            space,
+            estimated: ranked.into(),
+            compared: BinaryHeap::new(),
+            centres: Vec::new(),
+            squared_norm_of_query,
+            squared_norms,
+            without: None,
+        }
+    }
+
+    /// Ranks a list of so many rows as if the query were not among them: as far away as the others' mean.
+    pub fn without(self, list_and_rows: Option<(u32, u32)>) -> Self {
+        Self { without: list_and_rows, ..self }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.estimated.is_empty() && self.compared.is_empty()
+    }
+
+    /// The nearest lists of those that are left, as many as wanted.
+    ///
+    /// `codebook` and `coded` are those that the lists were ranked with.
+    pub fn take(
+        &mut self,
+        count: usize,
+        relation: Relation,
+        codebook: &Codebook,
+        coded: &CodedQuery,
+    ) -> Vec<(u32, Centre)> {
+        let wanted = count * COMPARED_PER_PROBE + COMPARED_AT_LEAST;
+        let promising = std::iter::from_fn(|| self.estimated.pop());
+        let promising = promising.take(wanted.saturating_sub(self.compared.len()));
+        let mut promising: Vec<u32> = promising.map(|Reverse(ranked)| ranked.value).collect();
+        promising.sort_unstable();
+        let mut centroids = CentroidReader::new(relation, codebook, self.space.dims as usize);
+        centroids.for_each(&promising, |list, centroid| self.compare(list, centroid, coded));
+        let nearest = std::iter::from_fn(|| self.compared.pop());
+        let nearest = nearest.take(count).map(|Reverse(Keyed { value: (list, centre), .. })| (list, centre));
+        nearest.map(|(list, centre)| (list, self.centres[centre as usize])).collect()
+    }
+
+    fn compare(&mut self, list: u32, centroid: &[f32], coded: &CodedQuery) {
+        let squared_norms = self.squared_norm_of_query + f64::from(self.squared_norms[list as usize]);
+        let centre = Centre::with_norms(self.space.metric, &coded.vector, centroid, squared_norms);
+        let number = self.centres.len() as u32;
+        self.centres.push(centre);
+        let key = match self.without {
+            Some((without, rows)) if without == list => farther(self.space.metric, centre.score, rows),
+            _ => centre.score,
+        };
+        self.compared.push(Reverse(Keyed { key, value: (list, number) }));
+    }
+}
+
+/// The score of a centroid that is `n / (n - 1)` times as far away: where the mean of a list is without the row that is the
+/// query.
+fn farther(metric: Metric, score: f64, rows: u32) -> f64 {
+    let rows = f64::from(rows.max(2));
+    match metric {
+        // Which is no distance.
+        Metric::InnerProduct => score,
+        // Half the squared distance, and the squared distance.
+        _ => score * (rows / (rows - 1.0)).powi(2),
+    }
+}
