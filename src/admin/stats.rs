@@ -109,6 +109,8 @@ pub(super) fn part_name(kind: Kind) -> &'static str {
         Kind::Column => "filter column",
         Kind::RowCodes => "row codes",
         Kind::NodeCodes => "node codes",
+        Kind::SpillStarts => "second lists",
+        Kind::SpillCodes => "second codes",
     }
 }
 

@@ -42,6 +42,13 @@ impl Arena {
         self.space
     }
 
+    pub fn rows(&self) -> u32 {
+        match &self.place {
+            Place::Even { rows, .. } => *rows as u32,
+            Place::Listed(rows) => rows.len() as u32,
+        }
+    }
+
     /// Bytes that the rows occupy.
     pub fn bytes(&self) -> usize {
         let words: usize = self.chunks.iter().map(Vec::capacity).sum();

@@ -1,8 +1,10 @@
 //! Computations on threads, while the backend's main thread listens for cancel, terminate and timeouts.
 
 use pgrx::pg_sys;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
 /// How often the main thread looks for interrupts while threads compute.
@@ -61,6 +63,58 @@ pub fn stream<T: Send>(
             }
         }
     });
+}
+
+/// One computation after another that goes on while the main thread does something else.
+///
+/// If the main thread leaves with an error, what is under way is cancelled and goes to nobody.
+pub struct Aside<T> {
+    threads: usize,
+    pool: Option<rayon::ThreadPool>,
+    under_way: Option<Receiver<std::thread::Result<T>>>,
+    cancel: Arc<AtomicBool>,
+}
+
+impl<T: Send + 'static> Aside<T> {
+    /// On so many threads.
+    pub fn new(threads: usize) -> Self {
+        Self { threads, pool: None, under_way: None, cancel: Arc::default() }
+    }
+
+    /// Starts a computation, once the one before is done, whose result it returns. As to `work`, see [`run`].
+    pub fn start(&mut self, work: impl FnOnce(&AtomicBool) -> T + Send + 'static) -> Option<T> {
+        let before = self.wait();
+        pg_sys::submodules::thread_check::check_active_thread();
+        let pool = self.pool.get_or_insert_with(|| pool(self.threads));
+        let (sender, receiver) = sync_channel(1);
+        let cancel = Arc::clone(&self.cancel);
+        pool.spawn(move || {
+            let done = catch_unwind(AssertUnwindSafe(|| work(&cancel)));
+            // The receiver is gone only if the main thread has left with an error.
+            let _ = sender.send(done);
+        });
+        self.under_way = Some(receiver);
+        before
+    }
+
+    /// Waits for what is under way, if anything is.
+    pub fn wait(&mut self) -> Option<T> {
+        let receiver = self.under_way.take()?;
+        loop {
+            match receiver.recv_timeout(POLL) {
+                Ok(Ok(value)) => return Some(value),
+                Ok(Err(panic)) => resume_unwind(panic),
+                Err(RecvTimeoutError::Disconnected) => unreachable!("the computation always sends"),
+                Err(RecvTimeoutError::Timeout) => crate::pg::interrupts::check(),
+            }
+        }
+    }
+}
+
+impl<T> Drop for Aside<T> {
+    fn drop(&mut self) {
+        self.cancel.store(true, Ordering::Relaxed);
+    }
 }
 
 struct SetOnDrop<'a>(&'a AtomicBool);

@@ -299,6 +299,10 @@ impl Check {
         if !ascends || start(0) != 0 || start(lists) != segment.rows {
             return self.add(segment.id, Some(Kind::Starts), None, "the lists do not add up".into());
         }
+        let mut stored = StoredLists::new(self.relation, &snapshot, segment);
+        if let Err(text) = stored.read_second_lists() {
+            return self.add(segment.id, Some(Kind::SpillCodes), None, text);
+        }
         if !deep || parts.vectors.is_none() {
             return;
         }
@@ -316,9 +320,8 @@ impl Check {
             Some(codebook) => Lists::of(self.relation, &snapshot, codebook),
             None => Lists::origin(space.dims as usize),
         };
-        let mut stored = StoredLists::new(self.relation, &snapshot, segment);
         let mut again = StoredLists::new(self.relation, &snapshot, segment);
-        again.reassign(&Assigner::new(space, plan, options, centroids), space);
+        again.reassign(&mut Assigner::new(space, plan, options, centroids), space);
         let mut wrong = Vec::new();
         let code_bytes = rotated_dims(space.dims as usize) / 8;
         let mut listed = Vec::new();
@@ -327,8 +330,12 @@ impl Check {
             pgrx::check_for_interrupts!();
             if again.assigned_lists()[row as usize] != list {
                 wrong.push(format!("row {row} should not be in list {list}"));
+            } else if stored.second_list(row) != again.second_list(row) {
+                wrong.push(format!("the second list of row {row} should be another"));
             } else if snapshot.meta.quantizer == Quantizer::Rabitq
-                && stored.bits(row, code_bytes).1 != again.bits(row, code_bytes).1
+                && (stored.bits(row, code_bytes).1 != again.bits(row, code_bytes).1
+                    || stored.second_list(row).is_some()
+                        && stored.second_bits(row, code_bytes).1 != again.second_bits(row, code_bytes).1)
             {
                 wrong.push(format!("the code of row {row} is not its vector's"));
             }

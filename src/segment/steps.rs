@@ -210,8 +210,10 @@ impl ListFacts {
         }
     }
 
-    /// The part of the rows that so many lists should have.
+    /// The part of the rows that so many lists should have; who is in two lists counts twice.
     fn within(self, Probing { probes, .. }: Probing) -> GraphFacts {
+        let copies = if self.codes == Quantizer::Rabitq && self.lists > 1 { 2 } else { 1 };
+        let share = |rows: usize| (copies * rows * probes).div_ceil(self.lists.max(1)).min(copies * rows);
         GraphFacts {
             space: self.space,
             options: GraphOptions {
@@ -221,8 +223,8 @@ impl ListFacts {
                 rerank: Rerank::Index,
             },
             codes: if self.codes == Quantizer::Rabitq { GraphCodes::Neighbours } else { GraphCodes::None },
-            rows: (self.rows * probes).div_ceil(self.lists.max(1)),
-            matches: self.matches.map(|matches| (matches * probes).div_ceil(self.lists.max(1))),
+            rows: share(self.rows),
+            matches: self.matches.map(share),
             range: None,
         }
     }

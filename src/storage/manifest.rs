@@ -59,6 +59,9 @@ impl Sealed {
                 parts.extend(lists.codes.iter().map(|part| (Kind::Codes, part)));
                 parts.extend(lists.fine.iter().map(|part| (Kind::FineCodes, part)));
                 parts.extend(lists.vectors.iter().map(|part| (Kind::Rows, part)));
+                if let Some(Spill { starts, codes }) = &lists.spill {
+                    parts.extend([(Kind::SpillStarts, starts), (Kind::SpillCodes, codes)]);
+                }
             }
         }
         parts
@@ -123,7 +126,6 @@ pub struct Column {
 }
 
 /// The parts that depend on a segment's structure.
-#[expect(clippy::large_enum_variant, reason = "segments are few")]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Parts {
     Graph(GraphParts),
@@ -166,6 +168,17 @@ pub struct ListParts {
     pub fine: Option<Part>,
     /// The exact vectors of the rows, unless the heap's are used.
     pub vectors: Option<Part>,
+    /// The rows once more, in their second lists, if they are in two.
+    pub spill: Option<Spill>,
+}
+
+/// Entries of rows in their second lists, ordered by list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spill {
+    /// Four bytes a list: its first entry; then once more the number of entries.
+    pub starts: Part,
+    /// A block for every 32 entries: codes, and the rows' ordinals.
+    pub codes: Part,
 }
 
 /// The centroids of an index with lists.

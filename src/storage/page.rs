@@ -37,6 +37,8 @@ pub enum Kind {
     Column = 17,
     RowCodes = 18,
     NodeCodes = 19,
+    SpillStarts = 20,
+    SpillCodes = 21,
 }
 
 /// Whose page it is.

@@ -374,6 +374,19 @@ impl<'a> PartReader<'a> {
         &self.payload(page)[at..at + bytes as usize]
     }
 
+    /// The numbers of a part of so many slots of four bytes.
+    pub fn numbers(&mut self, count: u64) -> Vec<u32> {
+        let per_page = self.part.layout.slots_per_page().max(1);
+        let mut numbers = Vec::with_capacity(count as usize);
+        for first in (0..count).step_by(per_page as usize) {
+            let (page, _) = self.part.layout.slot(first);
+            let (slots, _) = self.payload(page).as_chunks::<4>();
+            let here = slots.iter().take((count - first).min(per_page) as usize);
+            numbers.extend(here.map(|&slot| u32::from_ne_bytes(slot)));
+        }
+        numbers
+    }
+
     /// The first `bytes` bytes of row `index` of a part laid out by [`Layout::for_rows`] for rows of so many bytes.
     pub fn row(&mut self, index: u64, bytes: usize) -> &[u8] {
         match self.part.layout {

@@ -1,19 +1,19 @@
 //! Assigning rows to lists, and encoding them against their centroids.
 
 use super::bytes::ByteLayout;
-use super::centroids::Lists;
+use super::centroids::{Centroids, Lists};
 use super::fine::FineLayout;
 use crate::codec::rabitq::{Factors, Query};
 use crate::codec::rotation::Rotation;
 use crate::distance::{Arena, Space};
-use crate::pg::threads;
+use crate::pg::threads::Aside;
 use crate::segment::Plan;
 use crate::segment::block::BlockLayout;
 use crate::segment::encoder::{Encoder, widen};
 use crate::storage::meta::{ListOptions, Quantizer};
 use rayon::prelude::*;
-use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// How the rows of an index with lists are encoded.
 #[derive(Clone, Copy)]
@@ -37,24 +37,18 @@ impl Formats {
     }
 }
 
-/// Lists and codes of rows, in the order in which the rows came.
+/// Lists of rows, and codes against their centroids.
 #[derive(Default)]
-pub struct Assigned {
+pub struct Listed {
     pub list_of_row: Vec<u32>,
     factors: Vec<Factors>,
     codes: Vec<u8>,
-    fine: Vec<u8>,
 }
 
-impl Assigned {
-    pub fn rows(&self) -> usize {
-        self.list_of_row.len()
-    }
-
+impl Listed {
     /// Bytes in memory.
-    pub fn bytes(&self) -> usize {
+    fn bytes(&self) -> usize {
         self.codes.capacity()
-            + self.fine.capacity()
             + self.list_of_row.capacity() * size_of::<u32>()
             + self.factors.capacity() * size_of::<Factors>()
     }
@@ -64,9 +58,39 @@ impl Assigned {
         (self.factors[row as usize], &self.codes[row as usize * bytes..][..bytes])
     }
 
+    fn push(&mut self, entry: &Entry) {
+        self.list_of_row.push(entry.list);
+        self.factors.push(entry.factors);
+        self.codes.extend_from_slice(&entry.code);
+    }
+}
+
+/// Lists and codes of rows, in the order in which the rows came.
+#[derive(Default)]
+pub struct Assigned {
+    pub own: Listed,
+    /// The second lists, of all rows or of none (see [`super::spill`]).
+    pub second: Listed,
+    fine: Vec<u8>,
+}
+
+impl Assigned {
+    /// Bytes in memory.
+    pub fn bytes(&self) -> usize {
+        self.own.bytes() + self.second.bytes() + self.fine.capacity()
+    }
+
     /// A row's code of a byte a dimension, which has `bytes` bytes.
     pub fn code(&self, row: u32, bytes: usize) -> &[u8] {
-        &self.codes[row as usize * bytes..][..bytes]
+        &self.own.codes[row as usize * bytes..][..bytes]
+    }
+
+    fn extend(&mut self, rows: &[Row]) {
+        for row in rows {
+            self.own.push(&row.own);
+            row.second.iter().for_each(|second| self.second.push(second));
+            self.fine.extend_from_slice(&row.fine);
+        }
     }
 
     /// A row's fine code, which has `bytes` bytes.
@@ -75,88 +99,104 @@ impl Assigned {
     }
 }
 
-/// Assigns rows to the lists of one codebook.
+/// Assigns rows to the lists of one codebook, some thousands after another, while the main thread fetches the next ones.
 pub struct Assigner {
-    space: Space,
-    threads: usize,
     pub lists: Lists,
-    pub formats: Formats,
+    coder: Arc<Coder>,
+    aside: Aside<Vec<Row>>,
+}
+
+/// What it takes to assign a row and to encode it.
+struct Coder {
+    space: Space,
+    centroids: Arc<Centroids>,
+    formats: Formats,
     rotation: Rotation,
     encoder: Option<Encoder>,
 }
 
 /// Rows worth assigning at once.
-pub const CHUNK: usize = 1 << 14;
+pub const CHUNK: usize = 1 << 12;
 
-/// A row's list and its codes.
+/// A list that a row is in, and its code there.
 #[derive(Default)]
-struct Row {
+struct Entry {
     list: u32,
     factors: Factors,
     code: Vec<u8>,
+}
+
+/// A row's lists and its codes.
+#[derive(Default)]
+struct Row {
+    own: Entry,
+    second: Option<Entry>,
     fine: Vec<u8>,
 }
 
 impl Assigner {
     pub fn new(space: Space, plan: Plan, options: ListOptions, lists: Lists) -> Self {
-        Self {
+        let coder = Coder {
             space,
-            threads: plan.threads,
-            lists,
+            centroids: Arc::clone(&lists.centroids),
             formats: Formats::new(space, plan.quantizer, options),
             rotation: Rotation::new(plan.seed, space.dims as usize),
             encoder: match plan.quantizer {
                 Quantizer::None | Quantizer::Sq8 => None,
                 Quantizer::Rabitq => Encoder::new(space, plan.seed),
             },
-        }
+        };
+        Self { lists, coder: Arc::new(coder), aside: Aside::new(plan.threads) }
     }
 
-    /// Assigns some rows of an arena, on threads.
-    pub fn assign(&self, arena: &Arena, rows: Range<usize>, assigned: &mut Assigned) {
-        let done: Vec<Row> = {
-            let (space, rotation, encoder) = (self.space, &self.rotation, self.encoder.as_ref());
-            let (formats, centroids) = (self.formats, &*self.lists.centroids);
-            let assign = |row: usize| -> Row {
-                let vector = widen(space, arena.row(row as u32));
-                let rotated = rotation.rotate(&vector);
-                let list = match centroids.count() {
-                    1 => 0,
-                    _ => centroids.nearest(&vector, &Query::new(&rotated)),
-                };
-                let mut assigned = Row { list, ..Row::default() };
-                if let Some(layout) = formats.bytes {
-                    assigned.code = layout.encode(&vector);
-                }
-                if let (Some(encoder), Some(layout)) = (encoder, formats.blocks) {
-                    let centre = centroids.rotated(list);
-                    assigned.code = vec![0; layout.code_bytes()];
-                    assigned.factors = encoder.encode(&rotated, centre, &mut assigned.code);
-                    if let Some(layout) = formats.fine {
-                        assigned.fine = vec![0; layout.bytes()];
-                        let code = layout.code_mut(&mut assigned.fine);
-                        let factors = encoder.encode_fine(&rotated, centre, layout.bits(), code);
-                        layout.put_factors(&mut assigned.fine, factors);
-                    }
-                }
-                assigned
+    pub fn formats(&self) -> Formats {
+        self.coder.formats
+    }
+
+    /// Begins to assign rows, on threads; adds those of the call before to `assigned`.
+    pub fn assign(&mut self, rows: Arc<Arena>, assigned: &mut Assigned) {
+        let coder = Arc::clone(&self.coder);
+        let before = self.aside.start(move |cancel| {
+            let unless_cancelled = |row| match cancel.load(Ordering::Relaxed) {
+                true => Row::default(),
+                false => coder.assign(rows.row(row)),
             };
-            let work = move |cancel: &AtomicBool| {
-                let unless_cancelled = |row| match cancel.load(Ordering::Relaxed) {
-                    true => Row::default(),
-                    false => assign(row),
-                };
-                rows.into_par_iter().map(unless_cancelled).collect()
+            (0..rows.rows()).into_par_iter().map(unless_cancelled).collect()
+        });
+        before.iter().for_each(|rows| assigned.extend(rows));
+    }
+
+    /// Adds what was assigned last.
+    pub fn finish(&mut self, assigned: &mut Assigned) {
+        self.aside.wait().iter().for_each(|rows| assigned.extend(rows));
+    }
+}
+
+impl Coder {
+    fn assign(&self, row: &[u8]) -> Row {
+        let Self { centroids, formats, .. } = self;
+        let vector = widen(self.space, row);
+        let rotated = self.rotation.rotate(&vector);
+        let (list, second) = centroids.nearest_two(&vector, &Query::new(&rotated));
+        let mut row = Row { own: Entry { list, ..Entry::default() }, ..Row::default() };
+        if let Some(layout) = formats.bytes {
+            row.own.code = layout.encode(&vector);
+        }
+        if let (Some(encoder), Some(layout)) = (&self.encoder, formats.blocks) {
+            let entry = |list| {
+                let mut code = vec![0; layout.code_bytes()];
+                let factors = encoder.encode(&rotated, centroids.rotated(list), &mut code);
+                Entry { list, factors, code }
             };
-            threads::run(self.threads, || {}, work)
-        };
-        for row in &done {
-            assigned.list_of_row.push(row.list);
-            assigned.codes.extend_from_slice(&row.code);
-            assigned.fine.extend_from_slice(&row.fine);
+            row.second = second.map(&entry);
+            row.own = entry(list);
+            if let Some(layout) = formats.fine {
+                row.fine = vec![0; layout.bytes()];
+                let code = layout.code_mut(&mut row.fine);
+                let factors = encoder.encode_fine(&rotated, centroids.rotated(list), layout.bits(), code);
+                layout.put_factors(&mut row.fine, factors);
+            }
         }
-        if self.encoder.is_some() {
-            assigned.factors.extend(done.iter().map(|row| row.factors));
-        }
+        row
     }
 }

@@ -3,6 +3,7 @@
 //! The codes estimate inner products, against the mean of all centroids. A block of them is followed by the centroids'
 //! squared norms: with both, squared distances are estimated as well.
 
+use super::spill;
 use crate::bits;
 use crate::cluster::Matrix;
 use crate::codec::fastscan::BLOCK;
@@ -16,7 +17,7 @@ use crate::storage::draft::Draft;
 use crate::storage::manifest::{Codebook, Snapshot};
 use crate::storage::page::Kind;
 use crate::storage::part::{PartReader, write_rows};
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// Centroids in memory, to assign rows to.
 pub struct Centroids {
@@ -32,7 +33,7 @@ pub struct Centroids {
 pub struct Lists {
     /// Id of the codebook; 0 for one list around the origin.
     pub codebook: u32,
-    pub centroids: Rc<Centroids>,
+    pub centroids: Arc<Centroids>,
     /// The codebook, if it was just written and is in no manifest yet.
     pub new: Option<Codebook>,
 }
@@ -41,13 +42,13 @@ impl Lists {
     /// One list for everything, around the origin: for rows that are too few to have centroids of their own.
     pub fn origin(dims: usize) -> Self {
         let origin = Matrix { dims, numbers: vec![0.0; dims] };
-        Self { codebook: 0, centroids: Rc::new(Centroids::new(origin, &Rotation::new(0, dims))), new: None }
+        Self { codebook: 0, centroids: Arc::new(Centroids::new(origin, &Rotation::new(0, dims))), new: None }
     }
 
     /// Writes centroids that were found among so many rows; the caller adds the codebook to the manifest.
     pub fn create(draft: &mut Draft, centroids: Centroids, rows: u64) -> Self {
         let codebook = centroids.write(draft, rows);
-        Self { codebook: codebook.id, centroids: Rc::new(centroids), new: Some(codebook) }
+        Self { codebook: codebook.id, centroids: Arc::new(centroids), new: Some(codebook) }
     }
 
     /// The lists of an index that has centroids.
@@ -60,7 +61,7 @@ impl Lists {
         let dims = snapshot.meta.space.dims as usize;
         let rotation = Rotation::new(snapshot.meta.seed, dims);
         let centroids = Centroids::read(relation, codebook, dims, &rotation);
-        Self { codebook: codebook.id, centroids: Rc::new(centroids), new: None }
+        Self { codebook: codebook.id, centroids: Arc::new(centroids), new: None }
     }
 }
 
@@ -159,6 +160,22 @@ impl Centroids {
         let mut best = [(f32::INFINITY, 0u32); COMPARED];
         self.rank(vector, tables, &mut best);
         self.nearest_of(vector, &best[..COMPARED.min(self.count())])
+    }
+
+    /// The list whose centroid is nearest to a vector, whose tables are given as well, and its second list (see [`spill`]),
+    /// unless there is only one list.
+    pub fn nearest_two(&self, vector: &[f32], tables: &Query) -> (u32, Option<u32>) {
+        const CANDIDATES: usize = 16;
+        if self.count() < 2 {
+            return (0, None);
+        }
+        let mut best = [(f32::INFINITY, 0u32); CANDIDATES];
+        self.rank(vector, tables, &mut best);
+        let candidates = &best[..CANDIDATES.min(self.count())];
+        let nearest = self.nearest_of(vector, candidates);
+        let others = candidates.iter().map(|&(_, list)| list).filter(|&list| list != nearest);
+        let others = others.map(|list| (list, self.vector(list)));
+        (nearest, spill::second_list(vector, self.vector(nearest), others))
     }
 
     /// Of lists that were ranked, the one whose centroid is nearest.

@@ -58,7 +58,7 @@ pub fn merge(
     let mut assigner = Assigner::new(space, plan, options, lists);
     for source in &mut sources {
         if source.parts.codebook != assigner.lists.codebook {
-            source.reassign(&assigner, space);
+            source.reassign(&mut assigner, space);
         }
     }
     let mut placed = Vec::new();
@@ -68,7 +68,7 @@ pub fn merge(
     let codebook = assigner.lists.new.take();
     let sealed = (!placed.is_empty()).then(|| {
         let format =
-            write::Format::new(space, plan.columns, assigner.formats, options.rerank, &assigner.lists);
+            write::Format::new(space, plan.columns, assigner.formats(), options.rerank, &assigner.lists);
         let mut draft = Draft::begin(relation, TaskKind::Compact);
         write::write(&mut draft, &format, placed.iter().copied(), &mut sources)
     });

@@ -11,6 +11,7 @@ pub mod ranked;
 pub mod scan;
 pub mod seal;
 pub mod search;
+pub mod spill;
 pub mod stored;
 pub mod train;
 pub mod write;

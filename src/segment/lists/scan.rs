@@ -1,13 +1,18 @@
 //! Estimates of a list's rows, block by block.
 
 use super::bytes::ByteLayout;
+use super::spill::SpillBlocks;
 use crate::codec::fastscan::BLOCK;
 use crate::codec::rabitq::Query;
 use crate::codec::scalar;
 use crate::distance::Space;
 use crate::filter::Bitset;
+use crate::pg::relation::Relation;
 use crate::segment::block::{BlockLayout, Centre};
+use crate::segment::corrupt;
+use crate::storage::manifest::{ListParts, Sealed};
 use crate::storage::meta::Quantizer;
+use crate::storage::page::Kind;
 use crate::storage::part::PartReader;
 use std::ops::Range;
 
@@ -17,20 +22,38 @@ pub struct Row {
     /// The segment's number in the manifest.
     pub segment: u32,
     pub row: u32,
-    /// What it was encoded against, among those that this search has met.
-    pub centre: u32,
+    /// Its own list's centre, among those that this search has met, if it was met in its own list.
+    pub centre: Option<u32>,
     /// Whether its fine code was looked at, or there is none.
     pub is_refined: bool,
+}
+
+/// In which of its lists a row is met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Entries {
+    /// In its own: entries are rows.
+    Own,
+    /// In its second one.
+    Second,
+}
+
+/// A segment as a scan sees it.
+#[derive(Clone, Copy)]
+pub struct Scanned<'a> {
+    pub relation: Relation,
+    pub segment: &'a Sealed,
+    pub parts: &'a ListParts,
+    /// The rows that are wanted, if not all are.
+    pub wanted: Option<&'a Bitset>,
 }
 
 /// A list that was scanned in one segment.
 pub struct Scan {
     /// The segment's number in the manifest.
     pub segment: u32,
-    pub rows: Range<u32>,
+    pub entries: Entries,
+    pub range: Range<u32>,
     pub centre: u32,
-    /// Whether its rows have no fine codes.
-    pub is_refined: bool,
     /// For each block the limit under which its rows were offered (see [`crate::rerank::Reranker::offer`]).
     pub limits: Vec<f32>,
 }
@@ -38,7 +61,7 @@ pub struct Scan {
 /// How a segment's rows are encoded.
 pub enum Codes {
     /// In blocks of single bits, which the query's tables are for.
-    Bits(BlockLayout),
+    Bits(BlockLayout, SpillBlocks),
     /// In a byte a dimension, row by row.
     Bytes(ByteLayout, scalar::Query),
 }
@@ -48,69 +71,175 @@ impl Codes {
     pub fn new(space: Space, quantizer: Quantizer, vector: &[f32]) -> Self {
         match (quantizer, ByteLayout::new(space)) {
             (Quantizer::Sq8, Some(layout)) => Codes::Bytes(layout, scalar::Query::new(vector)),
-            _ => Codes::Bits(BlockLayout::new(space.dims as usize)),
+            _ => Codes::Bits(BlockLayout::new(space.dims as usize), SpillBlocks::new(space.dims as usize)),
         }
     }
 }
 
-impl Scan {
-    /// Calls `visit` with estimates and errors of 32 rows or fewer at a time, the bits of those that are `wanted`, if not
-    /// all are, and what tells the rows by their place. Blocks without rows that are wanted are left out.
-    pub fn for_each_block(
-        &self,
-        reader: &mut PartReader,
-        codes: &Codes,
-        tables: &Query,
-        centre: Centre,
-        wanted: Option<&Bitset>,
-        mut visit: impl FnMut(&[f32], &[f32], u32, &dyn Fn(usize) -> Row),
-    ) {
-        let row_at = |from: u32| {
-            let (segment, centre, is_refined) = (self.segment, self.centre, self.is_refined);
-            move |place: usize| Row { segment, row: from + place as u32, centre, is_refined }
+/// Estimates of 32 entries or fewer that follow one another.
+pub struct Seen<'a> {
+    /// Which of the scans they are of.
+    pub scan: usize,
+    pub scores: &'a [f32],
+    pub errors: &'a [f32],
+    /// The bits of those whose rows are wanted.
+    pub wanted: u32,
+    /// What tells the rows by their place.
+    pub row: &'a dyn Fn(usize) -> Row,
+}
+
+/// Lists of one segment that are scanned one after another, all in their own entries or all in their second ones: while one
+/// is looked at, the next ones are on their way from memory.
+#[derive(Clone, Copy)]
+pub struct Scans<'a> {
+    pub scanned: Scanned<'a>,
+    pub scans: &'a [Scan],
+    /// Of all scans of the search.
+    pub centres: &'a [Centre],
+}
+
+impl Scans<'_> {
+    /// Calls `visit` with all entries, block by block. Blocks without rows that are wanted may be left out.
+    pub fn for_each_block(self, codes: &Codes, tables: &Query, visit: impl FnMut(Seen)) {
+        let Some(Scan { entries, .. }) = self.scans.first() else { return };
+        match (codes, entries) {
+            (Codes::Bits(layout, _), Entries::Own) => self.for_each_own(*layout, tables, visit),
+            (Codes::Bits(_, layout), Entries::Second) => self.for_each_spilled(*layout, tables, visit),
+            (Codes::Bytes(layout, query), _) => self.for_each_coded_in_bytes(*layout, query, visit),
+        }
+    }
+
+    fn codes(&self) -> PartReader<'_> {
+        let Scanned { relation, segment, parts, .. } = self.scanned;
+        let codes = parts.codes.as_ref().expect("what has no codes is not scanned by them");
+        PartReader::new(relation, codes, Kind::Codes, segment.id)
+    }
+
+    /// The blocks with entries that are scanned: the number of the scan, and the block.
+    fn blocks(&self) -> impl Iterator<Item = (usize, u32)> {
+        let of_scan = |scan: &Scan| scan.range.start / BLOCK as u32..scan.range.end.div_ceil(BLOCK as u32);
+        self.scans
+            .iter()
+            .enumerate()
+            .flat_map(move |(number, scan)| of_scan(scan).map(move |block| (number, block)))
+    }
+
+    fn for_each_own(self, layout: BlockLayout, tables: &Query, mut visit: impl FnMut(Seen)) {
+        let has_wanted = |&(number, block): &(usize, u32)| {
+            let entries = self.scans[number].of_block(block);
+            self.scanned.has_wanted(entries.start, entries.end)
         };
-        let bits = |from: u32| wanted.map_or(u32::MAX, |wanted| wanted.bits_from(from as usize));
-        let has_wanted =
-            |from: u32, to: u32| wanted.is_none_or(|wanted| wanted.has_any_in(from as usize..to as usize));
-        let block_rows = BLOCK as u32;
-        match codes {
-            Codes::Bits(layout) => {
-                let blocks =
-                    (self.rows.start / block_rows..self.rows.end.div_ceil(block_rows)).filter(|block| {
-                        let first = block * block_rows;
-                        has_wanted(self.rows.start.max(first), self.rows.end.min(first + block_rows))
-                    });
-                reader.for_each_row(&blocks.collect::<Vec<_>>(), layout.bytes(), |block, bytes| {
-                    pgrx::check_for_interrupts!();
-                    let first = block * block_rows;
-                    let estimates = layout.estimate(bytes, tables, centre);
-                    let estimates = estimates.expect("a row of as many bytes as were asked for");
-                    let from = self.rows.start.max(first);
-                    let places = (from - first) as usize..(self.rows.end - first).min(block_rows) as usize;
-                    visit(
-                        &estimates.scores[places.clone()],
-                        &estimates.errors[places],
-                        bits(from),
-                        &row_at(from),
-                    );
-                });
+        let (numbers, blocks): (Vec<usize>, Vec<u32>) = self.blocks().filter(has_wanted).unzip();
+        let mut numbers = numbers.into_iter();
+        self.codes().for_each_row(&blocks, layout.bytes(), |block, bytes| {
+            pgrx::check_for_interrupts!();
+            let number = numbers.next().expect("as many as blocks");
+            let scan = &self.scans[number];
+            let estimates = layout.estimate(bytes, tables, self.centres[scan.centre as usize]);
+            let estimates = estimates.expect("a row of as many bytes as were asked for");
+            let entries = scan.of_block(block);
+            let places = places(&entries);
+            visit(Seen {
+                scan: number,
+                scores: &estimates.scores[places.clone()],
+                errors: &estimates.errors[places],
+                wanted: self.scanned.bits(entries.start),
+                row: &self.own_row(scan, entries.start),
+            });
+        });
+    }
+
+    fn for_each_spilled(self, layout: SpillBlocks, tables: &Query, mut visit: impl FnMut(Seen)) {
+        let Scanned { relation, segment, parts, .. } = self.scanned;
+        let spill = parts.spill.as_ref().expect("its rows are in second lists");
+        let is_refined = parts.fine.is_none();
+        let (numbers, blocks): (Vec<usize>, Vec<u32>) = self.blocks().unzip();
+        let mut numbers = numbers.into_iter();
+        let mut reader = PartReader::new(relation, &spill.codes, Kind::SpillCodes, segment.id);
+        reader.for_each_row(&blocks, layout.bytes(), |block, bytes| {
+            pgrx::check_for_interrupts!();
+            let number = numbers.next().expect("as many as blocks");
+            let scan = &self.scans[number];
+            let estimates = layout.estimate(bytes, tables, self.centres[scan.centre as usize]);
+            let parts = estimates.zip(layout.ordinals(bytes));
+            let (estimates, ordinals) = parts.expect("a row of as many bytes as were asked for");
+            let places = places(&scan.of_block(block));
+            let ordinals = &ordinals[places.clone()];
+            if let Some(row) = ordinals.iter().find(|&&row| row >= segment.rows) {
+                let detail = format!("Block {block} of the second lists has an entry of row {row}.");
+                corrupt(relation, segment, detail);
             }
-            Codes::Bytes(layout, query) => {
-                for from in self.rows.clone().step_by(BLOCK) {
-                    pgrx::check_for_interrupts!();
-                    if !has_wanted(from, self.rows.end.min(from + block_rows)) {
-                        continue;
-                    }
-                    let (mut scores, mut errors) = (Vec::with_capacity(BLOCK), Vec::with_capacity(BLOCK));
-                    for row in from..self.rows.end.min(from + block_rows) {
-                        let estimate = layout.estimate(reader.row(row.into(), layout.bytes()), query);
-                        let (score, error) = estimate.expect("a row of as many bytes as were asked for");
-                        scores.push(score);
-                        errors.push(error);
-                    }
-                    visit(&scores, &errors, bits(from), &row_at(from));
+            let row =
+                |place: usize| Row { segment: scan.segment, row: ordinals[place], centre: None, is_refined };
+            visit(Seen {
+                scan: number,
+                scores: &estimates.scores[places.clone()],
+                errors: &estimates.errors[places],
+                wanted: self.scanned.bits_of(ordinals),
+                row: &row,
+            });
+        });
+    }
+
+    fn for_each_coded_in_bytes(self, layout: ByteLayout, query: &scalar::Query, mut visit: impl FnMut(Seen)) {
+        let mut reader = self.codes();
+        for (number, scan) in self.scans.iter().enumerate() {
+            for from in scan.range.clone().step_by(BLOCK) {
+                pgrx::check_for_interrupts!();
+                let to = scan.range.end.min(from + BLOCK as u32);
+                if !self.scanned.has_wanted(from, to) {
+                    continue;
                 }
+                let (mut scores, mut errors) = (Vec::with_capacity(BLOCK), Vec::with_capacity(BLOCK));
+                for row in from..to {
+                    let estimate = layout.estimate(reader.row(row.into(), layout.bytes()), query);
+                    let (score, error) = estimate.expect("a row of as many bytes as were asked for");
+                    scores.push(score);
+                    errors.push(error);
+                }
+                let (wanted, row) = (self.scanned.bits(from), &self.own_row(scan, from));
+                visit(Seen { scan: number, scores: &scores, errors: &errors, wanted, row });
             }
         }
+    }
+
+    /// Tells rows of a scan by their distance from one of them.
+    fn own_row(&self, scan: &Scan, from: u32) -> impl Fn(usize) -> Row + use<> {
+        let (segment, centre) = (scan.segment, Some(scan.centre));
+        let is_refined = self.scanned.parts.fine.is_none();
+        move |place: usize| Row { segment, row: from + place as u32, centre, is_refined }
+    }
+}
+
+impl Scan {
+    /// The entries of a block that are of the list.
+    fn of_block(&self, block: u32) -> Range<u32> {
+        let first = block * BLOCK as u32;
+        self.range.start.max(first)..self.range.end.min(first + BLOCK as u32)
+    }
+}
+
+/// Where entries are in their block.
+fn places(entries: &Range<u32>) -> Range<usize> {
+    let first = entries.start as usize % BLOCK;
+    first..first + entries.len()
+}
+
+impl Scanned<'_> {
+    fn has_wanted(&self, from: u32, to: u32) -> bool {
+        self.wanted.is_none_or(|wanted| wanted.has_any_in(from as usize..to as usize))
+    }
+
+    /// The bits of 32 rows.
+    fn bits(&self, from: u32) -> u32 {
+        self.wanted.map_or(u32::MAX, |wanted| wanted.bits_from(from as usize))
+    }
+
+    /// The bits of 32 rows, or fewer.
+    fn bits_of(&self, rows: &[u32]) -> u32 {
+        let bit = |wanted: &Bitset, row: u32| u32::from(wanted.has(row as usize));
+        self.wanted.map_or(u32::MAX, |wanted| {
+            rows.iter().zip(0..).fold(0, |bits, (&row, place)| bits | bit(wanted, row) << place)
+        })
     }
 }

@@ -11,6 +11,7 @@ use crate::storage::draft::Draft;
 use crate::storage::manifest::Sealed;
 use crate::storage::meta::{ListOptions, Rerank};
 use std::borrow::Cow;
+use std::sync::Arc;
 
 /// Rows on their way into one sealed segment.
 ///
@@ -22,8 +23,10 @@ pub struct Batch {
     assigner: Assigner,
     tids: Vec<Tid>,
     attributes: Table,
-    /// The vectors of all rows, or of those that are not assigned yet.
-    arena: Arena,
+    /// The vectors of rows that were given to the assigner, [`CHUNK`] in each, unless the table's are used.
+    chunks: Vec<Arc<Arena>>,
+    /// The vectors of the rows since then.
+    recent: Arena,
     assigned: Assigned,
 }
 
@@ -36,7 +39,8 @@ impl Batch {
             assigner: Assigner::new(space, plan, options, lists),
             tids: Vec::new(),
             attributes: Table::new(plan.columns),
-            arena: Arena::new(space),
+            chunks: Vec::new(),
+            recent: Arena::new(space),
             assigned: Assigned::default(),
         }
     }
@@ -47,7 +51,8 @@ impl Batch {
 
     /// Bytes that the rows take, and that ordering them will take.
     pub fn bytes(&self) -> usize {
-        self.arena.bytes()
+        self.chunks.iter().map(|chunk| chunk.bytes()).sum::<usize>()
+            + self.recent.bytes()
             + self.assigned.bytes()
             + self.attributes.bytes()
             + self.tids.capacity() * (TID_BYTES as usize + write::BYTES_PER_ROW)
@@ -55,42 +60,39 @@ impl Batch {
 
     /// Adds a row; `false` if the bytes are no row of the space.
     pub fn push(&mut self, entry: Entry) -> bool {
-        let added = self.arena.push(entry.row);
+        let added = self.recent.push(entry.row);
         if added {
             self.tids.push(entry.tid);
             self.attributes.push(entry.attributes);
-            if self.tids.len() - self.assigned.rows() >= CHUNK {
+            if self.recent.rows() as usize >= CHUNK {
                 self.assign();
             }
         }
         added
     }
 
-    /// Assigns the rows that are not yet.
+    /// Gives the rows to the assigner that it has not got yet.
     fn assign(&mut self) {
-        let kept = match self.rerank {
-            Rerank::Index => self.assigned.rows(),
-            Rerank::Heap => 0,
-        };
-        let new = self.tids.len() - self.assigned.rows();
-        self.assigner.assign(&self.arena, kept..kept + new, &mut self.assigned);
-        if self.rerank == Rerank::Heap {
-            self.arena = Arena::new(self.space);
+        let rows = Arc::new(std::mem::replace(&mut self.recent, Arena::new(self.space)));
+        if self.rerank == Rerank::Index {
+            self.chunks.push(Arc::clone(&rows));
         }
+        self.assigner.assign(rows, &mut self.assigned);
     }
 
     /// Writes the segment's pages; the caller adds it to the manifest.
     pub fn seal(mut self, draft: &mut Draft) -> Sealed {
-        if self.assigned.rows() < self.tids.len() {
+        if self.recent.rows() > 0 {
             self.assign();
         }
+        self.assigner.finish(&mut self.assigned);
         if self.plan.show_progress {
             progress::phase(Phase::WriteSegment);
         }
         let lists = self.assigner.lists.clone();
         let format =
-            write::Format::new(self.space, self.plan.columns, self.assigner.formats, self.rerank, &lists);
-        let list_of_row = std::mem::take(&mut self.assigned.list_of_row);
+            write::Format::new(self.space, self.plan.columns, self.assigner.formats(), self.rerank, &lists);
+        let list_of_row = std::mem::take(&mut self.assigned.own.list_of_row);
         let placed = list_of_row.iter().zip(0..).map(|(&list, row)| (list, write::Place { source: 0, row }));
         write::write(draft, &format, placed, &mut [self])
     }
@@ -106,7 +108,16 @@ impl RowSource for Batch {
     }
 
     fn bits(&mut self, row: u32, bytes: usize) -> write::Bits<'_> {
-        let (factors, code) = self.assigned.bits(row, bytes);
+        let (factors, code) = self.assigned.own.bits(row, bytes);
+        (factors, Cow::Borrowed(code))
+    }
+
+    fn second_list(&mut self, row: u32) -> Option<u32> {
+        self.assigned.second.list_of_row.get(row as usize).copied()
+    }
+
+    fn second_bits(&mut self, row: u32, bytes: usize) -> write::Bits<'_> {
+        let (factors, code) = self.assigned.second.bits(row, bytes);
         (factors, Cow::Borrowed(code))
     }
 
@@ -119,6 +130,6 @@ impl RowSource for Batch {
     }
 
     fn vector(&mut self, row: u32, _bytes: usize) -> &[u8] {
-        self.arena.row(row)
+        self.chunks[row as usize / CHUNK].row((row as usize % CHUNK) as u32)
     }
 }

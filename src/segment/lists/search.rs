@@ -1,8 +1,9 @@
 //! Search of all segments with lists: rows in ascending order of their exact score, as many as are asked for.
 
+use super::centroids::CentroidReader;
 use super::fine::FineLayout;
 use super::ranked::RankedLists;
-use super::scan::{Codes, Row, Scan};
+use super::scan::{Codes, Entries, Row, Scan, Scanned, Scans, Seen};
 use crate::codec::fastscan::BLOCK;
 use crate::codec::multibit;
 use crate::distance::{PreparedQuery, Space};
@@ -19,9 +20,8 @@ use crate::segment::vectors::{Place, Vectors};
 use crate::storage::manifest::{Codebook, ListParts, Manifest, Parts, Sealed, Snapshot};
 use crate::storage::meta::Structure;
 use crate::storage::page::Kind;
-use crate::storage::part::PartReader;
-use std::collections::HashMap;
-use std::ops::Range;
+use crate::storage::part::{Part, PartReader};
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 /// The lists of one codebook.
@@ -53,6 +53,13 @@ impl<'a> Source<'a> {
     fn segment(self, number: u32) -> &'a Sealed {
         &self.snapshot.manifest.sealed[number as usize]
     }
+
+    /// A segment with lists.
+    fn scanned(self, number: u32) -> Scanned<'a> {
+        let segment = self.segment(number);
+        let Parts::Lists(parts) = &segment.parts else { unreachable!("it has lists") };
+        Scanned { relation: self.relation, segment, parts, wanted: self.wanted(number) }
+    }
 }
 
 /// The state of a search between two calls. It holds no pins.
@@ -62,11 +69,13 @@ pub struct ListSearch {
     /// The tables for fine codes, if the index has any.
     fine: Option<(FineLayout, multibit::Query)>,
     centres: Vec<Centre>,
-    /// The first row of each list, and the end of the last, of segments that were looked at.
-    starts: HashMap<u32, Vec<u32>>,
+    /// The first entry of each list, and the end of the last, of segments that were looked at.
+    starts: HashMap<(u32, Entries), Vec<u32>>,
     /// What was scanned by codes.
     scans: Vec<Scan>,
     families: Vec<Family>,
+    /// Rows whose fine codes were looked at, and those that were compared, of those that may be met twice.
+    looked_at: HashSet<(u32, u32, bool)>,
     /// What is looked at first was.
     started: bool,
     /// All rows wanted are compared, whatever their lists.
@@ -113,6 +122,7 @@ impl ListSearch {
             starts: HashMap::new(),
             scans: Vec::new(),
             families: Vec::new(),
+            looked_at: HashSet::new(),
             started: false,
             is_flat: step == ListStep::Flat,
             rows: Reranker::new(terms.within, onward),
@@ -151,25 +161,28 @@ impl ListSearch {
         let mut segments = list_segments(&snapshot.manifest);
         let (number, segment, parts) =
             segments.find(|(_, sealed, parts)| sealed.id == segment && parts.codebook == codebook.id)?;
-        let starts = self.starts_of(relation, snapshot, number, segment, parts);
+        let part = (segment, &parts.starts, Entries::Own);
+        let starts = self.starts_of(relation, snapshot, number, part, parts);
         let list = starts.partition_point(|&start| start <= row).checked_sub(1)?;
         Some((list as u32, starts.get(list + 1)? - starts[list]))
     }
 
-    /// The first row of each list of a segment, and the end of the last.
+    /// The first entry of each list of a segment, and the end of the last.
     fn starts_of(
         &mut self,
         relation: Relation,
         snapshot: &Snapshot,
         number: u32,
-        segment: &Sealed,
+        (segment, part, entries): (&Sealed, &Part, Entries),
         parts: &ListParts,
     ) -> &[u32] {
-        self.starts.entry(number).or_insert_with(|| {
-            let mut reader = PartReader::new(relation, &parts.starts, Kind::Starts, segment.id);
-            let slots = 0..=u64::from(snapshot.lists_of(parts));
-            let start = |list| u32::from_ne_bytes(reader.slot(list).try_into().unwrap_or_default());
-            slots.map(start).collect()
+        self.starts.entry((number, entries)).or_insert_with(|| {
+            let kind = match entries {
+                Entries::Own => Kind::Starts,
+                Entries::Second => Kind::SpillStarts,
+            };
+            let count = u64::from(snapshot.lists_of(parts)) + 1;
+            PartReader::new(relation, part, kind, segment.id).numbers(count)
         })
     }
 
@@ -229,7 +242,7 @@ impl ListSearch {
         for (segment, sealed, _) in list_segments(&source.snapshot.manifest) {
             let wanted = source.wanted(segment).into_iter();
             for row in wanted.flat_map(|wanted| wanted.iter()).take_while(|&row| row < sealed.rows) {
-                rows.push(Row { segment, row, centre: 0, is_refined: true });
+                rows.push(Row { segment, row, centre: None, is_refined: true });
                 if rows.len() == TOGETHER {
                     pgrx::check_for_interrupts!();
                     self.compare(source, heap, &rows);
@@ -243,9 +256,8 @@ impl ListSearch {
     /// Scans segments whose rows are in one list around the origin.
     fn scan_unlisted(&mut self, source: Source) {
         let centre = Centre::origin(self.space.metric, &source.coded.vector);
-        for (number, rows) in self.rows_of_list(source, 0, 0) {
-            self.scan(source, number, rows, centre);
-        }
+        let scans = self.scans_of_list(source, 0, 0, centre);
+        self.scan(source, scans);
     }
 
     fn has_lists_left(&self) -> bool {
@@ -265,11 +277,15 @@ impl ListSearch {
         let lists = lists.take(*probes, source.relation, codebook, source.coded);
         // A search that goes on looks for ever farther rows.
         *probes *= 2;
+        let mut scans = Vec::new();
+        let mut entries = 0;
         for (list, centre) in lists {
-            pgrx::check_for_interrupts!();
-            let rows = self.rows_of_list(source, codebook.id, list);
-            for (number, rows) in rows {
-                self.scan(source, number, rows, centre);
+            let of_list = self.scans_of_list(source, codebook.id, list, centre);
+            entries += of_list.iter().map(|scan| scan.range.len() as u64).sum::<u64>();
+            scans.extend(of_list);
+            if self.scanned + entries >= self.next_look {
+                self.scan(source, std::mem::take(&mut scans));
+                entries = 0;
             }
             if self.scanned >= self.next_look {
                 let promising = self.rows.promising();
@@ -277,97 +293,96 @@ impl ListSearch {
                 self.next_look = self.scanned * 4;
             }
         }
+        self.scan(source, scans);
     }
 
-    /// The rows that a list of a codebook has in each segment where some are wanted; adds them to those scanned.
-    fn rows_of_list(&mut self, source: Source, codebook: u32, list: u32) -> Vec<(u32, Range<u32>)> {
-        let mut found = Vec::new();
+    /// The scans that a list of a codebook asks for.
+    fn scans_of_list(&mut self, source: Source, codebook: u32, list: u32, centre: Centre) -> Vec<Scan> {
+        self.centres.push(centre);
+        let centre = self.centres.len() as u32 - 1;
+        let mut scans = Vec::new();
         for (number, segment, parts) in list_segments(&source.snapshot.manifest) {
             if parts.codebook != codebook {
                 continue;
             }
-            let starts = self.starts_of(source.relation, source.snapshot, number, segment, parts);
-            let rows = starts[list as usize]..starts[list as usize + 1];
-            if rows.end > segment.rows || rows.start > rows.end {
-                let detail = format!("List {list} would be rows {rows:?} of {}.", segment.rows);
-                corrupt(source.relation, segment, detail);
-            }
-            let count = match source.wanted(number) {
-                Some(wanted) => wanted.count_in(rows.start as usize..rows.end as usize),
-                None => rows.len(),
-            };
-            self.scanned += count as u64;
-            if count > 0 {
-                found.push((number, rows));
+            let second = parts.spill.as_ref().map(|spill| (&spill.starts, Entries::Second));
+            for (part, entries) in std::iter::once((&parts.starts, Entries::Own)).chain(second) {
+                let part = (segment, part, entries);
+                let starts = self.starts_of(source.relation, source.snapshot, number, part, parts);
+                let range = starts[list as usize]..starts[list as usize + 1];
+                if range.end > segment.rows || range.start > range.end {
+                    let detail = format!("List {list} would be entries {range:?} of {}.", segment.rows);
+                    corrupt(source.relation, segment, detail);
+                }
+                if !range.is_empty() {
+                    scans.push(Scan { segment: number, entries, range, centre, limits: Vec::new() });
+                }
             }
         }
-        found
+        scans
     }
 
-    /// Makes candidates of a list's rows in the segment of this number.
-    fn scan(&mut self, source: Source, segment_number: u32, rows: Range<u32>, centre: Centre) {
-        let (relation, segment) = (source.relation, source.segment(segment_number));
-        let Parts::Lists(parts) = &segment.parts else { unreachable!("it has lists") };
-        let wanted = source.wanted(segment_number);
-        self.centres.push(centre);
-        let centre_number = self.centres.len() as u32 - 1;
-        let Some(codes) = &parts.codes else {
-            for row in rows.filter(|&row| wanted.is_none_or(|wanted| wanted.has(row as usize))) {
-                let row = Row { segment: segment_number, row, centre: centre_number, is_refined: true };
-                self.rows.add(row, 0.0, f32::INFINITY);
+    /// Makes candidates of the entries that are scanned.
+    fn scan(&mut self, source: Source, mut scans: Vec<Scan>) {
+        scans.sort_by_key(|scan| (scan.segment, scan.entries));
+        for scans in scans.chunk_by_mut(|a, b| (a.segment, a.entries) == (b.segment, b.entries)) {
+            let scanned = source.scanned(scans[0].segment);
+            if scanned.parts.codes.is_none() {
+                scans.iter().for_each(|scan| self.add_all(scanned, scan));
+                continue;
             }
-            return;
-        };
-        let mut limits = Vec::with_capacity(rows.len() / BLOCK + 2);
-        let is_refined = parts.fine.is_none();
-        let (tables, reranker) = (&source.coded.tables, &mut self.rows);
-        let mut reader = PartReader::new(relation, codes, Kind::Codes, segment.id);
-        let mut scan =
-            Scan { segment: segment_number, rows, centre: centre_number, is_refined, limits: Vec::new() };
-        scan.for_each_block(
-            &mut reader,
-            &self.codes,
-            tables,
-            centre,
-            wanted,
-            |scores, errors, wanted, row| {
-                limits.push(reranker.offer(scores, errors, wanted, |place| Some(row(place))));
-            },
-        );
-        scan.limits = limits;
-        self.scans.push(scan);
+            let (reranker, count) = (&mut self.rows, &mut self.scanned);
+            let mut limits = vec![Vec::new(); scans.len()];
+            Scans { scanned, scans, centres: &self.centres }.for_each_block(
+                &self.codes,
+                &source.coded.tables,
+                |Seen { scan, scores, errors, wanted, row }| {
+                    *count += u64::from((wanted & u32::MAX >> (BLOCK - scores.len())).count_ones());
+                    limits[scan].push(reranker.offer(scores, errors, wanted, |place| Some(row(place))));
+                },
+            );
+            scans.iter_mut().zip(limits).for_each(|(scan, limits)| scan.limits = limits);
+        }
+        self.scans.extend(scans);
+    }
+
+    /// Makes candidates of rows that have no codes.
+    fn add_all(&mut self, scanned: Scanned, scan: &Scan) {
+        let is_wanted = |row: &u32| scanned.wanted.is_none_or(|wanted| wanted.has(*row as usize));
+        for row in scan.range.clone().filter(is_wanted) {
+            let row = Row { segment: scan.segment, row, centre: Some(scan.centre), is_refined: true };
+            self.rows.add(row, 0.0, f32::INFINITY);
+            self.scanned += 1;
+        }
     }
 
     /// Adds what was skipped so far and may be wanted by now.
     fn recall(&mut self, source: Source) {
-        let (tables, reranker) = (&source.coded.tables, &mut self.rows);
-        for scan in &mut self.scans {
-            let segment = source.segment(scan.segment);
-            let Parts::Lists(ListParts { codes: Some(codes), .. }) = &segment.parts else {
-                unreachable!("its codes were scanned")
-            };
-            let mut limits = std::mem::take(&mut scan.limits);
-            let mut limit_of_block = limits.iter_mut();
-            let (centre, wanted) = (self.centres[scan.centre as usize], source.wanted(scan.segment));
-            let mut reader = PartReader::new(source.relation, codes, Kind::Codes, segment.id);
-            scan.for_each_block(
-                &mut reader,
+        let reranker = &mut self.rows;
+        for scans in self.scans.chunk_by_mut(|a, b| (a.segment, a.entries) == (b.segment, b.entries)) {
+            let scanned = source.scanned(scans[0].segment);
+            if scanned.parts.codes.is_none() {
+                continue;
+            }
+            let mut limits: Vec<_> = scans.iter_mut().map(|scan| std::mem::take(&mut scan.limits)).collect();
+            let mut limit_of_block: Vec<_> = limits.iter_mut().map(|limits| limits.iter_mut()).collect();
+            Scans { scanned, scans, centres: &self.centres }.for_each_block(
                 &self.codes,
-                tables,
-                centre,
-                wanted,
-                |scores, errors, wanted, row| {
-                    let limit = limit_of_block.next().expect("a limit for each block");
+                &source.coded.tables,
+                |Seen { scan, scores, errors, wanted, row }| {
+                    let limit = limit_of_block[scan].next().expect("a limit for each block");
                     let row = |place| (wanted >> place & 1 == 1).then(|| row(place));
                     *limit = reranker.recall(scores, errors, *limit, row);
                 },
             );
-            scan.limits = limits;
+            scans.iter_mut().zip(limits).for_each(|(scan, limits)| scan.limits = limits);
         }
     }
 
     /// Looks at rows' fine codes, or compares them exactly if that was done before.
     fn look_closer(&mut self, source: Source, heap: &mut HeapRows, mut rows: Vec<Row>) {
+        // Who is in two lists that were scanned is looked at once.
+        rows.retain(|row| self.looked_at.insert((row.segment, row.row, row.is_refined)));
         rows.sort_unstable_by_key(|row| (row.is_refined, row.segment));
         let (rough, refined) = rows.split_at(rows.partition_point(|row| !row.is_refined));
         self.refine(source, rough);
@@ -376,23 +391,41 @@ impl ListSearch {
 
     /// Replaces rows' estimates by those of their fine codes.
     fn refine(&mut self, source: Source, rows: &[Row]) {
+        let centres: Vec<Centre> = rows.iter().map(|row| self.own_centre(source, row)).collect();
+        let mut rows_and_centres = rows.iter().zip(centres);
         let Some((layout, tables)) = &self.fine else { return };
         for rows in rows.chunk_by(|a, b| a.segment == b.segment) {
-            let segment = source.segment(rows[0].segment);
-            let Parts::Lists(ListParts { fine: Some(fine), .. }) = &segment.parts else {
+            let Scanned { segment, parts: ListParts { fine: Some(fine), .. }, .. } =
+                source.scanned(rows[0].segment)
+            else {
                 unreachable!("only rows with fine codes are refined")
             };
             let ordinals: Vec<u32> = rows.iter().map(|row| row.row).collect();
-            let mut rows = rows.iter();
-            let (reranker, centres) = (&mut self.rows, &self.centres);
+            let reranker = &mut self.rows;
             let mut reader = PartReader::new(source.relation, fine, Kind::FineCodes, segment.id);
             reader.for_each_row(&ordinals, layout.bytes(), |_, fine| {
-                let row = *rows.next().expect("as many rows as ordinals");
-                let estimate = layout.estimate(fine, tables, centres[row.centre as usize]);
+                let (row, centre) = rows_and_centres.next().expect("as many rows as ordinals");
+                let estimate = layout.estimate(fine, tables, centre);
                 let (estimate, error) = estimate.expect("a row of as many bytes as were asked for");
-                reranker.add(Row { is_refined: true, ..row }, estimate, error);
+                reranker.add(Row { is_refined: true, ..*row }, estimate, error);
             });
         }
+    }
+
+    /// The centre of a row's own list.
+    fn own_centre(&mut self, source: Source, row: &Row) -> Centre {
+        if let Some(centre) = row.centre {
+            return self.centres[centre as usize];
+        }
+        let Source { relation, snapshot, coded, .. } = source;
+        let Scanned { segment, parts, .. } = source.scanned(row.segment);
+        let part = (segment, &parts.starts, Entries::Own);
+        let starts = self.starts_of(relation, snapshot, row.segment, part, parts);
+        let list = starts.partition_point(|&start| start <= row.row).saturating_sub(1);
+        let codebook = snapshot.manifest.codebooks.iter().find(|codebook| codebook.id == parts.codebook);
+        let codebook = codebook.expect("who is in two lists is in a codebook's");
+        let mut centroids = CentroidReader::new(relation, codebook, self.space.dims as usize);
+        Centre::new(self.space.metric, &coded.vector, centroids.vector(list as u32))
     }
 
     /// Compares rows exactly.

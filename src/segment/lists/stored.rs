@@ -1,6 +1,7 @@
 //! Reading a sealed segment with lists row by row, without a query: for merging and for checking.
 
 use super::assign::{Assigned, Assigner, CHUNK};
+use super::spill::SpillBlocks;
 use super::write::{Bits, RowSource};
 use crate::codec::fastscan::BLOCK;
 use crate::distance::{Arena, Space};
@@ -9,10 +10,11 @@ use crate::segment::block::BlockLayout;
 use crate::segment::columns::StoredColumns;
 use crate::segment::rows::SealedRows;
 use crate::segment::{Tid, corrupt};
-use crate::storage::manifest::{ListParts, Parts, Sealed, Snapshot};
+use crate::storage::manifest::{ListParts, Parts, Sealed, Snapshot, Spill};
 use crate::storage::page::Kind;
 use crate::storage::part::PartReader;
 use std::borrow::Cow;
+use std::sync::Arc;
 
 /// Holds pins, so it must not outlive the callback in which it was made.
 pub struct StoredLists<'a> {
@@ -26,10 +28,45 @@ pub struct StoredLists<'a> {
     fine: Option<PartReader<'a>>,
     vectors: Option<PartReader<'a>>,
     blocks: BlockLayout,
+    spill_blocks: SpillBlocks,
+    /// Read when it is asked for.
+    second_lists: Option<SecondLists<'a>>,
     /// Lists of its codebook.
     lists: u32,
     /// Lists and codes in place of those in the segment, if they are of another codebook; dead rows included.
     assigned: Option<Assigned>,
+}
+
+/// The entries of a segment's rows in their second lists.
+struct SecondLists<'a> {
+    codes: PartReader<'a>,
+    starts: Vec<u32>,
+    entry_of_row: Vec<u32>,
+}
+
+impl<'a> SecondLists<'a> {
+    /// Reads what can be read; an error tells what makes no sense.
+    fn read(stored: &StoredLists<'a>, spill: &'a Spill) -> Result<Self, String> {
+        let &StoredLists { relation, segment, spill_blocks: blocks, lists, .. } = stored;
+        let part = |part, kind| PartReader::new(relation, part, kind, segment.id);
+        let starts = part(&spill.starts, Kind::SpillStarts).numbers(u64::from(lists) + 1);
+        if !starts.is_sorted() || starts.first() != Some(&0) || starts.last() != Some(&segment.rows) {
+            return Err("the second lists do not add up".into());
+        }
+        let mut codes = part(&spill.codes, Kind::SpillCodes);
+        let mut entry_of_row = vec![u32::MAX; segment.rows as usize];
+        for first in (0..segment.rows).step_by(BLOCK) {
+            let block = codes.row(u64::from(first) / BLOCK as u64, blocks.bytes());
+            let ordinals = blocks.ordinals(block).expect("a row of as many bytes as were asked for");
+            for (row, entry) in ordinals.into_iter().zip(first..segment.rows) {
+                match entry_of_row.get_mut(row as usize) {
+                    Some(place) if *place == u32::MAX => *place = entry,
+                    _ => return Err(format!("entry {entry} of the second lists is of row {row}")),
+                }
+            }
+        }
+        Ok(Self { codes, starts, entry_of_row })
+    }
 }
 
 impl<'a> StoredLists<'a> {
@@ -49,39 +86,55 @@ impl<'a> StoredLists<'a> {
             fine: parts.fine.as_ref().map(|fine| part(fine, Kind::FineCodes)),
             vectors: parts.vectors.as_ref().map(|vectors| part(vectors, Kind::Rows)),
             blocks: BlockLayout::new(snapshot.meta.space.dims as usize),
+            spill_blocks: SpillBlocks::new(snapshot.meta.space.dims as usize),
+            second_lists: None,
             lists: snapshot.lists_of(parts),
             assigned: None,
         }
     }
 
     /// Assigns all rows to the lists of another codebook.
-    pub fn reassign(&mut self, assigner: &Assigner, space: Space) {
+    pub fn reassign(&mut self, assigner: &mut Assigner, space: Space) {
         let bytes = space.row_bytes().unwrap_or_default();
-        let mut arena = Arena::new(space);
         let mut assigned = Assigned::default();
         for first in (0..self.segment.rows).step_by(CHUNK) {
             let rows = first..self.segment.rows.min(first + CHUNK as u32);
-            for row in rows.clone() {
+            let mut arena = Arena::new(space);
+            for row in rows {
                 if !arena.push(self.vector(row, bytes)) {
                     let detail = format!("The vector of row {row} makes no sense.");
                     corrupt(self.relation, self.segment, detail);
                 }
             }
-            assigner.assign(&arena, 0..rows.len(), &mut assigned);
-            arena = Arena::new(space);
+            assigner.assign(Arc::new(arena), &mut assigned);
         }
+        assigner.finish(&mut assigned);
         self.assigned = Some(assigned);
     }
 
     /// The lists of all rows, after [`Self::reassign`].
     pub fn assigned_lists(&self) -> &[u32] {
-        self.assigned.as_ref().map_or(&[], |assigned| &assigned.list_of_row)
+        self.assigned.as_ref().map_or(&[], |assigned| &assigned.own.list_of_row)
+    }
+
+    /// Reads the rows' second lists, if they are in two and were not assigned anew; an error tells what makes no sense.
+    pub fn read_second_lists(&mut self) -> Result<(), String> {
+        if let (Some(spill), None, None) = (&self.parts.spill, &self.assigned, &self.second_lists) {
+            self.second_lists = Some(SecondLists::read(self, spill)?);
+        }
+        Ok(())
+    }
+
+    /// As [`Self::read_second_lists`], for whom they must make sense.
+    fn need_second_lists(&mut self) {
+        let read = self.read_second_lists();
+        read.unwrap_or_else(|text| corrupt(self.relation, self.segment, format!("In it {text}.")));
     }
 
     /// Calls `visit` with every live row and its list.
     pub fn for_each_live(&mut self, mut visit: impl FnMut(u32, u32)) {
         if let Some(assigned) = &self.assigned {
-            for (&list, row) in assigned.list_of_row.iter().zip(0..) {
+            for (&list, row) in assigned.own.list_of_row.iter().zip(0..) {
                 if self.rows.live_tid(row).is_some() {
                     visit(list, row);
                 }
@@ -117,7 +170,7 @@ impl RowSource for StoredLists<'_> {
 
     fn bits(&mut self, row: u32, bytes: usize) -> Bits<'_> {
         if let Some(assigned) = &self.assigned {
-            let (factors, code) = assigned.bits(row, bytes);
+            let (factors, code) = assigned.own.bits(row, bytes);
             return (factors, Cow::Borrowed(code));
         }
         let blocks = self.blocks;
@@ -127,6 +180,34 @@ impl RowSource for StoredLists<'_> {
         let block = codes.row(u64::from(row) / BLOCK as u64, blocks.bytes());
         let (factors, code) = blocks.code(block, row as usize % BLOCK);
         (factors, Cow::Owned(code))
+    }
+
+    fn second_list(&mut self, row: u32) -> Option<u32> {
+        self.need_second_lists();
+        if let Some(assigned) = &self.assigned {
+            return assigned.second.list_of_row.get(row as usize).copied();
+        }
+        let second = self.second_lists.as_ref()?;
+        let entry = second.entry_of_row[row as usize];
+        Some(second.starts.partition_point(|&start| start <= entry) as u32 - 1)
+    }
+
+    fn second_bits(&mut self, row: u32, bytes: usize) -> Bits<'_> {
+        self.need_second_lists();
+        let blocks = self.spill_blocks;
+        match (&self.assigned, &mut self.second_lists) {
+            (Some(assigned), _) => {
+                let (factors, code) = assigned.second.bits(row, bytes);
+                (factors, Cow::Borrowed(code))
+            }
+            (None, Some(second)) => {
+                let entry = second.entry_of_row[row as usize];
+                let block = second.codes.row(u64::from(entry) / BLOCK as u64, blocks.bytes());
+                let (factors, code) = blocks.code(block, entry as usize % BLOCK);
+                (factors, Cow::Owned(code))
+            }
+            (None, None) => corrupt(self.relation, self.segment, "It has no second lists.".into()),
+        }
     }
 
     fn code(&mut self, row: u32, bytes: usize) -> &[u8] {

@@ -2,12 +2,13 @@
 
 use super::assign::Formats;
 use super::centroids::Lists;
+use super::spill::SpillBlocks;
 use crate::codec::fastscan::BLOCK;
 use crate::codec::rabitq::Factors;
 use crate::distance::Space;
 use crate::segment::{Tid, rows};
 use crate::storage::draft::Draft;
-use crate::storage::manifest::{ListParts, Parts, Sealed};
+use crate::storage::manifest::{ListParts, Parts, Sealed, Spill};
 use crate::storage::meta::Rerank;
 use crate::storage::page::Kind;
 use crate::storage::part::write_rows;
@@ -22,6 +23,10 @@ pub trait RowSource {
     fn attributes(&mut self, row: u32) -> Vec<u64>;
     /// The code of single bits, of `bytes` bytes.
     fn bits(&mut self, row: u32, bytes: usize) -> Bits<'_>;
+    /// The row's second list, if rows are in two.
+    fn second_list(&mut self, row: u32) -> Option<u32>;
+    /// The code of single bits against the second list's centroid, of `bytes` bytes.
+    fn second_bits(&mut self, row: u32, bytes: usize) -> Bits<'_>;
     /// The code of a byte a dimension, of `bytes` bytes.
     fn code(&mut self, row: u32, bytes: usize) -> &[u8];
     /// The fine code, of `bytes` bytes.
@@ -38,7 +43,7 @@ pub struct Place {
 }
 
 /// Bytes that ordering takes for each row.
-pub const BYTES_PER_ROW: usize = size_of::<Place>() + size_of::<u32>();
+pub const BYTES_PER_ROW: usize = size_of::<Place>() + 3 * size_of::<u32>();
 
 /// What a segment is to have.
 pub struct Format {
@@ -49,12 +54,16 @@ pub struct Format {
     vector: Option<usize>,
     codebook: u32,
     lists: usize,
+    /// If rows are in two lists.
+    spill: Option<SpillBlocks>,
 }
 
 impl Format {
     pub fn new(space: Space, columns: usize, formats: Formats, rerank: Rerank, lists: &Lists) -> Self {
         let vector = (rerank == Rerank::Index).then(|| space.row_bytes().unwrap_or_default());
-        Self { columns, formats, vector, codebook: lists.codebook, lists: lists.centroids.count() }
+        let (codebook, lists) = (lists.codebook, lists.centroids.count());
+        let spill = (formats.blocks.is_some() && lists > 1).then(|| SpillBlocks::new(space.dims as usize));
+        Self { columns, formats, vector, codebook, lists, spill }
     }
 }
 
@@ -91,22 +100,61 @@ pub fn write<S: RowSource>(
     let blocks = format.formats.blocks.map(|layout| {
         let blocks = order.chunks(BLOCK).map(|places| {
             crate::pg::interrupts::check();
-            let bits = places.iter().map(|place| {
+            let bits = |place: &Place| {
                 let (factors, code) = sources[place.source as usize].bits(place.row, layout.code_bytes());
                 (factors, code.into_owned())
-            });
-            let bits: Vec<_> = bits.collect();
-            let codes: Vec<_> = bits.iter().map(|(factors, code)| (*factors, &code[..])).collect();
-            layout.pack(&codes)
+            };
+            let bits: Vec<_> = places.iter().map(bits).collect();
+            layout.pack(&borrowed(&bits))
         });
         write_rows(draft, Kind::Codes, layout.bytes(), blocks.len() as u64, blocks)
     });
-    let parts = ListParts { codebook: format.codebook, starts, codes: codes.or(blocks), fine, vectors };
+    let spill = format.spill.and_then(|layout| write_spill(draft, layout, format.lists, &order, sources));
+    let parts =
+        ListParts { codebook: format.codebook, starts, codes: codes.or(blocks), fine, vectors, spill };
     Sealed::new(draft.id(), told, Parts::Lists(parts))
 }
 
-/// The first ordinal of each list, and one more for the end; the rows in the order of their lists.
-fn order_by_list(placed: impl Iterator<Item = (u32, Place)> + Clone, lists: usize) -> (Vec<u32>, Vec<Place>) {
+fn borrowed(bits: &[(Factors, Vec<u8>)]) -> Vec<(Factors, &[u8])> {
+    bits.iter().map(|(factors, code)| (*factors, &code[..])).collect()
+}
+
+/// Writes the entries of rows, which come by their ordinals, in their second lists, if they are in two.
+fn write_spill<S: RowSource>(
+    draft: &mut Draft,
+    layout: SpillBlocks,
+    lists: usize,
+    order: &[Place],
+    sources: &mut [S],
+) -> Option<Spill> {
+    let second_list = |(ordinal, place): (u32, &Place)| {
+        sources[place.source as usize].second_list(place.row).map(|list| (list, ordinal))
+    };
+    let entered: Option<Vec<(u32, u32)>> = (0..).zip(order).map(second_list).collect();
+    let (starts, ordinals) = order_by_list(entered?.into_iter(), lists);
+    let count = starts.len() as u64;
+    let starts =
+        write_rows(draft, Kind::SpillStarts, 4, count, starts.iter().map(|start| start.to_ne_bytes()));
+    let blocks = ordinals.chunks(BLOCK).map(|ordinals| {
+        crate::pg::interrupts::check();
+        let bits = |ordinal: &u32| {
+            let place = order[*ordinal as usize];
+            let source = &mut sources[place.source as usize];
+            let (factors, code) = source.second_bits(place.row, layout.code_bytes());
+            (factors, code.into_owned())
+        };
+        let bits: Vec<_> = ordinals.iter().map(bits).collect();
+        layout.pack(ordinals, &borrowed(&bits))
+    });
+    let codes = write_rows(draft, Kind::SpillCodes, layout.bytes(), blocks.len() as u64, blocks);
+    Some(Spill { starts, codes })
+}
+
+/// The first ordinal of each list, and one more for the end; what is listed in the order of the lists.
+fn order_by_list<T: Copy + Default>(
+    placed: impl Iterator<Item = (u32, T)> + Clone,
+    lists: usize,
+) -> (Vec<u32>, Vec<T>) {
     let mut starts = vec![0u32; lists + 1];
     for (list, _) in placed.clone() {
         starts[list as usize + 1] += 1;
@@ -115,7 +163,7 @@ fn order_by_list(placed: impl Iterator<Item = (u32, Place)> + Clone, lists: usiz
         starts[list + 1] += starts[list];
     }
     let mut next = starts.clone();
-    let mut order = vec![Place::default(); starts[lists] as usize];
+    let mut order = vec![T::default(); starts[lists] as usize];
     for (list, place) in placed {
         let at = &mut next[list as usize];
         order[*at as usize] = place;
