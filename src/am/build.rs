@@ -13,10 +13,10 @@ use crate::random::Spread;
 use crate::segment::batch::{Batch, Target};
 use crate::segment::lists::centroids::Lists;
 use crate::segment::lists::train::{self, Sample};
-use crate::segment::{Entry, Plan, empty, growing};
+use crate::segment::{Entry, Plan, empty, growing, row_layout};
 use crate::storage::draft::Draft;
 use crate::storage::edit::Edit;
-use crate::storage::meta::{ListOptions, Meta, Structure};
+use crate::storage::meta::{ListOptions, Meta, Rerank, Structure};
 use pgrx::{PgBox, PgSqlErrorCode, pg_guard, pg_sys};
 
 /// The table and the index, as PostgreSQL passes them.
@@ -130,9 +130,27 @@ impl Build {
             malformed();
         }
         self.indexed += 1;
+        self.prepare_pages();
         if self.batch.bytes() >= self.budget {
             self.seal();
             progress::phase(Phase::LoadRows);
+        }
+    }
+
+    /// Appends pages for the vectors of rows that threads are assigning to lists just now. A graph's are appended while it is
+    /// built.
+    fn prepare_pages(&mut self) {
+        const TOGETHER: usize = 4096;
+        let rerank = match self.plan.structure {
+            Structure::Lists(options) => options.rerank,
+            Structure::Graph(_) => return,
+        };
+        if let Some(bytes) = self.edit.meta.space.row_bytes()
+            && rerank == Rerank::Index
+            && self.batch.rows().is_multiple_of(TOGETHER)
+        {
+            let layout = row_layout(self.edit.meta.space);
+            self.edit.append(layout.pages(layout.size(TOGETHER as u64, bytes)) as u32);
         }
     }
 
