@@ -5,6 +5,7 @@ use crate::pg::relation::Relation;
 use crate::rerank::Onward;
 use crate::segment::search::Effort;
 use crate::storage::manifest::Snapshot;
+use crate::storage::meta::Quantizer;
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, PgSqlErrorCode, PostgresGucEnum};
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -38,7 +39,7 @@ pub fn effort(snapshot: &Snapshot) -> Effort {
     let wanted = target_recall().zip(curve).and_then(|(recall, curve)| curve.effort_for(recall));
     let probes = match (wanted, PROBES.get().max(0) as u32) {
         (Some(wanted), _) => wanted,
-        (None, 0) => automatic_probes(lists),
+        (None, 0) => automatic_probes(lists, snapshot.meta.quantizer),
         (None, probes) => probes,
     };
     Effort {
@@ -81,8 +82,9 @@ pub fn warn_of_missing_calibration(index: Relation) {
 }
 
 /// Lists probed of so many, if the user does not say: recall@10 is then at least 0.95 on the project's data sets.
-fn automatic_probes(lists: u32) -> u32 {
-    (4.0 * f64::from(lists).sqrt()) as u32
+fn automatic_probes(lists: u32, quantizer: Quantizer) -> u32 {
+    let share = if quantizer.has_second_lists() { 1.5 } else { 4.0 };
+    (share * f64::from(lists).sqrt()) as u32
 }
 
 static FLUSH_AGE: GucSetting<i32> = GucSetting::<i32>::new(3600);

@@ -212,7 +212,7 @@ impl ListFacts {
 
     /// The part of the rows that so many lists should have; who is in two lists counts twice.
     fn within(self, Probing { probes, .. }: Probing) -> GraphFacts {
-        let copies = if self.codes == Quantizer::Rabitq && self.lists > 1 { 2 } else { 1 };
+        let copies = if self.codes.has_second_lists() && self.lists > 1 { 2 } else { 1 };
         let share = |rows: usize| (copies * rows * probes).div_ceil(self.lists.max(1)).min(copies * rows);
         GraphFacts {
             space: self.space,

@@ -25,6 +25,13 @@ pub enum Quantizer {
     Sq8,
 }
 
+impl Quantizer {
+    /// Whether rows in lists are entered in a second one (see [`crate::segment::lists::spill`]), where there are two.
+    pub fn has_second_lists(self) -> bool {
+        self == Quantizer::Rabitq
+    }
+}
+
 /// Parameters of the graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GraphOptions {
