@@ -201,7 +201,9 @@ impl ListFacts {
     /// are probed, `probes` of them where all rows match (see [`probe`]).
     pub fn choose(self, probes: usize) -> ListStep {
         let matches = self.matches.unwrap_or(self.rows);
-        match probe(self.rows, matches, self.lists, probes) {
+        // Who is in two lists is looked at twice.
+        let twice = |probing: Probing| Probing { least: probing.least * self.copies() as u64, ..probing };
+        match probe(self.rows, matches, self.lists, probes).map(twice) {
             None => ListStep::Nothing,
             Some(probing) if matches < self.rows && self.flat_cost() <= self.probing_cost(probing) => {
                 ListStep::Flat
@@ -210,9 +212,14 @@ impl ListFacts {
         }
     }
 
+    /// Lists that a row is in.
+    fn copies(self) -> usize {
+        if self.codes.has_second_lists() && self.lists > 1 { 2 } else { 1 }
+    }
+
     /// The part of the rows that so many lists should have; who is in two lists counts twice.
     fn within(self, Probing { probes, .. }: Probing) -> GraphFacts {
-        let copies = if self.codes.has_second_lists() && self.lists > 1 { 2 } else { 1 };
+        let copies = self.copies();
         let share = |rows: usize| (copies * rows * probes).div_ceil(self.lists.max(1)).min(copies * rows);
         GraphFacts {
             space: self.space,
