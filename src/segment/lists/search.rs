@@ -74,7 +74,7 @@ pub struct ListSearch {
     /// What was scanned by codes.
     scans: Vec<Scan>,
     families: Vec<Family>,
-    /// Rows whose fine codes were looked at, and those that were compared, of those that may be met twice.
+    /// Rows whose fine codes were looked at, and those that were compared, where they may be met in two lists.
     looked_at: HashSet<(u32, u32, bool)>,
     /// What is looked at first was.
     started: bool,
@@ -197,7 +197,9 @@ impl ListSearch {
 
     /// Bytes in memory.
     pub fn bytes(&self) -> usize {
-        self.rows.bytes() + self.centres.capacity() * size_of::<Centre>()
+        self.rows.bytes()
+            + self.centres.capacity() * size_of::<Centre>()
+            + self.looked_at.capacity() * size_of::<(u32, u32, bool)>()
     }
 
     /// The next nearest row.
@@ -381,8 +383,9 @@ impl ListSearch {
 
     /// Looks at rows' fine codes, or compares them exactly if that was done before.
     fn look_closer(&mut self, source: Source, heap: &mut HeapRows, mut rows: Vec<Row>) {
-        // Who is in two lists that were scanned is looked at once.
-        rows.retain(|row| self.looked_at.insert((row.segment, row.row, row.is_refined)));
+        if source.snapshot.meta.quantizer.has_second_lists() {
+            rows.retain(|row| self.looked_at.insert((row.segment, row.row, row.is_refined)));
+        }
         rows.sort_unstable_by_key(|row| (row.is_refined, row.segment));
         let (rough, refined) = rows.split_at(rows.partition_point(|row| !row.is_refined));
         self.refine(source, rough);
