@@ -5,6 +5,7 @@ use crate::config::options;
 use crate::distance::Space;
 use crate::filter::key::Kind;
 use crate::maintenance;
+use crate::pg::buffer::PAGE_SIZE;
 use crate::pg::error::{OrRaise, Problem};
 use crate::pg::progress::{self, Phase};
 use crate::pg::relation::Relation;
@@ -165,26 +166,37 @@ impl Build {
     }
 }
 
+/// Blocks sampled together: to begin a scan costs as much as reading a dozen rows, and blocks have few that are large. Those
+/// that are larger still lie out of line, so that there are many on a block.
+fn blocks_of_a_scan(space: Space) -> u32 {
+    const ROWS: usize = 16;
+    const INLINE: usize = 2000;
+    let bytes = space.row_bytes().filter(|&bytes| bytes <= INLINE).unwrap_or_default();
+    (ROWS * bytes / PAGE_SIZE).max(1) as u32
+}
+
 /// Finds the centroids of an index's lists from a sample of the table's blocks.
 fn lists_of(source: Source, edit: &mut Edit, plan: Plan, options: ListOptions, budget: usize) -> Lists {
     const LEAST_BLOCKS: u32 = 64;
     progress::phase(Phase::SampleRows);
     let dims = source.space.dims as usize;
     let mut sample = Sample::new(source.space);
-    let (total, order) = (source.blocks(), Spread::new(source.blocks()));
+    let (total, run) = (source.blocks(), blocks_of_a_scan(source.space));
+    let order = Spread::new(total.div_ceil(run));
     let mut lists = train::lists_wanted(options.lists, 0);
     let mut rows = 0;
-    for position in 0..total {
+    for position in 0..total.div_ceil(run) {
         let enough = train::sample_rows(lists, dims, budget / 2);
-        if position >= LEAST_BLOCKS && sample.rows() >= enough {
+        if position * run >= LEAST_BLOCKS && sample.rows() >= enough {
             break;
         }
-        source.scan(Blocks::Few { first: order.at(position), count: 1 }, &mut |entry| {
+        let first = order.at(position) * run;
+        source.scan(Blocks::Few { first, count: run.min(total - first) }, &mut |entry| {
             if !sample.push(entry.row) {
                 malformed();
             }
         });
-        rows = sample.rows() as u64 * u64::from(total) / u64::from(position + 1);
+        rows = sample.rows() as u64 * u64::from(total) / u64::from(((position + 1) * run).min(total));
         lists = train::lists_wanted(options.lists, rows);
     }
     progress::phase(Phase::FindCentroids);
