@@ -6,7 +6,7 @@ use super::graph::compact::NodeCodes;
 use super::graph::stored::{NodeLayout, StoredGraph};
 use super::lists::assign::Assigner;
 use super::lists::centroids::Lists;
-use super::lists::stored::StoredLists;
+use super::lists::stored::{StoredLists, add_up};
 use super::lists::write::RowSource;
 use super::rows::{NodeRows, SealedRows};
 use super::{Plan, Tid, growing, pages};
@@ -292,11 +292,8 @@ impl Check {
             return self.add(segment.id, Some(Kind::Starts), None, text);
         }
         let mut starts = PartReader::new(self.relation, &parts.starts, Kind::Starts, segment.id);
-        let lists = snapshot.lists_of(parts);
-        let mut start =
-            |list: u32| u32::from_ne_bytes(starts.slot(list.into()).try_into().unwrap_or_default());
-        let ascends = (0..lists).all(|list| start(list) <= start(list + 1));
-        if !ascends || start(0) != 0 || start(lists) != segment.rows {
+        let starts = starts.numbers(u64::from(snapshot.lists_of(parts)) + 1);
+        if !add_up(&starts, segment.rows) {
             return self.add(segment.id, Some(Kind::Starts), None, "the lists do not add up".into());
         }
         let mut stored = StoredLists::new(self.relation, &snapshot, segment);

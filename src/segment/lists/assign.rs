@@ -177,7 +177,11 @@ impl Coder {
         let Self { centroids, formats, .. } = self;
         let vector = widen(self.space, row);
         let rotated = self.rotation.rotate(&vector);
-        let (list, second) = centroids.nearest_two(&vector, &Query::new(&rotated));
+        let tables = Query::new(&rotated);
+        let (list, second) = match formats.blocks {
+            Some(_) => centroids.nearest_two(&vector, &tables),
+            None => (centroids.nearest(&vector, &tables), None),
+        };
         let mut row = Row { own: Entry { list, ..Entry::default() }, ..Row::default() };
         if let Some(layout) = formats.bytes {
             row.own.code = layout.encode(&vector);

@@ -44,13 +44,18 @@ struct SecondLists<'a> {
     entry_of_row: Vec<u32>,
 }
 
+/// Whether lists that start so have every one of so many entries.
+pub fn add_up(starts: &[u32], entries: u32) -> bool {
+    starts.is_sorted() && starts.first() == Some(&0) && starts.last() == Some(&entries)
+}
+
 impl<'a> SecondLists<'a> {
     /// Reads what can be read; an error tells what makes no sense.
     fn read(stored: &StoredLists<'a>, spill: &'a Spill) -> Result<Self, String> {
         let &StoredLists { relation, segment, spill_blocks: blocks, lists, .. } = stored;
         let part = |part, kind| PartReader::new(relation, part, kind, segment.id);
         let starts = part(&spill.starts, Kind::SpillStarts).numbers(u64::from(lists) + 1);
-        if !starts.is_sorted() || starts.first() != Some(&0) || starts.last() != Some(&segment.rows) {
+        if !add_up(&starts, segment.rows) {
             return Err("the second lists do not add up".into());
         }
         let mut codes = part(&spill.codes, Kind::SpillCodes);

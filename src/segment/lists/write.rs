@@ -11,7 +11,7 @@ use crate::storage::draft::Draft;
 use crate::storage::manifest::{ListParts, Parts, Sealed, Spill};
 use crate::storage::meta::Rerank;
 use crate::storage::page::Kind;
-use crate::storage::part::write_rows;
+use crate::storage::part::{Part, write_rows};
 use std::borrow::Cow;
 
 /// A code of single bits with its numbers.
@@ -83,9 +83,7 @@ pub fn write<S: RowSource>(
     };
     let told = rows::write(draft, format.columns, rows, order.iter().map(tell));
 
-    let lists = starts.len() as u64;
-    let starts = starts.iter().map(|start| start.to_ne_bytes());
-    let starts = write_rows(draft, Kind::Starts, 4, lists, starts);
+    let starts = write_starts(draft, Kind::Starts, &starts);
 
     let mut pass = |kind, bytes: usize, read: fn(&mut S, u32, usize) -> &[u8]| {
         let rows = order.iter().map(|place| {
@@ -99,12 +97,7 @@ pub fn write<S: RowSource>(
     let vectors = format.vector.map(|bytes| pass(Kind::Rows, bytes, S::vector));
     let blocks = format.formats.blocks.map(|layout| {
         let blocks = order.chunks(BLOCK).map(|places| {
-            crate::pg::interrupts::check();
-            let bits = |place: &Place| {
-                let (factors, code) = sources[place.source as usize].bits(place.row, layout.code_bytes());
-                (factors, code.into_owned())
-            };
-            let bits: Vec<_> = places.iter().map(bits).collect();
+            let bits = gather(sources, places.iter(), layout.code_bytes(), S::bits);
             layout.pack(&borrowed(&bits))
         });
         write_rows(draft, Kind::Codes, layout.bytes(), blocks.len() as u64, blocks)
@@ -113,6 +106,26 @@ pub fn write<S: RowSource>(
     let parts =
         ListParts { codebook: format.codebook, starts, codes: codes.or(blocks), fine, vectors, spill };
     Sealed::new(draft.id(), told, Parts::Lists(parts))
+}
+
+/// The first entry of each list, and one more for the end.
+fn write_starts(draft: &mut Draft, kind: Kind, starts: &[u32]) -> Part {
+    write_rows(draft, kind, 4, starts.len() as u64, starts.iter().map(|start| start.to_ne_bytes()))
+}
+
+/// Codes of single bits, of `bytes` bytes each, of the rows of a block.
+fn gather<'a, S: RowSource>(
+    sources: &mut [S],
+    places: impl Iterator<Item = &'a Place>,
+    bytes: usize,
+    read: fn(&mut S, u32, usize) -> Bits<'_>,
+) -> Vec<(Factors, Vec<u8>)> {
+    crate::pg::interrupts::check();
+    let code = |place: &Place| {
+        let (factors, code) = read(&mut sources[place.source as usize], place.row, bytes);
+        (factors, code.into_owned())
+    };
+    places.map(code).collect()
 }
 
 fn borrowed(bits: &[(Factors, Vec<u8>)]) -> Vec<(Factors, &[u8])> {
@@ -132,18 +145,10 @@ fn write_spill<S: RowSource>(
     };
     let entered: Option<Vec<(u32, u32)>> = (0..).zip(order).map(second_list).collect();
     let (starts, ordinals) = order_by_list(entered?.into_iter(), lists);
-    let count = starts.len() as u64;
-    let starts =
-        write_rows(draft, Kind::SpillStarts, 4, count, starts.iter().map(|start| start.to_ne_bytes()));
+    let starts = write_starts(draft, Kind::SpillStarts, &starts);
     let blocks = ordinals.chunks(BLOCK).map(|ordinals| {
-        crate::pg::interrupts::check();
-        let bits = |ordinal: &u32| {
-            let place = order[*ordinal as usize];
-            let source = &mut sources[place.source as usize];
-            let (factors, code) = source.second_bits(place.row, layout.code_bytes());
-            (factors, code.into_owned())
-        };
-        let bits: Vec<_> = ordinals.iter().map(bits).collect();
+        let places = ordinals.iter().map(|&ordinal| &order[ordinal as usize]);
+        let bits = gather(sources, places, layout.code_bytes(), S::second_bits);
         layout.pack(ordinals, &borrowed(&bits))
     });
     let codes = write_rows(draft, Kind::SpillCodes, layout.bytes(), blocks.len() as u64, blocks);
