@@ -1,17 +1,18 @@
 //! CREATE INDEX and REINDEX: the table's rows become sealed segments.
 
-use super::{attributes, opclass};
+use super::table::{Extent, Source, malformed};
+use super::{attributes, gather, opclass};
 use crate::config::options;
 use crate::distance::Space;
-use crate::filter::key::Kind;
 use crate::maintenance;
 use crate::pg::buffer::PAGE_SIZE;
-use crate::pg::error::{OrRaise, Problem};
+use crate::pg::error::OrRaise;
 use crate::pg::progress::{self, Phase};
 use crate::pg::relation::Relation;
 use crate::pg::{threads, wal};
 use crate::random::Spread;
 use crate::segment::batch::{Batch, Target};
+use crate::segment::lists::assign::CHUNK;
 use crate::segment::lists::centroids::Lists;
 use crate::segment::lists::train::{self, Sample};
 use crate::segment::{Entry, Plan, empty, growing, row_layout};
@@ -19,101 +20,6 @@ use crate::storage::draft::Draft;
 use crate::storage::edit::Edit;
 use crate::storage::meta::{ListOptions, Meta, Rerank, Structure};
 use pgrx::{PgBox, PgSqlErrorCode, pg_guard, pg_sys};
-
-/// The table and the index, as PostgreSQL passes them.
-#[derive(Clone, Copy)]
-struct Source<'a> {
-    heap: pg_sys::Relation,
-    index: pg_sys::Relation,
-    info: *mut pg_sys::IndexInfo,
-    space: Space,
-    kinds: &'a [Kind],
-    /// Reset after each row, so that detoasted values do not pile up.
-    row_context: pg_sys::MemoryContext,
-}
-
-/// Blocks of a table, and whether they are all of it.
-enum Blocks {
-    All,
-    Few { first: u32, count: u32 },
-}
-
-impl Source<'_> {
-    /// Calls `visit` with every row that the index has a place for; returns the number of the table's rows.
-    fn scan(self, blocks: Blocks, visit: &mut dyn FnMut(Entry)) -> f64 {
-        let mut state = Scan { source: self, visit };
-        let (first, count, progress) = match blocks {
-            Blocks::All => (0, pg_sys::InvalidBlockNumber, true),
-            Blocks::Few { first, count } => (first, count, false),
-        };
-        // SAFETY: PostgreSQL passed the relations to `ambuild`; the callback gets back the state passed here, which
-        // lives until the scan has ended.
-        unsafe {
-            pg_sys::table_index_build_range_scan(
-                self.heap,
-                self.index,
-                self.info,
-                false,
-                false,
-                progress,
-                first,
-                count,
-                Some(add_row),
-                (&raw mut state).cast(),
-                std::ptr::null_mut(),
-            )
-        }
-    }
-
-    fn blocks(self) -> u32 {
-        // SAFETY: the table is open.
-        unsafe { Relation::from_raw(self.heap) }.blocks()
-    }
-}
-
-/// Calls `visit` with every row of the index's table that the transaction sees and the index has a place for.
-///
-/// # Safety
-/// The index is open and locked.
-pub unsafe fn for_each_visible_row(index: pg_sys::Relation, visit: &mut dyn FnMut(Entry)) {
-    // SAFETY: the caller's promise; the table is closed below, or by transaction abort. A scan for a concurrent build
-    // sees what a snapshot of its own sees.
-    unsafe {
-        let table = pg_sys::IndexGetRelation((*index).rd_id, false);
-        let heap = pg_sys::table_open(table, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
-        let info = pg_sys::BuildIndexInfo(index);
-        (*info).ii_Concurrent = true;
-        let relation = Relation::from_raw(index);
-        let (space, kinds) = (opclass::space_of(relation), attributes::kinds_of(relation));
-        let source = Source { heap, index, info, space, kinds: &kinds, row_context: new_row_context() };
-        source.scan(Blocks::Few { first: 0, count: pg_sys::InvalidBlockNumber }, visit);
-        pg_sys::table_close(heap, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
-    }
-}
-
-/// A child of the current context for what a row's value takes.
-fn new_row_context() -> pg_sys::MemoryContext {
-    // SAFETY: makes a context, which lives as long as its parent.
-    unsafe {
-        pg_sys::AllocSetContextCreateInternal(
-            pg_sys::CurrentMemoryContext,
-            c"vdb index build row".as_ptr(),
-            pg_sys::ALLOCSET_DEFAULT_MINSIZE as usize,
-            pg_sys::ALLOCSET_DEFAULT_INITSIZE as usize,
-            pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
-        )
-    }
-}
-
-/// What a scan of the table carries along.
-struct Scan<'a> {
-    source: Source<'a>,
-    visit: &'a mut dyn FnMut(Entry<'_>),
-}
-
-fn malformed() -> ! {
-    Problem::new(PgSqlErrorCode::ERRCODE_DATA_CORRUPTED, "a stored vector is malformed").raise()
-}
 
 /// The segments of an index that is being created.
 struct Build {
@@ -141,17 +47,16 @@ impl Build {
     /// Appends pages for the vectors of rows that threads are assigning to lists just now. A graph's are appended while it is
     /// built.
     fn prepare_pages(&mut self) {
-        const TOGETHER: usize = 4096;
         let rerank = match self.plan.structure {
             Structure::Lists(options) => options.rerank,
             Structure::Graph(_) => return,
         };
         if let Some(bytes) = self.edit.meta.space.row_bytes()
             && rerank == Rerank::Index
-            && self.batch.rows().is_multiple_of(TOGETHER)
+            && self.batch.rows().is_multiple_of(CHUNK)
         {
             let layout = row_layout(self.edit.meta.space);
-            self.edit.append(layout.pages(layout.size(TOGETHER as u64, bytes)) as u32);
+            self.edit.append(layout.pages(layout.size(CHUNK as u64, bytes)) as u32);
         }
     }
 
@@ -181,7 +86,7 @@ fn lists_of(source: Source, edit: &mut Edit, plan: Plan, options: ListOptions, b
     progress::phase(Phase::SampleRows);
     let dims = source.space.dims as usize;
     let mut sample = Sample::new(source.space);
-    let (total, run) = (source.blocks(), blocks_of_a_scan(source.space));
+    let (total, run) = (source.table().blocks(), blocks_of_a_scan(source.space));
     let order = Spread::new(total.div_ceil(run));
     let mut lists = train::lists_wanted(options.lists, 0);
     let mut rows = 0;
@@ -191,7 +96,8 @@ fn lists_of(source: Source, edit: &mut Edit, plan: Plan, options: ListOptions, b
             break;
         }
         let first = order.at(position) * run;
-        source.scan(Blocks::Few { first, count: run.min(total - first) }, &mut |entry| {
+        let extent = Extent::Blocks { first, count: run.min(total - first) };
+        source.scan(extent, false, &mut |entry| {
             if !sample.push(entry.row) {
                 malformed();
             }
@@ -260,7 +166,8 @@ unsafe fn build(
     let space = meta.space;
     let plan = maintenance::plan(&meta, threads::maintenance_threads(), budget, true);
     let kinds = meta.filters.clone();
-    let source = Source { heap, index, info, space, kinds: &kinds, row_context: new_row_context() };
+    // SAFETY: as PostgreSQL passes them.
+    let source = unsafe { Source::new(heap, index, info, space, &kinds) };
     let mut edit = Edit::create(relation, meta);
     let target = match plan.structure {
         Structure::Graph(options) => Target::Graph(options),
@@ -271,7 +178,7 @@ unsafe fn build(
     let batch = Batch::new(space, plan, &target);
     let mut build = Build { edit, plan, target, batch, budget, indexed: 0 };
     progress::phase(Phase::LoadRows);
-    let heap_tuples = source.scan(Blocks::All, &mut |entry| build.add(entry));
+    let heap_tuples = gather::scan(source, plan.threads - 1, &mut |entry| build.add(entry));
     if !build.edit.manifest.sealed.is_empty() {
         let segments = build.edit.manifest.sealed.len() + 1;
         pgrx::ereport!(
@@ -300,45 +207,6 @@ unsafe fn build(
     result.heap_tuples = heap_tuples;
     result.index_tuples = build.indexed as f64;
     result.into_pg()
-}
-
-#[pg_guard]
-unsafe extern "C-unwind" fn add_row(
-    index: pg_sys::Relation,
-    tid: pg_sys::ItemPointer,
-    values: *mut pg_sys::Datum,
-    isnull: *mut bool,
-    _tuple_is_alive: bool,
-    state: *mut std::ffi::c_void,
-) {
-    // SAFETY: `scan` passes its state; PostgreSQL passes one value and null flag per index column, and the
-    // values come from the indexed columns, whose types the operator classes fix.
-    unsafe {
-        let Scan { source, visit } = &mut *state.cast::<Scan>();
-        if *isnull {
-            return;
-        }
-        let before = pg_sys::MemoryContextSwitchTo(source.row_context);
-        let space = source.space;
-        opclass::with_row(space, *values, |row| {
-            if opclass::is_indexed(space, row) {
-                let index = Relation::from_raw(index);
-                let attributes = attributes::of_values(index, source.kinds, values, isnull);
-                visit(Entry { tid: tid_bytes(tid), row, attributes: &attributes });
-            }
-        });
-        pg_sys::MemoryContextSwitchTo(before);
-        pg_sys::MemoryContextReset(source.row_context);
-    }
-}
-
-/// The bytes of a heap tuple's address.
-///
-/// # Safety
-/// `tid` points to a valid address.
-pub unsafe fn tid_bytes(tid: pg_sys::ItemPointer) -> crate::segment::Tid {
-    // SAFETY: the caller's promise; an ItemPointerData has six bytes.
-    unsafe { *tid.cast::<crate::segment::Tid>() }
 }
 
 /// An unlogged index after a crash: its init fork holds a meta page, a manifest page and empty lanes.

@@ -1,7 +1,7 @@
 //! Calibration: how much effort an index needs for a recall, measured on its own table.
 
-use super::build::for_each_visible_row;
 use super::opclass;
+use super::table::for_each_visible_row;
 use crate::config::settings;
 use crate::distance::PreparedQuery;
 use crate::pg::heap::HeapRows;

@@ -37,6 +37,10 @@ fn routine() -> PgBox<pg_sys::IndexAmRoutine, AllocatedByRust> {
     routine.amoptionalkey = true;
     // An index holds whatever fits the column, in a layout of its own.
     routine.amkeytype = pg_sys::InvalidOid;
+    #[cfg(not(any(feature = "pg14", feature = "pg15", feature = "pg16")))]
+    {
+        routine.amcanbuildparallel = true;
+    }
     routine.amparallelvacuumoptions = pg_sys::VACUUM_OPTION_PARALLEL_BULKDEL as u8;
 
     routine.aminsert = Some(insert::aminsert);

@@ -1,6 +1,6 @@
 //! INSERT: a row is appended to the growing segment.
 
-use super::build::tid_bytes;
+use super::table::tid_bytes;
 use super::{attributes, opclass};
 use crate::maintenance;
 use crate::pg::lock::{IndexLock, Purpose};

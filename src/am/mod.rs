@@ -6,6 +6,7 @@ mod calibrate;
 mod cost;
 #[cfg(feature = "pg18")]
 mod explain;
+mod gather;
 mod handed;
 mod handler;
 mod insert;
@@ -14,11 +15,12 @@ mod range;
 mod scan;
 #[cfg(any(test, feature = "pg_test"))]
 mod sql_tests;
+mod table;
 mod unused;
 mod vacuum;
 
-pub use build::for_each_visible_row;
 pub use calibrate::calibrate;
+pub use table::for_each_visible_row;
 
 use crate::pg::error::Problem;
 use crate::pg::relation::Relation;

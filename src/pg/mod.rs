@@ -11,6 +11,7 @@ pub mod heap;
 pub mod interrupts;
 pub mod lock;
 pub mod open;
+pub mod parallel;
 pub mod planner;
 pub mod process;
 pub mod progress;

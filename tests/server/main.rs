@@ -8,6 +8,7 @@ mod ddl;
 mod filters;
 mod lifecycle;
 mod malformed;
+mod parallel;
 mod range;
 mod recall;
 mod soak;

@@ -1,0 +1,208 @@
+//! A table's rows, read by parallel workers as well: to fetch and unpack large values takes longer than to hand them over.
+
+use super::table::{Extent, Source, malformed};
+use super::{attributes, opclass};
+use crate::filter;
+use crate::pg::parallel::{Member, Rows, Team, workers_for};
+use crate::pg::relation::Relation;
+use crate::segment::{Entry, TID_BYTES};
+use pgrx::{pg_guard, pg_sys};
+
+/// What workers are told.
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct Task {
+    heap: u32,
+    index: u32,
+    is_concurrent: u32,
+}
+
+/// Bytes of rows that are sent together.
+const MESSAGE_BYTES: usize = 1 << 15;
+
+/// After so many rows of its own the backend looks for those of workers.
+const ROWS_PER_LOOK: u64 = 16;
+
+/// As [`Source::scan`] of all, with the help of up to `workers` workers if the table is large enough. Rows come in any order.
+pub fn scan(source: Source, workers: usize, visit: &mut dyn FnMut(Entry)) -> f64 {
+    let Source { heap, index, .. } = source;
+    // SAFETY: both are open.
+    let (heap, index) = unsafe { (Relation::from_raw(heap), Relation::from_raw(index)) };
+    let is_concurrent = source.is_concurrent();
+    let task =
+        Task { heap: heap.oid().to_u32(), index: index.oid().to_u32(), is_concurrent: is_concurrent.into() };
+    let rows = if is_concurrent { Rows::Visible } else { Rows::Any };
+    // SAFETY: as PostgreSQL passes it.
+    let workers = workers.min(workers_for(heap, index, unsafe { &*source.info }));
+    let Some(mut team) = Team::start(c"vdb_scan_table", workers, &task, heap, rows) else {
+        return source.scan(Extent::All, true, visit);
+    };
+    let mut others = Share::default();
+    let mut own = 0;
+    let scanned = source.scan(Extent::Share(team.begin_scan()), true, &mut |entry| {
+        visit(entry);
+        own += 1;
+        if own % ROWS_PER_LOOK == 0 {
+            team.receive(|message| others.add(message, source, visit));
+        }
+    });
+    team.receive_all(|message| others.add(message, source, visit));
+    // SAFETY: as PostgreSQL passes it.
+    unsafe { (*source.info).ii_BrokenHotChain |= others.has_broken_chains };
+    scanned + others.tuples
+}
+
+/// What workers have told of their shares when these were through.
+#[derive(Default)]
+struct Share {
+    tuples: f64,
+    has_broken_chains: bool,
+}
+
+impl Share {
+    fn add(&mut self, message: &[u8], source: Source, visit: &mut dyn FnMut(Entry)) {
+        match Message::read(message, filter::stride(source.kinds.len()), visit) {
+            Some(Message::Rows) => {}
+            Some(Message::End { tuples, has_broken_chains }) => {
+                self.tuples += tuples;
+                self.has_broken_chains |= has_broken_chains;
+            }
+            None => malformed(),
+        }
+    }
+}
+
+/// What a worker sends. It begins with a tag; what follows is aligned as numbers of eight bytes are.
+#[derive(Debug, PartialEq)]
+enum Message {
+    /// Rows, each with its length, its heap tuple and its attributes ahead.
+    Rows,
+    /// The end of a share: rows of the table, whether a chain of heap tuples does not fit the index (see PostgreSQL's
+    /// `ii_BrokenHotChain`).
+    End { tuples: f64, has_broken_chains: bool },
+}
+
+const WORD: usize = size_of::<u64>();
+const ROWS: u64 = 1;
+const END: u64 = 2;
+
+impl Message {
+    /// A message to which rows can be added.
+    fn begin() -> Vec<u8> {
+        ROWS.to_ne_bytes().to_vec()
+    }
+
+    fn add(message: &mut Vec<u8>, entry: Entry) {
+        message.extend_from_slice(&(entry.row.len() as u64).to_ne_bytes());
+        message.extend_from_slice(&entry.tid);
+        message.extend_from_slice(&[0; WORD - TID_BYTES as usize]);
+        entry.attributes.iter().for_each(|key| message.extend_from_slice(&key.to_ne_bytes()));
+        message.extend_from_slice(entry.row);
+        message.resize(message.len().next_multiple_of(WORD), 0);
+    }
+
+    fn end(tuples: f64, has_broken_chains: bool) -> Vec<u8> {
+        let words = [END, tuples.to_bits(), has_broken_chains.into()];
+        bytemuck::cast_slice(&words).to_vec()
+    }
+
+    /// Calls `visit` with the rows of a message, if it has any; `None` if it makes no sense. Rows have so many words of
+    /// attributes.
+    fn read(message: &[u8], words: usize, visit: &mut dyn FnMut(Entry)) -> Option<Self> {
+        let mut rest = message;
+        match take_word(&mut rest)? {
+            ROWS => {
+                let mut attributes = Vec::with_capacity(words);
+                while !rest.is_empty() {
+                    let bytes = usize::try_from(take_word(&mut rest)?).ok()?;
+                    let tid = rest.split_off(..WORD)?[..TID_BYTES as usize].try_into().ok()?;
+                    attributes.clear();
+                    for _ in 0..words {
+                        attributes.push(take_word(&mut rest)?);
+                    }
+                    let padded = rest.split_off(..bytes.checked_next_multiple_of(WORD)?)?;
+                    visit(Entry { tid, row: &padded[..bytes], attributes: &attributes });
+                }
+                Some(Message::Rows)
+            }
+            END => {
+                let tuples = f64::from_bits(take_word(&mut rest)?);
+                Some(Message::End { tuples, has_broken_chains: take_word(&mut rest)? != 0 })
+            }
+            _ => None,
+        }
+    }
+}
+
+fn take_word(bytes: &mut &[u8]) -> Option<u64> {
+    let word = bytes.split_off(..WORD)?;
+    Some(u64::from_ne_bytes(word.try_into().ok()?))
+}
+
+/// A worker's share.
+#[pg_guard]
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn vdb_scan_table(segment: *mut pg_sys::dsm_segment, toc: *mut pg_sys::shm_toc) {
+    // SAFETY: as PostgreSQL passes them. The locks are those that the leader holds, which are shared with its workers.
+    unsafe {
+        let mut member = Member::new(segment, toc);
+        let task: Task = member.task();
+        let (table_lock, index_lock) = match task.is_concurrent {
+            0 => (pg_sys::ShareLock, pg_sys::AccessExclusiveLock),
+            _ => (pg_sys::ShareUpdateExclusiveLock, pg_sys::RowExclusiveLock),
+        };
+        let (table_lock, index_lock) = (table_lock as pg_sys::LOCKMODE, index_lock as pg_sys::LOCKMODE);
+        let heap = pg_sys::table_open(pg_sys::Oid::from_u32(task.heap), table_lock);
+        let index = pg_sys::index_open(pg_sys::Oid::from_u32(task.index), index_lock);
+        let info = pg_sys::BuildIndexInfo(index);
+        (*info).ii_Concurrent = task.is_concurrent != 0;
+        let relation = Relation::from_raw(index);
+        let (space, kinds) = (opclass::space_of(relation), attributes::kinds_of(relation));
+        let source = Source::new(heap, index, info, space, &kinds);
+        let share = Extent::Share(member.begin_scan(source.table()));
+        let mut message = Message::begin();
+        let tuples = source.scan(share, false, &mut |entry| {
+            Message::add(&mut message, entry);
+            if message.len() >= MESSAGE_BYTES {
+                member.send(&message);
+                message = Message::begin();
+            }
+        });
+        member.send(&message);
+        member.send(&Message::end(tuples, (*info).ii_BrokenHotChain));
+        pg_sys::index_close(index, index_lock);
+        pg_sys::table_close(heap, table_lock);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_arrive_as_they_were_sent() {
+        let rows: [(&[u8], [u64; 2]); 3] = [(b"twelve bytes", [1, 2]), (b"", [3, 4]), (b"8 bytes.", [5, 6])];
+        let mut message = Message::begin();
+        for (number, (row, attributes)) in rows.iter().enumerate() {
+            Message::add(&mut message, Entry { tid: [number as u8; 6], row, attributes });
+        }
+        let mut number = 0;
+        let read = Message::read(&message, 2, &mut |entry| {
+            assert_eq!((entry.row, entry.attributes), (rows[number].0, &rows[number].1[..]));
+            assert_eq!(entry.tid, [number as u8; 6]);
+            number += 1;
+        });
+        assert_eq!((read, number), (Some(Message::Rows), rows.len()));
+        for cut in 1..WORD {
+            assert_eq!(Message::read(&message[..message.len() - cut], 2, &mut |_| {}), None, "{cut}");
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_share_is_told() {
+        let message = Message::end(12.0, true);
+        let read = Message::read(&message, 2, &mut |_| unreachable!("it has no rows"));
+        assert_eq!(read, Some(Message::End { tuples: 12.0, has_broken_chains: true }));
+        assert_eq!(Message::read(&[], 0, &mut |_| {}), None);
+    }
+}

@@ -1,0 +1,238 @@
+//! PostgreSQL's parallel workers: processes that scan a table together with the backend, and send it messages.
+
+use super::error::Problem;
+use super::relation::Relation;
+use bytemuck::Pod;
+use pgrx::{PgSqlErrorCode, pg_sys};
+use std::ffi::CStr;
+
+/// What lies in the memory that leader and workers share.
+#[derive(Clone, Copy)]
+#[repr(u64)]
+enum Key {
+    Task = 1,
+    Scan = 2,
+    /// One queue for each worker, one after another.
+    Queues = 3,
+}
+
+/// Bytes of a queue: room for some dozens of the largest rows, so that nobody waits for anybody's next time slice.
+const QUEUE_BYTES: usize = 1 << 18;
+
+/// Which rows of a table are there to be scanned.
+pub enum Rows {
+    /// All that any transaction may see.
+    Any,
+    /// Those that a new snapshot sees.
+    Visible,
+}
+
+/// Workers that scan a table with the backend, which leads them.
+pub struct Team {
+    context: *mut pg_sys::ParallelContext,
+    table: Relation,
+    scan: pg_sys::ParallelTableScanDesc,
+    /// Registered, if it is one of our own.
+    snapshot: Option<pg_sys::Snapshot>,
+    /// Of workers that may still send something.
+    queues: Vec<*mut pg_sys::shm_mq_handle>,
+}
+
+impl Team {
+    /// Starts up to `workers` workers, each of which calls `function`, an exported function of this library; `None` if there
+    /// is no room for any.
+    pub fn start(
+        function: &CStr,
+        workers: usize,
+        task: &impl Pod,
+        table: Relation,
+        rows: Rows,
+    ) -> Option<Self> {
+        if workers == 0 {
+            return None;
+        }
+        let task = bytemuck::bytes_of(task);
+        // SAFETY: the order of calls is the one that PostgreSQL asks for; all that is allocated was estimated before, and
+        // the workers start after everything is in its place. The table is open and locked.
+        unsafe {
+            pg_sys::EnterParallelMode();
+            let context = pg_sys::CreateParallelContext(c"vdb".as_ptr(), function.as_ptr(), workers as i32);
+            let snapshot = match rows {
+                Rows::Any => None,
+                Rows::Visible => Some(pg_sys::RegisterSnapshot(pg_sys::GetTransactionSnapshot())),
+            };
+            let seen = snapshot.unwrap_or(&raw mut pg_sys::SnapshotAnyData);
+            let scan_bytes = pg_sys::table_parallelscan_estimate(table.raw(), seen);
+            let queues_bytes = QUEUE_BYTES * workers;
+            for bytes in [task.len(), scan_bytes, queues_bytes] {
+                let estimator = &mut (*context).estimator;
+                estimator.space_for_chunks += bytes.next_multiple_of(pg_sys::ALIGNOF_BUFFER as usize);
+                estimator.number_of_keys += 1;
+            }
+            pg_sys::InitializeParallelDSM(context);
+            let mut team = Self { context, table, scan: std::ptr::null_mut(), snapshot, queues: Vec::new() };
+            if (*context).seg.is_null() {
+                return None;
+            }
+            let toc = (*context).toc;
+            let allocate = |key: Key, bytes: usize| {
+                let memory = pg_sys::shm_toc_allocate(toc, bytes);
+                pg_sys::shm_toc_insert(toc, key as u64, memory);
+                memory
+            };
+            let task_memory = allocate(Key::Task, task.len()).cast::<u8>();
+            task_memory.copy_from_nonoverlapping(task.as_ptr(), task.len());
+            team.scan = allocate(Key::Scan, scan_bytes).cast();
+            pg_sys::table_parallelscan_initialize(table.raw(), team.scan, seen);
+            let queues = allocate(Key::Queues, queues_bytes).cast::<u8>();
+            let queues: Vec<_> = (0..workers)
+                .map(|worker| {
+                    let memory = queues.add(worker * QUEUE_BYTES);
+                    let queue = pg_sys::shm_mq_create(memory.cast(), QUEUE_BYTES);
+                    pg_sys::shm_mq_set_receiver(queue, pg_sys::MyProc);
+                    queue
+                })
+                .collect();
+            pg_sys::LaunchParallelWorkers(context);
+            let launched = (*context).nworkers_launched.max(0) as usize;
+            for (worker, queue) in queues.into_iter().take(launched).enumerate() {
+                let handle = (*(*context).worker.add(worker)).bgwhandle;
+                team.queues.push(pg_sys::shm_mq_attach(queue, (*context).seg, handle));
+            }
+            (launched > 0).then_some(team)
+        }
+    }
+
+    /// Begins the backend's own share of the scan. Whoever gets it ends it.
+    pub fn begin_scan(&self) -> pg_sys::TableScanDesc {
+        // SAFETY: the table is open, and the scan was described for it.
+        unsafe { pg_sys::table_beginscan_parallel(self.table.raw(), self.scan) }
+    }
+
+    /// Calls `visit` with messages that are there; returns whether there were any.
+    pub fn receive(&mut self, mut visit: impl FnMut(&[u8])) -> bool {
+        let mut any = false;
+        self.queues.retain(|&queue| {
+            loop {
+                let (mut bytes, mut data) = (0, std::ptr::null_mut());
+                // SAFETY: attached in `start`.
+                match unsafe { pg_sys::shm_mq_receive(queue, &mut bytes, &mut data, true) } {
+                    pg_sys::shm_mq_result::SHM_MQ_SUCCESS => {
+                        any = true;
+                        // SAFETY: the message's bytes stay where they are until the queue is asked for the next one.
+                        visit(unsafe { std::slice::from_raw_parts(data.cast(), bytes) });
+                    }
+                    result => return result == pg_sys::shm_mq_result::SHM_MQ_WOULD_BLOCK,
+                }
+            }
+        });
+        any
+    }
+
+    /// Calls `visit` with all messages that are still to come.
+    pub fn receive_all(&mut self, mut visit: impl FnMut(&[u8])) {
+        while !self.queues.is_empty() {
+            if !self.receive(&mut visit) && !self.queues.is_empty() {
+                // SAFETY: this backend's own latch, which whoever sends something sets.
+                unsafe {
+                    pg_sys::WaitLatch(
+                        pg_sys::MyLatch,
+                        (pg_sys::WL_LATCH_SET | pg_sys::WL_EXIT_ON_PM_DEATH) as i32,
+                        0,
+                        pg_sys::PG_WAIT_EXTENSION,
+                    );
+                    pg_sys::ResetLatch(pg_sys::MyLatch);
+                }
+            }
+            super::interrupts::check();
+        }
+    }
+}
+
+impl Drop for Team {
+    /// Waits for the workers; an error of theirs is raised here, if it was not before.
+    fn drop(&mut self) {
+        // The end of the transaction does all this after an error.
+        if std::thread::panicking() {
+            return;
+        }
+        // SAFETY: made in `start`, in this order the other way round.
+        unsafe {
+            if !(*self.context).seg.is_null() {
+                pg_sys::WaitForParallelWorkersToFinish(self.context);
+            }
+            if let Some(snapshot) = self.snapshot {
+                pg_sys::UnregisterSnapshot(snapshot);
+            }
+            pg_sys::DestroyParallelContext(self.context);
+            pg_sys::ExitParallelMode();
+        }
+    }
+}
+
+/// What a worker has of its [`Team`].
+pub struct Member {
+    toc: *mut pg_sys::shm_toc,
+    queue: *mut pg_sys::shm_mq_handle,
+}
+
+impl Member {
+    /// # Safety
+    /// The arguments are those of the function that [`Team::start`] was given.
+    pub unsafe fn new(segment: *mut pg_sys::dsm_segment, toc: *mut pg_sys::shm_toc) -> Self {
+        // SAFETY: the leader has put as many queues there as there are workers, whose numbers begin with 0.
+        let queue = unsafe {
+            let queues = pg_sys::shm_toc_lookup(toc, Key::Queues as u64, false).cast::<u8>();
+            let worker = pg_sys::ParallelWorkerNumber.max(0) as usize;
+            let queue = queues.add(worker * QUEUE_BYTES).cast::<pg_sys::shm_mq>();
+            pg_sys::shm_mq_set_sender(queue, pg_sys::MyProc);
+            pg_sys::shm_mq_attach(queue, segment, std::ptr::null_mut())
+        };
+        Self { toc, queue }
+    }
+
+    /// The task, of the type that the leader has given.
+    pub fn task<T: Pod>(&self) -> T {
+        // SAFETY: the leader has put as many bytes there, of a type that may have any.
+        unsafe { pg_sys::shm_toc_lookup(self.toc, Key::Task as u64, false).cast::<T>().read_unaligned() }
+    }
+
+    /// Begins the worker's share of the scan. Whoever gets it ends it.
+    pub fn begin_scan(&self, table: Relation) -> pg_sys::TableScanDesc {
+        // SAFETY: the leader has described the scan there; the table is open.
+        unsafe {
+            let scan = pg_sys::shm_toc_lookup(self.toc, Key::Scan as u64, false);
+            pg_sys::table_beginscan_parallel(table.raw(), scan.cast())
+        }
+    }
+
+    /// Sends a message to the leader, once there is room for it.
+    pub fn send(&mut self, message: &[u8]) {
+        let (bytes, data) = (message.len(), message.as_ptr().cast());
+        // SAFETY: attached in `new`. A message is large: the leader is told of it at once, as it always is in PostgreSQL 14.
+        #[cfg(feature = "pg14")]
+        let result = unsafe { pg_sys::shm_mq_send(self.queue, bytes, data, false) };
+        // SAFETY: as above.
+        #[cfg(not(feature = "pg14"))]
+        let result = unsafe { pg_sys::shm_mq_send(self.queue, bytes, data, false, true) };
+        if result != pg_sys::shm_mq_result::SHM_MQ_SUCCESS {
+            Problem::new(
+                PgSqlErrorCode::ERRCODE_CONNECTION_FAILURE,
+                "the backend that a worker scans a table for has gone",
+            )
+            .raise();
+        }
+    }
+}
+
+/// Workers that PostgreSQL would use to make an index, going by the table's size, `maintenance_work_mem`,
+/// `max_parallel_maintenance_workers`, and whether the index's expressions may be computed by workers.
+pub fn workers_for(table: Relation, index: Relation, info: &pg_sys::IndexInfo) -> usize {
+    let workers = info.ii_ParallelWorkers;
+    // SAFETY: both are open. Until version 17 PostgreSQL tells only its own kinds of index.
+    #[cfg(any(feature = "pg14", feature = "pg15", feature = "pg16"))]
+    let workers = workers.max(unsafe { pg_sys::plan_create_index_workers(table.oid(), index.oid()) });
+    #[cfg(not(any(feature = "pg14", feature = "pg15", feature = "pg16")))]
+    let _ = (table, index);
+    usize::try_from(workers).unwrap_or_default()
+}
