@@ -120,6 +120,13 @@ impl Pinned {
         Exclusive { pinned: Self { id } }
     }
 
+    /// A page that a stream has pinned for us.
+    #[cfg(not(any(feature = "pg14", feature = "pg15", feature = "pg16")))]
+    pub(super) fn of_stream(id: pg_sys::Buffer) -> Self {
+        PINS.set(PINS.get() + 1);
+        Self { id }
+    }
+
     pub(super) fn from_id(id: pg_sys::Buffer) -> Self {
         Self { id }
     }

@@ -16,6 +16,7 @@ pub mod planner;
 pub mod process;
 pub mod progress;
 pub mod relation;
+pub mod stream;
 pub mod threads;
 pub mod wal;
 pub mod worker;

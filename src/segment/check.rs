@@ -14,6 +14,7 @@ use crate::codec::rotation::rotated_dims;
 use crate::pg::buffer::Pinned;
 use crate::pg::lock::{IndexLock, Purpose};
 use crate::pg::relation::{Relation, in_recovery};
+use crate::pg::stream::for_each_page;
 use crate::storage::extent::gaps;
 use crate::storage::manifest::{GraphParts, ListParts, Parts, Sealed, Snapshot};
 use crate::storage::meta::{Quantizer, Structure};
@@ -161,14 +162,15 @@ impl Check {
     fn part(&mut self, segment: u32, kind: Kind, part: &Part) {
         let mut crc = crc32fast::Hasher::new();
         let blocks = self.blocks;
-        for block in part.pages.blocks().filter(|&block| block < blocks) {
+        let (relation, readable) = (self.relation, part.pages.blocks().filter(|&block| block < blocks));
+        for_each_page(relation, readable, |block, page| {
             pgrx::check_for_interrupts!();
-            let page = Pinned::read(self.relation, block).share().copy();
+            let page = page.share().copy();
             if !page::is(&page.0, kind, segment) {
                 self.add(segment, Some(kind), Some(block), "the page is another's".into());
             }
             crc.update(page::payload(&page.0));
-        }
+        });
         let crc = crc.finalize();
         if kind != Kind::Tombstones && crc != part.crc {
             self.add(segment, Some(kind), None, format!("the CRC is {crc}, not {}", part.crc));

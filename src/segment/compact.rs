@@ -9,11 +9,11 @@
 
 use super::rows::SealedRows;
 use super::{Plan, Tid, graph, lists, pages, vacuum};
-use crate::pg::buffer::Pinned;
 use crate::pg::error::Problem;
 use crate::pg::interrupts;
 use crate::pg::lock::{IndexLock, Purpose};
 use crate::pg::relation::Relation;
+use crate::pg::stream::for_each_page;
 use crate::storage::draft::Draft;
 use crate::storage::edit::Edit;
 use crate::storage::manifest::{Manifest, Sealed, Snapshot};
@@ -121,14 +121,13 @@ fn begin(relation: Relation, choose: impl FnOnce(&Meta, &Manifest) -> Option<Job
 fn verify(relation: Relation, id: u32, parts: &[(Kind, &Part)]) {
     for &(kind, part) in parts {
         let mut crc = crc32fast::Hasher::new();
-        for block in part.pages.blocks() {
+        for_each_page(relation, part.pages.blocks(), |block, page| {
             interrupts::check();
-            let page = Pinned::read(relation, block);
             if !page::is(page.frozen(), kind, id) {
                 lost(relation, block, kind, id);
             }
             crc.update(page::payload(page.frozen()));
-        }
+        });
         if kind != Kind::Tombstones && crc.finalize() != part.crc {
             Problem::corrupt(format!("segment {id} of index \"{}\" is corrupted", relation.name()))
                 .detail(format!("The checksum of its part {kind:?} is wrong."))

@@ -7,6 +7,7 @@
 use super::{TID_BYTES, Tid, growing};
 use crate::pg::buffer::Pinned;
 use crate::pg::relation::Relation;
+use crate::pg::stream::for_each_page;
 use crate::pg::wal::Record;
 use crate::storage::edit::Edit;
 use crate::storage::manifest::{Sealed, checked_block};
@@ -52,12 +53,14 @@ pub fn bury_all_but(relation: Relation, segment: &mut Sealed, live: &[Tid]) {
 fn bury(relation: Relation, segment: &mut Sealed, is_dead: &mut impl FnMut(Tid) -> bool) -> u32 {
     let per_page = segment.tids.layout.slots_per_page() as usize;
     let (mut dead, mut buried) = (0, 0);
-    for first in (0..segment.rows as usize).step_by(per_page.max(1)) {
+    let mut firsts = (0..segment.rows as usize).step_by(per_page.max(1));
+    let pages = &segment.tids.pages;
+    let blocks = (0..firsts.len() as u64).map(|page| checked_block(relation, pages, page));
+    for_each_page(relation, blocks, |block, page| {
         crate::pg::interrupts::check();
+        let first = firsts.next().expect("as many as blocks");
         let last = (first + per_page).min(segment.rows as usize);
-        let (index, _) = segment.tids.layout.slot(first as u64);
-        let block = checked_block(relation, &segment.tids.pages, index);
-        let tids = Pinned::read(relation, block).share().copy();
+        let tids = page.share().copy();
         if !page::is(&tids.0, Kind::Tids, segment.id) {
             lost(relation, block, Kind::Tids, segment.id);
         }
@@ -75,7 +78,7 @@ fn bury(relation: Relation, segment: &mut Sealed, is_dead: &mut impl FnMut(Tid) 
             buried += now;
             row = end;
         }
-    }
+    });
     // Counted anew: a vacuum that was killed has set bits, but not counted them.
     segment.tombstones = dead;
     buried
