@@ -148,6 +148,20 @@ impl<T: Copy + Ord> Reranker<T> {
         Self { limit, wants_all: bound.is_some(), allowance, onward, ..Self::default() }
     }
 
+    /// One for a share of the candidates, to be offered on another thread; [`Self::absorb`] brings it back. Both begin here.
+    pub fn share(&self) -> Self {
+        let Self { limit, first, wants_all, allowance, allowance_before, onward, last, .. } = *self;
+        Self { limit, first, wants_all, allowance, allowance_before, onward, last, ..Self::default() }
+    }
+
+    /// Takes over the candidates of a [`Self::share`], none of which was compared.
+    pub fn absorb(&mut self, mut share: Self) {
+        self.candidates.append(&mut share.candidates);
+        self.least_skipped = self.least_skipped.min(share.least_skipped);
+        self.work.estimated += share.work.estimated;
+        share.uppers.drain().for_each(|upper| self.bound_first(upper.key));
+    }
+
     /// Takes up an order that another search has brought up to this score.
     pub fn go_on_from(&mut self, score: f64) {
         self.last = self.last.max(score);
@@ -324,15 +338,24 @@ mod tests {
     ///
     /// Candidates are offered in blocks of 32.
     fn drain(rows: &[(f32, f32)], exact: &[f64], count: usize) -> (Vec<u32>, usize) {
+        drain_shared(rows, exact, count, 1)
+    }
+
+    /// The same, every `shares`th block being offered to one of so many shares.
+    fn drain_shared(rows: &[(f32, f32)], exact: &[f64], count: usize, shares: usize) -> (Vec<u32>, usize) {
         let (mut out, mut compared, mut reranker) = (Vec::new(), 0, Reranker::default());
+        let mut shares: Vec<_> = (0..shares).map(|_| reranker.share()).collect();
         let (scores, errors): (Vec<f32>, Vec<f32>) = rows.iter().copied().unzip();
         let blocks: Vec<(usize, usize)> =
             (0..rows.len()).step_by(32).map(|first| (first, rows.len().min(first + 32))).collect();
         let mut limits = Vec::new();
-        for &(from, to) in &blocks {
+        for (number, &(from, to)) in blocks.iter().enumerate() {
             let value = |place| Some((from + place) as u32);
-            limits.push(reranker.offer(&scores[from..to], &errors[from..to], u32::MAX, value));
+            let share = number % shares.len();
+            limits.push(shares[share].offer(&scores[from..to], &errors[from..to], u32::MAX, value));
         }
+        shares.into_iter().for_each(|share| reranker.absorb(share));
+        assert_eq!(reranker.work().estimated, rows.len() as u64);
         loop {
             match reranker.step() {
                 Step::Next(value, score) => {
@@ -357,12 +380,13 @@ mod tests {
     proptest! {
         #[test]
         fn true_bounds_give_everything_in_order(
-            rows in prop::collection::vec((-100f32..100.0, 0f32..20.0, -1f32..=1.0), 0..3000)
+            rows in prop::collection::vec((-100f32..100.0, 0f32..20.0, -1f32..=1.0), 0..3000),
+            shares in 1usize..4
         ) {
             let exact: Vec<f64> =
                 rows.iter().map(|(estimate, error, off)| f64::from(estimate + error * off * 0.99)).collect();
             let offered: Vec<(f32, f32)> = rows.iter().map(|(estimate, error, _)| (*estimate, *error)).collect();
-            let (out, _) = drain(&offered, &exact, 0);
+            let (out, _) = drain_shared(&offered, &exact, 0, shares);
             let distinct: std::collections::HashSet<u32> = out.iter().copied().collect();
             prop_assert_eq!((out.len(), distinct.len()), (rows.len(), rows.len()));
             prop_assert!(out.is_sorted_by(|a, b| exact[*a as usize] <= exact[*b as usize]));

@@ -52,11 +52,11 @@ pub fn pins() -> u64 {
     PINS.get()
 }
 
-/// Counts a page that was looked at as PostgreSQL and [`pins`] count those that were pinned.
-pub(super) fn count_page() {
-    PINS.set(PINS.get() + 1);
+/// Counts pages that were looked at as PostgreSQL and [`pins`] count those that were pinned.
+pub fn count_pages(pages: usize) {
+    PINS.set(PINS.get() + pages as u64);
     // SAFETY: this backend's own counters.
-    unsafe { pg_sys::pgBufferUsage.shared_blks_hit += 1 };
+    unsafe { pg_sys::pgBufferUsage.shared_blks_hit += pages as i64 };
 }
 
 /// Calls `visit` with pages and the buffers where this backend saw them last; 0 if it did not.

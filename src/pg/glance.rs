@@ -9,8 +9,8 @@
 //! A pin also tells PostgreSQL that the page is in use. Only pages of some usage count are glanced at; with less they are
 //! pinned, which raises it. So a page that is looked at now and then keeps its place in the buffers.
 
-use super::buffer::{PAGE_SIZE, count_page, recent_buffers};
-use super::relation::Relation;
+use super::buffer::{PAGE_SIZE, recent_buffers};
+use super::relation::{FileTag, Relation};
 use crate::cpu;
 use pgrx::pg_sys;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
@@ -58,13 +58,19 @@ impl Sighting {
         bytes.into_iter().for_each(|(offset, len)| cpu::prefetch_at(page.wrapping_add(offset), len));
     }
 
+    /// Whether the page was seen, and is no temporary table's.
+    pub fn is_known(self) -> bool {
+        self.number().is_some()
+    }
+
     /// Copies words of the page from `offset` on, a multiple of eight bytes, as many as there is room for. `false` if they
-    /// may not be the page's; then it must be pinned.
-    pub fn copy(self, relation: Relation, offset: usize, words: &mut [u64]) -> bool {
+    /// may not be the page's; then it must be pinned. Any thread may do this; the main thread counts the page
+    /// ([`super::buffer::count_pages`]).
+    pub fn copy(self, file: FileTag, offset: usize, words: &mut [u64]) -> bool {
         assert!(offset.is_multiple_of(size_of::<u64>()) && offset + size_of_val(words) <= PAGE_SIZE);
         let Some(number) = self.number() else { return false };
         let header = header(number);
-        if !holds(header, relation, self.block, Ordering::Acquire) {
+        if !holds(header, file, self.block, Ordering::Acquire) {
             return false;
         }
         let page = page(number).wrapping_add(offset).cast::<u64>();
@@ -74,11 +80,7 @@ impl Sighting {
             *word = unsafe { AtomicU64::from_ptr(page.wrapping_add(i).cast_mut()) }.load(Ordering::Relaxed);
         }
         fence(Ordering::Acquire);
-        let is_same = holds(header, relation, self.block, Ordering::Relaxed);
-        if is_same {
-            count_page();
-        }
-        is_same
+        holds(header, file, self.block, Ordering::Relaxed)
     }
 }
 
@@ -97,7 +99,7 @@ fn page(number: usize) -> *const u8 {
 const LEAST_USED: u32 = 2;
 
 /// Whether a buffer holds a page of enough use.
-fn holds(header: *const pg_sys::BufferDesc, relation: Relation, block: u32, order: Ordering) -> bool {
+fn holds(header: *const pg_sys::BufferDesc, file: FileTag, block: u32, order: Ordering) -> bool {
     const VALID: u32 = pg_sys::BM_VALID | pg_sys::BM_TAG_VALID;
     // SAFETY: the header of a shared buffer, as its number was one; its state is an atomic number, and its tag may be read
     // at any time: if it is written meanwhile, the state or the second look tells.
@@ -107,5 +109,5 @@ fn holds(header: *const pg_sys::BufferDesc, relation: Relation, block: u32, orde
     };
     state & VALID == VALID
         && state & pg_sys::BUF_USAGECOUNT_MASK >= LEAST_USED * pg_sys::BUF_USAGECOUNT_ONE
-        && relation.is_tag_of(&tag, block)
+        && file.is_of(&tag, block)
 }

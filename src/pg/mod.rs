@@ -8,6 +8,7 @@ pub mod buffer;
 pub mod error;
 pub mod glance;
 pub mod heap;
+pub mod helpers;
 pub mod interrupts;
 pub mod lock;
 pub mod open;

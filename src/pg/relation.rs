@@ -19,6 +19,26 @@ pub struct FileId {
     file: u32,
 }
 
+/// How the tags of buffers name a relation. Any thread may have it.
+#[derive(Clone, Copy)]
+pub struct FileTag(
+    #[cfg(any(feature = "pg14", feature = "pg15"))] pg_sys::RelFileNode,
+    #[cfg(not(any(feature = "pg14", feature = "pg15")))] pg_sys::RelFileLocator,
+);
+
+impl FileTag {
+    /// Whether a buffer's tag is that of a page of the relation's main fork.
+    pub(super) fn is_of(self, tag: &pg_sys::BufferTag, block: u32) -> bool {
+        let Self(ours) = self;
+        #[cfg(any(feature = "pg14", feature = "pg15"))]
+        let is_ours = (ours.relNode, ours.dbNode, ours.spcNode)
+            == (tag.rnode.relNode, tag.rnode.dbNode, tag.rnode.spcNode);
+        #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+        let is_ours = (ours.relNumber, ours.dbOid, ours.spcOid) == (tag.relNumber, tag.dbOid, tag.spcOid);
+        is_ours && tag.forkNum == pg_sys::ForkNumber::MAIN_FORKNUM && tag.blockNum == block
+    }
+}
+
 impl Relation {
     /// # Safety
     /// `raw` is an open relation that stays open and locked while the value is used.
@@ -88,20 +108,13 @@ impl Relation {
         unsafe { pg_sys::ReadRecentBuffer(file, pg_sys::ForkNumber::MAIN_FORKNUM, block, buffer) }
     }
 
-    /// Whether a buffer's tag is that of a page of this relation's main fork.
-    pub(super) fn is_tag_of(self, tag: &pg_sys::BufferTag, block: u32) -> bool {
+    /// What tells this relation's buffers from others'.
+    pub fn file_tag(self) -> FileTag {
         #[cfg(any(feature = "pg14", feature = "pg15"))]
-        let is_ours = {
-            let ours: pg_sys::RelFileNode = self.data().rd_node;
-            (ours.relNode, ours.dbNode, ours.spcNode)
-                == (tag.rnode.relNode, tag.rnode.dbNode, tag.rnode.spcNode)
-        };
+        let file = self.data().rd_node;
         #[cfg(not(any(feature = "pg14", feature = "pg15")))]
-        let is_ours = {
-            let ours: pg_sys::RelFileLocator = self.data().rd_locator;
-            (ours.relNumber, ours.dbOid, ours.spcOid) == (tag.relNumber, tag.dbOid, tag.spcOid)
-        };
-        is_ours && tag.forkNum == pg_sys::ForkNumber::MAIN_FORKNUM && tag.blockNum == block
+        let file = self.data().rd_locator;
+        FileTag(file)
     }
 
     /// The block of this relation's main fork that a shared buffer holds, if it holds one.

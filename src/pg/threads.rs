@@ -125,8 +125,20 @@ impl Drop for SetOnDrop<'_> {
     }
 }
 
-/// A pool whose threads receive no signals: PostgreSQL's handlers must run on the main thread.
+/// A pool of `threads` threads, or an error that tells what to do.
 fn pool(threads: usize) -> rayon::ThreadPool {
+    quiet_pool(threads).unwrap_or_else(|error| {
+        super::error::Problem::new(
+            pgrx::PgSqlErrorCode::ERRCODE_INSUFFICIENT_RESOURCES,
+            format!("could not start {threads} threads: {error}"),
+        )
+        .hint("Lower max_parallel_maintenance_workers.")
+        .raise()
+    })
+}
+
+/// A pool whose threads receive no signals: PostgreSQL's handlers must run on the main thread.
+pub(super) fn quiet_pool(threads: usize) -> Result<rayon::ThreadPool, rayon::ThreadPoolBuildError> {
     // SAFETY: the sets are initialised by sigfillset and by the first pthread_sigmask; the mask is restored.
     unsafe {
         let mut all = std::mem::zeroed();
@@ -135,13 +147,6 @@ fn pool(threads: usize) -> rayon::ThreadPool {
         libc::pthread_sigmask(libc::SIG_BLOCK, &all, &mut before);
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
         libc::pthread_sigmask(libc::SIG_SETMASK, &before, std::ptr::null_mut());
-        pool.unwrap_or_else(|error| {
-            super::error::Problem::new(
-                pgrx::PgSqlErrorCode::ERRCODE_INSUFFICIENT_RESOURCES,
-                format!("could not start {threads} threads: {error}"),
-            )
-            .hint("Lower max_parallel_maintenance_workers.")
-            .raise()
-        })
+        pool
     }
 }

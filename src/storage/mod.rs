@@ -18,4 +18,5 @@ pub mod manifest;
 pub mod meta;
 pub mod page;
 pub mod part;
+mod share;
 pub mod tasks;

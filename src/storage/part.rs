@@ -4,7 +4,7 @@ use super::draft::Draft;
 use super::extent::Extents;
 use super::manifest::checked_block;
 use super::page::{self, Kind, PAYLOAD, Stamp};
-use crate::pg::buffer::{PAGE_SIZE, Page, PageCopy, Pinned};
+use crate::pg::buffer::{PAGE_SIZE, Page, PageCopy, Pinned, count_pages};
 use crate::pg::glance::Sighting;
 use crate::pg::relation::{Relation, in_recovery};
 use crate::pg::wal::log_new_pages;
@@ -195,7 +195,7 @@ pub fn write_rows<T: AsRef<[u8]>>(
 ///
 /// Holds a pin on the page read last, so it must not outlive the callback in which it was made.
 pub struct PartReader<'a> {
-    relation: Relation,
+    pub(super) relation: Relation,
     part: &'a Part,
     kind: Kind,
     segment: u32,
@@ -256,6 +256,12 @@ impl<'a> PartReader<'a> {
 
     pub fn layout(&self) -> Layout {
         self.part.layout
+    }
+
+    /// The block where a slot lies.
+    pub(super) fn block_of(&self, slot: u32) -> u32 {
+        let (page, _) = self.part.layout.slot(slot.into());
+        checked_block(self.relation, &self.part.pages, page)
     }
 
     /// Visits the first `bytes` bytes of slots in the order of `indices`; while one is looked at, the next ones are on
@@ -347,21 +353,18 @@ impl<'a> PartReader<'a> {
         }
         let mut sightings = std::mem::take(&mut self.sightings);
         sightings.clear();
-        let blocks = indices.iter().map(|&index| {
-            let (page, _) = layout.slot(index.into());
-            checked_block(relation, &self.part.pages, page)
-        });
-        Sighting::all(relation, blocks, &mut sightings);
+        Sighting::all(relation, indices.iter().map(|&index| self.block_of(index)), &mut sightings);
         let offset_of = |index: u32| page::HEADER + layout.slot(index.into()).1;
         for (sighting, &index) in sightings.iter().zip(indices) {
             sighting.announce(relation, [(offset_of(index), bytes)]);
         }
-        let mut words = std::mem::take(&mut self.scratch);
+        let (mut words, file) = (std::mem::take(&mut self.scratch), relation.file_tag());
         for (sighting, &index) in sightings.iter().zip(indices) {
             let offset = offset_of(index);
             let (first, skipped) = (offset / WORD * WORD, offset % WORD);
             words.resize((skipped + bytes).div_ceil(WORD), 0);
-            if sighting.copy(relation, first, &mut words) {
+            if sighting.copy(file, first, &mut words) {
+                count_pages(1);
                 visit(index, &bytemuck::cast_slice(&words)[skipped..][..bytes]);
             } else {
                 visit(index, &self.slot(index.into())[..bytes]);

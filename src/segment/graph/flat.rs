@@ -6,6 +6,8 @@ use super::compact::{NodeCodes, NodeQuery};
 use super::source::Source;
 use super::stored::codes_of;
 use crate::codec::fastscan::BLOCK;
+use crate::codec::rabitq::Query;
+use crate::filter::Bitset;
 use crate::rerank::{Onward, Reranker, Step, Work};
 use crate::segment::block::{BlockLayout, Centre, Estimates};
 use crate::segment::corrupt;
@@ -90,6 +92,9 @@ impl FlatSearch {
 
     fn begin(&mut self, source: Source, heap: &mut HeapRows) {
         if source.coded.is_some() {
+            if source.node_query.is_none() && self.share_blocks(source) {
+                return;
+            }
             let mut limits = Vec::new();
             self.scan(source, |reranker, Estimates { scores, errors }, rows, wanted| {
                 let (scores, errors) = (&scores[..rows.len()], &errors[..rows.len()]);
@@ -141,32 +146,40 @@ impl FlatSearch {
         }
     }
 
-    /// By the rows' blocks of codes: those that have a row wanted.
+    /// By the rows' blocks of codes.
     fn scan_blocks(
         &mut self,
         source: Source,
         mut visit: impl FnMut(&mut Reranker<u32>, Estimates, Together, u32),
     ) {
-        let Source { relation, meta, segment, wanted, .. } = source;
-        let (Some(coded), Some(codes)) = (source.coded, &source.parts.row_codes) else {
-            corrupt(relation, segment, "Its rows have no codes.".into())
-        };
-        let layout = BlockLayout::new(meta.space.dims as usize);
-        let centre = Centre::origin(meta.space.metric, &coded.vector);
-        let total = segment.rows as usize;
-        let rows_of = |block: u32| block as usize * BLOCK..total.min((block as usize + 1) * BLOCK);
-        let blocks: Vec<u32> = (0..total.div_ceil(BLOCK) as u32)
-            .filter(|&block| wanted.is_none_or(|wanted| wanted.has_any_in(rows_of(block))))
-            .collect();
-        let mut reader = PartReader::new(relation, codes, Kind::RowCodes, segment.id);
-        reader.for_each_row(&blocks, layout.bytes(), |block, bytes| {
+        let (blocks, mut reader) = Blocks::of(source);
+        let mut numbers = 0..;
+        reader.for_each_row(&blocks.numbers, blocks.layout.bytes(), |_, bytes| {
             pgrx::check_for_interrupts!();
-            let rows = rows_of(block);
-            let estimates = layout.estimate(bytes, &coded.tables, centre);
-            let estimates = estimates.expect("a row of as many bytes as were asked for");
-            let bits = wanted.map_or(u32::MAX, |wanted| wanted.bits_from(rows.start));
-            visit(&mut self.rows, estimates, Together::InARow(rows), bits);
+            let (estimates, rows, wanted) = blocks.look_at(numbers.next().expect("endless"), bytes);
+            visit(&mut self.rows, estimates, Together::InARow(rows), wanted);
         });
+    }
+
+    /// Offers all rows by their blocks of codes, on several threads; `false` if that is not worth while.
+    fn share_blocks(&mut self, source: Source) -> bool {
+        let (blocks, mut reader) = Blocks::of(source);
+        let reranker = &self.rows;
+        let begin = || (reranker.share(), Vec::new());
+        let offer = |(rows, limits): &mut (Reranker<u32>, Vec<_>), number: usize, bytes: &[u8]| {
+            let (Estimates { scores, errors }, together, wanted) = blocks.look_at(number, bytes);
+            let (scores, errors) = (&scores[..together.len()], &errors[..together.len()]);
+            let row = |place| Some((together.start + place) as u32);
+            limits.push((number, rows.offer(scores, errors, wanted, row)));
+        };
+        let shares = reader.share_rows(&blocks.numbers, blocks.layout.bytes(), begin, offer);
+        let Some(shares) = shares else { return false };
+        self.limits = vec![0.0; blocks.numbers.len()];
+        for (rows, limits) in shares {
+            self.rows.absorb(rows);
+            limits.into_iter().for_each(|(number, limit)| self.limits[number] = limit);
+        }
+        true
     }
 
     /// Compares rows exactly.
@@ -175,6 +188,53 @@ impl FlatSearch {
         let rows: Vec<(u32, u32)> = rows.iter().map(|&row| (row, node_rows.node(row))).collect();
         source.compare(heap, &rows, |row, score| self.rows.compared(row, score));
     }
+}
+
+/// Blocks of rows' codes: those that have a row wanted.
+struct Blocks<'a> {
+    layout: BlockLayout,
+    numbers: Vec<u32>,
+    /// Of the segment.
+    rows: usize,
+    wanted: Option<&'a Bitset>,
+    tables: &'a Query,
+    centre: Centre,
+}
+
+impl<'a> Blocks<'a> {
+    /// With a reader of their codes.
+    fn of(source: Source<'a>) -> (Self, PartReader<'a>) {
+        let Source { relation, meta, segment, wanted, .. } = source;
+        let (Some(coded), Some(codes)) = (source.coded, &source.parts.row_codes) else {
+            corrupt(relation, segment, "Its rows have no codes.".into())
+        };
+        let rows = segment.rows as usize;
+        let has_wanted =
+            |&block: &u32| wanted.is_none_or(|wanted| wanted.has_any_in(rows_of_block(block, rows)));
+        let blocks = Self {
+            layout: BlockLayout::new(meta.space.dims as usize),
+            numbers: (0..rows.div_ceil(BLOCK) as u32).filter(has_wanted).collect(),
+            rows,
+            wanted,
+            tables: &coded.tables,
+            centre: Centre::origin(meta.space.metric, &coded.vector),
+        };
+        (blocks, PartReader::new(relation, codes, Kind::RowCodes, segment.id))
+    }
+
+    /// Estimates of a block by its place among all, its rows, and the bits of those that are wanted.
+    fn look_at(&self, place: usize, bytes: &[u8]) -> (Estimates, Range<usize>, u32) {
+        let rows = rows_of_block(self.numbers[place], self.rows);
+        let estimates = self.layout.estimate(bytes, self.tables, self.centre);
+        let estimates = estimates.expect("a row of as many bytes as were asked for");
+        let wanted = self.wanted.map_or(u32::MAX, |wanted| wanted.bits_from(rows.start));
+        (estimates, rows, wanted)
+    }
+}
+
+fn rows_of_block(block: u32, rows: usize) -> Range<usize> {
+    let first = block as usize * BLOCK;
+    first..rows.min(first + BLOCK)
 }
 
 /// Rows whose codes are looked at together.
