@@ -540,8 +540,8 @@ mod tests {
             self.query.score(nodes, scores);
         }
 
-        fn entered(&mut self, nearest: Candidate) {
-            self.compared = vec![nearest.node];
+        fn entered(&mut self, nearest: &[Candidate]) {
+            self.compared = nearest.iter().map(|nearest| nearest.node).collect();
         }
     }
 

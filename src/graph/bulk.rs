@@ -17,6 +17,8 @@ pub trait Near: Sync {
     fn groups(&self) -> &[Vec<u32>];
     /// Replaces `found` by about `count` nodes near one, without itself.
     fn candidates(&self, node: u32, count: usize, found: &mut Vec<u32>);
+    /// A node farther away, by which a search may get out of a cluster into any of those around.
+    fn away(&self, node: u32) -> Option<u32>;
 }
 
 /// Builds the graph of nodes `0..nodes`, of which `layers[l]` are on layer `l + 1`, on the current rayon pool.
@@ -52,9 +54,16 @@ pub fn build(
             base.link_back(node);
         }
     });
+    base.lead_away(near, nodes, cancel);
     base.reach_all(nodes, cancel);
     graph
 }
+
+/// Neighbours on the layer above that a node has on the base layer, too: the farthest ones.
+const AWAY: usize = 8;
+
+/// Of the nodes of the base layer alone, one in so many leads away.
+const LEADER_EVERY: u32 = 4;
 
 /// The base layer in the making.
 struct Base<'a, 'b, N> {
@@ -143,6 +152,32 @@ impl<N: Nodes> Base<'_, '_, N> {
         let (kept, others) = self.builder.split(&candidates, base.degree);
         chosen.store(kept.len() as u8, Ordering::Relaxed);
         base.set(to, kept.into_iter().chain(others).take(base.degree).map(|candidate| candidate.node));
+    }
+
+    /// Has some nodes lead away from where they are, as nodes do in an incremental build that came when there were few.
+    /// Candidates were all near: of rows in clusters, those of one cluster, and a search that has come to the wrong one would
+    /// not get out of it.
+    fn lead_away(&self, near: &impl Near, nodes: u32, cancel: &AtomicBool) {
+        let layers = &self.builder.graph.layers;
+        let (base, upper) = (&layers[0], layers.get(1));
+        let above = upper.map_or(0, |upper| upper.nodes());
+        (0..nodes).into_par_iter().filter(|node| *node < above || node % LEADER_EVERY == 0).for_each(
+            |node| {
+                if cancel.load(Ordering::Relaxed) {
+                    return;
+                }
+                let away: Vec<u32> = match upper.filter(|_| node < above) {
+                    Some(upper) => upper.neighbours(node).collect(),
+                    None => near.away(node).into_iter().collect(),
+                };
+                let _held = self.builder.lock(node);
+                let mut neighbours: Vec<u32> = base.neighbours(node).collect();
+                let farthest = away.into_iter().rev().filter(|other| !neighbours.contains(other));
+                let away: Vec<u32> = farthest.take(AWAY).collect();
+                neighbours.truncate(base.degree - away.len());
+                base.set(node, neighbours.into_iter().chain(away));
+            },
+        );
     }
 
     /// Inserts by a search every node that the entry point does not lead to.

@@ -30,8 +30,8 @@ pub trait GraphReader {
     ///
     /// Called only if there are estimates.
     fn estimate_upper(&mut self, _layer: usize, _found: Candidate, _estimated: &mut Vec<Ahead>) {}
-    /// Called when the base layer is reached, at a node that was compared.
-    fn entered(&mut self, _nearest: Candidate) {}
+    /// Called when the base layer is reached, at nodes that were compared.
+    fn entered(&mut self, _nearest: &[Candidate]) {}
     /// Whether a node may be returned; others only lead the way.
     fn is_wanted(&self, _node: u32) -> bool {
         true
@@ -39,6 +39,12 @@ pub trait GraphReader {
     /// Called between hops: may end a search that was cancelled by not returning.
     fn poll(&mut self) {}
 }
+
+/// Nodes by which a search enters the base layer: one for so many candidates that it is to look at, and a few at most. Rows
+/// that lie in clusters are linked to one another there, and seldom to those of another cluster; what looks nearest from
+/// above may be in the wrong one.
+const CANDIDATES_PER_ENTRY: usize = 16;
+const MOST_ENTRIES: usize = 8;
 
 /// Nodes visited together, so that the memory of one is on its way while another is looked at.
 const TOGETHER: usize = 4;
@@ -274,43 +280,81 @@ impl Search {
         if graph.nodes() == 0 {
             return;
         }
-        let (mut neighbours, mut scores, mut estimated) = (Vec::new(), Vec::new(), Vec::new());
+        let mut scores = Vec::new();
         graph.score(&[0], &mut scores);
-        let mut nearest = Candidate { score: scores[0], node: 0 };
-        // Who was compared on the way is no nearer than the nearest so far, and need not be compared again.
+        let mut nearest = vec![Candidate { score: scores[0], node: 0 }];
         let mut compared = vec![0];
         self.visit(0);
+        let entries = (self.ef / CANDIDATES_PER_ENTRY).clamp(1, MOST_ENTRIES);
         for layer in (1..=graph.upper_layers()).rev() {
-            loop {
-                if graph.has_estimates() {
-                    // Only the neighbour that looks best is compared.
-                    estimated.clear();
-                    graph.estimate_upper(layer, nearest, &mut estimated);
-                    neighbours.clear();
-                    neighbours.extend(estimated.iter().min().map(|ahead| ahead.node()));
-                } else {
-                    graph.neighbours(layer, nearest.node, &mut neighbours);
-                }
-                neighbours.retain(|&node| self.visit(node));
-                compared.extend_from_slice(&neighbours);
-                scores.clear();
-                graph.score(&neighbours, &mut scores);
-                match neighbours.iter().zip(&scores).map(|(&node, &score)| Candidate { score, node }).min() {
-                    Some(next) if next < nearest => nearest = next,
-                    _ => break,
-                }
-            }
+            self.descend(graph, layer, if layer == 1 { entries } else { 1 }, &mut nearest, &mut compared);
         }
+        // Who was compared on the way was not visited on the base layer.
         for node in compared {
             self.visited[node as usize / 64] = 0;
         }
         if graph.has_estimates() {
-            self.frontier.push(Reverse(Ahead::new(nearest.score as f32, nearest.node)));
+            let ahead = nearest.iter().map(|nearest| Ahead::new(nearest.score as f32, nearest.node));
+            self.frontier.extend(ahead.map(Reverse));
         } else {
-            graph.entered(nearest);
-            self.visit(nearest.node);
-            let is_wanted = graph.is_wanted(nearest.node);
-            self.add(nearest, is_wanted);
+            graph.entered(&nearest);
+            for nearest in nearest {
+                self.visit(nearest.node);
+                self.add(nearest, graph.is_wanted(nearest.node));
+            }
+        }
+    }
+
+    /// Replaces the nodes where the search comes to an upper layer by the nearest that it finds there, `width` at most, in
+    /// ascending order. Ends when some in turn are no nearer than those.
+    fn descend<G: GraphReader>(
+        &mut self,
+        graph: &mut G,
+        layer: usize,
+        width: usize,
+        nearest: &mut Vec<Candidate>,
+        compared: &mut Vec<u32>,
+    ) {
+        let (mut nodes, mut scores) = (Vec::new(), Vec::new());
+        let (mut neighbours, mut estimated) = (Vec::new(), Vec::new());
+        let mut frontier = BinaryHeap::new();
+        let mut fresh = nearest.clone();
+        loop {
+            // With estimates only those are compared that look best; else all neighbours are.
+            nodes.clear();
+            for &found in &fresh {
+                if graph.has_estimates() {
+                    estimated.clear();
+                    graph.estimate_upper(layer, found, &mut estimated);
+                    frontier.extend(estimated.iter().map(|&ahead| Reverse(ahead)));
+                } else {
+                    graph.neighbours(layer, found.node, &mut neighbours);
+                    nodes.extend(neighbours.iter().filter(|&&node| self.visit(node)));
+                }
+            }
+            while graph.has_estimates()
+                && nodes.len() < width.min(TOGETHER)
+                && let Some(Reverse(ahead)) = frontier.pop()
+            {
+                nodes.extend(Some(ahead.node()).filter(|&node| self.visit(node)));
+            }
+            compared.extend_from_slice(&nodes);
+            scores.clear();
+            graph.score(&nodes, &mut scores);
+            fresh.clear();
+            for (&node, &score) in nodes.iter().zip(&scores) {
+                let candidate = Candidate { score, node };
+                let place = nearest.partition_point(|other| *other < candidate);
+                if place < width {
+                    nearest.insert(place, candidate);
+                    nearest.truncate(width);
+                    fresh.push(candidate);
+                }
+            }
+            fresh.retain(|fresh| nearest.contains(fresh));
+            if fresh.is_empty() {
+                return;
+            }
         }
     }
 

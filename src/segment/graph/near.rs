@@ -103,6 +103,13 @@ impl<'a> Neighbourhoods<'a> {
     }
 }
 
+impl Neighbourhoods<'_> {
+    /// The lists nearest to a node.
+    fn near_lists(&self, node: u32) -> &[u32] {
+        &self.near_lists[node as usize * self.probes..][..self.probes]
+    }
+}
+
 impl Near for Neighbourhoods<'_> {
     fn groups(&self) -> &[Vec<u32>] {
         &self.members
@@ -112,7 +119,7 @@ impl Near for Neighbourhoods<'_> {
         let rows = self.rotated.rows();
         let (vector, tables) = (rows.vector(node), Query::new(&self.rotated.vector(node)));
         let mut nearest = Least::new(count);
-        for &list in &self.near_lists[node as usize * self.probes..][..self.probes] {
+        for &list in self.near_lists(node) {
             let centre = Centre::new(rows.space().metric, &vector, self.ranking.centroids().vector(list));
             let blocks = self.blocks[list as usize].chunks_exact(self.layout.bytes());
             for (block, members) in blocks.zip(self.members[list as usize].chunks(BLOCK)) {
@@ -123,6 +130,16 @@ impl Near for Neighbourhoods<'_> {
         }
         found.clear();
         found.extend(nearest.into_nodes().filter(|&other| other != node));
+    }
+
+    fn away(&self, node: u32) -> Option<u32> {
+        // Lists and their members take turns, in no order: the nearest member would always be of the nearest cluster.
+        const GOLDEN: u32 = 0x9E37_79B1;
+        let turn = node.wrapping_mul(GOLDEN) as usize;
+        let lists = self.near_lists(node);
+        let members = &self.members[*lists.get(turn.checked_rem(lists.len())?)? as usize];
+        let member = members.get((turn / lists.len()).checked_rem(members.len())?)?;
+        Some(*member).filter(|&other| other != node)
     }
 }
 

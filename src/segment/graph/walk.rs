@@ -183,14 +183,18 @@ impl Estimates {
         self.errors.push(error);
     }
 
-    /// Keeps the first `first`, and the one after them that is a node's, if there is one.
-    fn keep(&mut self, first: usize, node: u32) {
-        let place = (first..self.nodes.len()).find(|&place| self.nodes[place] == node);
-        let kept = place.map(|place| (self.scores[place], self.errors[place]));
+    /// Keeps the first `first`, and those after them that are of some nodes.
+    fn keep(&mut self, first: usize, nodes: &[Candidate]) {
+        let after = first..self.nodes.len();
+        let is_kept = |&place: &usize| nodes.iter().any(|node| node.node == self.nodes[place]);
+        let kept: Vec<_> = after
+            .filter(is_kept)
+            .map(|place| (self.nodes[place], self.scores[place], self.errors[place]))
+            .collect();
         self.nodes.truncate(first);
         self.scores.truncate(first);
         self.errors.truncate(first);
-        kept.into_iter().for_each(|(score, error)| self.push(node, score, error));
+        kept.into_iter().for_each(|(node, score, error)| self.push(node, score, error));
     }
 
     fn get(&self, range: Range<usize>) -> (&[u32], &[f32], &[f32]) {
@@ -267,8 +271,8 @@ impl GraphReader for CompactGraph<'_> {
         });
     }
 
-    fn entered(&mut self, nearest: Candidate) {
-        self.estimates.keep(self.before, nearest.node);
+    fn entered(&mut self, nearest: &[Candidate]) {
+        self.estimates.keep(self.before, nearest);
     }
 
     fn is_wanted(&self, node: u32) -> bool {
