@@ -62,9 +62,6 @@ pub fn build(
 /// Neighbours on the layer above that a node has on the base layer, too: the farthest ones.
 const AWAY: usize = 8;
 
-/// Of the nodes of the base layer alone, one in so many leads away.
-const LEADER_EVERY: u32 = 4;
-
 /// The base layer in the making.
 struct Base<'a, 'b, N> {
     builder: &'a Builder<'b, N>,
@@ -154,30 +151,28 @@ impl<N: Nodes> Base<'_, '_, N> {
         base.set(to, kept.into_iter().chain(others).take(base.degree).map(|candidate| candidate.node));
     }
 
-    /// Has some nodes lead away from where they are, as nodes do in an incremental build that came when there were few.
+    /// Has nodes lead away from where they are, too, as those do in an incremental build that came when there were few.
     /// Candidates were all near: of rows in clusters, those of one cluster, and a search that has come to the wrong one would
     /// not get out of it.
     fn lead_away(&self, near: &impl Near, nodes: u32, cancel: &AtomicBool) {
         let layers = &self.builder.graph.layers;
         let (base, upper) = (&layers[0], layers.get(1));
         let above = upper.map_or(0, |upper| upper.nodes());
-        (0..nodes).into_par_iter().filter(|node| *node < above || node % LEADER_EVERY == 0).for_each(
-            |node| {
-                if cancel.load(Ordering::Relaxed) {
-                    return;
-                }
-                let away: Vec<u32> = match upper.filter(|_| node < above) {
-                    Some(upper) => upper.neighbours(node).collect(),
-                    None => near.away(node).into_iter().collect(),
-                };
-                let _held = self.builder.lock(node);
-                let mut neighbours: Vec<u32> = base.neighbours(node).collect();
-                let farthest = away.into_iter().rev().filter(|other| !neighbours.contains(other));
-                let away: Vec<u32> = farthest.take(AWAY).collect();
-                neighbours.truncate(base.degree - away.len());
-                base.set(node, neighbours.into_iter().chain(away));
-            },
-        );
+        (0..nodes).into_par_iter().for_each(|node| {
+            if cancel.load(Ordering::Relaxed) {
+                return;
+            }
+            let away: Vec<u32> = match upper.filter(|_| node < above) {
+                Some(upper) => upper.neighbours(node).collect(),
+                None => near.away(node).into_iter().collect(),
+            };
+            let _held = self.builder.lock(node);
+            let mut neighbours: Vec<u32> = base.neighbours(node).collect();
+            let farthest = away.into_iter().rev().filter(|other| !neighbours.contains(other));
+            let away: Vec<u32> = farthest.take(AWAY).collect();
+            neighbours.truncate(base.degree - away.len());
+            base.set(node, neighbours.into_iter().chain(away));
+        });
     }
 
     /// Inserts by a search every node that the entry point does not lead to.

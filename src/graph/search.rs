@@ -43,8 +43,8 @@ pub trait GraphReader {
 /// Nodes by which a search enters the base layer: one for so many candidates that it is to look at, and a few at most. Rows
 /// that lie in clusters are linked to one another there, and seldom to those of another cluster; what looks nearest from
 /// above may be in the wrong one.
-const CANDIDATES_PER_ENTRY: usize = 16;
-const MOST_ENTRIES: usize = 8;
+const CANDIDATES_PER_ENTRY: usize = 8;
+const MOST_ENTRIES: usize = 16;
 
 /// Nodes visited together, so that the memory of one is on its way while another is looked at.
 const TOGETHER: usize = 4;
