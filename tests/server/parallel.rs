@@ -21,12 +21,14 @@ const SETUP: &str = "
     DELETE FROM items WHERE id % 10 = 3;
     UPDATE items SET bucket = bucket + 100 WHERE id % 10 = 4;
     UPDATE items SET v = NULL WHERE id % 50 = 1;
-    CREATE FUNCTION told(v vector) RETURNS vector IMMUTABLE PARALLEL SAFE LANGUAGE plpgsql AS $$
+    CREATE FUNCTION told(v vector) RETURNS vector IMMUTABLE PARALLEL SAFE LANGUAGE plpgsql
+        SET search_path = public AS $$
         BEGIN
             IF (v <-> '[0,0,0]')::int % 10 = 0 THEN RAISE NOTICE 'told'; PERFORM pg_sleep(0.001); END IF;
             RETURN v;
         END $$;
-    CREATE FUNCTION refused(v vector) RETURNS vector IMMUTABLE PARALLEL SAFE LANGUAGE plpgsql AS $$
+    CREATE FUNCTION refused(v vector) RETURNS vector IMMUTABLE PARALLEL SAFE LANGUAGE plpgsql
+        SET search_path = public AS $$
         BEGIN
             IF v IS NOT NULL THEN PERFORM pg_sleep(0.001); END IF;
             IF v <-> '[50,50,50]' < 10 THEN RAISE 'refused by %', current_setting('is_superuser'); END IF;
