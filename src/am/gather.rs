@@ -25,9 +25,8 @@ const ROWS_PER_LOOK: u64 = 16;
 
 /// As [`Source::scan`] of all, with the help of up to `workers` workers if the table is large enough. Rows come in any order.
 pub fn scan(source: Source, workers: usize, visit: &mut dyn FnMut(Entry)) -> f64 {
-    let Source { heap, index, .. } = source;
-    // SAFETY: both are open.
-    let (heap, index) = unsafe { (Relation::from_raw(heap), Relation::from_raw(index)) };
+    // SAFETY: it is open.
+    let (heap, index) = (source.table(), unsafe { Relation::from_raw(source.index) });
     let is_concurrent = source.is_concurrent();
     let task =
         Task { heap: heap.oid().to_u32(), index: index.oid().to_u32(), is_concurrent: is_concurrent.into() };

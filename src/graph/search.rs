@@ -2,6 +2,7 @@
 
 use super::Candidate;
 use super::ahead::Ahead;
+use crate::random::GOLDEN;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
@@ -169,7 +170,6 @@ impl Search {
                 graph.neighbours(0, node, &mut neighbours);
                 ahead.extend(neighbours.into_iter().map(|neighbour| Ahead::new(0.0, neighbour)));
             }
-            const GOLDEN: u32 = 0x9E37_79B1;
             ahead.sort_unstable_by_key(|ahead| ahead.node().wrapping_mul(GOLDEN));
             ahead
         });

@@ -1,6 +1,7 @@
 //! Buffers of PostgreSQL's shared page cache: pins and content locks.
 
 use super::relation::Relation;
+use crate::random::GOLDEN;
 use pgrx::pg_sys;
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
@@ -28,7 +29,6 @@ struct Recent {
 
 impl Recent {
     fn place(&self, relation: Relation, block: u32) -> usize {
-        const GOLDEN: u32 = 0x9E37_79B1;
         let first = relation.oid().to_u32().wrapping_mul(GOLDEN);
         first.wrapping_add(block) as usize & (self.buffers.len() - 1)
     }

@@ -275,10 +275,7 @@ impl<'a> PartReader<'a> {
         let by_page = || indices.chunk_by(|&a, &b| layout.slot(a.into()).0 == layout.slot(b.into()).0);
         let announce = |slots: &[u32]| {
             let (page, at) = layout.slot(slots[0].into());
-            self.announce_page(
-                page,
-                [(page::HEADER + at, bytes.min(512)), (page::SPECIAL_AT, page::SPECIAL)],
-            );
+            self.announce_page(page, [(page::HEADER + at, bytes), (page::SPECIAL_AT, page::SPECIAL)]);
         };
         let (mut coming, mut announced) = (by_page(), by_page());
         announced.by_ref().take(ANNOUNCED).for_each(announce);

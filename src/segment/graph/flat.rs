@@ -92,14 +92,22 @@ impl FlatSearch {
 
     fn begin(&mut self, source: Source, heap: &mut HeapRows) {
         if source.coded.is_some() {
-            if source.node_query.is_none() && self.share_blocks(source) {
-                return;
-            }
             let mut limits = Vec::new();
-            self.scan(source, |reranker, Estimates { scores, errors }, rows, wanted| {
+            let offer = |reranker: &mut Reranker<u32>, estimates: Estimates, rows: Together, wanted| {
+                let Estimates { scores, errors } = estimates;
                 let (scores, errors) = (&scores[..rows.len()], &errors[..rows.len()]);
                 limits.push(reranker.offer(scores, errors, wanted, |place| Some(rows.row(place))));
-            });
+            };
+            match source.node_query {
+                Some(query) => self.scan_nodes(source, query, offer),
+                None => {
+                    let (blocks, mut reader) = Blocks::of(source);
+                    match self.share_blocks(&blocks, &mut reader) {
+                        Some(shared) => limits = shared,
+                        None => self.scan_blocks(&blocks, &mut reader, offer),
+                    }
+                }
+            }
             self.limits = limits;
             return;
         }
@@ -114,7 +122,10 @@ impl FlatSearch {
     fn scan(&mut self, source: Source, visit: impl FnMut(&mut Reranker<u32>, Estimates, Together, u32)) {
         match source.node_query {
             Some(query) => self.scan_nodes(source, query, visit),
-            None => self.scan_blocks(source, visit),
+            None => {
+                let (blocks, mut reader) = Blocks::of(source);
+                self.scan_blocks(&blocks, &mut reader, visit);
+            }
         }
     }
 
@@ -149,10 +160,10 @@ impl FlatSearch {
     /// By the rows' blocks of codes.
     fn scan_blocks(
         &mut self,
-        source: Source,
+        blocks: &Blocks,
+        reader: &mut PartReader,
         mut visit: impl FnMut(&mut Reranker<u32>, Estimates, Together, u32),
     ) {
-        let (blocks, mut reader) = Blocks::of(source);
         let mut numbers = 0..;
         reader.for_each_row(&blocks.numbers, blocks.layout.bytes(), |_, bytes| {
             pgrx::check_for_interrupts!();
@@ -161,9 +172,9 @@ impl FlatSearch {
         });
     }
 
-    /// Offers all rows by their blocks of codes, on several threads; `false` if that is not worth while.
-    fn share_blocks(&mut self, source: Source) -> bool {
-        let (blocks, mut reader) = Blocks::of(source);
+    /// Offers all rows by their blocks of codes, on several threads, and returns the blocks' limits; `None` if that is not
+    /// worth while.
+    fn share_blocks(&mut self, blocks: &Blocks, reader: &mut PartReader) -> Option<Vec<f32>> {
         let reranker = &self.rows;
         let begin = || (reranker.share(), Vec::new());
         let offer = |(rows, limits): &mut (Reranker<u32>, Vec<_>), number: usize, bytes: &[u8]| {
@@ -172,14 +183,13 @@ impl FlatSearch {
             let row = |place| Some((together.start + place) as u32);
             limits.push((number, rows.offer(scores, errors, wanted, row)));
         };
-        let shares = reader.share_rows(&blocks.numbers, blocks.layout.bytes(), begin, offer);
-        let Some(shares) = shares else { return false };
-        self.limits = vec![0.0; blocks.numbers.len()];
-        for (rows, limits) in shares {
+        let shares = reader.share_rows(&blocks.numbers, blocks.layout.bytes(), begin, offer)?;
+        let mut limits = vec![0.0; blocks.numbers.len()];
+        for (rows, of_share) in shares {
             self.rows.absorb(rows);
-            limits.into_iter().for_each(|(number, limit)| self.limits[number] = limit);
+            of_share.into_iter().for_each(|(number, limit)| limits[number] = limit);
         }
-        true
+        Some(limits)
     }
 
     /// Compares rows exactly.

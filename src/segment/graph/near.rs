@@ -10,7 +10,7 @@ use crate::codec::rabitq::{Factors, Query};
 use crate::codec::rotation::rotated_dims;
 use crate::distance::Metric;
 use crate::graph::bulk::Near;
-use crate::random::Spread;
+use crate::random::{GOLDEN, Spread};
 use crate::segment::block::{BlockLayout, Centre};
 use rayon::prelude::*;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -101,9 +101,7 @@ impl<'a> Neighbourhoods<'a> {
         let blocks = members.par_iter().enumerate().map(encode).collect();
         Self { rotated, ranking, near_lists, members, blocks, layout, probes }
     }
-}
 
-impl Neighbourhoods<'_> {
     /// The lists nearest to a node.
     fn near_lists(&self, node: u32) -> &[u32] {
         &self.near_lists[node as usize * self.probes..][..self.probes]
@@ -134,7 +132,6 @@ impl Near for Neighbourhoods<'_> {
 
     fn away(&self, node: u32) -> Option<u32> {
         // Lists and their members take turns, in no order: the nearest member would always be of the nearest cluster.
-        const GOLDEN: u32 = 0x9E37_79B1;
         let turn = node.wrapping_mul(GOLDEN) as usize;
         let lists = self.near_lists(node);
         let members = &self.members[*lists.get(turn.checked_rem(lists.len())?)? as usize];
