@@ -2,6 +2,7 @@
 
 use super::Candidate;
 use super::levels::InsertionOrder;
+use crate::random::mix;
 use rayon::prelude::*;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -113,6 +114,9 @@ impl Graph {
     }
 }
 
+/// Neighbours at most by which a node leads away.
+const AWAY: usize = 8;
+
 /// Locks of nodes' neighbour lists; several nodes may share one.
 const LOCKS: usize = 1 << 14;
 
@@ -133,7 +137,7 @@ pub enum Known {
 /// Builds the graph of nodes `0..nodes`, of which `layers[l]` are on layer `l + 1`, on the current rayon pool.
 ///
 /// Nodes of an older graph keep their neighbours; where some are gone, their neighbours take their place (as in
-/// FreshDiskANN: Singh et al. 2021). New nodes are inserted after that. `done` counts finished nodes. Returns early,
+/// FreshDiskANN: Singh et al. 2021). New nodes are inserted after that; each also leads to one drawn at random. `done` counts finished nodes. Returns early,
 /// with an unfinished graph, once `cancel` is set.
 pub fn build(
     source: &impl Nodes,
@@ -156,6 +160,11 @@ pub fn build(
     }
     let order = InsertionOrder::new(nodes, layers);
     builder.insert_all(&order, 0, |node| is_old[node as usize], cancel, done);
+    // Nodes between clusters lose their neighbours in one of them when they get nearer ones in the other: edges that lead
+    // anywhere, and stay, keep the graph in one piece.
+    (0..nodes).into_par_iter().filter(|&node| !is_old[node as usize]).for_each(|node| {
+        builder.lead_away(node, std::iter::once((mix(node.into()) % u64::from(nodes)) as u32));
+    });
     graph
 }
 
@@ -223,6 +232,18 @@ impl<'a, N: Nodes> Builder<'a, N> {
                 }
             }
         });
+    }
+
+    /// Has a node lead to others on the base layer that are farther away than its neighbours, over some of these if there
+    /// is no room.
+    pub fn lead_away(&self, node: u32, others: impl Iterator<Item = u32>) {
+        let base = &self.graph.layers[0];
+        let _held = self.lock(node);
+        let mut neighbours: Vec<u32> = base.neighbours(node).collect();
+        let away: Vec<u32> =
+            others.filter(|other| *other != node && !neighbours.contains(other)).take(AWAY).collect();
+        neighbours.truncate(base.degree - away.len());
+        base.set(node, neighbours.into_iter().chain(away));
     }
 
     pub fn candidate(&self, from: u32, node: u32) -> Candidate {
@@ -679,6 +700,25 @@ mod tests {
         };
         let (merged, scratch) = (recall(&merged), recall(&scratch));
         assert!(merged + 30 >= scratch && scratch >= 900, "merged {merged}, from scratch {scratch} of 1000");
+    }
+
+    #[test]
+    fn edges_lead_out_of_every_cluster() {
+        // Nine of them, on lines far from one another.
+        let mut rows: Vec<[f32; 2]> = Vec::new();
+        for i in 0..900 {
+            rows.extend((0..9).map(|cluster| [cluster as f32 * 100_000.0 + i as f32, cluster as f32]));
+        }
+        let points = Points(rows);
+        let graph = graph_of(&points);
+        for first in [0, 4, 8] {
+            let mut reader = Query { points: &points, graph: &graph, query: points.0[first] };
+            let mut search = Search::new(20, Patience::ENDLESS);
+            let found = std::iter::from_fn(|| search.next(&mut reader, Onward::Strict)).count();
+            let compared = search.work().compared;
+            assert!(compared >= 8000, "from cluster {first} edges lead to {compared} of 8100 nodes");
+            assert!(found >= 7900, "from cluster {first} {found} of 8100 nodes are found in time");
+        }
     }
 
     #[test]

@@ -59,9 +59,6 @@ pub fn build(
     graph
 }
 
-/// Neighbours on the layer above that a node has on the base layer, too: the farthest ones.
-const AWAY: usize = 8;
-
 /// The base layer in the making.
 struct Base<'a, 'b, N> {
     builder: &'a Builder<'b, N>,
@@ -156,7 +153,7 @@ impl<N: Nodes> Base<'_, '_, N> {
     /// not get out of it.
     fn lead_away(&self, near: &impl Near, nodes: u32, cancel: &AtomicBool) {
         let layers = &self.builder.graph.layers;
-        let (base, upper) = (&layers[0], layers.get(1));
+        let upper = layers.get(1);
         let above = upper.map_or(0, |upper| upper.nodes());
         (0..nodes).into_par_iter().for_each(|node| {
             if cancel.load(Ordering::Relaxed) {
@@ -166,12 +163,7 @@ impl<N: Nodes> Base<'_, '_, N> {
                 Some(upper) => upper.neighbours(node).collect(),
                 None => near.away(node).into_iter().collect(),
             };
-            let _held = self.builder.lock(node);
-            let mut neighbours: Vec<u32> = base.neighbours(node).collect();
-            let farthest = away.into_iter().rev().filter(|other| !neighbours.contains(other));
-            let away: Vec<u32> = farthest.take(AWAY).collect();
-            neighbours.truncate(base.degree - away.len());
-            base.set(node, neighbours.into_iter().chain(away));
+            self.builder.lead_away(node, away.into_iter().rev());
         });
     }
 
