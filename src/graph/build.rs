@@ -137,8 +137,8 @@ pub enum Known {
 /// Builds the graph of nodes `0..nodes`, of which `layers[l]` are on layer `l + 1`, on the current rayon pool.
 ///
 /// Nodes of an older graph keep their neighbours; where some are gone, their neighbours take their place (as in
-/// FreshDiskANN: Singh et al. 2021). New nodes are inserted after that; each also leads to one drawn at random. `done` counts finished nodes. Returns early,
-/// with an unfinished graph, once `cancel` is set.
+/// FreshDiskANN: Singh et al. 2021). New nodes are inserted after that; each also leads to one drawn at random. `done`
+/// counts finished nodes. Returns early, with an unfinished graph, once `cancel` is set.
 pub fn build(
     source: &impl Nodes,
     nodes: u32,
@@ -162,9 +162,8 @@ pub fn build(
     builder.insert_all(&order, 0, |node| is_old[node as usize], cancel, done);
     // Nodes between clusters lose their neighbours in one of them when they get nearer ones in the other: edges that lead
     // anywhere, and stay, keep the graph in one piece.
-    (0..nodes).into_par_iter().filter(|&node| !is_old[node as usize]).for_each(|node| {
-        builder.lead_away(node, std::iter::once((mix(node.into()) % u64::from(nodes)) as u32));
-    });
+    let anywhere = |node: u32| (mix(node.into()) % u64::from(nodes)) as u32;
+    builder.lead_away(nodes, |node| (!is_old[node as usize]).then(|| anywhere(node)), cancel);
     graph
 }
 
@@ -234,16 +233,26 @@ impl<'a, N: Nodes> Builder<'a, N> {
         });
     }
 
-    /// Has a node lead to others on the base layer that are farther away than its neighbours, over some of these if there
-    /// is no room.
-    pub fn lead_away(&self, node: u32, others: impl Iterator<Item = u32>) {
+    /// Has nodes lead to others on the base layer that are farther away than their neighbours, each to the first few that
+    /// `away` tells, over its last neighbours if there is no room.
+    pub fn lead_away<A: IntoIterator<Item = u32>>(
+        &self,
+        nodes: u32,
+        away: impl Fn(u32) -> A + Sync,
+        cancel: &AtomicBool,
+    ) {
         let base = &self.graph.layers[0];
-        let _held = self.lock(node);
-        let mut neighbours: Vec<u32> = base.neighbours(node).collect();
-        let away: Vec<u32> =
-            others.filter(|other| *other != node && !neighbours.contains(other)).take(AWAY).collect();
-        neighbours.truncate(base.degree - away.len());
-        base.set(node, neighbours.into_iter().chain(away));
+        (0..nodes).into_par_iter().filter(|_| !cancel.load(Ordering::Relaxed)).for_each(|node| {
+            let mut others = away(node).into_iter().filter(|&other| other != node).peekable();
+            if others.peek().is_none() {
+                return;
+            }
+            let _held = self.lock(node);
+            let mut neighbours: Vec<u32> = base.neighbours(node).collect();
+            let away: Vec<u32> = others.filter(|other| !neighbours.contains(other)).take(AWAY).collect();
+            neighbours.truncate(base.degree - away.len());
+            base.set(node, neighbours.into_iter().chain(away));
+        });
     }
 
     pub fn candidate(&self, from: u32, node: u32) -> Candidate {

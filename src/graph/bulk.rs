@@ -152,19 +152,19 @@ impl<N: Nodes> Base<'_, '_, N> {
     /// Candidates were all near: of rows in clusters, those of one cluster, and a search that has come to the wrong one would
     /// not get out of it.
     fn lead_away(&self, near: &impl Near, nodes: u32, cancel: &AtomicBool) {
-        let layers = &self.builder.graph.layers;
-        let upper = layers.get(1);
-        let above = upper.map_or(0, |upper| upper.nodes());
-        (0..nodes).into_par_iter().for_each(|node| {
-            if cancel.load(Ordering::Relaxed) {
-                return;
-            }
-            let away: Vec<u32> = match upper.filter(|_| node < above) {
-                Some(upper) => upper.neighbours(node).collect(),
+        let upper = self.builder.graph.layers.get(1);
+        let away = |node| -> Vec<u32> {
+            match upper.filter(|upper| node < upper.nodes()) {
+                // The farthest first.
+                Some(upper) => {
+                    let mut neighbours: Vec<u32> = upper.neighbours(node).collect();
+                    neighbours.reverse();
+                    neighbours
+                }
                 None => near.away(node).into_iter().collect(),
-            };
-            self.builder.lead_away(node, away.into_iter().rev());
-        });
+            }
+        };
+        self.builder.lead_away(nodes, away, cancel);
     }
 
     /// Inserts by a search every node that the entry point does not lead to.
