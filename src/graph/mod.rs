@@ -11,6 +11,7 @@ pub mod ahead;
 pub mod build;
 pub mod bulk;
 pub mod levels;
+pub mod packed;
 pub mod search;
 
 /// A distance with a total order, and the node it belongs to; NaN comes last.

@@ -1,5 +1,6 @@
 //! The neighbours of a graph's nodes, where they lie apart from codes.
 
+use crate::graph::packed::Packing;
 use crate::pg::relation::Relation;
 use crate::segment::corrupt;
 use crate::storage::manifest::{GraphParts, Sealed};
@@ -11,6 +12,7 @@ pub struct Links<'a> {
     relation: Relation,
     segment: &'a Sealed,
     parts: &'a GraphParts,
+    packing: Packing,
     base: PartReader<'a>,
     base_bytes: usize,
     upper: PartReader<'a>,
@@ -21,12 +23,6 @@ pub fn place_of(parts: &GraphParts, layer: usize) -> (u32, u32) {
     (parts.layers[..layer - 1].iter().sum(), parts.layers[layer - 1])
 }
 
-/// The node numbers in a slot that begins with how many there are; `None` if it cannot be one.
-pub fn numbers_in(slot: &[u8]) -> Option<&[u32]> {
-    let (&count, numbers) = bytemuck::try_cast_slice(slot).ok()?.split_first()?;
-    numbers.get(..count as usize)
-}
-
 impl<'a> Links<'a> {
     pub fn new(relation: Relation, segment: &'a Sealed, parts: &'a GraphParts) -> Self {
         let part = |part, kind| PartReader::new(relation, part, kind, segment.id);
@@ -34,6 +30,7 @@ impl<'a> Links<'a> {
             relation,
             segment,
             parts,
+            packing: Packing::new(parts.nodes),
             base: part(&parts.base, Kind::GraphBase),
             base_bytes: match parts.base.layout {
                 Layout::Slots { bytes } => bytes as usize,
@@ -50,19 +47,19 @@ impl<'a> Links<'a> {
 
     /// Replaces `neighbours` by those of a node on a layer.
     pub fn read(&mut self, layer: usize, node: u32, neighbours: &mut Vec<u32>) {
-        neighbours.clear();
-        let mut copy = |nodes: u32, slot: &[u8]| {
-            let list = numbers_in(slot).filter(|list| list.iter().all(|&neighbour| neighbour < nodes));
-            list.map(|list| neighbours.extend_from_slice(list)).is_some()
+        let packing = self.packing;
+        let mut unpack = |nodes: u32, slot: &[u8]| {
+            neighbours.clear();
+            packing.unpack(slot, nodes, neighbours).is_some()
         };
         let is_sane = if layer == 0 {
             let (mut is_sane, nodes) = (true, self.parts.nodes);
-            self.base.glance_at_each(&[node], self.base_bytes, |_, slot| is_sane = copy(nodes, slot));
+            self.base.glance_at_each(&[node], self.base_bytes, |_, slot| is_sane = unpack(nodes, slot));
             // A glance may deceive.
-            is_sane || copy(nodes, self.base.slot(node.into()))
+            is_sane || unpack(nodes, self.base.slot(node.into()))
         } else {
             let (first, nodes) = place_of(self.parts, layer);
-            copy(nodes, self.upper.slot(u64::from(first) + u64::from(node)))
+            unpack(nodes, self.upper.slot(u64::from(first) + u64::from(node)))
         };
         if !is_sane {
             let detail = format!("The neighbours of node {node} on layer {layer} make no sense.");

@@ -1,9 +1,10 @@
 //! Reading a sealed segment's graph node by node, without a query: for merging and for checking.
 
 use super::compact::NodeCodes;
-use super::links::{numbers_in, place_of};
+use super::links::place_of;
 use super::wide::SlotLayout;
 use crate::distance::Space;
+use crate::graph::packed::Packing;
 use crate::pg::relation::Relation;
 use crate::segment::corrupt;
 use crate::segment::encoder::Encoder;
@@ -152,13 +153,18 @@ impl<'a> StoredGraph<'a> {
     /// Reads the neighbours of a node on a layer; `None` if they make no sense.
     pub fn try_neighbours(&mut self, layer: usize, node: u32) -> Option<Vec<u32>> {
         let nodes = if layer == 0 { self.parts.nodes } else { self.parts.layers[layer - 1] };
-        let layout = self.layout;
+        let (layout, packing) = (self.layout, Packing::new(self.parts.nodes));
         let slot = self.slot(layer, node);
-        let words = match layout {
-            NodeLayout::Wide { base, upper } => if layer == 0 { base } else { upper }.neighbours(slot)?,
-            NodeLayout::Plain | NodeLayout::Compact { .. } => numbers_in(slot)?,
-        };
-        words.iter().all(|&neighbour| neighbour < nodes).then(|| words.to_vec())
+        match layout {
+            NodeLayout::Wide { base, upper } => {
+                let neighbours = if layer == 0 { base } else { upper }.neighbours(slot)?;
+                neighbours.iter().all(|&neighbour| neighbour < nodes).then(|| neighbours.to_vec())
+            }
+            NodeLayout::Plain | NodeLayout::Compact { .. } => {
+                let mut neighbours = Vec::new();
+                packing.unpack(slot, nodes, &mut neighbours).map(|()| neighbours)
+            }
+        }
     }
 
     /// The neighbours of a node on a layer.

@@ -5,7 +5,6 @@
 //! multiplies by, then the codes in blocks of 32. The centre of the codes is the node's own vector. On upper layers the
 //! vector is left out: it is on the base layer.
 
-use super::links::numbers_in;
 use crate::codec::fastscan::{BLOCK, block_bytes, pack};
 use crate::codec::rabitq::Query;
 use crate::codec::rotation::rotated_dims;
@@ -96,7 +95,9 @@ impl SlotLayout {
 
     /// The numbers of the neighbours in a slot; `None` if it is none.
     pub fn neighbours(self, slot: &[u8]) -> Option<&[u32]> {
-        numbers_in(slot.get(self.count()..self.adds())?)
+        let words = slot.get(self.count()..self.adds())?;
+        let (&count, numbers) = bytemuck::try_cast_slice(words).ok()?.split_first()?;
+        numbers.get(..count as usize)
     }
 
     /// Whether a slot says the same as one that was just encoded, up to what sums lose from processor to processor.

@@ -6,6 +6,7 @@ use super::stored::NodeLayout;
 use super::wide::SlotLayout;
 use crate::codec::fastscan::BLOCK;
 use crate::graph::build::{Graph, Layer};
+use crate::graph::packed::Packing;
 use crate::pg::threads;
 use crate::segment::block::BlockLayout;
 use crate::segment::encoder::Code;
@@ -32,7 +33,7 @@ pub struct GraphPages {
 pub fn base_pages(node_layout: NodeLayout, m: usize, nodes: u32) -> u32 {
     let bytes = match node_layout {
         NodeLayout::Wide { base, .. } => base.bytes(),
-        NodeLayout::Plain | NodeLayout::Compact { .. } => node_slot_bytes(2 * m) as usize,
+        NodeLayout::Plain | NodeLayout::Compact { .. } => list_bytes(Packing::new(nodes), 2 * m) as usize,
     };
     let layout = Layout::for_rows(Some(bytes));
     u32::try_from(layout.pages(layout.size(nodes.into(), bytes))).unwrap_or(u32::MAX)
@@ -129,9 +130,9 @@ impl Writer<'_> {
 
     /// Neighbour lists of the base layer and of those above it.
     fn links(&self, draft: &mut Draft) -> (Part, Part) {
-        let ((base, upper), m) = (self.layers(), self.m);
-        let base = write_layers(draft, Kind::GraphBase, 2 * m, &[base]);
-        (base, write_layers(draft, Kind::GraphUpper, m, &upper))
+        let ((base, upper), m, nodes) = (self.layers(), self.m, self.rows.nodes());
+        let base = write_layers(draft, Kind::GraphBase, nodes, 2 * m, &[base]);
+        (base, write_layers(draft, Kind::GraphUpper, nodes, m, &upper))
     }
 }
 
@@ -217,25 +218,25 @@ impl Coder<'_> {
     }
 }
 
-/// Bytes of a node's slot: the number of its neighbours, then their node numbers.
-fn node_slot_bytes(degree: usize) -> u32 {
-    (4 + 4 * degree) as u32
+/// Bytes of a node's slot where there is nothing but its neighbours' numbers.
+fn list_bytes(packing: Packing, degree: usize) -> u32 {
+    (packing.words(degree) * size_of::<u32>()) as u32
 }
 
-fn write_layers(draft: &mut Draft, kind: Kind, degree: usize, layers: &[&Layer]) -> Part {
-    let layout = Layout::Slots { bytes: node_slot_bytes(degree) };
+fn write_layers(draft: &mut Draft, kind: Kind, nodes: u32, degree: usize, layers: &[&Layer]) -> Part {
+    let packing = Packing::new(nodes);
+    let layout = Layout::Slots { bytes: list_bytes(packing, degree) };
     let count = layers.iter().map(|layer| u64::from(layer.nodes())).sum();
     let mut writer = PartWriter::new(draft, kind, layout, count);
-    let mut neighbours = Vec::with_capacity(1 + degree);
+    let (mut neighbours, mut words) = (Vec::with_capacity(degree), vec![0; packing.words(degree)]);
     for layer in layers {
         for node in 0..layer.nodes() {
             neighbours.clear();
-            neighbours.push(0);
             neighbours.extend(layer.neighbours(node));
-            neighbours[0] = neighbours.len() as u32 - 1;
             // Those on one page are read one after another.
-            neighbours[1..].sort_unstable();
-            writer.push(bytemuck::cast_slice(&neighbours));
+            neighbours.sort_unstable();
+            packing.pack(&neighbours, &mut words);
+            writer.push(bytemuck::cast_slice(&words));
         }
     }
     writer.finish()
