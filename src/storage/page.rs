@@ -68,6 +68,13 @@ pub fn format(page: &mut Page, stamp: Stamp) {
     area[8..12].copy_from_slice(&stamp.generation.to_ne_bytes());
 }
 
+/// Says that only the first `used` bytes of the payload hold content. The rest is a hole: it is zero once the page was
+/// logged, and WAL records neither contain it nor look for changes in it.
+pub fn set_used(page: &mut Page, used: usize) {
+    debug_assert!(used <= PAYLOAD);
+    page[12..14].copy_from_slice(&((HEADER + used) as u16).to_ne_bytes()); // pd_lower
+}
+
 /// Whether the page is of this format, kind and segment.
 pub fn is(page: &Page, kind: Kind, segment: u32) -> bool {
     let area = &page[SPECIAL_AT..];

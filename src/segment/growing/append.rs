@@ -1,7 +1,7 @@
 //! Appending a row to a lane.
 
 use super::group::GroupLayout;
-use super::{MAX_GROUP_RUNS, MAX_ROW_RUNS, RUN_PAGES, Root, TAPE_ALIGNMENT, block_in, put_root, root_of};
+use super::{MAX_GROUP_RUNS, MAX_ROW_RUNS, RUN_PAGES, Root, TAPE_ALIGNMENT, block_in, root_of};
 use crate::pg::buffer::{Exclusive, Pinned};
 use crate::pg::relation::Relation;
 use crate::pg::wal::{RECORD_PAGES, Record};
@@ -39,7 +39,7 @@ pub fn append(relation: Relation, meta: &Meta, lane: usize, entry: Entry, code: 
     let root_block = growing.lanes[lane % growing.lanes.len()];
     let root_buffer = Pinned::read(relation, root_block).exclusive();
     let mut root = root_of(relation, root_block, segment, &root_buffer);
-    if root.frozen != 0 {
+    if root.is_frozen {
         return Append::Frozen;
     }
     let stamp = |kind| Stamp { kind, segment, generation: 0 };
@@ -58,34 +58,26 @@ pub fn append(relation: Relation, meta: &Meta, lane: usize, entry: Entry, code: 
 
     // The pages that the row needs, listed by the record that writes the last of their run.
     let add_run = |root: &mut Root, kind| {
-        let start = match root.spare_runs().last() {
-            Some(&run) => {
-                root.spare_run_count -= 1;
-                run
-            }
-            None => relation.extend(RUN_PAGES),
-        };
-        if kind == Kind::GrowingGroups {
-            root.group_runs[root.group_run_count as usize] = start;
-            root.group_run_count += 1;
-        } else {
-            root.row_runs[root.row_run_count as usize] = start;
-            root.row_run_count += 1;
-        }
+        let start = root.spare_runs.pop().unwrap_or_else(|| relation.extend(RUN_PAGES));
+        let runs = if kind == Kind::GrowingGroups { &mut root.group_runs } else { &mut root.row_runs };
+        runs.push(start);
         let last = Pinned::overwrite(relation, start + RUN_PAGES - 1);
         let mut record = Record::begin(relation);
-        record.edit(&last, true, |page| page::format(page, stamp(kind)));
-        record.edit(&root_buffer, false, |page| put_root(page, root));
+        record.edit(&last, true, |page| {
+            page::format(page, stamp(kind));
+            page::set_used(page, 0);
+        });
+        record.edit(&root_buffer, false, |page| root.write(page));
         record.commit();
     };
-    while block_in(root.group_runs(), group_page).is_none() {
-        if root.group_run_count as usize == MAX_GROUP_RUNS {
+    while block_in(&root.group_runs, group_page).is_none() {
+        if root.group_runs.len() == MAX_GROUP_RUNS {
             return Append::Full;
         }
         add_run(&mut root, Kind::GrowingGroups);
     }
-    while block_in(root.row_runs(), after).is_none() {
-        if root.row_run_count as usize == MAX_ROW_RUNS {
+    while block_in(&root.row_runs, after).is_none() {
+        if root.row_runs.len() == MAX_ROW_RUNS {
             return Append::Full;
         }
         add_run(&mut root, Kind::GrowingRows);
@@ -96,7 +88,7 @@ pub fn append(relation: Relation, meta: &Meta, lane: usize, entry: Entry, code: 
     let (mut rest, mut at) = (row, at);
     for page in first_page..=after {
         let (now, later) = rest.split_at(rest.len().min(page::PAYLOAD - at));
-        let block = block_in(root.row_runs(), page).expect("the run was just made sure of");
+        let block = block_in(&root.row_runs, page).expect("the run was just made sure of");
         pieces.push((block, at, now));
         (rest, at) = (later, 0);
     }
@@ -119,6 +111,7 @@ pub fn append(relation: Relation, meta: &Meta, lane: usize, entry: Entry, code: 
                 page::format(page, stamp(Kind::GrowingRows));
             }
             page::payload_mut(page)[at..][..bytes.len()].copy_from_slice(bytes);
+            page::set_used(page, at + bytes.len());
         });
     };
     const OTHER_PAGES: usize = 2;
@@ -132,7 +125,7 @@ pub fn append(relation: Relation, meta: &Meta, lane: usize, entry: Entry, code: 
         }
         record.commit();
     }
-    let group_block = block_in(root.group_runs(), group_page).expect("the run was just made sure of");
+    let group_block = block_in(&root.group_runs, group_page).expect("the run was just made sure of");
     let is_first = group_at == 0 && place == 0;
     let group_buffer = open(group_block, is_first);
     let buffers: Vec<_> = with_root.iter().map(open_piece).collect();
@@ -146,8 +139,9 @@ pub fn append(relation: Relation, meta: &Meta, lane: usize, entry: Entry, code: 
         }
         let group = &mut page::payload_mut(page)[group_at..][..groups.bytes()];
         groups.put(group, place, entry, offset, code);
+        page::set_used(page, group_at + groups.used(place));
     });
-    record.edit(&root_buffer, false, |page| put_root(page, &root));
+    record.edit(&root_buffer, false, |page| root.write(page));
     record.commit();
     Append::Done { rows: root.rows }
 }

@@ -63,6 +63,11 @@ impl GroupLayout {
         self.block() + self.codes.map_or(0, BlockLayout::bytes)
     }
 
+    /// Bytes of a group that hold something once the row in a place is in: codes come last, one after another.
+    pub fn used(self, place: usize) -> usize {
+        self.bytes() - self.codes.map_or(0, |codes| (ROWS - 1 - place) * codes.code_bytes())
+    }
+
     pub fn groups_per_page(self) -> usize {
         PAYLOAD / self.bytes()
     }

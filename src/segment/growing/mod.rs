@@ -38,46 +38,76 @@ const MAX_GROUP_RUNS: usize = 256;
 const MAX_ROW_RUNS: usize = 880;
 const MAX_SPARE_RUNS: usize = 880;
 
-/// Content of a lane's root page.
-#[repr(C)]
-#[derive(Clone, Copy, Pod, Zeroable)]
+/// What a lane's root page says: a [`RootHeader`], then the first blocks of its runs.
 struct Root {
-    /// Not zero: the segment is being sealed, nothing may be appended.
-    frozen: u32,
+    /// The segment is being sealed, nothing may be appended.
+    is_frozen: bool,
     rows: u32,
     /// Bytes used of the tape, for rows that lie on one.
     tape: u64,
-    group_run_count: u32,
-    row_run_count: u32,
-    spare_run_count: u32,
-    _reserved: u32,
     /// First block of each run of pages.
-    group_runs: [u32; MAX_GROUP_RUNS],
-    row_runs: [u32; MAX_ROW_RUNS],
+    group_runs: Vec<u32>,
+    row_runs: Vec<u32>,
     /// Runs that an earlier segment has left: they are used up before the relation is extended.
-    spare_runs: [u32; MAX_SPARE_RUNS],
+    spare_runs: Vec<u32>,
 }
 
-const _: () = assert!(size_of::<Root>() <= PAYLOAD);
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct RootHeader {
+    is_frozen: u32,
+    rows: u32,
+    tape: u64,
+    /// Group runs, row runs, spare runs.
+    runs: [u32; 3],
+    _reserved: u32,
+}
+
+const MAX_RUNS: [usize; 3] = [MAX_GROUP_RUNS, MAX_ROW_RUNS, MAX_SPARE_RUNS];
+const _: () = assert!(
+    size_of::<RootHeader>() + (MAX_GROUP_RUNS + MAX_ROW_RUNS + MAX_SPARE_RUNS) * size_of::<u32>() <= PAYLOAD
+);
 
 impl Root {
-    fn group_runs(&self) -> &[u32] {
-        &self.group_runs[..self.group_run_count as usize]
+    fn new(spare_runs: Vec<u32>) -> Self {
+        let (group_runs, row_runs) = (Vec::new(), Vec::new());
+        Self { is_frozen: false, rows: 0, tape: 0, group_runs, row_runs, spare_runs }
     }
 
-    fn row_runs(&self) -> &[u32] {
-        &self.row_runs[..self.row_run_count as usize]
+    /// `None` if the payload is no root's.
+    fn read(payload: &[u8]) -> Option<Self> {
+        let (header, rest) = payload.split_at_checked(size_of::<RootHeader>())?;
+        let header: &RootHeader = bytemuck::try_from_bytes(header).ok()?;
+        let mut numbers: &[u32] = bytemuck::try_cast_slice(rest).ok()?;
+        let mut take = |kind: usize| {
+            let count = header.runs[kind] as usize;
+            let (runs, others) = numbers.split_at_checked(count).filter(|_| count <= MAX_RUNS[kind])?;
+            numbers = others;
+            Some(runs.to_vec())
+        };
+        let (group_runs, row_runs, spare_runs) = (take(0)?, take(1)?, take(2)?);
+        let RootHeader { is_frozen, rows, tape, .. } = *header;
+        Some(Self { is_frozen: is_frozen != 0, rows, tape, group_runs, row_runs, spare_runs })
     }
 
-    fn spare_runs(&self) -> &[u32] {
-        &self.spare_runs[..self.spare_run_count as usize]
-    }
-
-    /// Counts within bounds, as everything else relies on.
-    fn is_sane(&self) -> bool {
-        self.group_run_count as usize <= MAX_GROUP_RUNS
-            && self.row_run_count as usize <= MAX_ROW_RUNS
-            && self.spare_run_count as usize <= MAX_SPARE_RUNS
+    /// Puts it on its page.
+    fn write(&self, page: &mut Page) {
+        let runs = [&self.group_runs, &self.row_runs, &self.spare_runs];
+        let header = RootHeader {
+            is_frozen: self.is_frozen.into(),
+            rows: self.rows,
+            tape: self.tape,
+            runs: runs.map(|runs| runs.len() as u32),
+            _reserved: 0,
+        };
+        let payload = page::payload_mut(page);
+        let mut used = 0;
+        let lists = runs.map(|runs| bytemuck::cast_slice(runs));
+        for bytes in std::iter::once(bytemuck::bytes_of(&header)).chain(lists) {
+            payload[used..][..bytes.len()].copy_from_slice(bytes);
+            used += bytes.len();
+        }
+        page::set_used(page, used);
     }
 }
 
@@ -87,19 +117,16 @@ fn block_in(runs: &[u32], page: usize) -> Option<u32> {
     Some(run + (page % RUN_PAGES as usize) as u32)
 }
 
-fn root_of(relation: Relation, block: u32, segment: u32, page: &Page) -> Box<Root> {
+fn root_of(relation: Relation, block: u32, segment: u32, page: &Page) -> Root {
     if !page::is(page, Kind::Lane, segment) {
         lost(relation, block, Kind::Lane, segment);
     }
-    let mut root = Box::<Root>::new(Zeroable::zeroed());
-    bytemuck::bytes_of_mut(&mut *root).copy_from_slice(&page::payload(page)[..size_of::<Root>()]);
-    if !root.is_sane() {
-        Problem::corrupt(format!("index \"{}\" is corrupted at block {block}", relation.name())).raise();
-    }
-    root
+    Root::read(page::payload(page)).unwrap_or_else(|| {
+        Problem::corrupt(format!("index \"{}\" is corrupted at block {block}", relation.name())).raise()
+    })
 }
 
-fn read_root(relation: Relation, block: u32, segment: u32) -> Box<Root> {
+fn read_root(relation: Relation, block: u32, segment: u32) -> Root {
     let page = Pinned::read(relation, block).share().copy();
     root_of(relation, block, segment, &page.0)
 }
@@ -108,7 +135,7 @@ fn read_root(relation: Relation, block: u32, segment: u32) -> Box<Root> {
 pub fn runs(relation: Relation, growing: &Growing) -> usize {
     let used = |&block| {
         let root = read_root(relation, block, growing.segment);
-        (root.group_run_count + root.row_run_count) as usize
+        root.group_runs.len() + root.row_runs.len()
     };
     growing.lanes.iter().map(used).max().unwrap_or(0)
 }
@@ -121,15 +148,11 @@ pub fn open(edit: &mut Edit, spare: usize) -> Growing {
     let count = if relation.is_temporary() { 1 } else { LANES };
     let pages = edit.allocate(count as u64);
     for block in pages.blocks() {
-        let mut root = Box::<Root>::new(Zeroable::zeroed());
         let runs = std::iter::from_fn(|| edit.allocate_run(RUN_PAGES));
-        for (slot, run) in root.spare_runs.iter_mut().zip(runs.take(spare)) {
-            *slot = run;
-            root.spare_run_count += 1;
-        }
+        let root = Root::new(runs.take(spare.min(MAX_SPARE_RUNS)).collect());
         Pinned::overwrite(relation, block).fill(|page| {
             page::format(page, stamp);
-            put_root(page, &root);
+            root.write(page);
         });
     }
     for extent in pages.iter() {
@@ -143,18 +166,14 @@ pub fn rows(relation: Relation, growing: &Growing) -> u64 {
     growing.lanes.iter().map(|&block| u64::from(read_root(relation, block, growing.segment).rows)).sum()
 }
 
-fn put_root(page: &mut Page, root: &Root) {
-    page::payload_mut(page)[..size_of::<Root>()].copy_from_slice(bytemuck::bytes_of(root));
-}
-
 /// Bars every lane to writers. Who holds a lane's lock finishes first.
 pub fn freeze(relation: Relation, growing: &Growing) {
     for &block in &growing.lanes {
         let buffer = Pinned::read(relation, block).exclusive();
         let mut root = root_of(relation, block, growing.segment, &buffer);
-        root.frozen = 1;
+        root.is_frozen = true;
         let mut record = Record::begin(relation);
-        record.edit(&buffer, false, |page| put_root(page, &root));
+        record.edit(&buffer, false, |page| root.write(page));
         record.commit();
     }
 }
@@ -165,7 +184,7 @@ pub fn extents(relation: Relation, growing: &Growing) -> Vec<Extent> {
     for &block in &growing.lanes {
         let root = read_root(relation, block, growing.segment);
         extents.push(Extent { start: block, pages: 1 });
-        let runs = root.group_runs().iter().chain(root.row_runs()).chain(root.spare_runs());
+        let runs = root.group_runs.iter().chain(&root.row_runs).chain(&root.spare_runs);
         extents.extend(runs.map(|&start| Extent { start, pages: RUN_PAGES }));
     }
     extents

@@ -36,7 +36,7 @@ impl<'a> RowCursor<'a> {
     fn payload(&mut self, page: u64) -> &[u8] {
         if self.current != Some(page) {
             self.current = None;
-            let block = block_in(self.lane.root.row_runs(), page as usize).unwrap_or_else(|| {
+            let block = block_in(&self.lane.root.row_runs, page as usize).unwrap_or_else(|| {
                 Problem::corrupt(format!("index \"{}\" is corrupted", self.relation.name()))
                     .detail(format!("A row lies beyond the pages of growing segment {}.", self.lane.segment))
                     .raise()
@@ -91,7 +91,7 @@ impl<'a> RowCursor<'a> {
 /// One lane as it was when its root was read.
 pub(super) struct Lane {
     pub(super) segment: u32,
-    pub(super) root: Box<Root>,
+    pub(super) root: Root,
 }
 
 impl Lane {
@@ -106,7 +106,7 @@ impl Lane {
     }
 
     fn group_block(&self, relation: Relation, page: usize) -> u32 {
-        block_in(self.root.group_runs(), page).unwrap_or_else(|| {
+        block_in(&self.root.group_runs, page).unwrap_or_else(|| {
             Problem::corrupt(format!("index \"{}\" is corrupted", relation.name()))
                 .detail(format!("Growing segment {} has fewer pages than its rows need.", self.segment))
                 .raise()
