@@ -10,7 +10,7 @@ use crate::codec::rabitq::{Factors, Query};
 use crate::codec::rotation::rotated_dims;
 use crate::distance::Metric;
 use crate::graph::bulk::Near;
-use crate::random::{GOLDEN, Spread};
+use crate::random::{Random, Spread};
 use crate::segment::block::{BlockLayout, Centre};
 use rayon::prelude::*;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -131,12 +131,12 @@ impl Near for Neighbourhoods<'_> {
     }
 
     fn away(&self, node: u32) -> Option<u32> {
-        // Lists and their members take turns, in no order: the nearest member would always be of the nearest cluster.
-        let turn = node.wrapping_mul(GOLDEN) as usize;
-        let lists = self.near_lists(node);
-        let members = &self.members[*lists.get(turn.checked_rem(lists.len())?)? as usize];
-        let member = members.get((turn / lists.len()).checked_rem(members.len())?)?;
-        Some(*member).filter(|&other| other != node)
+        // Any member of the lists near it, each as likely as another: one of the nearest list would be of the nearest cluster,
+        // and of lists with many clusters each is to be led to as often as one with a list of its own.
+        let lists = || self.near_lists(node).iter().map(|&list| &self.members[list as usize]);
+        let members = lists().map(Vec::len).sum::<usize>().max(1);
+        let place = Random::new(node.into()).next() % members as u64;
+        lists().flatten().nth(place as usize).copied().filter(|&other| other != node)
     }
 }
 
@@ -175,5 +175,42 @@ impl Least {
     fn into_nodes(mut self) -> impl Iterator<Item = u32> {
         self.cut();
         self.nodes.into_iter().map(|(_, node)| node)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::rotated::Rows;
+    use super::*;
+    use crate::distance::{Arena, ElementKind, Space};
+    use crate::segment::encoder::Encoder;
+
+    #[test]
+    fn every_cluster_is_led_to_however_many_share_a_list() {
+        const DIMS: u32 = 20;
+        const CLUSTERS: usize = 40;
+        const ROWS: usize = 3000;
+        let space = Space { kind: ElementKind::F32, metric: Metric::L2, dims: DIMS };
+        let (mut arena, mut random) = (Arena::new(space), Random::new(8));
+        let mut vector =
+            |scale: f64| -> Vec<f32> { (0..DIMS).map(|_| (scale * random.fraction()) as f32).collect() };
+        let centres: Vec<Vec<f32>> = (0..CLUSTERS).map(|_| vector(8.0)).collect();
+        for row in 0..ROWS {
+            let centre = &centres[row % CLUSTERS];
+            let numbers: Vec<f32> = centre.iter().zip(vector(1.0)).map(|(x, off)| x + off).collect();
+            assert!(arena.push(bytemuck::cast_slice(&numbers)));
+        }
+        let row_of_node: Vec<u32> = (0..ROWS as u32).collect();
+        let encoder = Encoder::new(space, 1).expect("an encoder");
+        let (rows, cancel) = (Rows { arena: &arena, row_of_node: &row_of_node }, AtomicBool::new(false));
+        let rotated = Rotated::new(rows, &encoder, 1 << 30, &cancel);
+        let near = Neighbourhoods::new(&rotated, 1, &cancel);
+        let mut led_to = [0; CLUSTERS];
+        for node in 0..ROWS {
+            let other = near.away(node as u32).map(|other| other as usize % CLUSTERS);
+            other.into_iter().filter(|&other| other != node % CLUSTERS).for_each(|other| led_to[other] += 1);
+        }
+        // 73 on average.
+        assert!(led_to.iter().all(|&count| count > 40), "{led_to:?}");
     }
 }
