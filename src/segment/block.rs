@@ -104,15 +104,24 @@ impl BlockLayout {
         (factors, fastscan::unpack(&block[NUMBERS * size_of::<f32>()..self.bytes()], code))
     }
 
+    /// The numbers and the codes of a block; `None` if it is none.
+    fn parts(self, block: &[u8]) -> Option<(&[f32], &[u8])> {
+        let (numbers, codes) = block.get(..self.bytes())?.split_at(NUMBERS * size_of::<f32>());
+        Some((bytemuck::try_cast_slice(numbers).ok()?, codes))
+    }
+
+    /// Estimated scores, for every code of a block; `None` if it is none.
+    pub fn scores(self, block: &[u8], query: &Query, centre_score: f64) -> Option<[f32; BLOCK]> {
+        let (numbers, codes) = self.parts(block)?;
+        Some(query.estimate(codes, &numbers[..BLOCK], &numbers[BLOCK..], centre_score))
+    }
+
     /// Estimated scores and how far they may be off, for every code of a block; `None` if it is none.
     pub fn estimate(self, block: &[u8], query: &Query, centre: Centre) -> Option<Estimates> {
-        let (numbers, codes) = block.get(..self.bytes())?.split_at(NUMBERS * size_of::<f32>());
-        let numbers: &[f32] = bytemuck::try_cast_slice(numbers).ok()?;
-        let (adds, numbers) = numbers.split_at(BLOCK);
-        let (rescales, errors) = numbers.split_at(BLOCK);
-        let scores = query.estimate(codes, adds, rescales, centre.score);
+        let scores = self.scores(block, query, centre.score)?;
+        let errors: &[f32; BLOCK] = self.parts(block)?.0[2 * BLOCK..].first_chunk()?;
         let distance = centre.distance as f32;
-        Some(Estimates { scores, errors: std::array::from_fn(|i| errors[i] * distance) })
+        Some(Estimates { scores, errors: errors.map(|error| error * distance) })
     }
 }
 

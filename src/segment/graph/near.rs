@@ -121,9 +121,8 @@ impl Near for Neighbourhoods<'_> {
             let centre = Centre::new(rows.space().metric, &vector, self.ranking.centroids().vector(list));
             let blocks = self.blocks[list as usize].chunks_exact(self.layout.bytes());
             for (block, members) in blocks.zip(self.members[list as usize].chunks(BLOCK)) {
-                let estimates = self.layout.estimate(block, &tables, centre);
-                let scores = estimates.expect("a block of this layout").scores;
-                nearest.offer(&scores, members);
+                let scores = self.layout.scores(block, &tables, centre.score);
+                nearest.offer(&scores.expect("a block of this layout"), members);
             }
         }
         found.clear();

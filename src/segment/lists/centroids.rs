@@ -9,10 +9,11 @@ use crate::cluster::Matrix;
 use crate::codec::fastscan::BLOCK;
 use crate::codec::rabitq::{self, Factors, Query, Target};
 use crate::codec::rotation::Rotation;
+use crate::cpu::vectorized;
 use crate::distance::Element;
 use crate::pg::error::Problem;
 use crate::pg::relation::Relation;
-use crate::segment::block::{BlockLayout, Centre};
+use crate::segment::block::BlockLayout;
 use crate::storage::draft::Draft;
 use crate::storage::manifest::{Codebook, Snapshot};
 use crate::storage::page::Kind;
@@ -81,21 +82,33 @@ impl CentroidBlocks {
     /// Estimated inner products, negative, and squared norms of a block's centroids; `None` if it is no block.
     ///
     /// `mean_product` is the query's inner product with the mean.
-    pub fn estimate(
+    pub fn estimate<'a>(
         self,
-        block: &[u8],
+        block: &'a [u8],
         query: &Query,
         mean_product: f64,
-    ) -> Option<([f32; BLOCK], [f32; BLOCK])> {
+    ) -> Option<([f32; BLOCK], &'a [f32; BLOCK])> {
         let (codes, norms) = block.get(..self.bytes())?.split_at(self.0.bytes());
-        let estimates = self.0.estimate(codes, query, Centre { score: -mean_product, distance: 0.0 })?;
-        let norms: &[f32] = bytemuck::try_cast_slice(norms).ok()?;
-        Some((estimates.scores, norms.try_into().ok()?))
+        let products = self.0.scores(codes, query, -mean_product)?;
+        Some((products, bytemuck::try_cast_slice(norms).ok()?.first_chunk()?))
     }
 }
 
 /// Centroids whose estimates are the best are compared exactly, so many of them.
 const COMPARED: usize = 8;
+/// Least keys that are looked at for each list that is to be ranked.
+const LEAST_PER_RANK: usize = 4;
+
+vectorized! {
+    /// Squared distances, up to the vector's squared norm, of a block's first `lists` centroids; `least` is lowered to them.
+    fn keys_of(products: &[f32; BLOCK], norms: &[f32; BLOCK], lists: usize, least: &mut [f32; BLOCK]) -> [f32; BLOCK] {
+        std::array::from_fn(|i| {
+            let key = if i < lists { norms[i] + 2.0 * products[i] } else { f32::INFINITY };
+            least[i] = least[i].min(key);
+            key
+        })
+    }
+}
 
 impl Centroids {
     pub fn new(vectors: Matrix, rotation: &Rotation) -> Self {
@@ -194,18 +207,32 @@ impl Centroids {
     /// As [`Self::rank`], among lists that `best` holds already; these ones' numbers begin with `number`.
     pub fn rank_more(&self, number: u32, vector: &[f32], tables: &Query, best: &mut [(f32, u32)]) {
         let mean_product = f32::dot(&self.mean, vector);
-        let last = best.len() - 1;
-        for (block, first) in self.blocks.chunks_exact(self.layout.bytes()).zip((0..).step_by(BLOCK)) {
+        let blocks = self.blocks.chunks_exact(self.layout.bytes());
+        let stretch = blocks.len().div_ceil((LEAST_PER_RANK * best.len()).div_ceil(BLOCK)).max(1);
+        let mut keys = Vec::with_capacity(blocks.len());
+        // Of each lane of a stretch of blocks the least key: as many of these as ranks tell a limit that few others are below.
+        let mut least = vec![[f32::INFINITY; BLOCK]; blocks.len().div_ceil(stretch)];
+        for (number, block) in blocks.enumerate() {
             let (products, norms) =
                 self.layout.estimate(block, tables, mean_product).expect("blocks are of this layout");
-            let keys = std::array::from_fn(|i| norms[i] + 2.0 * products[i]);
-            let missing = BLOCK.saturating_sub(self.count() - first) as u32;
-            for place in bits::places(bits::below(&keys, best[last].0) & (u32::MAX >> missing)) {
+            let lists = (self.count() - number * BLOCK).min(BLOCK);
+            keys.push(keys_of(&products, norms, lists, &mut least[number / stretch]));
+        }
+        let last = best.len() - 1;
+        let least = least.as_flattened_mut();
+        let limit = if last < least.len() {
+            *least.select_nth_unstable_by(last, f32::total_cmp).1
+        } else {
+            f32::INFINITY
+        };
+        let limit = limit.next_up().min(best[last].0);
+        for (keys, first) in keys.iter().zip((number..).step_by(BLOCK)) {
+            for place in bits::places(bits::below(keys, limit)) {
                 let key = keys[place];
                 if key < best[last].0 {
                     let at = best.partition_point(|(other, _)| *other <= key);
                     best.copy_within(at..last, at + 1);
-                    best[at] = (key, number + (first + place) as u32);
+                    best[at] = (key, first + place as u32);
                 }
             }
         }
