@@ -93,7 +93,11 @@ vectorized! {
     ) -> [f32; BLOCK] {
         let (sums, step, offset) = (table.sums(block), table.step(), half_sum - table.least());
         // Signed numbers become floats many at a time; the sum of 4,000 bytes is one.
-        std::array::from_fn(|i| centre + adds[i] + rescales[i] * (step * sums[i].cast_signed() as f32 - offset))
+        let mut scores = [0f32; BLOCK];
+        for i in 0..BLOCK {
+            scores[i] = centre + adds[i] + rescales[i] * (step * sums[i].cast_signed() as f32 - offset);
+        }
+        scores
     }
 }
 

@@ -72,18 +72,13 @@ mod tests {
 
     #[test]
     fn a_list_comes_out_as_it_went_in() {
-        let mut rng = Random::new(3);
+        let mut random = Random::new(3);
         for nodes in [1, 2, 3, 255, 256, 257, 116_657, 1 << 24, (1 << 31) + 1, u32::MAX] {
             let packing = Packing::new(nodes);
             for degree in [1, 4, 32, 200, 255] {
                 for count in [0, 1, degree / 2, degree] {
-                    let list: Vec<u32> = (0..count)
-                        .map(
-                            |place| {
-                                if place == 0 { nodes - 1 } else { (rng.next() % u64::from(nodes)) as u32 }
-                            },
-                        )
-                        .collect();
+                    let any = std::iter::repeat_with(|| (random.next() % u64::from(nodes)) as u32);
+                    let list: Vec<u32> = std::iter::once(nodes - 1).chain(any).take(count).collect();
                     let mut words = vec![u32::MAX; packing.words(degree)];
                     packing.pack(&list, &mut words);
                     let bytes: &[u8] = bytemuck::cast_slice(&words);

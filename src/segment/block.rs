@@ -27,13 +27,21 @@ pub struct Centre {
 impl Centre {
     /// For a query and a centre as numbers (see [`crate::segment::encoder::widen`]).
     pub fn new(metric: Metric, query: &[f32], centre: &[f32]) -> Self {
-        let squared = f32::l2_squared(query, centre);
-        let score = match metric {
-            Metric::InnerProduct => -f32::dot(query, centre),
-            Metric::Cosine => 1.0 - f32::dot(query, centre),
-            _ => squared,
+        let score = Self::score_of(metric, query, centre);
+        let squared = match metric {
+            Metric::InnerProduct | Metric::Cosine => f32::l2_squared(query, centre),
+            _ => score,
         };
         Self { score, distance: squared.sqrt() }
+    }
+
+    /// A centre's exact score alone.
+    pub fn score_of(metric: Metric, query: &[f32], centre: &[f32]) -> f64 {
+        match metric {
+            Metric::InnerProduct => -f32::dot(query, centre),
+            Metric::Cosine => 1.0 - f32::dot(query, centre),
+            _ => f32::l2_squared(query, centre),
+        }
     }
 
     /// As [`Self::new`], where the sum of the two squared norms is known: then one product tells all of it.
@@ -104,22 +112,22 @@ impl BlockLayout {
         (factors, fastscan::unpack(&block[NUMBERS * size_of::<f32>()..self.bytes()], code))
     }
 
-    /// The numbers and the codes of a block; `None` if it is none.
-    fn parts(self, block: &[u8]) -> Option<(&[f32], &[u8])> {
+    /// What is added, multiplied by, and the error of each code of a block, and the codes; `None` if it is none.
+    fn parts(self, block: &[u8]) -> Option<(&[[f32; BLOCK]; 3], &[u8])> {
         let (numbers, codes) = block.get(..self.bytes())?.split_at(NUMBERS * size_of::<f32>());
-        Some((bytemuck::try_cast_slice(numbers).ok()?, codes))
+        Some((bytemuck::try_from_bytes(numbers).ok()?, codes))
     }
 
     /// Estimated scores, for every code of a block; `None` if it is none.
     pub fn scores(self, block: &[u8], query: &Query, centre_score: f64) -> Option<[f32; BLOCK]> {
-        let (numbers, codes) = self.parts(block)?;
-        Some(query.estimate(codes, &numbers[..BLOCK], &numbers[BLOCK..], centre_score))
+        let ([adds, rescales, _], codes) = self.parts(block)?;
+        Some(query.estimate(codes, adds, rescales, centre_score))
     }
 
     /// Estimated scores and how far they may be off, for every code of a block; `None` if it is none.
     pub fn estimate(self, block: &[u8], query: &Query, centre: Centre) -> Option<Estimates> {
-        let scores = self.scores(block, query, centre.score)?;
-        let errors: &[f32; BLOCK] = self.parts(block)?.0[2 * BLOCK..].first_chunk()?;
+        let ([adds, rescales, errors], codes) = self.parts(block)?;
+        let scores = query.estimate(codes, adds, rescales, centre.score);
         let distance = centre.distance as f32;
         Some(Estimates { scores, errors: errors.map(|error| error * distance) })
     }

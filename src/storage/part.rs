@@ -113,6 +113,12 @@ impl PartWriter {
         }
     }
 
+    /// Begins a part of `count` rows of `bytes` bytes.
+    pub fn for_rows(draft: &mut Draft, kind: Kind, bytes: usize, count: u64) -> Self {
+        let layout = Layout::for_rows(Some(bytes));
+        Self::new(draft, kind, layout, layout.size(count, bytes))
+    }
+
     /// Appends one slot, whose bytes beyond `content` stay zero, or bytes of tape.
     pub fn push(&mut self, mut content: &[u8]) {
         match self.layout {
@@ -185,8 +191,7 @@ pub fn write_rows<T: AsRef<[u8]>>(
     count: u64,
     rows: impl Iterator<Item = T>,
 ) -> Part {
-    let layout = Layout::for_rows(Some(bytes));
-    let mut writer = PartWriter::new(draft, kind, layout, layout.size(count, bytes));
+    let mut writer = PartWriter::for_rows(draft, kind, bytes, count);
     rows.for_each(|row| writer.push(row.as_ref()));
     writer.finish()
 }

@@ -118,10 +118,11 @@ impl Near for Neighbourhoods<'_> {
         let (vector, tables) = (rows.vector(node), Query::new(&self.rotated.vector(node)));
         let mut nearest = Least::new(count);
         for &list in self.near_lists(node) {
-            let centre = Centre::new(rows.space().metric, &vector, self.ranking.centroids().vector(list));
+            let centroid = self.ranking.centroids().vector(list);
+            let centre_score = Centre::score_of(rows.space().metric, &vector, centroid);
             let blocks = self.blocks[list as usize].chunks_exact(self.layout.bytes());
             for (block, members) in blocks.zip(self.members[list as usize].chunks(BLOCK)) {
-                let scores = self.layout.scores(block, &tables, centre.score);
+                let scores = self.layout.scores(block, &tables, centre_score);
                 nearest.offer(&scores.expect("a block of this layout"), members);
             }
         }

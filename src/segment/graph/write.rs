@@ -159,8 +159,7 @@ impl Coder<'_> {
         count: u32,
         encode: impl Fn(u32, &mut [u8]) + Sync,
     ) -> Part {
-        let layout = Layout::for_rows(Some(bytes));
-        let mut writer = PartWriter::new(draft, kind, layout, layout.size(count.into(), bytes));
+        let mut writer = PartWriter::for_rows(draft, kind, bytes, count.into());
         let encode_all = |cancel: &AtomicBool, put: &dyn Fn(Vec<u8>)| {
             for first in (0..count).step_by(CODED_BATCH as usize) {
                 let batch = first..count.min(first + CODED_BATCH);

@@ -102,11 +102,12 @@ const LEAST_PER_RANK: usize = 4;
 vectorized! {
     /// Squared distances, up to the vector's squared norm, of a block's first `lists` centroids; `least` is lowered to them.
     fn keys_of(products: &[f32; BLOCK], norms: &[f32; BLOCK], lists: usize, least: &mut [f32; BLOCK]) -> [f32; BLOCK] {
-        std::array::from_fn(|i| {
-            let key = if i < lists { norms[i] + 2.0 * products[i] } else { f32::INFINITY };
-            least[i] = least[i].min(key);
-            key
-        })
+        let mut keys = [f32::INFINITY; BLOCK];
+        for i in 0..BLOCK {
+            keys[i] = if i < lists { norms[i] + 2.0 * products[i] } else { f32::INFINITY };
+            least[i] = least[i].min(keys[i]);
+        }
+        keys
     }
 }
 
@@ -220,12 +221,13 @@ impl Centroids {
         }
         let last = best.len() - 1;
         let least = least.as_flattened_mut();
-        let limit = if last < least.len() {
-            *least.select_nth_unstable_by(last, f32::total_cmp).1
-        } else {
-            f32::INFINITY
+        // Where `best` is full its last one is the limit.
+        let limit = match best[last].0 {
+            f32::INFINITY if last < least.len() => {
+                least.select_nth_unstable_by(last, f32::total_cmp).1.next_up()
+            }
+            worst => worst,
         };
-        let limit = limit.next_up().min(best[last].0);
         for (keys, first) in keys.iter().zip((number..).step_by(BLOCK)) {
             for place in bits::places(bits::below(keys, limit)) {
                 let key = keys[place];

@@ -11,7 +11,7 @@ use crate::storage::draft::Draft;
 use crate::storage::manifest::{ListParts, Parts, Sealed, Spill};
 use crate::storage::meta::Rerank;
 use crate::storage::page::Kind;
-use crate::storage::part::{Layout, Part, PartWriter, write_rows};
+use crate::storage::part::{Part, PartWriter, write_rows};
 use std::borrow::Cow;
 
 /// A code of single bits with its numbers.
@@ -86,8 +86,7 @@ pub fn write<S: RowSource>(
     let starts = write_starts(draft, Kind::Starts, &starts);
 
     let mut pass = |kind, bytes: usize, read: fn(&mut S, u32, usize) -> &[u8]| {
-        let layout = Layout::for_rows(Some(bytes));
-        let mut writer = PartWriter::new(draft, kind, layout, layout.size(count, bytes));
+        let mut writer = PartWriter::for_rows(draft, kind, bytes, count);
         for place in &order {
             crate::pg::interrupts::check();
             writer.push(read(&mut sources[place.source as usize], place.row, bytes));
