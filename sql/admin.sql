@@ -1,9 +1,9 @@
 -- Functions about indexes.
 
-CREATE FUNCTION vdb_index_stats(index regclass)
+CREATE FUNCTION vdb_index_stats(index pg_catalog.regclass)
     RETURNS TABLE (
-        structure text,
-        quantizer text,
+        structure pg_catalog.text,
+        quantizer pg_catalog.text,
         dimensions integer,
         lists integer,
         segments integer,
@@ -15,108 +15,126 @@ CREATE FUNCTION vdb_index_stats(index regclass)
     )
     AS 'MODULE_PATHNAME', 'vdb_index_stats_wrapper' LANGUAGE C STRICT VOLATILE PARALLEL SAFE;
 
-COMMENT ON FUNCTION vdb_index_stats(regclass) IS 'what a vdb index consists of';
+COMMENT ON FUNCTION vdb_index_stats(pg_catalog.regclass) IS 'what a vdb index consists of';
 
-CREATE FUNCTION vdb_flush(index regclass) RETURNS bigint
+CREATE FUNCTION vdb_flush(index pg_catalog.regclass) RETURNS bigint
     AS 'MODULE_PATHNAME', 'vdb_flush_wrapper' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
 
-COMMENT ON FUNCTION vdb_flush(regclass) IS 'seals the growing segment of a vdb index; returns its rows';
+COMMENT ON FUNCTION vdb_flush(pg_catalog.regclass) IS 'seals the growing segment of a vdb index; returns its rows';
 
-CREATE FUNCTION vdb_compact(index regclass) RETURNS bigint
+CREATE FUNCTION vdb_compact(index pg_catalog.regclass) RETURNS bigint
     AS 'MODULE_PATHNAME', 'vdb_compact_wrapper' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
 
-COMMENT ON FUNCTION vdb_compact(regclass) IS
+COMMENT ON FUNCTION vdb_compact(pg_catalog.regclass) IS
     'merges the sealed segments of a vdb index without their dead rows; returns the rows of the new segment';
 
-CREATE FUNCTION vdb_segment_parts(index regclass)
+CREATE FUNCTION vdb_segment_parts(index pg_catalog.regclass)
     RETURNS TABLE (
         id bigint,
-        state text,
-        structure text,
+        state pg_catalog.text,
+        structure pg_catalog.text,
         level integer,
         rows bigint,
         tombstones bigint,
-        part text,
+        part pg_catalog.text,
         pages bigint,
         bytes bigint,
         buffered_pages bigint,
-        created timestamptz,
+        created pg_catalog.timestamptz,
         crc bigint
     )
     AS 'MODULE_PATHNAME', 'vdb_segment_parts_wrapper' LANGUAGE C STRICT VOLATILE PARALLEL SAFE;
 
-COMMENT ON FUNCTION vdb_segment_parts(regclass) IS 'every part of every segment of a vdb index';
+COMMENT ON FUNCTION vdb_segment_parts(pg_catalog.regclass) IS 'every part of every segment of a vdb index';
 
-CREATE FUNCTION vdb_segments(index regclass)
+CREATE FUNCTION vdb_segments(index pg_catalog.regclass)
     RETURNS TABLE (
         id bigint,
-        state text,
-        structure text,
+        state pg_catalog.text,
+        structure pg_catalog.text,
         level integer,
         rows bigint,
         tombstones bigint,
         pages bigint,
         bytes bigint,
         buffered_pages bigint,
-        created timestamptz,
+        created pg_catalog.timestamptz,
         crc bigint,
-        parts jsonb
+        parts pg_catalog.jsonb
     )
     LANGUAGE sql VOLATILE STRICT PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
     BEGIN ATOMIC
-        SELECT id, state, structure, level, rows, tombstones, sum(pages)::bigint, sum(bytes)::bigint,
-               sum(buffered_pages)::bigint, created, crc,
-               jsonb_object_agg(part, jsonb_build_object('pages', pages, 'bytes', bytes, 'buffered', buffered_pages))
-        FROM vdb_segment_parts(index)
-        GROUP BY id, state, structure, level, rows, tombstones, created, crc
-        ORDER BY id;
+        SELECT p.id, p.state, p.structure, p.level, p.rows, p.tombstones,
+               pg_catalog.sum(p.pages)::bigint, pg_catalog.sum(p.bytes)::bigint,
+               pg_catalog.sum(p.buffered_pages)::bigint, p.created, p.crc,
+               pg_catalog.jsonb_object_agg(p.part, pg_catalog.jsonb_build_object(
+                   'pages', p.pages, 'bytes', p.bytes, 'buffered', p.buffered_pages))
+        FROM vdb_segment_parts(index) p
+        GROUP BY p.id, p.state, p.structure, p.level, p.rows, p.tombstones, p.created, p.crc
+        ORDER BY p.id;
     END;
 
-COMMENT ON FUNCTION vdb_segments(regclass) IS 'the segments of a vdb index';
+COMMENT ON FUNCTION vdb_segments(pg_catalog.regclass) IS 'the segments of a vdb index';
 
-CREATE FUNCTION vdb_index_tasks(index regclass)
+CREATE FUNCTION vdb_index_tasks(index pg_catalog.regclass)
     RETURNS TABLE (
-        kind text,
-        priority text,
-        state text,
+        kind pg_catalog.text,
+        priority pg_catalog.text,
+        state pg_catalog.text,
         pid integer,
         rows bigint,
-        started timestamptz,
-        completed timestamptz,
-        error text
+        started pg_catalog.timestamptz,
+        completed pg_catalog.timestamptz,
+        error pg_catalog.text
     )
     AS 'MODULE_PATHNAME', 'vdb_index_tasks_wrapper' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
 
-COMMENT ON FUNCTION vdb_index_tasks(regclass) IS 'what is due in a vdb index, what is being done, and what was done last';
+COMMENT ON FUNCTION vdb_index_tasks(pg_catalog.regclass) IS 'what is due in a vdb index, what is being done, and what was done last';
+
+CREATE FUNCTION vdb_all_tasks()
+    RETURNS TABLE (
+        index pg_catalog.oid,
+        kind pg_catalog.text,
+        priority pg_catalog.text,
+        state pg_catalog.text,
+        pid integer,
+        rows bigint,
+        started pg_catalog.timestamptz,
+        completed pg_catalog.timestamptz,
+        error pg_catalog.text
+    )
+    AS 'MODULE_PATHNAME', 'vdb_all_tasks_wrapper' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+
+COMMENT ON FUNCTION vdb_all_tasks() IS
+    'the tasks of all vdb indexes whose owner''s rights the user has, but for those that are locked or not ready';
 
 -- Rows done of a running task are those that its process reports.
 CREATE VIEW vdb_tasks AS
-    SELECT c.oid::regclass AS index, t.kind, t.priority, t.state, t.pid,
+    SELECT t.index::pg_catalog.regclass AS index, t.kind, t.priority, t.state, t.pid,
            coalesce(t.rows, p.param13) AS rows_done, t.started, t.completed, t.error
-    FROM pg_class c
-    JOIN pg_am a ON a.oid = c.relam AND a.amname IN ('vdb_hnsw', 'vdb_ivf')
-    CROSS JOIN LATERAL vdb_index_tasks(c.oid) t
-    LEFT JOIN pg_stat_get_progress_info('CREATE INDEX') p ON p.pid = t.pid AND p.relid = c.oid
-    WHERE c.relkind = 'i' AND (c.relpersistence <> 't' OR pg_my_temp_schema() = c.relnamespace);
+    FROM vdb_all_tasks() t
+    LEFT JOIN pg_catalog.pg_stat_get_progress_info('CREATE INDEX') p
+        ON p.pid OPERATOR(pg_catalog.=) t.pid AND p.relid OPERATOR(pg_catalog.=) t.index;
 
 COMMENT ON VIEW vdb_tasks IS 'flushes and compactions of all vdb indexes: due, running and done';
 
 GRANT SELECT ON vdb_tasks TO PUBLIC;
 
-CREATE FUNCTION vdb_check(index regclass, deep boolean DEFAULT false)
-    RETURNS TABLE (segment bigint, part text, block bigint, finding text)
+CREATE FUNCTION vdb_check(index pg_catalog.regclass, deep boolean DEFAULT false)
+    RETURNS TABLE (segment bigint, part pg_catalog.text, block bigint, finding pg_catalog.text)
     AS 'MODULE_PATHNAME', 'vdb_check_wrapper' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
 
-COMMENT ON FUNCTION vdb_check(regclass, boolean) IS
+COMMENT ON FUNCTION vdb_check(pg_catalog.regclass, boolean) IS
     'what is wrong with a vdb index: pages, checksums, structures; deep compares codes and the table as well';
 
 CREATE FUNCTION vdb_last_search()
     RETURNS TABLE (
-        index regclass,
+        index pg_catalog.regclass,
         generation bigint,
         segment bigint,
-        structure text,
-        step text,
+        structure pg_catalog.text,
+        step pg_catalog.text,
         rows bigint,
         matches bigint,
         effort bigint,
@@ -131,17 +149,15 @@ CREATE FUNCTION vdb_last_search()
 
 COMMENT ON FUNCTION vdb_last_search() IS 'the steps of this session''s last search by a vdb index, and what they took';
 
-CREATE FUNCTION vdb_time_search(index regclass, query text, k integer, filter text) RETURNS void
-    AS 'MODULE_PATHNAME', 'vdb_time_search_wrapper' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+-- The query is of the index's own type, or its text. Sorts and other scans are put off, so that the index is used.
 
-COMMENT ON FUNCTION vdb_time_search(regclass, text, integer, text) IS
-    'runs a search for the k nearest rows, of those that meet a condition, for vdb_last_search() to show';
-
-CREATE FUNCTION vdb_explain_search(index regclass, query text, k integer DEFAULT 10, filter text DEFAULT NULL)
+CREATE FUNCTION vdb_explain_search(
+    index pg_catalog.regclass, query pg_catalog.text, k integer DEFAULT 10, filter pg_catalog.text DEFAULT NULL)
     RETURNS TABLE (
+        searched_index pg_catalog.regclass,
         segment bigint,
-        structure text,
-        step text,
+        structure pg_catalog.text,
+        step pg_catalog.text,
         rows bigint,
         matches bigint,
         effort bigint,
@@ -152,21 +168,107 @@ CREATE FUNCTION vdb_explain_search(index regclass, query text, k integer DEFAULT
         compared bigint,
         pages bigint
     )
-    LANGUAGE sql VOLATILE PARALLEL UNSAFE
-    SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
-    BEGIN ATOMIC
-        SELECT vdb_time_search(index, query, k, filter);
-        SELECT segment, structure, step, rows, matches, effort, expected_ms, actual_ms, returned, estimated, compared,
-               pages
-        FROM vdb_last_search();
-    END;
+    AS 'MODULE_PATHNAME', 'vdb_explain_search_wrapper' LANGUAGE C VOLATILE PARALLEL UNSAFE
+    SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off;
 
-COMMENT ON FUNCTION vdb_explain_search(regclass, text, integer, text) IS
+COMMENT ON FUNCTION vdb_explain_search(pg_catalog.regclass, pg_catalog.text, integer, pg_catalog.text) IS
     'runs a search for the k nearest rows, of those that meet a condition, and shows its steps';
 
-CREATE FUNCTION vdb_calibrate(index regclass, queries integer DEFAULT 200)
+CREATE FUNCTION vdb_explain_search(
+    index pg_catalog.regclass, query vector, k integer DEFAULT 10, filter pg_catalog.text DEFAULT NULL)
+    RETURNS TABLE (
+        searched_index pg_catalog.regclass,
+        segment bigint,
+        structure pg_catalog.text,
+        step pg_catalog.text,
+        rows bigint,
+        matches bigint,
+        effort bigint,
+        expected_ms double precision,
+        actual_ms double precision,
+        returned bigint,
+        estimated bigint,
+        compared bigint,
+        pages bigint
+    )
+    AS 'MODULE_PATHNAME', 'vdb_explain_search_wrapper' LANGUAGE C VOLATILE PARALLEL UNSAFE
+    SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off;
+
+COMMENT ON FUNCTION vdb_explain_search(pg_catalog.regclass, vector, integer, pg_catalog.text) IS
+    'runs a search for the k nearest rows, of those that meet a condition, and shows its steps';
+
+CREATE FUNCTION vdb_explain_search(
+    index pg_catalog.regclass, query halfvec, k integer DEFAULT 10, filter pg_catalog.text DEFAULT NULL)
+    RETURNS TABLE (
+        searched_index pg_catalog.regclass,
+        segment bigint,
+        structure pg_catalog.text,
+        step pg_catalog.text,
+        rows bigint,
+        matches bigint,
+        effort bigint,
+        expected_ms double precision,
+        actual_ms double precision,
+        returned bigint,
+        estimated bigint,
+        compared bigint,
+        pages bigint
+    )
+    AS 'MODULE_PATHNAME', 'vdb_explain_search_wrapper' LANGUAGE C VOLATILE PARALLEL UNSAFE
+    SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off;
+
+COMMENT ON FUNCTION vdb_explain_search(pg_catalog.regclass, halfvec, integer, pg_catalog.text) IS
+    'runs a search for the k nearest rows, of those that meet a condition, and shows its steps';
+
+CREATE FUNCTION vdb_explain_search(
+    index pg_catalog.regclass, query sparsevec, k integer DEFAULT 10, filter pg_catalog.text DEFAULT NULL)
+    RETURNS TABLE (
+        searched_index pg_catalog.regclass,
+        segment bigint,
+        structure pg_catalog.text,
+        step pg_catalog.text,
+        rows bigint,
+        matches bigint,
+        effort bigint,
+        expected_ms double precision,
+        actual_ms double precision,
+        returned bigint,
+        estimated bigint,
+        compared bigint,
+        pages bigint
+    )
+    AS 'MODULE_PATHNAME', 'vdb_explain_search_wrapper' LANGUAGE C VOLATILE PARALLEL UNSAFE
+    SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off;
+
+COMMENT ON FUNCTION vdb_explain_search(pg_catalog.regclass, sparsevec, integer, pg_catalog.text) IS
+    'runs a search for the k nearest rows, of those that meet a condition, and shows its steps';
+
+CREATE FUNCTION vdb_explain_search(
+    index pg_catalog.regclass, query pg_catalog."bit", k integer DEFAULT 10, filter pg_catalog.text DEFAULT NULL)
+    RETURNS TABLE (
+        searched_index pg_catalog.regclass,
+        segment bigint,
+        structure pg_catalog.text,
+        step pg_catalog.text,
+        rows bigint,
+        matches bigint,
+        effort bigint,
+        expected_ms double precision,
+        actual_ms double precision,
+        returned bigint,
+        estimated bigint,
+        compared bigint,
+        pages bigint
+    )
+    AS 'MODULE_PATHNAME', 'vdb_explain_search_wrapper' LANGUAGE C VOLATILE PARALLEL UNSAFE
+    SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off;
+
+COMMENT ON FUNCTION vdb_explain_search(pg_catalog.regclass, pg_catalog."bit", integer, pg_catalog.text) IS
+    'runs a search for the k nearest rows, of those that meet a condition, and shows its steps';
+
+CREATE FUNCTION vdb_calibrate(index pg_catalog.regclass, queries integer DEFAULT 200)
     RETURNS TABLE (effort integer, recall double precision)
     AS 'MODULE_PATHNAME', 'vdb_calibrate_wrapper' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
 
-COMMENT ON FUNCTION vdb_calibrate(regclass, integer) IS
+COMMENT ON FUNCTION vdb_calibrate(pg_catalog.regclass, integer) IS
     'measures, with so many rows of the table, which vdb.ef_search or vdb.probes gives which recall: for vdb.target_recall';

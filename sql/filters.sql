@@ -2,58 +2,253 @@
 --
 -- Strategies: 1 to 5 are <, <=, =, >=, >; 6 to 8 are &&, @>, <@. Each support function names what keys are made of.
 
-DO $$
-DECLARE
-    am text;
-    class record;
-    a text;
-    b text;
-    operator record;
-BEGIN
-    FOR class IN SELECT unnest(ARRAY['int2', 'int4', 'int8', 'float4', 'float8', 'numeric', 'bool', 'date', 'timestamp',
-                                     'uuid', 'text', 'enum', 'array']) AS kind
-    LOOP
-        EXECUTE format($f$CREATE FUNCTION vdb_%1$s_filter() RETURNS integer
-            AS 'MODULE_PATHNAME', 'vdb_%1$s_filter_wrapper' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE$f$, class.kind);
-    END LOOP;
+CREATE FUNCTION vdb_int2_filter() RETURNS integer
+    AS 'MODULE_PATHNAME', 'vdb_int2_filter_wrapper' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+CREATE FUNCTION vdb_int4_filter() RETURNS integer
+    AS 'MODULE_PATHNAME', 'vdb_int4_filter_wrapper' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+CREATE FUNCTION vdb_int8_filter() RETURNS integer
+    AS 'MODULE_PATHNAME', 'vdb_int8_filter_wrapper' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+CREATE FUNCTION vdb_float4_filter() RETURNS integer
+    AS 'MODULE_PATHNAME', 'vdb_float4_filter_wrapper' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+CREATE FUNCTION vdb_float8_filter() RETURNS integer
+    AS 'MODULE_PATHNAME', 'vdb_float8_filter_wrapper' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+CREATE FUNCTION vdb_numeric_filter() RETURNS integer
+    AS 'MODULE_PATHNAME', 'vdb_numeric_filter_wrapper' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+CREATE FUNCTION vdb_bool_filter() RETURNS integer
+    AS 'MODULE_PATHNAME', 'vdb_bool_filter_wrapper' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+CREATE FUNCTION vdb_date_filter() RETURNS integer
+    AS 'MODULE_PATHNAME', 'vdb_date_filter_wrapper' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+CREATE FUNCTION vdb_timestamp_filter() RETURNS integer
+    AS 'MODULE_PATHNAME', 'vdb_timestamp_filter_wrapper' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+CREATE FUNCTION vdb_uuid_filter() RETURNS integer
+    AS 'MODULE_PATHNAME', 'vdb_uuid_filter_wrapper' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+CREATE FUNCTION vdb_text_filter() RETURNS integer
+    AS 'MODULE_PATHNAME', 'vdb_text_filter_wrapper' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+CREATE FUNCTION vdb_enum_filter() RETURNS integer
+    AS 'MODULE_PATHNAME', 'vdb_enum_filter_wrapper' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+CREATE FUNCTION vdb_array_filter() RETURNS integer
+    AS 'MODULE_PATHNAME', 'vdb_array_filter_wrapper' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 
-    FOREACH am IN ARRAY ARRAY['vdb_hnsw', 'vdb_ivf'] LOOP
-        FOR class IN
-            SELECT * FROM (VALUES
-                ('integer', 'int2', 'int2'), ('integer', 'int4', 'int4'), ('integer', 'int8', 'int8'),
-                ('float', 'float4', 'float4'), ('float', 'float8', 'float8'), ('numeric', 'numeric', 'numeric'),
-                ('bool', 'bool', 'bool'), ('date', 'date', 'date'), ('timestamp', 'timestamp', 'timestamp'),
-                ('timestamptz', 'timestamptz', 'timestamp'), ('uuid', 'uuid', 'uuid'), ('text', 'text', 'text')
-            ) AS v (family, type, kind)
-        LOOP
-            IF class.type IN ('int2', 'float4') OR class.family NOT IN ('integer', 'float') THEN
-                EXECUTE format('CREATE OPERATOR FAMILY vdb_%s_filters USING %I', class.family, am);
-            END IF;
-            EXECUTE format('CREATE OPERATOR CLASS vdb_%1$s_filter DEFAULT FOR TYPE %1$s USING %2$I
-                FAMILY vdb_%3$s_filters AS OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >,
-                FUNCTION 1 vdb_%4$s_filter()', class.type, am, class.family, class.kind);
-        END LOOP;
+-- vdb_hnsw
 
-        -- Numbers of one kind and several sizes are compared with one another.
-        FOR class IN SELECT 'integer' AS family, ARRAY['int2', 'int4', 'int8'] AS types
-            UNION ALL SELECT 'float', ARRAY['float4', 'float8']
-        LOOP
-            FOREACH a IN ARRAY class.types LOOP
-                FOREACH b IN ARRAY class.types LOOP
-                    CONTINUE WHEN a = b;
-                    FOR operator IN SELECT * FROM unnest(ARRAY['<', '<=', '=', '>=', '>']) WITH ORDINALITY v (name, n)
-                    LOOP
-                        EXECUTE format('ALTER OPERATOR FAMILY vdb_%s_filters USING %I ADD OPERATOR %s %s (%s, %s)',
-                            class.family, am, operator.n, operator.name, a, b);
-                    END LOOP;
-                END LOOP;
-            END LOOP;
-        END LOOP;
+CREATE OPERATOR FAMILY vdb_integer_filters USING vdb_hnsw;
+CREATE OPERATOR FAMILY vdb_float_filters USING vdb_hnsw;
+CREATE OPERATOR FAMILY vdb_numeric_filters USING vdb_hnsw;
+CREATE OPERATOR FAMILY vdb_bool_filters USING vdb_hnsw;
+CREATE OPERATOR FAMILY vdb_date_filters USING vdb_hnsw;
+CREATE OPERATOR FAMILY vdb_timestamp_filters USING vdb_hnsw;
+CREATE OPERATOR FAMILY vdb_timestamptz_filters USING vdb_hnsw;
+CREATE OPERATOR FAMILY vdb_uuid_filters USING vdb_hnsw;
+CREATE OPERATOR FAMILY vdb_text_filters USING vdb_hnsw;
 
-        EXECUTE format('CREATE OPERATOR CLASS vdb_enum_filter DEFAULT FOR TYPE anyenum USING %I AS
-            OPERATOR 3 =, FUNCTION 1 vdb_enum_filter()', am);
-        EXECUTE format('CREATE OPERATOR CLASS vdb_array_filter DEFAULT FOR TYPE anyarray USING %I AS
-            OPERATOR 3 =, OPERATOR 6 &&, OPERATOR 7 @>, OPERATOR 8 <@, FUNCTION 1 vdb_array_filter()', am);
-    END LOOP;
-END
-$$;
+CREATE OPERATOR CLASS vdb_int2_filter DEFAULT FOR TYPE pg_catalog.int2 USING vdb_hnsw
+    FAMILY vdb_integer_filters AS
+    OPERATOR 1 pg_catalog.<, OPERATOR 2 pg_catalog.<=, OPERATOR 3 pg_catalog.=, OPERATOR 4 pg_catalog.>=, OPERATOR 5 pg_catalog.>,
+    FUNCTION 1 vdb_int2_filter();
+CREATE OPERATOR CLASS vdb_int4_filter DEFAULT FOR TYPE pg_catalog.int4 USING vdb_hnsw
+    FAMILY vdb_integer_filters AS
+    OPERATOR 1 pg_catalog.<, OPERATOR 2 pg_catalog.<=, OPERATOR 3 pg_catalog.=, OPERATOR 4 pg_catalog.>=, OPERATOR 5 pg_catalog.>,
+    FUNCTION 1 vdb_int4_filter();
+CREATE OPERATOR CLASS vdb_int8_filter DEFAULT FOR TYPE pg_catalog.int8 USING vdb_hnsw
+    FAMILY vdb_integer_filters AS
+    OPERATOR 1 pg_catalog.<, OPERATOR 2 pg_catalog.<=, OPERATOR 3 pg_catalog.=, OPERATOR 4 pg_catalog.>=, OPERATOR 5 pg_catalog.>,
+    FUNCTION 1 vdb_int8_filter();
+CREATE OPERATOR CLASS vdb_float4_filter DEFAULT FOR TYPE pg_catalog.float4 USING vdb_hnsw
+    FAMILY vdb_float_filters AS
+    OPERATOR 1 pg_catalog.<, OPERATOR 2 pg_catalog.<=, OPERATOR 3 pg_catalog.=, OPERATOR 4 pg_catalog.>=, OPERATOR 5 pg_catalog.>,
+    FUNCTION 1 vdb_float4_filter();
+CREATE OPERATOR CLASS vdb_float8_filter DEFAULT FOR TYPE pg_catalog.float8 USING vdb_hnsw
+    FAMILY vdb_float_filters AS
+    OPERATOR 1 pg_catalog.<, OPERATOR 2 pg_catalog.<=, OPERATOR 3 pg_catalog.=, OPERATOR 4 pg_catalog.>=, OPERATOR 5 pg_catalog.>,
+    FUNCTION 1 vdb_float8_filter();
+CREATE OPERATOR CLASS vdb_numeric_filter DEFAULT FOR TYPE pg_catalog.numeric USING vdb_hnsw
+    FAMILY vdb_numeric_filters AS
+    OPERATOR 1 pg_catalog.<, OPERATOR 2 pg_catalog.<=, OPERATOR 3 pg_catalog.=, OPERATOR 4 pg_catalog.>=, OPERATOR 5 pg_catalog.>,
+    FUNCTION 1 vdb_numeric_filter();
+CREATE OPERATOR CLASS vdb_bool_filter DEFAULT FOR TYPE pg_catalog.bool USING vdb_hnsw
+    FAMILY vdb_bool_filters AS
+    OPERATOR 1 pg_catalog.<, OPERATOR 2 pg_catalog.<=, OPERATOR 3 pg_catalog.=, OPERATOR 4 pg_catalog.>=, OPERATOR 5 pg_catalog.>,
+    FUNCTION 1 vdb_bool_filter();
+CREATE OPERATOR CLASS vdb_date_filter DEFAULT FOR TYPE pg_catalog.date USING vdb_hnsw
+    FAMILY vdb_date_filters AS
+    OPERATOR 1 pg_catalog.<, OPERATOR 2 pg_catalog.<=, OPERATOR 3 pg_catalog.=, OPERATOR 4 pg_catalog.>=, OPERATOR 5 pg_catalog.>,
+    FUNCTION 1 vdb_date_filter();
+CREATE OPERATOR CLASS vdb_timestamp_filter DEFAULT FOR TYPE pg_catalog.timestamp USING vdb_hnsw
+    FAMILY vdb_timestamp_filters AS
+    OPERATOR 1 pg_catalog.<, OPERATOR 2 pg_catalog.<=, OPERATOR 3 pg_catalog.=, OPERATOR 4 pg_catalog.>=, OPERATOR 5 pg_catalog.>,
+    FUNCTION 1 vdb_timestamp_filter();
+CREATE OPERATOR CLASS vdb_timestamptz_filter DEFAULT FOR TYPE pg_catalog.timestamptz USING vdb_hnsw
+    FAMILY vdb_timestamptz_filters AS
+    OPERATOR 1 pg_catalog.<, OPERATOR 2 pg_catalog.<=, OPERATOR 3 pg_catalog.=, OPERATOR 4 pg_catalog.>=, OPERATOR 5 pg_catalog.>,
+    FUNCTION 1 vdb_timestamp_filter();
+CREATE OPERATOR CLASS vdb_uuid_filter DEFAULT FOR TYPE pg_catalog.uuid USING vdb_hnsw
+    FAMILY vdb_uuid_filters AS
+    OPERATOR 1 pg_catalog.<, OPERATOR 2 pg_catalog.<=, OPERATOR 3 pg_catalog.=, OPERATOR 4 pg_catalog.>=, OPERATOR 5 pg_catalog.>,
+    FUNCTION 1 vdb_uuid_filter();
+CREATE OPERATOR CLASS vdb_text_filter DEFAULT FOR TYPE pg_catalog.text USING vdb_hnsw
+    FAMILY vdb_text_filters AS
+    OPERATOR 1 pg_catalog.<, OPERATOR 2 pg_catalog.<=, OPERATOR 3 pg_catalog.=, OPERATOR 4 pg_catalog.>=, OPERATOR 5 pg_catalog.>,
+    FUNCTION 1 vdb_text_filter();
+CREATE OPERATOR CLASS vdb_enum_filter DEFAULT FOR TYPE pg_catalog.anyenum USING vdb_hnsw AS
+    OPERATOR 3 pg_catalog.=,
+    FUNCTION 1 vdb_enum_filter();
+CREATE OPERATOR CLASS vdb_array_filter DEFAULT FOR TYPE pg_catalog.anyarray USING vdb_hnsw AS
+    OPERATOR 3 pg_catalog.=, OPERATOR 6 pg_catalog.&&, OPERATOR 7 pg_catalog.@>, OPERATOR 8 pg_catalog.<@,
+    FUNCTION 1 vdb_array_filter();
+
+-- Numbers of one kind and several sizes are compared with one another.
+
+ALTER OPERATOR FAMILY vdb_integer_filters USING vdb_hnsw ADD
+    OPERATOR 1 pg_catalog.< (pg_catalog.int2, pg_catalog.int4),
+    OPERATOR 2 pg_catalog.<= (pg_catalog.int2, pg_catalog.int4),
+    OPERATOR 3 pg_catalog.= (pg_catalog.int2, pg_catalog.int4),
+    OPERATOR 4 pg_catalog.>= (pg_catalog.int2, pg_catalog.int4),
+    OPERATOR 5 pg_catalog.> (pg_catalog.int2, pg_catalog.int4),
+    OPERATOR 1 pg_catalog.< (pg_catalog.int2, pg_catalog.int8),
+    OPERATOR 2 pg_catalog.<= (pg_catalog.int2, pg_catalog.int8),
+    OPERATOR 3 pg_catalog.= (pg_catalog.int2, pg_catalog.int8),
+    OPERATOR 4 pg_catalog.>= (pg_catalog.int2, pg_catalog.int8),
+    OPERATOR 5 pg_catalog.> (pg_catalog.int2, pg_catalog.int8),
+    OPERATOR 1 pg_catalog.< (pg_catalog.int4, pg_catalog.int2),
+    OPERATOR 2 pg_catalog.<= (pg_catalog.int4, pg_catalog.int2),
+    OPERATOR 3 pg_catalog.= (pg_catalog.int4, pg_catalog.int2),
+    OPERATOR 4 pg_catalog.>= (pg_catalog.int4, pg_catalog.int2),
+    OPERATOR 5 pg_catalog.> (pg_catalog.int4, pg_catalog.int2),
+    OPERATOR 1 pg_catalog.< (pg_catalog.int4, pg_catalog.int8),
+    OPERATOR 2 pg_catalog.<= (pg_catalog.int4, pg_catalog.int8),
+    OPERATOR 3 pg_catalog.= (pg_catalog.int4, pg_catalog.int8),
+    OPERATOR 4 pg_catalog.>= (pg_catalog.int4, pg_catalog.int8),
+    OPERATOR 5 pg_catalog.> (pg_catalog.int4, pg_catalog.int8),
+    OPERATOR 1 pg_catalog.< (pg_catalog.int8, pg_catalog.int2),
+    OPERATOR 2 pg_catalog.<= (pg_catalog.int8, pg_catalog.int2),
+    OPERATOR 3 pg_catalog.= (pg_catalog.int8, pg_catalog.int2),
+    OPERATOR 4 pg_catalog.>= (pg_catalog.int8, pg_catalog.int2),
+    OPERATOR 5 pg_catalog.> (pg_catalog.int8, pg_catalog.int2),
+    OPERATOR 1 pg_catalog.< (pg_catalog.int8, pg_catalog.int4),
+    OPERATOR 2 pg_catalog.<= (pg_catalog.int8, pg_catalog.int4),
+    OPERATOR 3 pg_catalog.= (pg_catalog.int8, pg_catalog.int4),
+    OPERATOR 4 pg_catalog.>= (pg_catalog.int8, pg_catalog.int4),
+    OPERATOR 5 pg_catalog.> (pg_catalog.int8, pg_catalog.int4);
+ALTER OPERATOR FAMILY vdb_float_filters USING vdb_hnsw ADD
+    OPERATOR 1 pg_catalog.< (pg_catalog.float4, pg_catalog.float8),
+    OPERATOR 2 pg_catalog.<= (pg_catalog.float4, pg_catalog.float8),
+    OPERATOR 3 pg_catalog.= (pg_catalog.float4, pg_catalog.float8),
+    OPERATOR 4 pg_catalog.>= (pg_catalog.float4, pg_catalog.float8),
+    OPERATOR 5 pg_catalog.> (pg_catalog.float4, pg_catalog.float8),
+    OPERATOR 1 pg_catalog.< (pg_catalog.float8, pg_catalog.float4),
+    OPERATOR 2 pg_catalog.<= (pg_catalog.float8, pg_catalog.float4),
+    OPERATOR 3 pg_catalog.= (pg_catalog.float8, pg_catalog.float4),
+    OPERATOR 4 pg_catalog.>= (pg_catalog.float8, pg_catalog.float4),
+    OPERATOR 5 pg_catalog.> (pg_catalog.float8, pg_catalog.float4);
+
+-- vdb_ivf
+
+CREATE OPERATOR FAMILY vdb_integer_filters USING vdb_ivf;
+CREATE OPERATOR FAMILY vdb_float_filters USING vdb_ivf;
+CREATE OPERATOR FAMILY vdb_numeric_filters USING vdb_ivf;
+CREATE OPERATOR FAMILY vdb_bool_filters USING vdb_ivf;
+CREATE OPERATOR FAMILY vdb_date_filters USING vdb_ivf;
+CREATE OPERATOR FAMILY vdb_timestamp_filters USING vdb_ivf;
+CREATE OPERATOR FAMILY vdb_timestamptz_filters USING vdb_ivf;
+CREATE OPERATOR FAMILY vdb_uuid_filters USING vdb_ivf;
+CREATE OPERATOR FAMILY vdb_text_filters USING vdb_ivf;
+
+CREATE OPERATOR CLASS vdb_int2_filter DEFAULT FOR TYPE pg_catalog.int2 USING vdb_ivf
+    FAMILY vdb_integer_filters AS
+    OPERATOR 1 pg_catalog.<, OPERATOR 2 pg_catalog.<=, OPERATOR 3 pg_catalog.=, OPERATOR 4 pg_catalog.>=, OPERATOR 5 pg_catalog.>,
+    FUNCTION 1 vdb_int2_filter();
+CREATE OPERATOR CLASS vdb_int4_filter DEFAULT FOR TYPE pg_catalog.int4 USING vdb_ivf
+    FAMILY vdb_integer_filters AS
+    OPERATOR 1 pg_catalog.<, OPERATOR 2 pg_catalog.<=, OPERATOR 3 pg_catalog.=, OPERATOR 4 pg_catalog.>=, OPERATOR 5 pg_catalog.>,
+    FUNCTION 1 vdb_int4_filter();
+CREATE OPERATOR CLASS vdb_int8_filter DEFAULT FOR TYPE pg_catalog.int8 USING vdb_ivf
+    FAMILY vdb_integer_filters AS
+    OPERATOR 1 pg_catalog.<, OPERATOR 2 pg_catalog.<=, OPERATOR 3 pg_catalog.=, OPERATOR 4 pg_catalog.>=, OPERATOR 5 pg_catalog.>,
+    FUNCTION 1 vdb_int8_filter();
+CREATE OPERATOR CLASS vdb_float4_filter DEFAULT FOR TYPE pg_catalog.float4 USING vdb_ivf
+    FAMILY vdb_float_filters AS
+    OPERATOR 1 pg_catalog.<, OPERATOR 2 pg_catalog.<=, OPERATOR 3 pg_catalog.=, OPERATOR 4 pg_catalog.>=, OPERATOR 5 pg_catalog.>,
+    FUNCTION 1 vdb_float4_filter();
+CREATE OPERATOR CLASS vdb_float8_filter DEFAULT FOR TYPE pg_catalog.float8 USING vdb_ivf
+    FAMILY vdb_float_filters AS
+    OPERATOR 1 pg_catalog.<, OPERATOR 2 pg_catalog.<=, OPERATOR 3 pg_catalog.=, OPERATOR 4 pg_catalog.>=, OPERATOR 5 pg_catalog.>,
+    FUNCTION 1 vdb_float8_filter();
+CREATE OPERATOR CLASS vdb_numeric_filter DEFAULT FOR TYPE pg_catalog.numeric USING vdb_ivf
+    FAMILY vdb_numeric_filters AS
+    OPERATOR 1 pg_catalog.<, OPERATOR 2 pg_catalog.<=, OPERATOR 3 pg_catalog.=, OPERATOR 4 pg_catalog.>=, OPERATOR 5 pg_catalog.>,
+    FUNCTION 1 vdb_numeric_filter();
+CREATE OPERATOR CLASS vdb_bool_filter DEFAULT FOR TYPE pg_catalog.bool USING vdb_ivf
+    FAMILY vdb_bool_filters AS
+    OPERATOR 1 pg_catalog.<, OPERATOR 2 pg_catalog.<=, OPERATOR 3 pg_catalog.=, OPERATOR 4 pg_catalog.>=, OPERATOR 5 pg_catalog.>,
+    FUNCTION 1 vdb_bool_filter();
+CREATE OPERATOR CLASS vdb_date_filter DEFAULT FOR TYPE pg_catalog.date USING vdb_ivf
+    FAMILY vdb_date_filters AS
+    OPERATOR 1 pg_catalog.<, OPERATOR 2 pg_catalog.<=, OPERATOR 3 pg_catalog.=, OPERATOR 4 pg_catalog.>=, OPERATOR 5 pg_catalog.>,
+    FUNCTION 1 vdb_date_filter();
+CREATE OPERATOR CLASS vdb_timestamp_filter DEFAULT FOR TYPE pg_catalog.timestamp USING vdb_ivf
+    FAMILY vdb_timestamp_filters AS
+    OPERATOR 1 pg_catalog.<, OPERATOR 2 pg_catalog.<=, OPERATOR 3 pg_catalog.=, OPERATOR 4 pg_catalog.>=, OPERATOR 5 pg_catalog.>,
+    FUNCTION 1 vdb_timestamp_filter();
+CREATE OPERATOR CLASS vdb_timestamptz_filter DEFAULT FOR TYPE pg_catalog.timestamptz USING vdb_ivf
+    FAMILY vdb_timestamptz_filters AS
+    OPERATOR 1 pg_catalog.<, OPERATOR 2 pg_catalog.<=, OPERATOR 3 pg_catalog.=, OPERATOR 4 pg_catalog.>=, OPERATOR 5 pg_catalog.>,
+    FUNCTION 1 vdb_timestamp_filter();
+CREATE OPERATOR CLASS vdb_uuid_filter DEFAULT FOR TYPE pg_catalog.uuid USING vdb_ivf
+    FAMILY vdb_uuid_filters AS
+    OPERATOR 1 pg_catalog.<, OPERATOR 2 pg_catalog.<=, OPERATOR 3 pg_catalog.=, OPERATOR 4 pg_catalog.>=, OPERATOR 5 pg_catalog.>,
+    FUNCTION 1 vdb_uuid_filter();
+CREATE OPERATOR CLASS vdb_text_filter DEFAULT FOR TYPE pg_catalog.text USING vdb_ivf
+    FAMILY vdb_text_filters AS
+    OPERATOR 1 pg_catalog.<, OPERATOR 2 pg_catalog.<=, OPERATOR 3 pg_catalog.=, OPERATOR 4 pg_catalog.>=, OPERATOR 5 pg_catalog.>,
+    FUNCTION 1 vdb_text_filter();
+CREATE OPERATOR CLASS vdb_enum_filter DEFAULT FOR TYPE pg_catalog.anyenum USING vdb_ivf AS
+    OPERATOR 3 pg_catalog.=,
+    FUNCTION 1 vdb_enum_filter();
+CREATE OPERATOR CLASS vdb_array_filter DEFAULT FOR TYPE pg_catalog.anyarray USING vdb_ivf AS
+    OPERATOR 3 pg_catalog.=, OPERATOR 6 pg_catalog.&&, OPERATOR 7 pg_catalog.@>, OPERATOR 8 pg_catalog.<@,
+    FUNCTION 1 vdb_array_filter();
+
+-- Numbers of one kind and several sizes are compared with one another.
+
+ALTER OPERATOR FAMILY vdb_integer_filters USING vdb_ivf ADD
+    OPERATOR 1 pg_catalog.< (pg_catalog.int2, pg_catalog.int4),
+    OPERATOR 2 pg_catalog.<= (pg_catalog.int2, pg_catalog.int4),
+    OPERATOR 3 pg_catalog.= (pg_catalog.int2, pg_catalog.int4),
+    OPERATOR 4 pg_catalog.>= (pg_catalog.int2, pg_catalog.int4),
+    OPERATOR 5 pg_catalog.> (pg_catalog.int2, pg_catalog.int4),
+    OPERATOR 1 pg_catalog.< (pg_catalog.int2, pg_catalog.int8),
+    OPERATOR 2 pg_catalog.<= (pg_catalog.int2, pg_catalog.int8),
+    OPERATOR 3 pg_catalog.= (pg_catalog.int2, pg_catalog.int8),
+    OPERATOR 4 pg_catalog.>= (pg_catalog.int2, pg_catalog.int8),
+    OPERATOR 5 pg_catalog.> (pg_catalog.int2, pg_catalog.int8),
+    OPERATOR 1 pg_catalog.< (pg_catalog.int4, pg_catalog.int2),
+    OPERATOR 2 pg_catalog.<= (pg_catalog.int4, pg_catalog.int2),
+    OPERATOR 3 pg_catalog.= (pg_catalog.int4, pg_catalog.int2),
+    OPERATOR 4 pg_catalog.>= (pg_catalog.int4, pg_catalog.int2),
+    OPERATOR 5 pg_catalog.> (pg_catalog.int4, pg_catalog.int2),
+    OPERATOR 1 pg_catalog.< (pg_catalog.int4, pg_catalog.int8),
+    OPERATOR 2 pg_catalog.<= (pg_catalog.int4, pg_catalog.int8),
+    OPERATOR 3 pg_catalog.= (pg_catalog.int4, pg_catalog.int8),
+    OPERATOR 4 pg_catalog.>= (pg_catalog.int4, pg_catalog.int8),
+    OPERATOR 5 pg_catalog.> (pg_catalog.int4, pg_catalog.int8),
+    OPERATOR 1 pg_catalog.< (pg_catalog.int8, pg_catalog.int2),
+    OPERATOR 2 pg_catalog.<= (pg_catalog.int8, pg_catalog.int2),
+    OPERATOR 3 pg_catalog.= (pg_catalog.int8, pg_catalog.int2),
+    OPERATOR 4 pg_catalog.>= (pg_catalog.int8, pg_catalog.int2),
+    OPERATOR 5 pg_catalog.> (pg_catalog.int8, pg_catalog.int2),
+    OPERATOR 1 pg_catalog.< (pg_catalog.int8, pg_catalog.int4),
+    OPERATOR 2 pg_catalog.<= (pg_catalog.int8, pg_catalog.int4),
+    OPERATOR 3 pg_catalog.= (pg_catalog.int8, pg_catalog.int4),
+    OPERATOR 4 pg_catalog.>= (pg_catalog.int8, pg_catalog.int4),
+    OPERATOR 5 pg_catalog.> (pg_catalog.int8, pg_catalog.int4);
+ALTER OPERATOR FAMILY vdb_float_filters USING vdb_ivf ADD
+    OPERATOR 1 pg_catalog.< (pg_catalog.float4, pg_catalog.float8),
+    OPERATOR 2 pg_catalog.<= (pg_catalog.float4, pg_catalog.float8),
+    OPERATOR 3 pg_catalog.= (pg_catalog.float4, pg_catalog.float8),
+    OPERATOR 4 pg_catalog.>= (pg_catalog.float4, pg_catalog.float8),
+    OPERATOR 5 pg_catalog.> (pg_catalog.float4, pg_catalog.float8),
+    OPERATOR 1 pg_catalog.< (pg_catalog.float8, pg_catalog.float4),
+    OPERATOR 2 pg_catalog.<= (pg_catalog.float8, pg_catalog.float4),
+    OPERATOR 3 pg_catalog.= (pg_catalog.float8, pg_catalog.float4),
+    OPERATOR 4 pg_catalog.>= (pg_catalog.float8, pg_catalog.float4),
+    OPERATOR 5 pg_catalog.> (pg_catalog.float8, pg_catalog.float4);

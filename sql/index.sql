@@ -1,13 +1,13 @@
 -- The index access methods and their operator classes.
 
-CREATE FUNCTION vdb_hnsw_handler(internal) RETURNS index_am_handler
+CREATE FUNCTION vdb_hnsw_handler(pg_catalog.internal) RETURNS pg_catalog.index_am_handler
     AS 'MODULE_PATHNAME', 'vdb_hnsw_handler_wrapper' LANGUAGE C;
 
 CREATE ACCESS METHOD vdb_hnsw TYPE INDEX HANDLER vdb_hnsw_handler;
 
 COMMENT ON ACCESS METHOD vdb_hnsw IS 'segments with HNSW graphs';
 
-CREATE FUNCTION vdb_ivf_handler(internal) RETURNS index_am_handler
+CREATE FUNCTION vdb_ivf_handler(pg_catalog.internal) RETURNS pg_catalog.index_am_handler
     AS 'MODULE_PATHNAME', 'vdb_ivf_handler_wrapper' LANGUAGE C;
 
 CREATE ACCESS METHOD vdb_ivf TYPE INDEX HANDLER vdb_ivf_handler;
@@ -46,79 +46,79 @@ CREATE FUNCTION vdb_sparsevec_l1_support() RETURNS integer
     AS 'MODULE_PATHNAME', 'vdb_sparsevec_l1_support_wrapper' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 
 CREATE OPERATOR CLASS vector_l2_ops FOR TYPE vector USING vdb_hnsw AS
-    OPERATOR 1 <-> (vector, vector) FOR ORDER BY float_ops,
+    OPERATOR 1 <-> (vector, vector) FOR ORDER BY pg_catalog.float_ops,
     FUNCTION 1 vdb_vector_l2_support();
 CREATE OPERATOR CLASS vector_ip_ops FOR TYPE vector USING vdb_hnsw AS
-    OPERATOR 1 <#> (vector, vector) FOR ORDER BY float_ops,
+    OPERATOR 1 <#> (vector, vector) FOR ORDER BY pg_catalog.float_ops,
     FUNCTION 1 vdb_vector_ip_support();
 CREATE OPERATOR CLASS vector_cosine_ops FOR TYPE vector USING vdb_hnsw AS
-    OPERATOR 1 <=> (vector, vector) FOR ORDER BY float_ops,
+    OPERATOR 1 <=> (vector, vector) FOR ORDER BY pg_catalog.float_ops,
     FUNCTION 1 vdb_vector_cosine_support();
 CREATE OPERATOR CLASS vector_l1_ops FOR TYPE vector USING vdb_hnsw AS
-    OPERATOR 1 <+> (vector, vector) FOR ORDER BY float_ops,
+    OPERATOR 1 <+> (vector, vector) FOR ORDER BY pg_catalog.float_ops,
     FUNCTION 1 vdb_vector_l1_support();
 CREATE OPERATOR CLASS halfvec_l2_ops FOR TYPE halfvec USING vdb_hnsw AS
-    OPERATOR 1 <-> (halfvec, halfvec) FOR ORDER BY float_ops,
+    OPERATOR 1 <-> (halfvec, halfvec) FOR ORDER BY pg_catalog.float_ops,
     FUNCTION 1 vdb_halfvec_l2_support();
 CREATE OPERATOR CLASS halfvec_ip_ops FOR TYPE halfvec USING vdb_hnsw AS
-    OPERATOR 1 <#> (halfvec, halfvec) FOR ORDER BY float_ops,
+    OPERATOR 1 <#> (halfvec, halfvec) FOR ORDER BY pg_catalog.float_ops,
     FUNCTION 1 vdb_halfvec_ip_support();
 CREATE OPERATOR CLASS halfvec_cosine_ops FOR TYPE halfvec USING vdb_hnsw AS
-    OPERATOR 1 <=> (halfvec, halfvec) FOR ORDER BY float_ops,
+    OPERATOR 1 <=> (halfvec, halfvec) FOR ORDER BY pg_catalog.float_ops,
     FUNCTION 1 vdb_halfvec_cosine_support();
 CREATE OPERATOR CLASS halfvec_l1_ops FOR TYPE halfvec USING vdb_hnsw AS
-    OPERATOR 1 <+> (halfvec, halfvec) FOR ORDER BY float_ops,
+    OPERATOR 1 <+> (halfvec, halfvec) FOR ORDER BY pg_catalog.float_ops,
     FUNCTION 1 vdb_halfvec_l1_support();
 CREATE OPERATOR CLASS bit_hamming_ops FOR TYPE bit USING vdb_hnsw AS
-    OPERATOR 1 <~> (bit, bit) FOR ORDER BY float_ops,
+    OPERATOR 1 <~> (bit, bit) FOR ORDER BY pg_catalog.float_ops,
     FUNCTION 1 vdb_bit_hamming_support();
 CREATE OPERATOR CLASS bit_jaccard_ops FOR TYPE bit USING vdb_hnsw AS
-    OPERATOR 1 <%> (bit, bit) FOR ORDER BY float_ops,
+    OPERATOR 1 <%> (bit, bit) FOR ORDER BY pg_catalog.float_ops,
     FUNCTION 1 vdb_bit_jaccard_support();
 CREATE OPERATOR CLASS sparsevec_l2_ops FOR TYPE sparsevec USING vdb_hnsw AS
-    OPERATOR 1 <-> (sparsevec, sparsevec) FOR ORDER BY float_ops,
+    OPERATOR 1 <-> (sparsevec, sparsevec) FOR ORDER BY pg_catalog.float_ops,
     FUNCTION 1 vdb_sparsevec_l2_support();
 CREATE OPERATOR CLASS sparsevec_ip_ops FOR TYPE sparsevec USING vdb_hnsw AS
-    OPERATOR 1 <#> (sparsevec, sparsevec) FOR ORDER BY float_ops,
+    OPERATOR 1 <#> (sparsevec, sparsevec) FOR ORDER BY pg_catalog.float_ops,
     FUNCTION 1 vdb_sparsevec_ip_support();
 CREATE OPERATOR CLASS sparsevec_cosine_ops FOR TYPE sparsevec USING vdb_hnsw AS
-    OPERATOR 1 <=> (sparsevec, sparsevec) FOR ORDER BY float_ops,
+    OPERATOR 1 <=> (sparsevec, sparsevec) FOR ORDER BY pg_catalog.float_ops,
     FUNCTION 1 vdb_sparsevec_cosine_support();
 CREATE OPERATOR CLASS sparsevec_l1_ops FOR TYPE sparsevec USING vdb_hnsw AS
-    OPERATOR 1 <+> (sparsevec, sparsevec) FOR ORDER BY float_ops,
+    OPERATOR 1 <+> (sparsevec, sparsevec) FOR ORDER BY pg_catalog.float_ops,
     FUNCTION 1 vdb_sparsevec_l1_support();
 
 CREATE OPERATOR CLASS vector_l2_ops FOR TYPE vector USING vdb_ivf AS
-    OPERATOR 1 <-> (vector, vector) FOR ORDER BY float_ops,
+    OPERATOR 1 <-> (vector, vector) FOR ORDER BY pg_catalog.float_ops,
     FUNCTION 1 vdb_vector_l2_support();
 CREATE OPERATOR CLASS vector_ip_ops FOR TYPE vector USING vdb_ivf AS
-    OPERATOR 1 <#> (vector, vector) FOR ORDER BY float_ops,
+    OPERATOR 1 <#> (vector, vector) FOR ORDER BY pg_catalog.float_ops,
     FUNCTION 1 vdb_vector_ip_support();
 CREATE OPERATOR CLASS vector_cosine_ops FOR TYPE vector USING vdb_ivf AS
-    OPERATOR 1 <=> (vector, vector) FOR ORDER BY float_ops,
+    OPERATOR 1 <=> (vector, vector) FOR ORDER BY pg_catalog.float_ops,
     FUNCTION 1 vdb_vector_cosine_support();
 CREATE OPERATOR CLASS halfvec_l2_ops FOR TYPE halfvec USING vdb_ivf AS
-    OPERATOR 1 <-> (halfvec, halfvec) FOR ORDER BY float_ops,
+    OPERATOR 1 <-> (halfvec, halfvec) FOR ORDER BY pg_catalog.float_ops,
     FUNCTION 1 vdb_halfvec_l2_support();
 CREATE OPERATOR CLASS halfvec_ip_ops FOR TYPE halfvec USING vdb_ivf AS
-    OPERATOR 1 <#> (halfvec, halfvec) FOR ORDER BY float_ops,
+    OPERATOR 1 <#> (halfvec, halfvec) FOR ORDER BY pg_catalog.float_ops,
     FUNCTION 1 vdb_halfvec_ip_support();
 CREATE OPERATOR CLASS halfvec_cosine_ops FOR TYPE halfvec USING vdb_ivf AS
-    OPERATOR 1 <=> (halfvec, halfvec) FOR ORDER BY float_ops,
+    OPERATOR 1 <=> (halfvec, halfvec) FOR ORDER BY pg_catalog.float_ops,
     FUNCTION 1 vdb_halfvec_cosine_support();
 CREATE OPERATOR CLASS bit_hamming_ops FOR TYPE bit USING vdb_ivf AS
-    OPERATOR 1 <~> (bit, bit) FOR ORDER BY float_ops,
+    OPERATOR 1 <~> (bit, bit) FOR ORDER BY pg_catalog.float_ops,
     FUNCTION 1 vdb_bit_hamming_support();
 
 -- What plans call that show a distance they order by: the scan's own, or NULL if it has gone on.
 
-CREATE FUNCTION vdb_scanned_distance(tid, index oid, query vector) RETURNS double precision
+CREATE FUNCTION vdb_scanned_distance(pg_catalog.tid, index pg_catalog.oid, query vector) RETURNS double precision
     AS 'MODULE_PATHNAME', 'vdb_scanned_distance_wrapper' LANGUAGE C STABLE PARALLEL SAFE;
-CREATE FUNCTION vdb_scanned_distance(tid, index oid, query halfvec) RETURNS double precision
+CREATE FUNCTION vdb_scanned_distance(pg_catalog.tid, index pg_catalog.oid, query halfvec) RETURNS double precision
     AS 'MODULE_PATHNAME', 'vdb_scanned_distance_wrapper' LANGUAGE C STABLE PARALLEL SAFE;
-CREATE FUNCTION vdb_scanned_distance(tid, index oid, query sparsevec) RETURNS double precision
+CREATE FUNCTION vdb_scanned_distance(pg_catalog.tid, index pg_catalog.oid, query sparsevec) RETURNS double precision
     AS 'MODULE_PATHNAME', 'vdb_scanned_distance_wrapper' LANGUAGE C STABLE PARALLEL SAFE;
 
-COMMENT ON FUNCTION vdb_scanned_distance(tid, oid, vector) IS 'for plans only: the distance of the row that an index scan has just returned';
-COMMENT ON FUNCTION vdb_scanned_distance(tid, oid, halfvec) IS 'for plans only: the distance of the row that an index scan has just returned';
-COMMENT ON FUNCTION vdb_scanned_distance(tid, oid, sparsevec) IS 'for plans only: the distance of the row that an index scan has just returned';
+COMMENT ON FUNCTION vdb_scanned_distance(pg_catalog.tid, pg_catalog.oid, vector) IS 'for plans only: the distance of the row that an index scan has just returned';
+COMMENT ON FUNCTION vdb_scanned_distance(pg_catalog.tid, pg_catalog.oid, halfvec) IS 'for plans only: the distance of the row that an index scan has just returned';
+COMMENT ON FUNCTION vdb_scanned_distance(pg_catalog.tid, pg_catalog.oid, sparsevec) IS 'for plans only: the distance of the row that an index scan has just returned';

@@ -2,15 +2,15 @@
 
 CREATE TYPE vector;
 
-CREATE FUNCTION vector_in(cstring, oid, integer) RETURNS vector
+CREATE FUNCTION vector_in(pg_catalog.cstring, pg_catalog.oid, integer) RETURNS vector
     AS 'MODULE_PATHNAME', 'vector_in_wrapper' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
-CREATE FUNCTION vector_out(vector) RETURNS cstring
+CREATE FUNCTION vector_out(vector) RETURNS pg_catalog.cstring
     AS 'MODULE_PATHNAME', 'vector_out_wrapper' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
-CREATE FUNCTION vector_typmod_in(cstring[]) RETURNS integer
+CREATE FUNCTION vector_typmod_in(pg_catalog.cstring[]) RETURNS integer
     AS 'MODULE_PATHNAME', 'vector_typmod_in_wrapper' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
-CREATE FUNCTION vector_recv(internal, oid, integer) RETURNS vector
+CREATE FUNCTION vector_recv(pg_catalog.internal, pg_catalog.oid, integer) RETURNS vector
     AS 'MODULE_PATHNAME', 'vector_recv_wrapper' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
-CREATE FUNCTION vector_send(vector) RETURNS bytea
+CREATE FUNCTION vector_send(vector) RETURNS pg_catalog.bytea
     AS 'MODULE_PATHNAME', 'vector_send_wrapper' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 
 CREATE TYPE vector (
@@ -24,15 +24,15 @@ CREATE TYPE vector (
 
 CREATE TYPE halfvec;
 
-CREATE FUNCTION halfvec_in(cstring, oid, integer) RETURNS halfvec
+CREATE FUNCTION halfvec_in(pg_catalog.cstring, pg_catalog.oid, integer) RETURNS halfvec
     AS 'MODULE_PATHNAME', 'halfvec_in_wrapper' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
-CREATE FUNCTION halfvec_out(halfvec) RETURNS cstring
+CREATE FUNCTION halfvec_out(halfvec) RETURNS pg_catalog.cstring
     AS 'MODULE_PATHNAME', 'halfvec_out_wrapper' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
-CREATE FUNCTION halfvec_typmod_in(cstring[]) RETURNS integer
+CREATE FUNCTION halfvec_typmod_in(pg_catalog.cstring[]) RETURNS integer
     AS 'MODULE_PATHNAME', 'halfvec_typmod_in_wrapper' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
-CREATE FUNCTION halfvec_recv(internal, oid, integer) RETURNS halfvec
+CREATE FUNCTION halfvec_recv(pg_catalog.internal, pg_catalog.oid, integer) RETURNS halfvec
     AS 'MODULE_PATHNAME', 'halfvec_recv_wrapper' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
-CREATE FUNCTION halfvec_send(halfvec) RETURNS bytea
+CREATE FUNCTION halfvec_send(halfvec) RETURNS pg_catalog.bytea
     AS 'MODULE_PATHNAME', 'halfvec_send_wrapper' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 
 CREATE TYPE halfvec (
@@ -46,15 +46,15 @@ CREATE TYPE halfvec (
 
 CREATE TYPE sparsevec;
 
-CREATE FUNCTION sparsevec_in(cstring, oid, integer) RETURNS sparsevec
+CREATE FUNCTION sparsevec_in(pg_catalog.cstring, pg_catalog.oid, integer) RETURNS sparsevec
     AS 'MODULE_PATHNAME', 'sparsevec_in_wrapper' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
-CREATE FUNCTION sparsevec_out(sparsevec) RETURNS cstring
+CREATE FUNCTION sparsevec_out(sparsevec) RETURNS pg_catalog.cstring
     AS 'MODULE_PATHNAME', 'sparsevec_out_wrapper' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
-CREATE FUNCTION sparsevec_typmod_in(cstring[]) RETURNS integer
+CREATE FUNCTION sparsevec_typmod_in(pg_catalog.cstring[]) RETURNS integer
     AS 'MODULE_PATHNAME', 'sparsevec_typmod_in_wrapper' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
-CREATE FUNCTION sparsevec_recv(internal, oid, integer) RETURNS sparsevec
+CREATE FUNCTION sparsevec_recv(pg_catalog.internal, pg_catalog.oid, integer) RETURNS sparsevec
     AS 'MODULE_PATHNAME', 'sparsevec_recv_wrapper' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
-CREATE FUNCTION sparsevec_send(sparsevec) RETURNS bytea
+CREATE FUNCTION sparsevec_send(sparsevec) RETURNS pg_catalog.bytea
     AS 'MODULE_PATHNAME', 'sparsevec_send_wrapper' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 
 CREATE TYPE sparsevec (

@@ -32,6 +32,7 @@ extension_sql_file!("../sql/admin.sql", name = "admin", requires = ["spheres"]);
 
 #[pgrx::pg_guard]
 pub extern "C-unwind" fn _PG_init() {
+    pg::backtrace::switch_off();
     config::register();
     am::register();
     maintenance::register();

@@ -2,19 +2,19 @@
 
 use super::stats::part_name;
 use crate::am;
-use crate::pg::open::require_owner;
+use crate::pg::open::OpenIndex;
 use crate::pg::relation::Relation;
 use crate::segment::check::Check;
 use crate::segment::{Entry, Tid};
 use pgrx::iter::TableIterator;
-use pgrx::{PgRelation, name, pg_extern};
+use pgrx::{name, pg_extern, pg_sys};
 use std::collections::{HashMap, HashSet};
 
 /// What is wrong with an index: no rows if nothing is.
 #[pg_extern(sql = false)]
 #[allow(clippy::type_complexity)] // The columns of the SQL function.
 fn vdb_check(
-    index: PgRelation,
+    index: pg_sys::Oid,
     deep: bool,
 ) -> TableIterator<
     'static,
@@ -25,12 +25,10 @@ fn vdb_check(
         name!(finding, String),
     ),
 > {
-    // SAFETY: the argument keeps the index open and locked.
-    let relation = unsafe { Relation::from_raw(index.as_ptr()) };
-    am::require_own(relation);
-    require_owner(relation);
+    let index = OpenIndex::of_owner_to_read(index);
+    let relation = index.relation();
     // Before the index is read: what the table has now, the index has then.
-    let mut table = deep.then(|| Table { missing: rows_of_table(&index), seen: HashSet::new() });
+    let mut table = deep.then(|| Table { missing: rows_of_table(relation), seen: HashSet::new() });
     let mut compare = |tid: Tid, vector: Option<&[u8]>, attributes: &[u64]| {
         table.as_mut()?.compare(tid, vector, attributes)
     };
@@ -60,13 +58,12 @@ fn checksum_of(attributes: &[u64]) -> u32 {
 }
 
 /// Of every row of the table that the transaction sees and the index has a place for, its checksums.
-fn rows_of_table(index: &PgRelation) -> HashMap<Tid, Checksums> {
+fn rows_of_table(index: Relation) -> HashMap<Tid, Checksums> {
     let mut rows = HashMap::new();
     let mut add = |entry: Entry| {
         rows.insert(entry.tid, (crc32fast::hash(entry.row), checksum_of(entry.attributes)));
     };
-    // SAFETY: the argument keeps the index open and locked.
-    unsafe { am::for_each_visible_row(index.as_ptr(), &mut add) };
+    am::for_each_visible_row(index, &mut add);
     rows
 }
 

@@ -13,7 +13,6 @@ use pgrx::{PgSqlErrorCode, name, pg_extern, pg_sys};
 #[pg_extern(sql = false)]
 fn vdb_flush(index: pg_sys::Oid) -> i64 {
     let index = OpenIndex::of_owner(index, c"vdb_flush()");
-    am::require_own(index.relation());
     let lock = IndexLock::wait(index.relation(), Purpose::Flush);
     maintenance::flush(index.relation(), &lock, 1, Priority::High).unwrap_or(0) as i64
 }
@@ -22,8 +21,14 @@ fn vdb_flush(index: pg_sys::Oid) -> i64 {
 #[pg_extern(sql = false)]
 fn vdb_compact(index: pg_sys::Oid) -> i64 {
     let index = OpenIndex::of_owner(index, c"vdb_compact()");
-    am::require_own(index.relation());
     maintenance::compact_all(index.relation()).unwrap_or(0) as i64
+}
+
+/// Rows of the table that a calibration keeps in memory, and compares with all others, at most.
+const MOST_QUERIES: i32 = 10_000;
+
+fn refuse(message: String) -> ! {
+    Problem::new(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, message).raise()
 }
 
 /// Measures how much effort searches need for a recall; returns efforts and the recall of each.
@@ -33,16 +38,13 @@ fn vdb_calibrate(
     queries: i32,
 ) -> TableIterator<'static, (name!(effort, i32), name!(recall, f64))> {
     if queries < 1 {
-        Problem::new(
-            PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
-            format!("a calibration needs at least one query, not {queries}"),
-        )
-        .raise();
+        refuse(format!("a calibration needs at least one query, not {queries}"));
+    }
+    if queries > MOST_QUERIES {
+        refuse(format!("a calibration takes {MOST_QUERIES} queries at most, not {queries}"));
     }
     let index = OpenIndex::of_owner(index, c"vdb_calibrate()");
-    am::require_own(index.relation());
-    // SAFETY: the index is open and locked for changes.
-    let curve = unsafe { am::calibrate(index.relation().raw(), queries as usize) };
+    let curve = am::calibrate(index.relation(), queries as usize);
     let points: Vec<_> = curve.points().map(|(effort, recall)| (effort as i32, recall)).collect();
     TableIterator::new(points)
 }

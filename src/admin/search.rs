@@ -1,12 +1,19 @@
 //! What a search did.
 
-use crate::am;
 use crate::pg::error::Problem;
+use crate::pg::open::OpenIndex;
+use crate::pg::partition;
+use crate::pg::query::{self, Search};
 use crate::segment::report::{self, Report, StepReport};
-use pgrx::PgSqlErrorCode::{ERRCODE_INTERNAL_ERROR, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE};
+use pgrx::PgSqlErrorCode::*;
 use pgrx::iter::TableIterator;
-use pgrx::{PgRelation, Spi, name, pg_extern, pg_sys};
+use pgrx::{FromDatum, name, pg_extern, pg_sys};
+use std::ffi::CString;
 use std::time::Duration;
+
+fn ms(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
 
 /// The steps of the last search of this session that has ended; no rows if there was none.
 #[pg_extern(sql = false)]
@@ -33,24 +40,75 @@ fn vdb_last_search() -> TableIterator<
     let steps = report::last().into_iter().flat_map(|Report { index, generation, steps }| {
         steps.into_iter().map(move |step| (index, generation, step))
     });
-    let ms = |time: Duration| time.as_secs_f64() * 1e3;
     let rows = steps.map(|(index, generation, step)| {
-        let StepReport {
-            segment,
-            structure,
-            step,
-            rows,
-            matches,
-            effort,
-            expected,
-            actual,
-            returned,
-            work,
-            pages,
-        } = step;
         (
             pg_sys::Oid::from_u32(index),
             generation as i64,
+            step.segment.map(i64::from),
+            step.structure,
+            step.step,
+            step.rows as i64,
+            step.matches.map(|matches| matches as i64),
+            step.effort.map(|effort| effort as i64),
+            ms(step.expected),
+            (!step.actual.is_zero()).then(|| ms(step.actual)),
+            step.returned as i64,
+            step.work.estimated as i64,
+            step.work.compared as i64,
+            step.pages as i64,
+        )
+    });
+    TableIterator::new(rows.collect::<Vec<_>>())
+}
+
+/// Searches an index for the `k` rows nearest to a query that meet a condition, and tells what the search did.
+///
+/// Arguments: the index, the query (a vector, or its text), `k`, the condition in SQL or null.
+#[pg_extern(sql = false)]
+#[allow(clippy::type_complexity)] // The columns of the SQL function.
+fn vdb_explain_search(
+    call: pg_sys::FunctionCallInfo,
+) -> TableIterator<
+    'static,
+    (
+        name!(index, pg_sys::Oid),
+        name!(segment, Option<i64>),
+        name!(structure, &'static str),
+        name!(step, &'static str),
+        name!(rows, i64),
+        name!(matches, Option<i64>),
+        name!(effort, Option<i64>),
+        name!(expected_ms, f64),
+        name!(actual_ms, Option<f64>),
+        name!(returned, i64),
+        name!(estimated, i64),
+        name!(compared, i64),
+        name!(pages, i64),
+    ),
+> {
+    // SAFETY: PostgreSQL passes four arguments, whose types are those that the functions are declared with.
+    let (index, query, of, k, filter) = unsafe {
+        let arguments = (*call).args.as_slice((*call).nargs as usize);
+        let [index, query, k, filter] = arguments else { unreachable!("it is declared with four") };
+        let index = pg_sys::Oid::from_datum(index.value, index.isnull);
+        let k = i32::from_datum(k.value, k.isnull);
+        let filter = String::from_datum(filter.value, filter.isnull);
+        let of = pg_sys::get_fn_expr_argtype((*call).flinfo, 1);
+        (index, (!query.isnull).then_some(query.value), of, k, filter)
+    };
+    let (Some(index), Some(query), Some(limit)) = (index, query, k) else {
+        Problem::new(ERRCODE_NULL_VALUE_NOT_ALLOWED, "a search needs an index, a query and a number of rows")
+            .raise()
+    };
+    let reports = searched(index, query, of, limit, filter.as_deref());
+    let steps = reports.into_iter().flat_map(|Report { index, steps, .. }| {
+        steps.into_iter().map(move |step| (index, step))
+    });
+    let rows = steps.map(|(index, step)| {
+        let StepReport { segment, structure, step, rows, matches, effort, expected, actual, returned, work, pages } =
+            step;
+        (
+            pg_sys::Oid::from_u32(index),
             segment.map(i64::from),
             structure,
             step,
@@ -68,47 +126,49 @@ fn vdb_last_search() -> TableIterator<
     TableIterator::new(rows.collect::<Vec<_>>())
 }
 
-/// Searches an index for the `k` rows nearest to `query`, as text, that meet `filter`, a condition in SQL: for
-/// `vdb_last_search()` to show the time it took as well.
-#[pg_extern(sql = false)]
-fn vdb_time_search(index: PgRelation, query: &str, k: i32, filter: Option<&str>) {
-    // SAFETY: the argument keeps the index open and locked.
-    am::require_own(unsafe { crate::pg::relation::Relation::from_raw(index.as_ptr()) });
-    let statement = statement(&index, query, k, filter);
-    report::remember(None);
-    report::measure_time(true);
-    let result = Spi::run(&statement);
-    report::measure_time(false);
-    if let Err(error) = result {
-        Problem::new(ERRCODE_INTERNAL_ERROR, format!("the search failed: {error}")).raise();
+/// What the searches of an index did, or of the indexes of its partitions.
+fn searched(
+    index: pg_sys::Oid,
+    query: pg_sys::Datum,
+    of: pg_sys::Oid,
+    limit: i32,
+    condition: Option<&str>,
+) -> Vec<Report> {
+    let open = OpenIndex::named_or_partitioned(index);
+    let relation = open.relation();
+    if limit < 1 {
+        let message = format!("a search is for one row at least, not {limit}");
+        Problem::new(ERRCODE_INVALID_PARAMETER_VALUE, message).raise();
     }
-    if report::last().is_none_or(|report| report.index != index.oid().to_u32()) {
+    let wanted = query::query_type(relation);
+    let query = match of {
+        pg_sys::TEXTOID => {
+            // SAFETY: the argument is of this type, and not null.
+            let text = unsafe { String::from_datum(query, false) }.unwrap_or_default();
+            query::value_of_text(wanted, &CString::new(text).unwrap_or_default())
+        }
+        of if of == wanted => query,
+        of => Problem::new(
+            ERRCODE_DATATYPE_MISMATCH,
+            format!(
+                "index \"{}\" is searched with values of type {}, not {}",
+                relation.name(),
+                query::type_name(wanted),
+                query::type_name(of)
+            ),
+        )
+        .raise(),
+    };
+    let search = Search { index: relation, query, limit: limit.into(), condition };
+    let mut reports = report::collect(|| query::run(&search));
+    reports.retain(|report| partition::is_part_of(pg_sys::Oid::from_u32(report.index), index));
+    if reports.is_empty() {
         Problem::new(
             ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-            format!("the planner did not choose index \"{}\"", index.name()),
+            format!("the planner did not choose index \"{}\"", relation.name()),
         )
-        .detail(format!("The search was: {statement}"))
-        .hint("Another index answers it too, or the condition contradicts a partial index's.")
+        .hint("Another index answers the search too, or the condition contradicts a partial index's.")
         .raise();
     }
-}
-
-/// The search as SQL.
-fn statement(index: &PgRelation, query: &str, k: i32, filter: Option<&str>) -> String {
-    let parts = "SELECT format('SELECT 1 FROM %s%s ORDER BY %s OPERATOR(%s) %L::%s LIMIT %s',
-            i.indrelid::regclass, ' WHERE (' || $4 || ')', pg_get_indexdef(i.indexrelid, 1, true),
-            format('%I.%s', n.nspname, o.oprname), $2, format_type(a.atttypid, a.atttypmod), $3)
-        FROM pg_index i
-        JOIN pg_attribute a ON a.attrelid = i.indexrelid AND a.attnum = 1
-        JOIN pg_opclass c ON c.oid = i.indclass[0]
-        JOIN pg_amop s ON s.amopfamily = c.opcfamily AND s.amoppurpose = 'o'
-        JOIN pg_operator o ON o.oid = s.amopopr
-        JOIN pg_namespace n ON n.oid = o.oprnamespace
-        WHERE i.indexrelid = $1";
-    let arguments = [index.oid().into(), query.into(), k.into(), filter.into()];
-    let statement = Spi::get_one_with_args::<String>(parts, &arguments);
-    statement.ok().flatten().unwrap_or_else(|| {
-        Problem::new(ERRCODE_INTERNAL_ERROR, format!("index \"{}\" is not in the catalog", index.name()))
-            .raise()
-    })
+    reports
 }

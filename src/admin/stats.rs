@@ -1,35 +1,27 @@
 //! Functions that tell what an index consists of and what is done to it.
 
-use crate::am;
 use crate::maintenance;
 use crate::pg::buffer::{PAGE_SIZE, resident};
 use crate::pg::lock::{IndexLock, Purpose};
+use crate::pg::open::OpenIndex;
 use crate::pg::relation::{Relation, in_recovery};
+use crate::pg::{catalog, owner};
 use crate::segment::growing;
 use crate::storage::extent::Extent;
 use crate::storage::manifest::{Parts, Sealed, Snapshot};
 use crate::storage::meta::{Quantizer, Structure};
 use crate::storage::page::Kind;
-use crate::storage::tasks::{State, Task, TaskKind};
+use crate::storage::tasks::{Priority, State, Task, TaskKind};
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::iter::TableIterator;
-use pgrx::{PgRelation, name, pg_extern, pg_sys};
+use pgrx::{name, pg_extern, pg_sys};
 use std::collections::HashSet;
-
-/// # Safety
-/// The result is used only while the argument lives.
-unsafe fn own(index: &PgRelation) -> Relation {
-    // SAFETY: the argument keeps the index open and locked.
-    let relation = unsafe { Relation::from_raw(index.as_ptr()) };
-    am::require_own(relation);
-    relation
-}
 
 /// What an index consists of, in one row.
 #[pg_extern(sql = false)]
 #[allow(clippy::type_complexity)] // The columns of the SQL function.
 fn vdb_index_stats(
-    index: PgRelation,
+    index: pg_sys::Oid,
 ) -> TableIterator<
     'static,
     (
@@ -45,8 +37,8 @@ fn vdb_index_stats(
         name!(bytes, i64),
     ),
 > {
-    // SAFETY: the argument outlives the function.
-    let relation = unsafe { own(&index) };
+    let index = OpenIndex::to_tell_of(index);
+    let relation = index.relation();
     let Snapshot { meta, manifest } = Snapshot::read(relation);
     let growing = manifest.flushing.iter().chain([&meta.growing]);
     let growing_rows: u64 = growing.map(|segment| growing::rows(relation, segment)).sum();
@@ -118,7 +110,7 @@ pub(super) fn part_name(kind: Kind) -> &'static str {
 #[pg_extern(sql = false)]
 #[allow(clippy::type_complexity)] // The columns of the SQL function.
 fn vdb_segment_parts(
-    index: PgRelation,
+    index: pg_sys::Oid,
 ) -> TableIterator<
     'static,
     (
@@ -136,8 +128,8 @@ fn vdb_segment_parts(
         name!(crc, Option<i64>),
     ),
 > {
-    // SAFETY: the argument outlives the function.
-    let rows = part_rows(unsafe { own(&index) });
+    let index = OpenIndex::to_tell_of(index);
+    let rows = part_rows(index.relation());
     TableIterator::new(rows.into_iter().map(|row| {
         (
             i64::from(row.id),
@@ -244,11 +236,76 @@ fn timestamp(micros: u64) -> Option<TimestampWithTimeZone> {
     TimestampWithTimeZone::try_from(micros as i64 - EPOCH_2000).ok()
 }
 
+/// A row of `vdb_index_tasks`.
+struct TaskRow {
+    kind: TaskKind,
+    priority: Priority,
+    state: &'static str,
+    pid: Option<i32>,
+    rows: Option<i64>,
+    started: Option<TimestampWithTimeZone>,
+    completed: Option<TimestampWithTimeZone>,
+    error: Option<String>,
+}
+
+fn priority_name(priority: Priority) -> String {
+    format!("{priority:?}").to_lowercase()
+}
+
 /// What is due in an index, what is being done and what was done last.
+fn task_rows(relation: Relation) -> Vec<TaskRow> {
+    let snapshot = Snapshot::read(relation);
+    let mut rows: Vec<TaskRow> =
+        snapshot.manifest.tasks.iter().map(|task| recorded_task(relation, task)).collect();
+    if in_recovery() {
+        return rows;
+    }
+    let due = maintenance::due(relation, &snapshot, maintenance::limits(relation, &snapshot.meta));
+    let flush = due.flush.map(|priority| (TaskKind::Flush, priority));
+    let compaction = due.compaction.map(|job| (TaskKind::Compact, job.priority));
+    for (kind, priority) in flush.into_iter().chain(compaction) {
+        if !rows.iter().any(|row| row.kind == kind && row.state == "running") {
+            rows.push(TaskRow {
+                kind,
+                priority,
+                state: "queued",
+                pid: None,
+                rows: None,
+                started: None,
+                completed: None,
+                error: None,
+            });
+        }
+    }
+    rows
+}
+
+/// A task of the manifest's log.
+fn recorded_task(relation: Relation, task: &Task) -> TaskRow {
+    let Task { kind, priority, pid, .. } = *task;
+    let (state, error) = match &task.state {
+        State::Running if is_locked(relation, kind) => ("running", None),
+        State::Running => ("failed", Some("the process that ran it was interrupted".into())),
+        State::Completed => ("completed", None),
+        State::Failed(error) => ("failed", Some(error.clone())),
+    };
+    TaskRow {
+        kind,
+        priority,
+        state,
+        pid: (state == "running").then_some(pid),
+        rows: (state == "completed").then_some(task.rows as i64),
+        started: timestamp(task.started),
+        completed: Some(task.ended).filter(|&ended| ended > 0).and_then(timestamp),
+        error,
+    }
+}
+
+/// The tasks of one index.
 #[pg_extern(sql = false)]
 #[allow(clippy::type_complexity)] // The columns of the SQL function.
 fn vdb_index_tasks(
-    index: PgRelation,
+    index: pg_sys::Oid,
 ) -> TableIterator<
     'static,
     (
@@ -262,45 +319,45 @@ fn vdb_index_tasks(
         name!(error, Option<String>),
     ),
 > {
-    // SAFETY: the argument outlives the function.
-    let relation = unsafe { own(&index) };
-    let snapshot = Snapshot::read(relation);
-    let mut rows = Vec::new();
-    let mut running = Vec::new();
-    for task in snapshot.manifest.tasks.iter() {
-        let Task { kind, pid, .. } = *task;
-        let (state, error) = match &task.state {
-            State::Running if is_locked(relation, kind) => ("running", None),
-            State::Running => ("failed", Some("the process that ran it was interrupted".into())),
-            State::Completed => ("completed", None),
-            State::Failed(error) => ("failed", Some(error.clone())),
-        };
-        if state == "running" {
-            running.push(kind);
+    let index = OpenIndex::to_tell_of(index);
+    TableIterator::new(task_rows(index.relation()).into_iter().map(|row| {
+        let TaskRow { kind, priority, state, pid, rows, started, completed, error } = row;
+        (kind_name(kind), priority_name(priority), state, pid, rows, started, completed, error)
+    }))
+}
+
+/// The tasks of all indexes that the user may see. Those that are locked, dropped meanwhile or not ready have none.
+#[pg_extern(sql = false)]
+#[allow(clippy::type_complexity)] // The columns of the SQL function.
+fn vdb_all_tasks() -> TableIterator<
+    'static,
+    (
+        name!(index, pg_sys::Oid),
+        name!(kind, &'static str),
+        name!(priority, String),
+        name!(state, &'static str),
+        name!(pid, Option<i32>),
+        name!(rows, Option<i64>),
+        name!(started, Option<TimestampWithTimeZone>),
+        name!(completed, Option<TimestampWithTimeZone>),
+        name!(error, Option<String>),
+    ),
+> {
+    let may_monitor = owner::may_monitor();
+    let mut tasks = Vec::new();
+    for index in catalog::own_indexes() {
+        pgrx::check_for_interrupts!();
+        if !may_monitor && !owner::has_rights_of(index.owner) {
+            continue;
         }
-        rows.push((
-            kind_name(kind),
-            format!("{:?}", task.priority).to_lowercase(),
-            state,
-            (state == "running").then_some(pid),
-            (state == "completed").then_some(task.rows as i64),
-            timestamp(task.started),
-            Some(task.ended).filter(|&ended| ended > 0).and_then(timestamp),
-            error,
-        ));
-    }
-    if !in_recovery() {
-        let due = maintenance::due(relation, &snapshot, maintenance::limits(relation, &snapshot.meta));
-        let flush = due.flush.map(|priority| (TaskKind::Flush, priority));
-        let compaction = due.compaction.map(|job| (TaskKind::Compact, job.priority));
-        for (kind, priority) in flush.into_iter().chain(compaction) {
-            if !running.contains(&kind) {
-                let priority = format!("{priority:?}").to_lowercase();
-                rows.push((kind_name(kind), priority, "queued", None, None, None, None, None));
-            }
+        if let Ok(open) = OpenIndex::try_to_read(index.oid) {
+            tasks.extend(task_rows(open.relation()).into_iter().map(|row| (index.oid, row)));
         }
     }
-    TableIterator::new(rows)
+    TableIterator::new(tasks.into_iter().map(|(index, row)| {
+        let TaskRow { kind, priority, state, pid, rows, started, completed, error } = row;
+        (index, kind_name(kind), priority_name(priority), state, pid, rows, started, completed, error)
+    }))
 }
 
 fn kind_name(kind: TaskKind) -> &'static str {

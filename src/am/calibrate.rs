@@ -27,17 +27,11 @@ struct Query {
     place: Option<(u32, u32)>,
 }
 
-/// Measures the recall of ever greater efforts with so many rows of the table, until it hardly grows, and stores the
-/// curve in the index.
-///
-/// # Safety
-/// The index is open, and locked so that it may be changed.
-pub unsafe fn calibrate(index: pg_sys::Relation, sample: usize) -> Curve {
-    // SAFETY: the caller's promise.
-    let relation = unsafe { Relation::from_raw(index) };
+/// Measures the recall of ever greater efforts with `sample` rows of the table, until it hardly grows, and stores the
+/// curve in the index, which is locked so that it may be changed.
+pub fn calibrate(relation: Relation, sample: usize) -> Curve {
     let snapshot = Snapshot::read(relation);
-    // SAFETY: as above.
-    let mut queries = unsafe { sample_rows(index, sample) };
+    let mut queries = sample_rows(relation, sample);
     place(relation, &snapshot, &mut queries);
     let mut truth = |entry: Entry| {
         for query in queries.iter_mut().filter(|query| query.tid != entry.tid) {
@@ -46,10 +40,8 @@ pub unsafe fn calibrate(index: pg_sys::Relation, sample: usize) -> Curve {
             }
         }
     };
-    // SAFETY: as above.
-    unsafe { for_each_visible_row(index, &mut truth) };
-    // SAFETY: as above.
-    let curve = unsafe { measure(index, &snapshot, &queries) };
+    for_each_visible_row(relation, &mut truth);
+    let curve = measure(relation, &snapshot, &queries);
     let mut edit = Edit::open(relation);
     let segments = snapshot.manifest.sealed.iter().map(|segment| segment.id).collect();
     edit.manifest.calibration =
@@ -59,26 +51,17 @@ pub unsafe fn calibrate(index: pg_sys::Relation, sample: usize) -> Curve {
 }
 
 /// Calibrates an index anew that has other segments than when it was.
-///
-/// # Safety
-/// As [`calibrate`].
-pub unsafe fn calibrate_again(index: pg_sys::Relation) {
-    // SAFETY: the caller's promise.
-    let snapshot = Snapshot::read(unsafe { Relation::from_raw(index) });
+pub fn calibrate_again(relation: Relation) {
+    let snapshot = Snapshot::read(relation);
     let Some(calibration) = &snapshot.manifest.calibration else { return };
     if !snapshot.manifest.sealed.iter().map(|segment| &segment.id).eq(&calibration.segments) {
-        // SAFETY: as above.
-        unsafe { calibrate(index, calibration.queries as usize) };
+        calibrate(relation, calibration.queries as usize);
     }
 }
 
 /// Rows of the table, each as likely as any other.
-///
-/// # Safety
-/// The index is open and locked.
-unsafe fn sample_rows(index: pg_sys::Relation, sample: usize) -> Vec<Query> {
-    // SAFETY: the caller's promise.
-    let space = opclass::space_of(unsafe { Relation::from_raw(index) });
+fn sample_rows(relation: Relation, sample: usize) -> Vec<Query> {
+    let space = opclass::space_of(relation);
     let mut random = Random::new(0x5EED);
     let (mut kept, mut met): (Vec<(Tid, Vec<u8>)>, usize) = (Vec::new(), 0);
     let mut keep = |entry: Entry| {
@@ -92,8 +75,7 @@ unsafe fn sample_rows(index: pg_sys::Relation, sample: usize) -> Vec<Query> {
             }
         }
     };
-    // SAFETY: as above.
-    unsafe { for_each_visible_row(index, &mut keep) };
+    for_each_visible_row(relation, &mut keep);
     let query = |(tid, row): (Tid, Vec<u8>)| {
         let prepared = PreparedQuery::new(space, &row)?;
         Some(Query { tid, prepared, nearest: Nearest::new(), place: None })
@@ -132,10 +114,7 @@ fn place(relation: Relation, snapshot: &Snapshot, queries: &mut Vec<Query>) {
 }
 
 /// The recall of ever greater efforts.
-///
-/// # Safety
-/// The index is open and locked.
-unsafe fn measure(index: pg_sys::Relation, snapshot: &Snapshot, queries: &[Query]) -> Curve {
+fn measure(relation: Relation, snapshot: &Snapshot, queries: &[Query]) -> Curve {
     /// Recall beyond which more effort is not tried, and each effort by the one before.
     const ENOUGH: f64 = 0.9985;
     const STEP: f64 = 1.3;
@@ -143,24 +122,24 @@ unsafe fn measure(index: pg_sys::Relation, snapshot: &Snapshot, queries: &[Query
     const STEPS: usize = 4;
     const GROWTH: f64 = 0.001;
     const HIGH: f64 = 0.95;
-    // SAFETY: the caller's promise; a snapshot is active in a transaction that runs a query or a command.
-    let (relation, heap) = unsafe {
-        let table = pg_sys::IndexGetRelation((*index).rd_id, false);
-        (Relation::from_raw(index), pg_sys::table_open(table, pg_sys::AccessShareLock as pg_sys::LOCKMODE))
+    // SAFETY: the index is open and locked, in a transaction; the table is closed below, or by its abort.
+    let heap = unsafe {
+        let table = pg_sys::IndexGetRelation(relation.oid(), false);
+        pg_sys::table_open(table, pg_sys::AccessShareLock as pg_sys::LOCKMODE)
     };
     let (first, most) = match snapshot.meta.structure {
         Structure::Graph(_) => (K as u32, settings::MAX_EF_SEARCH as u32),
         Structure::Lists(_) => (1, snapshot.manifest.codebook().map_or(1, |codebook| codebook.lists)),
     };
-    // SAFETY: the table and the index are open; the snapshot stays active.
-    let mut rows = unsafe { HeapRows::new(heap, index, pg_sys::GetActiveSnapshot()) };
+    // SAFETY: the table and the index are open; a snapshot is active in a transaction that runs a query or a command.
+    let mut rows = unsafe { HeapRows::new(heap, relation, pg_sys::GetActiveSnapshot()) };
     let mut curve = Curve::default();
     let mut effort = first.min(most);
     loop {
         let terms = |query: &Query| {
             let (ef, probes) = (effort as usize, effort as usize);
             let effort = Effort { ef, probes, onward: Onward::Strict, rows: u64::MAX, bytes: usize::MAX };
-            Terms { effort, within: None, is_ordered: true, without: query.place }
+            Terms { effort, within: None, without: query.place }
         };
         let mut sum = 0.0;
         for query in queries {

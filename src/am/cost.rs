@@ -50,6 +50,22 @@ fn sealed_cost(snapshot: &Snapshot, share: Option<f64>, range: Option<Range>) ->
     cost
 }
 
+/// The spheres that a path looks within: not `IS NOT NULL`, and not one of several.
+///
+/// # Safety
+/// The node is the planner's.
+pub unsafe fn spheres_of(path: &pg_sys::IndexPath) -> usize {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let clauses = pgrx::PgList::<pg_sys::IndexClause>::from_pg(path.indexclauses);
+        let is_sphere = |clause: &*mut pg_sys::IndexClause| {
+            (**clause).indexcol == 0
+                && (*(*(**clause).rinfo).clause).type_ == pg_sys::NodeTag::T_OpExpr
+        };
+        clauses.iter_ptr().filter(is_sphere).count()
+    }
+}
+
 #[pg_guard]
 #[allow(clippy::too_many_arguments)] // PostgreSQL's signature
 pub unsafe extern "C-unwind" fn amcostestimate(
@@ -65,24 +81,20 @@ pub unsafe extern "C-unwind" fn amcostestimate(
     // SAFETY: PostgreSQL passes valid planner nodes and out-parameters; the index is locked by the planner.
     unsafe {
         let clauses = pgrx::PgList::<pg_sys::IndexClause>::from_pg((*path).indexclauses);
-        let (of_vector, filters): (Vec<_>, Vec<_>) =
-            clauses.iter_ptr().partition(|&clause| (*clause).indexcol == 0);
-        // Not `IS NOT NULL`, and not one of several spheres.
-        let is_sphere = |&&clause: &&*mut pg_sys::IndexClause| {
-            (*(*(*clause).rinfo).clause).type_ == pg_sys::NodeTag::T_OpExpr
-        };
-        let spheres: Vec<_> = of_vector.iter().filter(is_sphere).collect();
-        if (*path).indexorderbys.is_null() && spheres.is_empty() {
-            // The index cannot be read without an order or a sphere, not even if all else is disabled.
+        let has_filters = clauses.iter_ptr().any(|clause| (*clause).indexcol != 0);
+        let spheres = spheres_of(&*path);
+        if (*path).indexorderbys.is_null() && spheres == 0 {
+            // Rows without a vector are not in the index, so that such paths are dropped (see `range`). Until then they
+            // cost more than any other, but a finite sum: of infinite ones the planner would make numbers that are none.
             #[cfg(feature = "pg18")]
             {
                 (*path).path.disabled_nodes = 2;
             }
-            *startup_cost = f64::INFINITY;
-            *total_cost = f64::INFINITY;
-            *selectivity = 0.0;
+            *startup_cost = NEVER;
+            *total_cost = NEVER;
+            *selectivity = 1.0;
             *correlation = 0.0;
-            *pages = 0.0;
+            *pages = f64::from((*(*path).indexinfo).pages);
             return;
         }
         let info = (*path).indexinfo;
@@ -95,10 +107,9 @@ pub unsafe extern "C-unwind" fn amcostestimate(
         let mut costs = pg_sys::GenericCosts { ..std::mem::zeroed() };
         pg_sys::genericcostestimate(root, path, loop_count, &mut costs);
         // Each sphere is estimated to hold so many rows, and does not spare looking at the others.
-        let spheres = spheres.len();
         let range = if (*path).indexorderbys.is_null() { Range::All } else { Range::InOrder };
         let in_filters = costs.indexSelectivity / SPHERE_SELECTIVITY.powi(spheres as i32);
-        let share = (!filters.is_empty()).then_some(in_filters.clamp(0.0, 1.0));
+        let share = has_filters.then_some(in_filters.clamp(0.0, 1.0));
 
         let sealed: f64 = snapshot.manifest.sealed.iter().map(|segment| f64::from(segment.rows)).sum();
         let matches = tuples * share.unwrap_or(1.0);
@@ -117,6 +128,9 @@ pub unsafe extern "C-unwind" fn amcostestimate(
         *pages = costs.numIndexPages;
     }
 }
+
+/// The cost of a path that is not to be taken, beyond PostgreSQL's own penalty of what is disabled.
+const NEVER: f64 = 1e15;
 
 /// What `contsel` says.
 const SPHERE_SELECTIVITY: f64 = 0.001;

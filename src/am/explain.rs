@@ -1,6 +1,7 @@
 //! EXPLAIN ANALYZE of an index scan shows the steps of its last search. PostgreSQL 18 is the first to let extensions.
 
-use super::{is_own, scan};
+use super::scan;
+use crate::pg::method::is_own;
 use crate::pg::relation::Relation;
 use crate::segment::report::StepReport;
 use pgrx::{PgList, pg_guard, pg_sys};

@@ -30,13 +30,14 @@ unsafe extern "C-unwind" fn add_range_paths(
         if let Some(previous) = PREVIOUS {
             previous(root, rel, number, entry);
         }
+        let own = own_indexes(rel);
+        if own.is_empty() {
+            return;
+        }
+        drop_unordered_paths(rel);
         let mut indexes = PgList::<pg_sys::IndexOptInfo>::new();
         let mut originals = Vec::new();
-        for index in PgList::<pg_sys::IndexOptInfo>::from_pg((*rel).indexlist).iter_ptr() {
-            let estimate = (*index).amcostestimate.map_or(0, |estimate| estimate as usize);
-            if estimate != cost::amcostestimate as *const () as usize {
-                continue;
-            }
+        for index in own {
             let conditions = PgList::<pg_sys::RestrictInfo>::from_pg((*index).indrestrictinfo);
             let spheres: Vec<_> =
                 conditions.iter_ptr().filter_map(|condition| sphere_beside(root, index, condition)).collect();
@@ -59,6 +60,58 @@ unsafe extern "C-unwind" fn add_range_paths(
         for (index, conditions) in originals {
             (*index).indrestrictinfo = conditions;
         }
+        drop_unordered_paths(rel);
+    }
+}
+
+/// The indexes of a table that are ours.
+///
+/// # Safety
+/// The node is the planner's.
+unsafe fn own_indexes(rel: *mut pg_sys::RelOptInfo) -> Vec<*mut pg_sys::IndexOptInfo> {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let indexes = PgList::<pg_sys::IndexOptInfo>::from_pg((*rel).indexlist);
+        indexes.iter_ptr().filter(|&index| is_own(index)).collect()
+    }
+}
+
+/// # Safety
+/// The node is the planner's.
+unsafe fn is_own(index: *mut pg_sys::IndexOptInfo) -> bool {
+    // SAFETY: the caller's promise.
+    let estimate = unsafe { (*index).amcostestimate };
+    estimate.is_some_and(|estimate| estimate as usize == cost::amcostestimate as *const () as usize)
+}
+
+/// Drops the paths that read an index of ours without an order or a sphere: for the sake of other conditions, or of a join.
+/// Rows that have no vector would be missing.
+///
+/// # Safety
+/// The node is the planner's.
+unsafe fn drop_unordered_paths(rel: *mut pg_sys::RelOptInfo) {
+    // SAFETY: the caller's promise; a path's tag tells its type.
+    unsafe {
+        keep_paths(rel, |path| {
+            !is_own(path.indexinfo) || !path.indexorderbys.is_null() || cost::spheres_of(path) > 0
+        });
+    }
+}
+
+/// Keeps paths that are no index scans, and those of index scans that `is_kept` says.
+///
+/// # Safety
+/// The node is the planner's.
+unsafe fn keep_paths(rel: *mut pg_sys::RelOptInfo, is_kept: impl Fn(&pg_sys::IndexPath) -> bool) {
+    // SAFETY: the caller's promise; a path's tag tells its type.
+    unsafe {
+        let mut kept = PgList::<pg_sys::Path>::new();
+        let paths = PgList::<pg_sys::Path>::from_pg((*rel).pathlist);
+        let is_kept = |path: *mut pg_sys::Path| {
+            (*path).type_ != pg_sys::NodeTag::T_IndexPath || is_kept(&*path.cast::<pg_sys::IndexPath>())
+        };
+        paths.iter_ptr().filter(|&path| is_kept(path)).for_each(|path| kept.push(path));
+        (*rel).pathlist = kept.into_pg();
     }
 }
 
@@ -68,20 +121,12 @@ unsafe extern "C-unwind" fn add_range_paths(
 /// # Safety
 /// The node is the planner's; its indexes are those with spheres.
 unsafe fn drop_unbounded_paths(rel: *mut pg_sys::RelOptInfo) {
-    // SAFETY: the caller's promise; a path's tag tells its type.
+    // SAFETY: the caller's promise.
     unsafe {
         let indexes = PgList::<pg_sys::IndexOptInfo>::from_pg((*rel).indexlist);
-        let paths = PgList::<pg_sys::Path>::from_pg((*rel).pathlist);
-        let mut kept = PgList::<pg_sys::Path>::new();
-        let is_ordered_scan = |path: *mut pg_sys::Path| {
-            (*path).type_ == pg_sys::NodeTag::T_IndexPath && {
-                let path = path.cast::<pg_sys::IndexPath>();
-                let is_listed = indexes.iter_ptr().any(|index| index == (*path).indexinfo);
-                is_listed && !(*path).indexorderbys.is_null()
-            }
-        };
-        paths.iter_ptr().filter(|&path| !is_ordered_scan(path)).for_each(|path| kept.push(path));
-        (*rel).pathlist = kept.into_pg();
+        keep_paths(rel, |path| {
+            path.indexorderbys.is_null() || !indexes.iter_ptr().any(|index| index == path.indexinfo)
+        });
     }
 }
 
@@ -118,6 +163,9 @@ unsafe fn sphere_beside(
             return None;
         }
         let within = planner::operator_of_strategy(family, SPHERE_STRATEGY)?;
+        if !planner::may_call(pg_sys::get_opcode(within)) {
+            return None;
+        }
         let radius = if is_closed {
             let function = planner::function_beside(within, c"vdb_radius_to", &[pg_sys::FLOAT8OID])?;
             planner::call(function, pg_sys::FLOAT8OID, &[radius])
@@ -125,7 +173,7 @@ unsafe fn sphere_beside(
             radius
         };
         let sphere = planner::row(planner::right_type(within), [centre, radius]);
-        let clause = planner::condition(within, column, sphere);
+        let clause = planner::operation(within, pg_sys::BOOLOID, column, sphere);
         Some(planner::restriction_like(condition, clause, is_swapped))
     }
 }

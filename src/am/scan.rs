@@ -9,7 +9,8 @@ use crate::pg::error::Problem;
 use crate::pg::heap::HeapRows;
 use crate::pg::relation::Relation;
 use crate::segment::columns;
-use crate::segment::search::{IndexSearch, Listing, Request, Terms};
+use crate::segment::listing::{Bound, Listing, Wanted};
+use crate::segment::search::{IndexSearch, Request, Terms};
 use crate::storage::manifest::Snapshot;
 use crate::types::Sphere;
 use pgrx::{PgMemoryContexts, PgSqlErrorCode, pg_guard, pg_sys};
@@ -21,8 +22,8 @@ enum State {
     Idle,
     /// With the query as it was passed, if distances to it may be asked for (see [`handed`]).
     Searching(Box<IndexSearch>, Option<Rc<[u8]>>),
-    /// Without a query, or with one that has no direction, every distance is the same to us.
-    Listing(Listing),
+    /// Without an order, or with one by a query that has no direction, rows come as they lie.
+    Listing(Box<Listing>),
     /// No row can meet the conditions.
     Done,
 }
@@ -79,7 +80,7 @@ pub unsafe extern "C-unwind" fn amgettuple(
                     let mut heap = None;
                     let hit = search.next(relation, &mut |tid, visit| {
                         let rows: &mut HeapRows = heap.get_or_insert_with(|| {
-                            HeapRows::new((*scan).heapRelation, (*scan).indexRelation, (*scan).xs_snapshot)
+                            HeapRows::new((*scan).heapRelation, relation, (*scan).xs_snapshot)
                         });
                         rows.fetch(tid, |value| opclass::with_row(space, value, &mut *visit));
                     });
@@ -91,7 +92,10 @@ pub unsafe extern "C-unwind" fn amgettuple(
                         hit.tid
                     });
                 }
-                State::Listing(listing) => break listing.next(relation),
+                State::Listing(listing) => {
+                    // Scores are not wanted, so that nothing is fetched from the table.
+                    break listing.next(relation, &mut |_, _| ()).map(|hit| hit.tid);
+                }
                 State::Done => break None,
             }
         };
@@ -112,6 +116,7 @@ pub unsafe fn steps(scan: pg_sys::IndexScanDesc) -> Vec<crate::segment::report::
     // SAFETY: the caller's promise.
     match unsafe { &*(*scan).opaque.cast::<State>() } {
         State::Searching(search, _) => search.steps().collect(),
+        State::Listing(listing) => listing.steps().collect(),
         _ => Vec::new(),
     }
 }
@@ -137,32 +142,35 @@ unsafe fn begin(scan: pg_sys::IndexScanDesc, relation: Relation) -> State {
     // SAFETY: the keys are of this index.
     let conditions = unsafe { attributes::conditions(relation, &snapshot.meta.filters, keys) };
     let Some(Conditions { conditions, is_exact }) = conditions else { return State::Done };
-    // SAFETY: a sphere's argument is one, and not null: no row meets a condition on null.
-    let sphere = keys.iter().find(|key| attributes::is_sphere(key));
-    let sphere = sphere.map(|key| unsafe { Sphere::from_datum(key.sk_argument) });
     // Where nothing else is said, all conditions are left to the executor.
     let recheck = |is_needed| unsafe { (*scan).xs_recheck = is_needed };
     recheck(true);
-    let centre = match (order, &sphere) {
-        (Some(order), _) if order.sk_flags & pg_sys::SK_ISNULL as i32 != 0 => None,
-        (Some(order), _) => Some(order.sk_argument),
-        (None, Some(sphere)) => Some(sphere.centre),
-        (None, None) => Problem::new(
-            PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
-            format!("cannot scan index \"{}\" without an order", relation.name()),
-        )
-        .hint("A vdb index answers ORDER BY column <operator> value.")
-        .raise(),
-    };
-    // SAFETY: the operators' right arguments are of the operator class's type and not null.
+    // SAFETY: a sphere's argument is one; the operators' right arguments are of the operator class's type and not null.
     let query_at = |value| unsafe { opclass::with_row(space, value, |row| query_of(space, row)) };
-    let Some(query) = centre.and_then(query_at) else {
-        return State::Listing(Listing::new(relation, snapshot));
+    let sphere = match keys.iter().find(|key| attributes::is_sphere(key)) {
+        None => None,
+        Some(key) => match unsafe { Sphere::from_datum(key.sk_argument) } {
+            // No row meets a condition on null.
+            None => return State::Done,
+            Some(sphere) => Some((query_at(sphere.centre), sphere.radius)),
+        },
+    };
+    // A radius that is no number is greater than all numbers.
+    let bound_of = |radius: f64| (!radius.is_nan()).then(|| space.score_of_distance(radius));
+    let is_null = |order: &&pg_sys::ScanKeyData| order.sk_flags & pg_sys::SK_ISNULL as i32 != 0;
+    let order = order.filter(|order| !is_null(order));
+    let query = order.and_then(|order| query_at(order.sk_argument));
+    let Some(query) = query else {
+        // Without an order, with one by null, or by a query that has no direction: rows come as they lie.
+        let bound = sphere.and_then(|(centre, radius)| Some((centre?, bound_of(radius)?)));
+        let bound = bound.map(|(centre, within)| {
+            Bound::new(&snapshot, centre, Wanted { within, scores: false })
+        });
+        return State::Listing(Box::new(Listing::new(relation, snapshot, conditions, bound)));
     };
     // The sphere bounds the search if it is around the query; else its rows are picked out by the executor.
-    let within = sphere.as_ref().and_then(|sphere| {
-        let is_same = query_at(sphere.centre).is_some_and(|centre| centre.row() == query.row());
-        is_same.then(|| space.score_of_distance(sphere.radius))
+    let within = sphere.and_then(|(centre, radius)| {
+        bound_of(radius).filter(|_| centre.is_some_and(|centre| centre.row() == query.row()))
     });
     let are_exact = |condition: &Condition| {
         let mut sealed = snapshot.manifest.sealed.iter();
@@ -173,11 +181,7 @@ unsafe fn begin(scan: pg_sys::IndexScanDesc, relation: Relation) -> State {
         settings::warn_of_missing_calibration(relation);
     }
     let effort = settings::effort(&snapshot);
-    let request = Request {
-        query,
-        conditions,
-        terms: Terms { effort, within, is_ordered: order.is_some(), without: None },
-    };
+    let request = Request { query, conditions, terms: Terms { effort, within, without: None } };
     // SAFETY: the argument of an operator that takes a vector.
     let asked_for = order.and_then(|order| unsafe { handed::query_of(space.dims, order.sk_argument) });
     State::Searching(Box::new(IndexSearch::new(relation, snapshot, request)), asked_for)

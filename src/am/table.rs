@@ -4,6 +4,7 @@ use super::{attributes, opclass};
 use crate::distance::Space;
 use crate::filter::key::Kind;
 use crate::pg::error::Problem;
+use crate::pg::owner::AsOwner;
 use crate::pg::relation::Relation;
 use crate::segment::{Entry, Tid};
 use pgrx::{PgSqlErrorCode, pg_guard, pg_sys};
@@ -86,19 +87,18 @@ impl<'a> Source<'a> {
 
 /// Calls `visit` with every row of the index's table that the transaction sees and the index has a place for.
 ///
-/// # Safety
-/// The index is open and locked.
-pub unsafe fn for_each_visible_row(index: pg_sys::Relation, visit: &mut dyn FnMut(Entry)) {
-    // SAFETY: the caller's promise; the table is closed below, or by transaction abort. A scan for a concurrent build
-    // sees what a snapshot of its own sees.
+/// Expressions and predicates of the index are its owner's code, and run as such.
+pub fn for_each_visible_row(index: Relation, visit: &mut dyn FnMut(Entry)) {
+    let _as_owner = AsOwner::of(index);
+    // SAFETY: the index is open and locked; the table is closed below, or by transaction abort. A scan for a concurrent
+    // build sees what a snapshot of its own sees.
     unsafe {
-        let table = pg_sys::IndexGetRelation((*index).rd_id, false);
+        let table = pg_sys::IndexGetRelation(index.oid(), false);
         let heap = pg_sys::table_open(table, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
-        let info = pg_sys::BuildIndexInfo(index);
+        let info = pg_sys::BuildIndexInfo(index.raw());
         (*info).ii_Concurrent = true;
-        let relation = Relation::from_raw(index);
-        let (space, kinds) = (opclass::space_of(relation), attributes::kinds_of(relation));
-        Source::new(heap, index, info, space, &kinds).scan(Extent::All, false, visit);
+        let (space, kinds) = (opclass::space_of(index), attributes::kinds_of(index));
+        Source::new(heap, index.raw(), info, space, &kinds).scan(Extent::All, false, visit);
         pg_sys::table_close(heap, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
     }
 }

@@ -3,8 +3,8 @@
 //! search: such values are left out of the plan.
 
 use super::handed;
+use crate::pg::catalog;
 use pgrx::{PgList, pg_guard, pg_sys};
-use std::ffi::CStr;
 
 static mut PREVIOUS: pg_sys::planner_hook_type = None;
 
@@ -107,14 +107,5 @@ unsafe fn leave_out_of_scan(scan: &mut pg_sys::IndexScan) {
 
 /// Whether an index is of one of our access methods.
 fn is_own(index: pg_sys::Oid) -> bool {
-    const NAMES: [&CStr; 2] = [c"vdb_hnsw", c"vdb_ivf"];
-    // SAFETY: looks up catalogs, in a transaction; the tuple is released.
-    unsafe {
-        let cache = pg_sys::SysCacheIdentifier::RELOID as i32;
-        let tuple = pg_sys::SearchSysCache1(cache, index.into());
-        let Some(row) = tuple.as_mut() else { return false };
-        let access_method = (*pg_sys::GETSTRUCT(row).cast::<pg_sys::FormData_pg_class>()).relam;
-        pg_sys::ReleaseSysCache(tuple);
-        NAMES.iter().any(|name| pg_sys::get_am_oid(name.as_ptr(), true) == access_method)
-    }
+    catalog::class_row(index).is_some_and(catalog::ClassRow::is_own_index)
 }

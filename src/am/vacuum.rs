@@ -38,7 +38,7 @@ pub unsafe extern "C-unwind" fn amvacuumcleanup(
     // SAFETY: PostgreSQL passes an open index, and the result of `ambulkdelete` if that was called.
     unsafe {
         if (*info).analyze_only {
-            calibrate::calibrate_again((*info).index);
+            calibrate::calibrate_again(Relation::from_raw((*info).index));
             return stats;
         }
         let relation = Relation::from_raw((*info).index);

@@ -195,41 +195,47 @@ pub fn register() {
         GucContext::Userset,
         GucFlags::UNIT_KB,
     );
-    define(
+    // What a worker of the server keeps to is set by a superuser, or by an index's owner as options of the index.
+    let define_for_superuser = |name, short, long, setting, min, max, flags| {
+        define_as(name, short, long, setting, min, max, GucContext::Suset, flags);
+    };
+    define_for_superuser(
         c"vdb.flush_rows",
         c"Rows at which a growing segment is sealed.",
         c"Until then its rows are searched one by one.",
         &FLUSH_ROWS,
         100,
         super::options::MAX_FLUSH_ROWS,
+        GucFlags::default(),
     );
-    define(
+    define_for_superuser(
         c"vdb.compact_segments",
         c"Segments of about one size that are merged into one.",
         c"Fewer segments are searched faster; merging more often costs more writing.",
         &COMPACT_SEGMENTS,
         2,
         100,
+        GucFlags::default(),
     );
-    define(
+    define_for_superuser(
         c"vdb.compact_tombstones",
         c"Percentage of dead rows at which a segment is rewritten.",
         c"Dead rows take room, and time in a search, until they are left out by a compaction.",
         &COMPACT_TOMBSTONES,
         1,
         100,
+        GucFlags::default(),
     );
     let define_for_server = |name, short, long, setting, min, max, flags| {
         define_as(name, short, long, setting, min, max, GucContext::Sighup, flags);
     };
-    define_as(
+    define_for_superuser(
         c"vdb.compact_mem",
         c"Memory that a compaction may use.",
         c"Segments that would need more are not merged.",
         &COMPACT_MEM,
         1 << 10,
         i32::MAX,
-        GucContext::Userset,
         GucFlags::UNIT_KB,
     );
     define_for_server(

@@ -3,16 +3,18 @@
 
 use super::{Limits, flush, limits, note_failure, run_next};
 use crate::config::settings;
+use crate::pg::catalog;
 use crate::pg::interrupts;
 use crate::pg::lock::{IndexLock, Purpose};
-use crate::pg::open::OpenIndex;
+use crate::pg::open::{NotOpen, OpenIndex};
+use crate::pg::owner::AsOwner;
 use crate::pg::relation::Relation;
 use crate::pg::threads;
 use crate::pg::worker::{self, Failure, Request};
 use crate::storage::manifest::Snapshot;
 use crate::storage::meta::Meta;
 use crate::storage::tasks::{Priority, TaskKind};
-use pgrx::{Spi, pg_guard, pg_sys};
+use pgrx::{pg_guard, pg_sys};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -159,11 +161,13 @@ fn work_on(index: u32, flush_rows: u64, idle_time: Duration) {
 fn look_at(index: u32, flush_rows: u64) -> Outcome {
     let begun = Cell::new(None);
     let result = worker::transaction(|| {
-        let Some(index) = OpenIndex::try_open(index) else { return Outcome::Locked };
+        let index = match OpenIndex::try_to_change(pg_sys::Oid::from_u32(index)) {
+            Ok(index) => index,
+            Err(NotOpen::Locked) => return Outcome::Locked,
+            Err(NotOpen::Unfit) => return Outcome::Idle,
+        };
         let relation = index.relation();
-        if relation.is_temporary() {
-            return Outcome::Idle;
-        }
+        let _as_owner = AsOwner::of(relation);
         let mut limits = limits(relation, &Meta::read(relation));
         if flush_rows > 0 {
             limits.flush_rows = flush_rows;
@@ -189,7 +193,7 @@ fn look_at(index: u32, flush_rows: u64) -> Outcome {
             let Some(kind) = begun.get() else { return Outcome::Idle };
             // Where not even that can be written, the log is all there is.
             let noted = worker::transaction(|| {
-                let Some(index) = OpenIndex::try_open(index) else { return 0 };
+                let Ok(index) = OpenIndex::try_to_change(pg_sys::Oid::from_u32(index)) else { return 0 };
                 note_failure(index.relation(), kind, message);
                 failures(index.relation(), kind)
             });
@@ -206,21 +210,8 @@ fn failures(relation: Relation, kind: TaskKind) -> u32 {
 
 /// The vdb indexes of this database that any session can read.
 fn own_indexes() -> Vec<u32> {
-    const QUERY: &str = "SELECT c.oid FROM pg_catalog.pg_class c JOIN pg_catalog.pg_am a ON a.oid = c.relam
-        WHERE a.amname IN ('vdb_hnsw', 'vdb_ivf') AND c.relkind = 'i' AND c.relpersistence <> 't'";
-    // SAFETY: in a transaction; the snapshot is popped below, or by its abort.
-    unsafe { pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot()) };
-    let indexes: Result<Vec<u32>, pgrx::spi::Error> = Spi::connect(|client| {
-        let rows = client.select(QUERY, None, &[])?;
-        let oids = rows.map(|row| row.get::<pg_sys::Oid>(1));
-        oids.filter_map(Result::transpose).map(|oid| oid.map(pg_sys::Oid::to_u32)).collect()
-    });
-    // SAFETY: pushed above.
-    unsafe { pg_sys::PopActiveSnapshot() };
-    indexes.unwrap_or_else(|error| {
-        pgrx::log!("vdb: could not list the indexes: {error}");
-        Vec::new()
-    })
+    let indexes = catalog::own_indexes().into_iter();
+    indexes.filter(|index| !index.is_temporary()).map(|index| index.oid.to_u32()).collect()
 }
 
 #[pg_guard]
@@ -229,7 +220,7 @@ pub extern "C-unwind" fn vdb_launcher_main(_argument: pg_sys::Datum) {
     worker::connect(None);
     loop {
         worker::sleep(settings::naptime());
-        for database in worker::transaction(worker::databases).unwrap_or_default() {
+        for database in worker::transaction(catalog::databases).unwrap_or_default() {
             // Without room for a worker, the next round will do.
             worker::start(c"vdb worker", c"vdb_worker_main", Request { database, index: 0, flush_rows: 0 });
         }

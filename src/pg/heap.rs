@@ -1,6 +1,8 @@
 //! Rows of a table, fetched by their addresses as an index scan fetches them.
 
-use pgrx::{PgMemoryContexts, pg_sys};
+use super::owner::AsOwner;
+use super::relation::Relation;
+use pgrx::{PgList, PgMemoryContexts, pg_sys};
 
 /// Fetches the indexed value of rows that a snapshot sees.
 ///
@@ -17,29 +19,42 @@ pub struct HeapRows {
 /// What the index's first column is of.
 enum Indexed {
     Column(i32),
-    Expression { info: *mut pg_sys::IndexInfo, state: *mut pg_sys::EState },
+    /// The owner's code, which runs as such; the index's other columns are not computed.
+    Expression { expression: *mut pg_sys::ExprState, state: *mut pg_sys::EState, _as_owner: AsOwner },
+}
+
+impl Indexed {
+    /// # Safety
+    /// An open index.
+    unsafe fn of(index: Relation) -> Self {
+        // SAFETY: the caller's promise; an index has at least one column, and an expression for each that is none of its
+        // table's.
+        unsafe {
+            let column = (*(*index.raw()).rd_index).indkey.values.as_slice(1)[0];
+            if column != 0 {
+                return Indexed::Column(column.into());
+            }
+            let _as_owner = AsOwner::of(index);
+            let expressions = pg_sys::RelationGetIndexExpressions(index.raw());
+            let first = PgList::<pg_sys::Expr>::from_pg(expressions).get_ptr(0);
+            let state = pg_sys::CreateExecutorState();
+            let first = first.expect("a column without a number is an expression");
+            Indexed::Expression { expression: pg_sys::ExecPrepareExpr(first, state), state, _as_owner }
+        }
+    }
 }
 
 impl HeapRows {
     /// # Safety
     /// The relations are an open table and an open index of it; the snapshot is registered or active.
-    pub unsafe fn new(heap: pg_sys::Relation, index: pg_sys::Relation, snapshot: pg_sys::Snapshot) -> Self {
+    pub unsafe fn new(heap: pg_sys::Relation, index: Relation, snapshot: pg_sys::Snapshot) -> Self {
         // SAFETY: the caller's promise.
         unsafe {
-            let column = (*(*index).rd_index).indkey.values.as_slice(1)[0];
-            let indexed = if column != 0 {
-                Indexed::Column(column.into())
-            } else {
-                Indexed::Expression {
-                    info: pg_sys::BuildIndexInfo(index),
-                    state: pg_sys::CreateExecutorState(),
-                }
-            };
             Self {
                 fetch: pg_sys::table_index_fetch_begin(heap),
                 slot: pg_sys::table_slot_create(heap, std::ptr::null_mut()),
                 snapshot,
-                indexed,
+                indexed: Indexed::of(index),
                 context: PgMemoryContexts::new("vdb heap row"),
             }
         }
@@ -72,18 +87,21 @@ impl HeapRows {
                         let value = pg_sys::slot_getattr(slot, *column, &mut is_null);
                         (!is_null).then_some(value)
                     }
-                    Indexed::Expression { info, state } => {
-                        let mut values = [pg_sys::Datum::from(0); pg_sys::INDEX_MAX_KEYS as usize];
-                        let mut nulls = [true; pg_sys::INDEX_MAX_KEYS as usize];
-                        (*expression_context(*state)).ecxt_scantuple = slot;
-                        pg_sys::FormIndexDatum(*info, slot, *state, values.as_mut_ptr(), nulls.as_mut_ptr());
-                        (!nulls[0]).then_some(values[0])
+                    Indexed::Expression { expression, state, .. } => {
+                        let context = expression_context(*state);
+                        (*context).ecxt_scantuple = slot;
+                        let mut is_null = false;
+                        let value = pg_sys::ExecEvalExprSwitchContext(*expression, context, &mut is_null);
+                        (!is_null).then_some(value)
                     }
                 };
                 if let Some(value) = value {
                     visit(value);
                 }
             });
+            if let Indexed::Expression { state, .. } = indexed {
+                pg_sys::MemoryContextReset((*expression_context(*state)).ecxt_per_tuple_memory);
+            }
             self.context.reset();
         }
     }

@@ -4,18 +4,24 @@
 //! and transaction abort release buffers and locks themselves, so guards then keep their hands off
 //! (`std::thread::panicking`).
 
+pub mod backtrace;
 pub mod buffer;
+pub mod catalog;
 pub mod error;
 pub mod glance;
 pub mod heap;
 pub mod helpers;
 pub mod interrupts;
 pub mod lock;
+pub mod method;
 pub mod open;
+pub mod owner;
 pub mod parallel;
+pub mod partition;
 pub mod planner;
 pub mod process;
 pub mod progress;
+pub mod query;
 pub mod relation;
 pub mod stream;
 pub mod threads;

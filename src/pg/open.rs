@@ -1,28 +1,60 @@
 //! Indexes that we open ourselves.
 
+use super::catalog;
 use super::error::Problem;
-use super::relation::Relation;
-use pgrx::{PgSqlErrorCode, pg_sys};
+use super::method;
+use super::owner;
+use super::relation::{Relation, in_recovery};
+use pgrx::PgSqlErrorCode::*;
+use pgrx::pg_sys;
 
-const MODE: pg_sys::LOCKMODE = pg_sys::RowExclusiveLock as pg_sys::LOCKMODE;
+const READ: pg_sys::LOCKMODE = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
+/// As an INSERT locks an index.
+const CHANGE: pg_sys::LOCKMODE = pg_sys::RowExclusiveLock as pg_sys::LOCKMODE;
 
-/// An index open for changes, as an INSERT opens it. The lock is kept until the transaction ends.
+/// An index of ours, open and fit to be used. Its lock is kept until the transaction ends.
 pub struct OpenIndex {
     relation: Relation,
 }
 
+/// Why an index could not be opened without waiting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotOpen {
+    /// Another transaction has locked it.
+    Locked,
+    /// It was dropped, is not ready, or is not for this process to read.
+    Unfit,
+}
+
 impl OpenIndex {
-    /// Opens an index if it is there and no lock is in the way.
-    pub fn try_open(index: u32) -> Option<Self> {
-        let index = pg_sys::Oid::from_u32(index);
+    /// Opens an index for changes, if no lock is in the way.
+    pub fn try_to_change(index: pg_sys::Oid) -> Result<Self, NotOpen> {
+        Self::try_open(index, CHANGE)
+    }
+
+    /// The same, to read it.
+    pub fn try_to_read(index: pg_sys::Oid) -> Result<Self, NotOpen> {
+        Self::try_open(index, READ)
+    }
+
+    fn try_open(index: pg_sys::Oid, mode: pg_sys::LOCKMODE) -> Result<Self, NotOpen> {
         // SAFETY: in a transaction; the lock keeps the index from being dropped once it is held.
-        unsafe {
-            if !pg_sys::ConditionalLockRelationOid(index, MODE) {
-                return None;
+        let open = unsafe {
+            if !pg_sys::ConditionalLockRelationOid(index, mode) {
+                return Err(NotOpen::Locked);
+            }
+            // Looked up under the lock: it may have been dropped before.
+            if !catalog::class_row(index).is_some_and(catalog::ClassRow::is_own_index) {
+                pg_sys::UnlockRelationOid(index, mode);
+                return Err(NotOpen::Unfit);
             }
             let raw = pg_sys::try_relation_open(index, pg_sys::NoLock as pg_sys::LOCKMODE);
-            (!raw.is_null()).then(|| Self { relation: Relation::from_raw(raw) })
-        }
+            if raw.is_null() {
+                return Err(NotOpen::Unfit);
+            }
+            Self { relation: Relation::from_raw(raw) }
+        };
+        if open.unfit().is_some() { Err(NotOpen::Unfit) } else { Ok(open) }
     }
 
     /// Opens an index that the user has named and must own, to change it.
@@ -31,18 +63,78 @@ impl OpenIndex {
         unsafe {
             pg_sys::PreventCommandDuringRecovery(command.as_ptr());
             pg_sys::PreventCommandIfReadOnly(command.as_ptr());
-            let raw = pg_sys::relation_open(index, MODE);
-            let relation = Relation::from_raw(raw);
-            require_owner(relation);
-            if relation.is_foreign_temporary() {
-                Problem::new(
-                    PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
-                    format!("\"{}\" is a temporary index of another session", relation.name()),
-                )
-                .raise();
-            }
-            Self { relation }
         }
+        Self::named(index, CHANGE, owner::has_rights_of)
+    }
+
+    /// Opens an index that the user has named and must own, to read it.
+    pub fn of_owner_to_read(index: pg_sys::Oid) -> Self {
+        Self::named(index, READ, owner::has_rights_of)
+    }
+
+    /// Opens an index that the user has named, to tell what it consists of: to its owner, and to those who may monitor.
+    pub fn to_tell_of(index: pg_sys::Oid) -> Self {
+        Self::named(index, READ, |owner| owner::has_rights_of(owner) || owner::may_monitor())
+    }
+
+    /// Opens an index, or a partitioned one, for the name's sake.
+    pub fn named_or_partitioned(index: pg_sys::Oid) -> Self {
+        // SAFETY: in a transaction; an error is raised if there is no such relation.
+        let relation = unsafe { Relation::from_raw(pg_sys::relation_open(index, READ)) };
+        if !method::is_own(relation) {
+            Problem::new(
+                ERRCODE_WRONG_OBJECT_TYPE,
+                format!("\"{}\" is not a vdb_hnsw or vdb_ivf index", relation.name()),
+            )
+            .raise();
+        }
+        Self { relation }
+    }
+
+    /// `may` tells whether the user may open what is of an owner: nobody else gets to lock it.
+    fn named(index: pg_sys::Oid, mode: pg_sys::LOCKMODE, may: impl Fn(pg_sys::Oid) -> bool) -> Self {
+        if catalog::class_row(index).is_some_and(|row| !may(row.owner)) {
+            refuse(index);
+        }
+        // SAFETY: in a transaction.
+        unsafe { pg_sys::LockRelationOid(index, mode) };
+        let open = Self::named_or_partitioned(index);
+        if open.relation.is_partitioned_index() {
+            let name = open.relation.name();
+            Problem::new(ERRCODE_WRONG_OBJECT_TYPE, format!("\"{name}\" is a partitioned index"))
+                .detail("It has no rows of its own.")
+                .hint(format!(
+                    "Name an index of a partition: SELECT relid FROM pg_partition_tree('{name}') WHERE isleaf."
+                ))
+                .raise();
+        }
+        if let Some(problem) = open.unfit() {
+            problem.raise();
+        }
+        open
+    }
+
+    /// Why the index has no pages that this process could read.
+    fn unfit(&self) -> Option<Problem> {
+        let relation = self.relation;
+        let name = relation.name();
+        if relation.is_foreign_temporary() {
+            let message = format!("\"{name}\" is a temporary index of another session");
+            return Some(Problem::new(ERRCODE_FEATURE_NOT_SUPPORTED, message));
+        }
+        if in_recovery() && relation.is_unlogged() {
+            let message = format!("\"{name}\" is an unlogged index, which a standby does not have");
+            return Some(Problem::new(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, message));
+        }
+        if !relation.is_ready() {
+            let message = format!("index \"{name}\" is not ready");
+            return Some(
+                Problem::new(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, message)
+                    .detail("CREATE INDEX CONCURRENTLY is building it, or was interrupted.")
+                    .hint("Wait for it, or drop the index and create it again."),
+            );
+        }
+        None
     }
 
     pub fn relation(&self) -> Relation {
@@ -50,22 +142,15 @@ impl OpenIndex {
     }
 }
 
-/// Raises an error unless the current user owns the index, or is a member of its owner.
-pub fn require_owner(index: Relation) {
-    // SAFETY: the relation is open, in a transaction.
+/// Raises the error of a relation that is not the user's.
+fn refuse(relation: pg_sys::Oid) {
+    // SAFETY: in a transaction; the name is PostgreSQL's copy, or null for what was dropped just now.
     unsafe {
-        #[cfg(any(feature = "pg14", feature = "pg15"))]
-        let is_owner = pg_sys::pg_class_ownercheck(index.oid(), pg_sys::GetUserId());
-        #[cfg(not(any(feature = "pg14", feature = "pg15")))]
-        let is_owner =
-            pg_sys::object_ownercheck(pg_sys::RelationRelationId, index.oid(), pg_sys::GetUserId());
-        if !is_owner {
-            pg_sys::aclcheck_error(
-                pg_sys::AclResult::ACLCHECK_NOT_OWNER,
-                pg_sys::ObjectType::OBJECT_INDEX,
-                (*(*index.raw()).rd_rel).relname.data.as_ptr(),
-            );
-        }
+        pg_sys::aclcheck_error(
+            pg_sys::AclResult::ACLCHECK_NOT_OWNER,
+            pg_sys::ObjectType::OBJECT_INDEX,
+            pg_sys::get_rel_name(relation),
+        );
     }
 }
 

@@ -57,7 +57,8 @@ pub unsafe fn right_type(operator: pg_sys::Oid) -> pg_sys::Oid {
     right
 }
 
-/// The function of this name and of arguments of these types in the schema of an operator's function.
+/// The C function of this name and of arguments of these types in the schema of an operator's function, if the current
+/// user may call it. Needs no right on the schema, and raises nothing.
 ///
 /// # Safety
 /// To be called in a transaction, with an operator.
@@ -66,17 +67,48 @@ pub unsafe fn function_beside(
     name: &CStr,
     types: &[pg_sys::Oid],
 ) -> Option<pg_sys::Oid> {
-    // SAFETY: the caller's promise; the names live in the planner's memory.
+    const C_LANGUAGE: u32 = 13;
+    let none = pg_sys::Datum::from(0);
+    // SAFETY: the caller's promise; a list of the catalog's rows, released when they were looked through.
     unsafe {
-        let schema = pg_sys::get_namespace_name(pg_sys::get_func_namespace(pg_sys::get_opcode(operator)));
-        if schema.is_null() {
-            return None;
-        }
-        let mut path = PgList::<pg_sys::Node>::new();
-        path.push(pg_sys::makeString(schema).cast());
-        path.push(pg_sys::makeString(pg_sys::pstrdup(name.as_ptr())).cast());
-        let function = pg_sys::LookupFuncName(path.into_pg(), types.len() as i32, types.as_ptr(), true);
-        (function != pg_sys::InvalidOid).then_some(function)
+        let schema = pg_sys::get_func_namespace(pg_sys::get_opcode(operator));
+        let cache = pg_sys::SysCacheIdentifier::PROCNAMEARGSNSP as i32;
+        let list = pg_sys::SearchSysCacheList(cache, 1, name.as_ptr().into(), none, none);
+        let members = (*list).members.as_slice((*list).n_members as usize);
+        let rows = members.iter().map(|&member| {
+            let tuple = &raw mut (*member).tuple;
+            &*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_proc>()
+        });
+        let is_it = |row: &&pg_sys::FormData_pg_proc| {
+            let arguments = &row.proargtypes;
+            row.pronamespace == schema
+                && row.prolang.to_u32() == C_LANGUAGE
+                && arguments.values.as_slice(arguments.dim1.max(0) as usize) == types
+        };
+        let function = rows.filter(is_it).map(|row| row.oid).next();
+        pg_sys::ReleaseCatCacheList(list);
+        function.filter(|&function| may_call(function))
+    }
+}
+
+/// Whether the current user may call a function.
+///
+/// # Safety
+/// To be called in a transaction, with a function.
+pub unsafe fn may_call(function: pg_sys::Oid) -> bool {
+    let execute = u64::from(pg_sys::ACL_EXECUTE) as pg_sys::AclMode;
+    // SAFETY: the caller's promise.
+    unsafe {
+        #[cfg(any(feature = "pg14", feature = "pg15"))]
+        let result = pg_sys::pg_proc_aclcheck(function, pg_sys::GetUserId(), execute);
+        #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+        let result = pg_sys::object_aclcheck(
+            pg_sys::ProcedureRelationId,
+            function,
+            pg_sys::GetUserId(),
+            execute,
+        );
+        result == pg_sys::AclResult::ACLCHECK_OK
     }
 }
 
@@ -143,16 +175,30 @@ pub unsafe fn row(composite: pg_sys::Oid, fields: [Expression; 2]) -> Expression
     row.into_pg().cast()
 }
 
-/// A condition: an operator between two expressions.
+/// A number as a constant.
+pub fn int8(number: i64) -> Expression {
+    // SAFETY: a value of the type that is told.
+    let constant = unsafe {
+        let size = size_of::<i64>() as i32;
+        pg_sys::makeConst(pg_sys::INT8OID, -1, pg_sys::InvalidOid, size, number.into(), false, true)
+    };
+    constant.cast()
+}
+
+/// An operator between two expressions.
 ///
 /// # Safety
-/// The operator returns a boolean, and the expressions are of the types of its arguments.
-pub unsafe fn condition(operator: pg_sys::Oid, left: Expression, right: Expression) -> *mut pg_sys::Expr {
+/// The operator returns a value of type `result`, and the expressions are of the types of its arguments.
+pub unsafe fn operation(
+    operator: pg_sys::Oid,
+    result: pg_sys::Oid,
+    left: Expression,
+    right: Expression,
+) -> *mut pg_sys::Expr {
     let none = pg_sys::InvalidOid;
     // SAFETY: the caller's promise; the clause is an operator's expression.
     unsafe {
-        let clause =
-            pg_sys::make_opclause(operator, pg_sys::BOOLOID, false, left.cast(), right.cast(), none, none);
+        let clause = pg_sys::make_opclause(operator, result, false, left.cast(), right.cast(), none, none);
         pg_sys::set_opfuncid(clause.cast());
         clause
     }

@@ -153,6 +153,27 @@ impl Relation {
         self.is_temporary() && !self.data().rd_islocaltemp
     }
 
+    /// Whether its pages are not in the WAL, so that a standby does not have them.
+    pub fn is_unlogged(self) -> bool {
+        self.form().relpersistence == pg_sys::RELPERSISTENCE_UNLOGGED as std::ffi::c_char
+    }
+
+    /// Whether it is the index of a partitioned table, which has no pages.
+    pub fn is_partitioned_index(self) -> bool {
+        self.form().relkind == pg_sys::RELKIND_PARTITIONED_INDEX as std::ffi::c_char
+    }
+
+    /// Whether an index takes rows: one that is made concurrently does not from its beginning.
+    pub fn is_ready(self) -> bool {
+        // SAFETY: an open index has its catalog row.
+        unsafe { self.data().rd_index.as_ref() }.is_some_and(|index| index.indislive && index.indisready)
+    }
+
+    /// An index's owner is its table's.
+    pub fn owner(self) -> pg_sys::Oid {
+        self.form().relowner
+    }
+
     /// Whether it, or its file, was made by this transaction: nobody else can see it yet.
     pub fn is_new(self) -> bool {
         let data = self.data();

@@ -205,30 +205,6 @@ fn lock_place(place: u32) -> bool {
     taken != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL
 }
 
-/// Databases that can be connected to; for a worker without a database, in a transaction.
-pub fn databases() -> Vec<u32> {
-    let mut databases = Vec::new();
-    // SAFETY: as PostgreSQL's own launcher reads the catalog; every tuple is valid until the next is fetched.
-    unsafe {
-        let catalog =
-            pg_sys::table_open(pg_sys::DatabaseRelationId, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
-        let scan = pg_sys::table_beginscan_catalog(catalog, 0, std::ptr::null_mut());
-        loop {
-            let tuple = pg_sys::heap_getnext(scan, pg_sys::ScanDirection::ForwardScanDirection);
-            if tuple.is_null() {
-                break;
-            }
-            let row = pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_database>();
-            if (*row).datallowconn {
-                databases.push((*row).oid.to_u32());
-            }
-        }
-        pg_sys::heap_endscan(scan);
-        pg_sys::table_close(catalog, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
-    }
-    databases
-}
-
 /// This process's database.
 pub fn database() -> u32 {
     // SAFETY: a plain read of a variable that is set when the process connects.

@@ -2,7 +2,7 @@
 
 use crate::pg::buffer::pins;
 use crate::rerank::Work;
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
 /// One way through one segment, or through all segments with lists.
@@ -19,7 +19,7 @@ pub struct StepReport {
     pub effort: Option<u64>,
     /// What the rules reckon with until the first row is returned.
     pub expected: Duration,
-    /// What it took; zero unless it was asked for (see [`measure_time`]).
+    /// What it took; zero unless it was asked for (see [`collect`]).
     pub actual: Duration,
     pub returned: u64,
     pub work: Work,
@@ -56,7 +56,7 @@ impl StepReport {
 
     /// Counts what a call does towards this step.
     pub fn observe<R>(&mut self, call: impl FnOnce() -> R) -> R {
-        let (begin, before) = (IS_TIMED.get().then(Instant::now), pins());
+        let (begin, before) = (is_timed().then(Instant::now), pins());
         let result = call();
         self.pages += pins() - before;
         self.actual += begin.map_or(Duration::ZERO, |begin| begin.elapsed());
@@ -75,7 +75,12 @@ pub struct Report {
 
 thread_local! {
     static LAST: RefCell<Option<Report>> = const { RefCell::new(None) };
-    static IS_TIMED: Cell<bool> = const { Cell::new(false) };
+    /// Searches that ended since somebody began to collect them; their steps look at the clock.
+    static COLLECTED: RefCell<Option<Vec<Report>>> = const { RefCell::new(None) };
+}
+
+fn is_timed() -> bool {
+    COLLECTED.with_borrow(Option::is_some)
 }
 
 /// The last search that has ended in this backend.
@@ -84,11 +89,22 @@ pub fn last() -> Option<Report> {
 }
 
 /// Remembers a search.
-pub fn remember(report: Option<Report>) {
-    LAST.set(report);
+pub fn remember(report: Report) {
+    COLLECTED.with_borrow_mut(|collected| collected.iter_mut().for_each(|all| all.push(report.clone())));
+    LAST.set(Some(report));
 }
 
-/// Whether searches from now on look at the clock.
-pub fn measure_time(is_timed: bool) {
-    IS_TIMED.set(is_timed);
+/// The searches that end while `work` is done, with the time that their steps took.
+pub fn collect(work: impl FnOnce()) -> Vec<Report> {
+    /// Ends the collection after an error, too.
+    struct End;
+    impl Drop for End {
+        fn drop(&mut self) {
+            COLLECTED.set(None);
+        }
+    }
+    let _end = End;
+    COLLECTED.set(Some(Vec::new()));
+    work();
+    COLLECTED.take().unwrap_or_default()
 }

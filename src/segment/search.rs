@@ -9,16 +9,19 @@ use super::graph::stored::NodeLayout;
 use super::graph::walk::Walk;
 use super::growing::search::{self as growing_rows, GrowingSearch};
 use super::lists::search::{self as lists, ListSearch};
+use super::passes::Passes;
 use super::report::{self, Report, StepReport};
-use super::rows::{NodeRows, SealedRows};
+use super::rows::NodeRows;
 use super::steps::{self, GraphCodes, ListStep, Range, Step};
-use super::{Tid, columns, corrupt, growing};
+use super::{Tid, columns, corrupt};
 use crate::distance::{PreparedQuery, Space};
 use crate::filter::{Bitset, Condition};
 use crate::graph::search::{Onward, Search, Work};
+use crate::pg::error::Problem;
 use crate::pg::relation::Relation;
 use crate::storage::manifest::{GraphParts, Parts, Sealed, Snapshot};
 use crate::storage::meta::{GraphOptions, Growing, Meta, Quantizer, Structure};
+use pgrx::PgSqlErrorCode;
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BinaryHeap, VecDeque};
 use std::rc::Rc;
@@ -42,7 +45,7 @@ pub struct Effort {
     pub probes: usize,
     /// What happens after the first rows.
     pub onward: Onward,
-    /// Rows that a search returns at most, and bytes of memory beyond which it ends.
+    /// Rows that a search returns at most, and bytes of memory beyond which it goes on with less.
     pub rows: u64,
     pub bytes: usize,
 }
@@ -75,8 +78,6 @@ pub struct Terms {
     pub effort: Effort,
     /// The greatest score wanted, if there is one.
     pub within: Option<f64>,
-    /// Whether the nearest rows are to come first.
-    pub is_ordered: bool,
     /// A segment and a row of it, a node of its graph if it has one, that a search takes no notice of on its way.
     pub without: Option<(u32, u32)>,
 }
@@ -173,23 +174,21 @@ pub struct IndexSearch {
     /// The stream whose head was returned last, if it has none yet.
     taken: Option<usize>,
     started: bool,
+    conditions: Vec<Condition>,
+    /// The row returned last.
+    last: Option<Hit>,
+    /// Goes on in place of the streams once these have taken too much memory.
+    passes: Option<Box<Passes>>,
 }
 
 impl IndexSearch {
     /// Scans the growing segments and prepares the search of the sealed ones.
     pub fn new(relation: Relation, snapshot: Snapshot, request: Request) -> Self {
-        let Request { query, conditions, terms } = request;
-        let conditions = &conditions[..];
+        let Request { query, conditions: all_conditions, terms } = request;
+        let conditions = &all_conditions[..];
         let meta = &snapshot.meta;
-        let coded = match (meta.structure, meta.quantizer) {
-            (Structure::Graph(_), Quantizer::None) => None,
-            // Lists are found by their centroids' codes.
-            _ => Some(CodedQuery::new(meta.space, meta.seed, query.row())),
-        };
-        let node_query = match NodeLayout::of(meta) {
-            NodeLayout::Compact { .. } => coded.as_ref().map(|coded| NodeQuery::new(meta.space, coded)),
-            NodeLayout::Plain | NodeLayout::Wide { .. } => None,
-        };
+        let coded = CodedQuery::of(meta, &query);
+        let node_query = NodeQuery::of(meta, coded.as_ref());
         let mut runs = Vec::new();
         for (segment, structure) in with_states(&snapshot) {
             let source = growing_rows::Source { relation, meta, query: &query, coded: coded.as_ref() };
@@ -226,6 +225,9 @@ impl IndexSearch {
             heads: BinaryHeap::new(),
             taken: None,
             started: false,
+            conditions: all_conditions,
+            last: None,
+            passes: None,
         }
     }
 
@@ -235,6 +237,15 @@ impl IndexSearch {
 
     /// The next nearest row.
     pub fn next(&mut self, relation: Relation, heap: &mut HeapRows) -> Option<Hit> {
+        if self.returned >= self.terms.effort.rows {
+            pgrx::debug1!("vdb: a scan ends after {} rows, as vdb.max_scan_tuples says", self.returned);
+            return None;
+        }
+        if let Some(passes) = &mut self.passes {
+            let hit = passes.next(relation, heap)?;
+            self.returned += 1;
+            return Some(hit);
+        }
         if !self.started {
             self.started = true;
             for number in 0..self.runs.len() {
@@ -246,26 +257,50 @@ impl IndexSearch {
             self.pull(relation, heap, number);
         }
         let Reverse((hit, number)) = self.heads.pop()?;
-        if self.terms.within.is_some_and(|within| hit.score > within) || !self.may_go_on() {
+        if self.terms.within.is_some_and(|within| hit.score > within) {
             return None;
         }
+        if self.bytes() > self.terms.effort.bytes {
+            self.save_memory(relation);
+            return self.next(relation, heap);
+        }
         self.returned += 1;
+        self.last = Some(hit);
         self.runs[number].report.returned += 1;
         self.taken = Some(number);
         Some(hit)
     }
 
-    /// Whether the search is within its limits.
-    fn may_go_on(&self) -> bool {
-        let limit = if self.returned >= self.terms.effort.rows {
-            "vdb.max_scan_tuples"
-        } else if self.runs.iter().map(|run| run.stream.bytes()).sum::<usize>() > self.terms.effort.bytes {
-            "vdb.scan_mem"
-        } else {
-            return true;
-        };
-        pgrx::debug1!("vdb: a scan ends after {} rows, as {limit} says", self.returned);
-        false
+    /// Bytes in memory.
+    fn bytes(&self) -> usize {
+        self.runs.iter().map(|run| run.stream.bytes() + run.ready.capacity() * size_of::<Hit>()).sum()
+    }
+
+    /// Gives up what the streams keep in memory: rows come by passes over all of them from now on. Only in exact order can
+    /// it be told which of them are left.
+    fn save_memory(&mut self, relation: Relation) {
+        let Effort { onward, bytes, .. } = self.terms.effort;
+        if onward != Onward::Strict {
+            let (name, needed) = (relation.name(), self.bytes() >> 10);
+            Problem::new(
+                PgSqlErrorCode::ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
+                format!("a search of index \"{name}\" needs more memory than vdb.scan_mem allows"),
+            )
+            .detail(format!("{needed} kB after {} rows, and vdb.scan_mem is {} kB.", self.returned, bytes >> 10))
+            .hint("Increase vdb.scan_mem, or set vdb.iterative_scan to strict, which takes less.")
+            .raise();
+        }
+        pgrx::debug1!("vdb: a scan goes on in passes after {} rows, as vdb.scan_mem says", self.returned);
+        self.ended.extend(self.runs.drain(..).map(|Run { stream, report, .. }| {
+            let work = stream.work();
+            StepReport { work, ..report }
+        }));
+        self.heads.clear();
+        self.taken = None;
+        let (snapshot, query, conditions) =
+            (self.snapshot.clone(), self.query.clone(), self.conditions.clone());
+        let passes = Passes::after(self.last, snapshot, query, conditions, self.terms.within, bytes);
+        self.passes = Some(Box::new(passes));
     }
 
     /// Brings a stream's next hit among the heads. Of rows with equal scores, as far as they are known, the one with the
@@ -377,7 +412,7 @@ impl Drop for IndexSearch {
         if self.started {
             let steps = self.steps().collect();
             let (index, generation) = (self.index, self.snapshot.meta.generation);
-            report::remember(Some(Report { index, generation, steps }));
+            report::remember(Report { index, generation, steps });
         }
     }
 }
@@ -397,7 +432,7 @@ fn graph_run(
     options: GraphOptions,
     (index, segment): (usize, &Sealed),
     wanted: Option<&Rc<Bitset>>,
-    Terms { effort, within, is_ordered, without }: Terms,
+    Terms { effort, within, without }: Terms,
 ) -> Option<Run> {
     let parts = graph_of(relation, segment);
     let facts = steps::GraphFacts {
@@ -406,7 +441,7 @@ fn graph_run(
         codes: NodeLayout::of(meta).into(),
         rows: segment.rows as usize,
         matches: wanted.map(|wanted| wanted.count()),
-        range: within.map(|_| if is_ordered { Range::InOrder } else { Range::All }),
+        range: within.map(|_| Range::InOrder),
     };
     let mut report = StepReport::new(Some(segment.id), "graph", "graph");
     (report.rows, report.matches) = (facts.rows as u64, facts.matches.map(|matches| matches as u64));
@@ -482,39 +517,4 @@ fn list_run(
     report.expect(facts.cost(probes).begin);
     let search = report.observe(|| ListSearch::new(relation, snapshot, coded, step, terms));
     Some(Run::new(Stream::Lists(Box::new(search)), report))
-}
-
-/// All rows in no particular order: what a search without a query vector yields.
-pub struct Listing {
-    snapshot: Snapshot,
-    growing: Vec<Tid>,
-    segment: usize,
-    row: u32,
-}
-
-impl Listing {
-    pub fn new(relation: Relation, snapshot: Snapshot) -> Self {
-        let mut tids = Vec::new();
-        for segment in snapshot.manifest.flushing.iter().chain([&snapshot.meta.growing]) {
-            growing::for_each_row(relation, &snapshot.meta, segment, |entry| tids.push(entry.tid));
-        }
-        Self { snapshot, growing: tids, segment: 0, row: 0 }
-    }
-
-    pub fn next(&mut self, relation: Relation) -> Option<Tid> {
-        if let Some(tid) = self.growing.pop() {
-            return Some(tid);
-        }
-        while let Some(segment) = self.snapshot.manifest.sealed.get(self.segment) {
-            let mut rows = SealedRows::new(relation, segment);
-            while self.row < segment.rows {
-                self.row += 1;
-                if let Some(tid) = rows.live_tid(self.row - 1) {
-                    return Some(tid);
-                }
-            }
-            (self.segment, self.row) = (self.segment + 1, 0);
-        }
-        None
-    }
 }

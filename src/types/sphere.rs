@@ -9,9 +9,8 @@ use super::sparse::{
     sparsevec_cosine_distance, sparsevec_l1_distance, sparsevec_l2_distance, sparsevec_negative_inner_product,
 };
 use super::{Bits, HalfVec, SparseVec, Vector};
-use crate::pg::error::Problem;
 use crate::types::bit::{bit_hamming_distance, bit_jaccard_distance};
-use pgrx::{PgSqlErrorCode, pg_extern, pg_sys};
+use pgrx::{pg_extern, pg_sys};
 
 /// A value of one of the composite types `vdb_sphere_…`.
 pub struct Sphere {
@@ -20,39 +19,37 @@ pub struct Sphere {
     pub radius: f64,
 }
 
-pgrx::impl_sql_translatable!(Sphere, "record");
-
 impl Sphere {
     /// # Safety
     /// The datum is a value of one of the composite types, and outlives the result.
-    pub unsafe fn from_datum(datum: pg_sys::Datum) -> Self {
+    ///
+    /// `None` if the centre or the radius is null.
+    pub unsafe fn from_datum(datum: pg_sys::Datum) -> Option<Self> {
         // SAFETY: the caller's promise: a tuple of two columns, the second a double.
         unsafe {
             let tuple = pg_sys::pg_detoast_datum(datum.cast_mut_ptr()).cast::<pg_sys::HeapTupleHeaderData>();
             let field = |number| {
                 let mut is_null = false;
                 let value = pg_sys::GetAttributeByNum(tuple, number, &mut is_null);
-                if is_null {
-                    Problem::new(
-                        PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED,
-                        "a sphere needs a centre and a radius",
-                    )
-                    .raise();
-                }
-                value
+                (!is_null).then_some(value)
             };
-            Self { centre: field(1), radius: f64::from_bits(field(2).value() as u64) }
+            Some(Self { centre: field(1)?, radius: f64::from_bits(field(2)?.value() as u64) })
         }
     }
 }
 
+/// A sphere as a function's argument, whose fields may be null.
+struct Within(Option<Sphere>);
+
+pgrx::impl_sql_translatable!(Within, "record");
+
 // SAFETY: the SQL functions are declared with one of the composite types.
-unsafe impl<'fcx> pgrx::callconv::ArgAbi<'fcx> for Sphere {
+unsafe impl<'fcx> pgrx::callconv::ArgAbi<'fcx> for Within {
     unsafe fn unbox_arg_unchecked(arg: pgrx::callconv::Arg<'_, 'fcx>) -> Self {
         // SAFETY: the functions are STRICT, so the datum is not null.
         unsafe {
             let datum = arg.unbox_arg_using_from_datum::<pg_sys::Datum>();
-            Self::from_datum(datum.expect("the argument of a STRICT function is not null"))
+            Self(Sphere::from_datum(datum.expect("the argument of a STRICT function is not null")))
         }
     }
 }
@@ -60,17 +57,23 @@ unsafe impl<'fcx> pgrx::callconv::ArgAbi<'fcx> for Sphere {
 /// The least radius of a sphere that holds what is at this distance.
 #[pg_extern(sql = false)]
 fn vdb_radius_to(distance: f64) -> f64 {
-    distance.next_up()
+    if distance == f64::INFINITY { f64::NAN } else { distance.next_up() }
+}
+
+/// As PostgreSQL compares numbers: NaN is greater than all others.
+fn is_less(distance: f64, radius: f64) -> bool {
+    distance < radius || radius.is_nan() && !distance.is_nan()
 }
 
 /// Functions behind the operators: whether a value is nearer to the centre than the radius.
 macro_rules! within {
     ($($name:ident: $type:ty, $distance:ident;)*) => {$(
         #[pg_extern(sql = false)]
-        fn $name(value: $type, sphere: Sphere) -> bool {
+        fn $name(value: $type, sphere: Within) -> Option<bool> {
+            let Sphere { centre, radius } = sphere.0?;
             // SAFETY: the operator's declaration has a sphere of this type.
-            let centre = unsafe { <$type>::from_datum(sphere.centre) };
-            $distance(value, centre) < sphere.radius
+            let centre = unsafe { <$type>::from_datum(centre) };
+            Some(is_less($distance(value, centre), radius))
         }
     )*};
 }

@@ -6,6 +6,7 @@ mod corrupt;
 mod crash;
 mod ddl;
 mod filters;
+mod hostile;
 mod lifecycle;
 mod malformed;
 mod parallel;

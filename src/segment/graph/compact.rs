@@ -2,6 +2,7 @@
 //!
 //! A node's code: its numbers (see [`row_code`]), then four bits a dimension.
 
+use super::stored::NodeLayout;
 use crate::codec::nibble::{self, Query};
 use crate::codec::rabitq::Factors;
 use crate::codec::rotation::rotated_dims;
@@ -10,6 +11,7 @@ use crate::segment::block::Centre;
 use crate::segment::encoder::{CodedQuery, Encoder, is_near};
 use crate::segment::row_code::{self, CODE};
 use crate::segment::row_layout;
+use crate::storage::meta::Meta;
 use crate::storage::page::PAYLOAD;
 use crate::storage::part::Layout;
 
@@ -27,7 +29,15 @@ pub struct NodeQuery {
 }
 
 impl NodeQuery {
-    pub fn new(space: Space, coded: &CodedQuery) -> Self {
+    /// For an index with compact graphs; `None` for others.
+    pub fn of(meta: &Meta, coded: Option<&CodedQuery>) -> Option<Self> {
+        match NodeLayout::of(meta) {
+            NodeLayout::Compact { .. } => coded.map(|coded| Self::new(meta.space, coded)),
+            NodeLayout::Plain | NodeLayout::Wide { .. } => None,
+        }
+    }
+
+    fn new(space: Space, coded: &CodedQuery) -> Self {
         let Centre { score, distance } = Centre::origin(space.metric, &coded.vector);
         Self { query: Query::new(&coded.rotated), score: score as f32, distance: distance as f32 }
     }

@@ -11,6 +11,7 @@ use crate::filter::Bitset;
 use crate::rerank::{Onward, Reranker, Step, Work};
 use crate::segment::block::{BlockLayout, Centre, Estimates};
 use crate::segment::corrupt;
+use crate::segment::rows::NodeRows;
 use crate::segment::search::{HeapRows, Hit};
 use crate::storage::page::Kind;
 use crate::storage::part::PartReader;
@@ -101,7 +102,7 @@ impl FlatSearch {
             match source.node_query {
                 Some(query) => self.scan_nodes(source, query, offer),
                 None => {
-                    let (blocks, mut reader) = Blocks::of(source);
+                    let (blocks, mut reader) = Blocks::of(source, all_rows(source));
                     match self.share_blocks(&blocks, &mut reader) {
                         Some(shared) => limits = shared,
                         None => self.scan_blocks(&blocks, &mut reader, offer),
@@ -111,7 +112,7 @@ impl FlatSearch {
             self.limits = limits;
             return;
         }
-        for rows in wanted_rows(source).chunks(CHUNK) {
+        for rows in wanted_rows(source, all_rows(source)).chunks(CHUNK) {
             pgrx::check_for_interrupts!();
             self.compare(source, heap, rows);
         }
@@ -123,7 +124,7 @@ impl FlatSearch {
         match source.node_query {
             Some(query) => self.scan_nodes(source, query, visit),
             None => {
-                let (blocks, mut reader) = Blocks::of(source);
+                let (blocks, mut reader) = Blocks::of(source, all_rows(source));
                 self.scan_blocks(&blocks, &mut reader, visit);
             }
         }
@@ -136,24 +137,10 @@ impl FlatSearch {
         query: &NodeQuery,
         mut visit: impl FnMut(&mut Reranker<u32>, Estimates, Together, u32),
     ) {
-        let Source { relation, meta, segment, parts, .. } = source;
-        let layout = NodeCodes::new(meta.space);
-        let codes = codes_of(relation, segment, parts);
-        let mut reader = PartReader::new(relation, codes, Kind::NodeCodes, segment.id);
-        let mut node_rows = source.rows();
-        for rows in wanted_rows(source).chunks(BLOCK) {
+        let mut nodes = NodeEstimates::new(source, query);
+        for rows in wanted_rows(source, all_rows(source)).chunks(BLOCK) {
             pgrx::check_for_interrupts!();
-            let nodes: Vec<u32> = rows.iter().map(|&row| node_rows.node(row)).collect();
-            source.check(&nodes);
-            let mut estimates = Estimates { scores: [0.0; BLOCK], errors: [0.0; BLOCK] };
-            let mut places = estimates.scores.iter_mut().zip(&mut estimates.errors);
-            reader.for_each_row(&nodes, layout.bytes(), |node, bytes| {
-                let (score, error) = places.next().expect("as many places as nodes");
-                (*score, *error) = layout.estimate(bytes, query).unwrap_or_else(|| {
-                    corrupt(relation, segment, format!("The code of node {node} makes no sense."))
-                });
-            });
-            visit(&mut self.rows, estimates, Together::Listed(rows), u32::MAX);
+            visit(&mut self.rows, nodes.estimate(rows), Together::Listed(rows), u32::MAX);
         }
     }
 
@@ -164,10 +151,7 @@ impl FlatSearch {
         reader: &mut PartReader,
         mut visit: impl FnMut(&mut Reranker<u32>, Estimates, Together, u32),
     ) {
-        let mut numbers = 0..;
-        reader.for_each_row(&blocks.numbers, blocks.layout.bytes(), |_, bytes| {
-            pgrx::check_for_interrupts!();
-            let (estimates, rows, wanted) = blocks.look_at(numbers.next().expect("endless"), bytes);
+        blocks.for_each(reader, |estimates, rows, wanted| {
             visit(&mut self.rows, estimates, Together::InARow(rows), wanted);
         });
     }
@@ -200,8 +184,49 @@ impl FlatSearch {
     }
 }
 
+/// Estimates of rows by the codes of their nodes.
+///
+/// Holds pins, so it must not outlive the callback in which it was made.
+pub(super) struct NodeEstimates<'a> {
+    source: Source<'a>,
+    query: &'a NodeQuery,
+    layout: NodeCodes,
+    codes: PartReader<'a>,
+    rows: NodeRows<'a>,
+}
+
+impl<'a> NodeEstimates<'a> {
+    pub(super) fn new(source: Source<'a>, query: &'a NodeQuery) -> Self {
+        let Source { relation, meta, segment, parts, .. } = source;
+        let codes = codes_of(relation, segment, parts);
+        Self {
+            source,
+            query,
+            layout: NodeCodes::new(meta.space),
+            codes: PartReader::new(relation, codes, Kind::NodeCodes, segment.id),
+            rows: source.rows(),
+        }
+    }
+
+    /// Estimates of at most 32 rows.
+    pub(super) fn estimate(&mut self, rows: &[u32]) -> Estimates {
+        let Self { source, query, layout, .. } = *self;
+        let nodes: Vec<u32> = rows.iter().map(|&row| self.rows.node(row)).collect();
+        source.check(&nodes);
+        let mut estimates = Estimates { scores: [0.0; BLOCK], errors: [0.0; BLOCK] };
+        let mut places = estimates.scores.iter_mut().zip(&mut estimates.errors);
+        self.codes.for_each_row(&nodes, layout.bytes(), |node, bytes| {
+            let (score, error) = places.next().expect("as many places as nodes");
+            (*score, *error) = layout.estimate(bytes, query).unwrap_or_else(|| {
+                corrupt(source.relation, source.segment, format!("The code of node {node} is invalid."))
+            });
+        });
+        estimates
+    }
+}
+
 /// Blocks of rows' codes: those that have a row wanted.
-struct Blocks<'a> {
+pub(super) struct Blocks<'a> {
     layout: BlockLayout,
     numbers: Vec<u32>,
     /// Of the segment.
@@ -212,8 +237,8 @@ struct Blocks<'a> {
 }
 
 impl<'a> Blocks<'a> {
-    /// With a reader of their codes.
-    fn of(source: Source<'a>) -> (Self, PartReader<'a>) {
+    /// Those of a stretch of rows, which begins with a block, and a reader of their codes.
+    pub(super) fn of(source: Source<'a>, stretch: Range<u32>) -> (Self, PartReader<'a>) {
         let Source { relation, meta, segment, wanted, .. } = source;
         let (Some(coded), Some(codes)) = (source.coded, &source.parts.row_codes) else {
             corrupt(relation, segment, "Its rows have no codes.".into())
@@ -223,13 +248,29 @@ impl<'a> Blocks<'a> {
             |&block: &u32| wanted.is_none_or(|wanted| wanted.has_any_in(rows_of_block(block, rows)));
         let blocks = Self {
             layout: BlockLayout::new(meta.space.dims as usize),
-            numbers: (0..rows.div_ceil(BLOCK) as u32).filter(has_wanted).collect(),
+            numbers: (stretch.start / BLOCK as u32..stretch.end.div_ceil(BLOCK as u32))
+                .filter(has_wanted)
+                .collect(),
             rows,
             wanted,
             tables: &coded.tables,
             centre: Centre::origin(meta.space.metric, &coded.vector),
         };
         (blocks, PartReader::new(relation, codes, Kind::RowCodes, segment.id))
+    }
+
+    /// Calls `visit` with each block's estimates, its rows, and the bits of those that are wanted.
+    pub(super) fn for_each(
+        &self,
+        reader: &mut PartReader,
+        mut visit: impl FnMut(Estimates, Range<usize>, u32),
+    ) {
+        let mut numbers = 0..;
+        reader.for_each_row(&self.numbers, self.layout.bytes(), |_, bytes| {
+            pgrx::check_for_interrupts!();
+            let (estimates, rows, wanted) = self.look_at(numbers.next().expect("endless"), bytes);
+            visit(estimates, rows, wanted);
+        });
     }
 
     /// Estimates of a block by its place among all, its rows, and the bits of those that are wanted.
@@ -269,10 +310,14 @@ impl Together<'_> {
     }
 }
 
-/// The rows that are wanted, ascending.
-fn wanted_rows(source: Source) -> Vec<u32> {
+fn all_rows(source: Source) -> Range<u32> {
+    0..source.segment.rows
+}
+
+/// The rows of a stretch that are wanted, ascending.
+pub(super) fn wanted_rows(source: Source, stretch: Range<u32>) -> Vec<u32> {
     match source.wanted {
-        Some(wanted) => wanted.iter().take_while(|&row| row < source.segment.rows).collect(),
-        None => (0..source.segment.rows).collect(),
+        Some(wanted) => wanted.iter_from(stretch.start).take_while(|&row| row < stretch.end).collect(),
+        None => stretch.collect(),
     }
 }

@@ -4,6 +4,7 @@
 pub mod compact;
 pub mod flat;
 mod links;
+pub mod listing;
 pub mod merge;
 mod near;
 mod ranking;

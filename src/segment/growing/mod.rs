@@ -10,6 +10,7 @@
 
 mod append;
 mod group;
+pub mod listing;
 mod read;
 pub mod search;
 

@@ -155,12 +155,12 @@ impl GrowingSearch {
 }
 
 /// Whether a row of a group is alive and may meet the conditions.
-fn is_wanted(layout: GroupLayout, conditions: &[Condition], group: &[u8], place: usize) -> bool {
+pub(super) fn is_wanted(layout: GroupLayout, conditions: &[Condition], group: &[u8], place: usize) -> bool {
     !layout.is_dead(group, place)
         && (conditions.is_empty() || condition::accept(conditions, layout.attributes_of(group, place)))
 }
 
-fn score(source: Source, cursor: &mut RowCursor, row: usize, offset: Option<u64>) -> f64 {
+pub(super) fn score(source: Source, cursor: &mut RowCursor, row: usize, offset: Option<u64>) -> f64 {
     let space = source.meta.space;
     let bytes = cursor.row(row_layout(space), space.row_bytes(), row, offset);
     source.query.score(bytes).unwrap_or_else(|| {

@@ -6,6 +6,7 @@ pub mod assign;
 pub mod bytes;
 pub mod centroids;
 pub mod fine;
+pub mod listing;
 pub mod merge;
 pub mod ranked;
 pub mod scan;

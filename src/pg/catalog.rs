@@ -1,0 +1,103 @@
+//! What PostgreSQL's catalogs say, read without SQL: a worker acts as a superuser, under settings that are a database
+//! owner's.
+
+use super::method;
+use pgrx::pg_sys;
+
+/// A relation as pg_class has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClassRow {
+    pub oid: pg_sys::Oid,
+    pub kind: u8,
+    pub access_method: pg_sys::Oid,
+    pub persistence: u8,
+    pub owner: pg_sys::Oid,
+}
+
+impl ClassRow {
+    fn of(row: &pg_sys::FormData_pg_class) -> Self {
+        Self {
+            oid: row.oid,
+            kind: row.relkind as u8,
+            access_method: row.relam,
+            persistence: row.relpersistence as u8,
+            owner: row.relowner,
+        }
+    }
+
+    /// Whether it is a temporary relation of this or of another session.
+    pub fn is_temporary(self) -> bool {
+        self.persistence == pg_sys::RELPERSISTENCE_TEMP
+    }
+
+    /// Whether it is an index, not a partitioned one, of ours.
+    pub fn is_own_index(self) -> bool {
+        self.kind == pg_sys::RELKIND_INDEX && method::is_own_method(self.access_method)
+    }
+}
+
+/// The row of a relation, if it is there.
+pub fn class_row(relation: pg_sys::Oid) -> Option<ClassRow> {
+    // SAFETY: in a transaction; the tuple is released once it was looked at.
+    unsafe {
+        let cache = pg_sys::SysCacheIdentifier::RELOID as i32;
+        let tuple = pg_sys::SearchSysCache1(cache, relation.into());
+        let row = tuple.as_mut()?;
+        let row = ClassRow::of(&*pg_sys::GETSTRUCT(row).cast::<pg_sys::FormData_pg_class>());
+        pg_sys::ReleaseSysCache(tuple);
+        Some(row)
+    }
+}
+
+/// All indexes of ours in this database.
+pub fn own_indexes() -> Vec<ClassRow> {
+    let mut indexes = Vec::new();
+    // SAFETY: the rows are of pg_class.
+    unsafe {
+        for_each_row(pg_sys::RelationRelationId, |row| {
+            let row = ClassRow::of(&*row.cast::<pg_sys::FormData_pg_class>());
+            if row.kind == pg_sys::RELKIND_INDEX {
+                indexes.push(row);
+            }
+        });
+    }
+    // Handlers are called when the scan has ended.
+    indexes.retain(|row| row.is_own_index());
+    indexes
+}
+
+/// Databases that can be connected to.
+pub fn databases() -> Vec<u32> {
+    let mut databases = Vec::new();
+    // SAFETY: the rows are of pg_database.
+    unsafe {
+        for_each_row(pg_sys::DatabaseRelationId, |row| {
+            let row = row.cast::<pg_sys::FormData_pg_database>();
+            if (*row).datallowconn {
+                databases.push((*row).oid.to_u32());
+            }
+        });
+    }
+    databases
+}
+
+/// Calls `visit` with the fixed part of each row of a catalog, as PostgreSQL's own launcher reads pg_database.
+///
+/// # Safety
+/// In a transaction, with a catalog. The rows are valid during the call only.
+unsafe fn for_each_row(catalog: pg_sys::Oid, mut visit: impl FnMut(*mut std::ffi::c_char)) {
+    // SAFETY: the caller's promise; every tuple is valid until the next is fetched.
+    unsafe {
+        let catalog = pg_sys::table_open(catalog, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
+        let scan = pg_sys::table_beginscan_catalog(catalog, 0, std::ptr::null_mut());
+        loop {
+            let tuple = pg_sys::heap_getnext(scan, pg_sys::ScanDirection::ForwardScanDirection);
+            if tuple.is_null() {
+                break;
+            }
+            visit(pg_sys::GETSTRUCT(tuple).cast());
+        }
+        pg_sys::heap_endscan(scan);
+        pg_sys::table_close(catalog, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
+    }
+}

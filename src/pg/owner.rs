@@ -1,0 +1,54 @@
+//! The rights under which code runs that an index's owner has written: expressions, predicates, what they call.
+
+use super::relation::Relation;
+use pgrx::pg_sys;
+
+/// While it lives, the process acts for a relation's owner in a security-restricted operation, with a nest level of
+/// settings of its own: as PostgreSQL's REINDEX does.
+///
+/// An error gives the rights back, too: the abort of a transaction restores those that it began with.
+pub struct AsOwner {
+    user: pg_sys::Oid,
+    context: i32,
+    nest_level: i32,
+}
+
+impl AsOwner {
+    pub fn of(relation: Relation) -> Self {
+        let (mut user, mut context) = (pg_sys::InvalidOid, 0);
+        // SAFETY: in a transaction; what is set here is set back when the value is dropped, or by the transaction's abort.
+        let nest_level = unsafe {
+            pg_sys::GetUserIdAndSecContext(&mut user, &mut context);
+            let restricted = context | pg_sys::SECURITY_RESTRICTED_OPERATION as i32;
+            pg_sys::SetUserIdAndSecContext(relation.owner(), restricted);
+            let nest_level = pg_sys::NewGUCNestLevel();
+            #[cfg(not(any(feature = "pg14", feature = "pg15", feature = "pg16")))]
+            pg_sys::RestrictSearchPath();
+            nest_level
+        };
+        Self { user, context, nest_level }
+    }
+}
+
+impl Drop for AsOwner {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            // SAFETY: what `of` found, in the same transaction.
+            unsafe {
+                pg_sys::AtEOXact_GUC(false, self.nest_level);
+                pg_sys::SetUserIdAndSecContext(self.user, self.context);
+            }
+        }
+    }
+}
+
+/// Whether the current user has the rights of an owner.
+pub fn has_rights_of(owner: pg_sys::Oid) -> bool {
+    // SAFETY: in a transaction; looks up catalogs.
+    unsafe { pg_sys::has_privs_of_role(pg_sys::GetUserId(), owner) }
+}
+
+/// Whether the current user may see what others' relations consist of, as PostgreSQL's own statistics are seen.
+pub fn may_monitor() -> bool {
+    has_rights_of(pg_sys::Oid::from_u32(pg_sys::ROLE_PG_READ_ALL_STATS))
+}

@@ -1,0 +1,290 @@
+//! A search as a query of its own, put together from nodes: no text of a user's becomes part of a statement.
+
+use super::error::Problem;
+use super::planner::{self, Expression};
+use super::relation::Relation;
+use pgrx::PgSqlErrorCode::*;
+use pgrx::{PgBox, PgList, pg_sys};
+use std::ffi::{CStr, CString};
+
+/// PostgreSQL's `=` of double precision numbers.
+const FLOAT8_EQUAL_OPERATOR: u32 = 670;
+
+/// A search for the rows nearest to a query by an index's order.
+pub struct Search<'a> {
+    /// An index, or one of a partitioned table.
+    pub index: Relation,
+    /// A value of the type that the index's operator takes (see [`query_type`]).
+    pub query: pg_sys::Datum,
+    pub limit: i64,
+    /// A condition in SQL, whose names are looked up as the user's own are.
+    pub condition: Option<&'a str>,
+}
+
+/// The operator that an index orders by.
+fn order_operator(index: Relation) -> pg_sys::Oid {
+    const ORDER_STRATEGY: i16 = 1;
+    // SAFETY: an open index has a family for each column; in a transaction.
+    let operator = unsafe { planner::operator_of_strategy(*(*index.raw()).rd_opfamily, ORDER_STRATEGY) };
+    operator.unwrap_or_else(|| {
+        Problem::new(
+            ERRCODE_INVALID_OBJECT_DEFINITION,
+            format!("the operator class of index \"{}\" has no order", index.name()),
+        )
+        .raise()
+    })
+}
+
+/// The type of the queries that an index is searched with.
+pub fn query_type(index: Relation) -> pg_sys::Oid {
+    // SAFETY: in a transaction, with an operator.
+    unsafe { planner::right_type(order_operator(index)) }
+}
+
+/// A value of a type, from its text.
+pub fn value_of_text(of: pg_sys::Oid, text: &CStr) -> pg_sys::Datum {
+    let (mut function, mut parameter) = (pg_sys::InvalidOid, pg_sys::InvalidOid);
+    // SAFETY: in a transaction; a type's own input function.
+    unsafe {
+        pg_sys::getTypeInputInfo(of, &mut function, &mut parameter);
+        pg_sys::OidInputFunctionCall(function, text.as_ptr().cast_mut(), parameter, -1)
+    }
+}
+
+/// The name of a type, as messages show it.
+pub fn type_name(of: pg_sys::Oid) -> String {
+    // SAFETY: in a transaction; a C string of PostgreSQL's.
+    unsafe { CStr::from_ptr(pg_sys::format_type_be(of)) }.to_string_lossy().into_owned()
+}
+
+/// Runs a search as the user, in a transaction that is read-only meanwhile; its rows are dropped.
+pub fn run(search: &Search) {
+    let text = CString::new(search.condition.unwrap_or_default()).unwrap_or_else(|_| not_a_condition());
+    let _read_only = ReadOnly::begin();
+    // SAFETY: in a transaction with an active snapshot, as every SQL function is called.
+    unsafe {
+        let query = analyzed(search, &text);
+        add_order(search, query);
+        let rewritten = PgList::<pg_sys::Query>::from_pg(pg_sys::pg_rewrite_query(query));
+        let query = rewritten.get_ptr(0).expect("a SELECT is rewritten to one");
+        let plan = pg_sys::pg_plan_query(query, text.as_ptr(), 0, std::ptr::null_mut());
+        execute(plan, &text);
+    }
+}
+
+/// The table's rows that meet the condition, as PostgreSQL's parser understands it.
+///
+/// # Safety
+/// In a transaction.
+unsafe fn analyzed(search: &Search, text: &CStr) -> *mut pg_sys::Query {
+    // SAFETY: the caller's promise; node types and structs belong together.
+    unsafe {
+        let table = pg_sys::IndexGetRelation(search.index.oid(), false);
+        let schema = pg_sys::get_namespace_name(pg_sys::get_rel_namespace(table));
+        let range = pg_sys::makeRangeVar(schema, pg_sys::get_rel_name(table), -1);
+        let mut tables = PgList::<pg_sys::Node>::new();
+        tables.push(range.cast());
+        let mut select = PgBox::<pg_sys::SelectStmt>::alloc_node(pg_sys::NodeTag::T_SelectStmt);
+        select.fromClause = tables.into_pg();
+        select.whereClause = match search.condition {
+            Some(_) => condition(text),
+            None => std::ptr::null_mut(),
+        };
+        let mut raw = PgBox::<pg_sys::RawStmt>::alloc_node(pg_sys::NodeTag::T_RawStmt);
+        raw.stmt = select.into_pg().cast();
+        let nothing = std::ptr::null_mut;
+        #[cfg(feature = "pg14")]
+        let query = pg_sys::parse_analyze(raw.into_pg(), text.as_ptr(), nothing(), 0, nothing());
+        #[cfg(not(feature = "pg14"))]
+        let query =
+            pg_sys::parse_analyze_fixedparams(raw.into_pg(), text.as_ptr(), nothing(), 0, nothing().cast());
+        let entry = range_entry(query);
+        if (*entry).relid != table {
+            Problem::new(
+                ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+                format!("the table of index \"{}\" was renamed just now", search.index.name()),
+            )
+            .raise();
+        }
+        query
+    }
+}
+
+/// The only table of a query.
+///
+/// # Safety
+/// A query of [`analyzed`].
+unsafe fn range_entry(query: *mut pg_sys::Query) -> *mut pg_sys::RangeTblEntry {
+    // SAFETY: the caller's promise.
+    let entries = unsafe { PgList::<pg_sys::RangeTblEntry>::from_pg((*query).rtable) };
+    entries.get_ptr(0).expect("a query of a table has its entry")
+}
+
+/// The expression that a text consists of: of one, and of nothing else that a SELECT may have.
+///
+/// # Safety
+/// In a transaction.
+unsafe fn condition(text: &CStr) -> Expression {
+    // SAFETY: the caller's promise; a node's tag tells its type.
+    unsafe {
+        let parsed = pg_sys::raw_parser(text.as_ptr(), pg_sys::RawParseMode::RAW_PARSE_PLPGSQL_EXPR);
+        let statements = PgList::<pg_sys::RawStmt>::from_pg(parsed);
+        let (1, Some(statement)) = (statements.len(), statements.get_ptr(0)) else { not_a_condition() };
+        let select = (*statement).stmt.cast::<pg_sys::SelectStmt>();
+        if (*select).type_ != pg_sys::NodeTag::T_SelectStmt {
+            not_a_condition();
+        }
+        let select = &*select;
+        let others = [
+            select.distinctClause,
+            select.fromClause,
+            select.groupClause,
+            select.windowClause,
+            select.valuesLists,
+            select.sortClause,
+            select.lockingClause,
+        ];
+        let nodes = [select.whereClause, select.havingClause, select.limitOffset, select.limitCount];
+        let targets = PgList::<pg_sys::ResTarget>::from_pg(select.targetList);
+        let is_alone = others.iter().all(|list| list.is_null())
+            && nodes.iter().all(|node| node.is_null())
+            && select.intoClause.is_null()
+            && select.withClause.is_null()
+            && select.op == pg_sys::SetOperation::SETOP_NONE
+            && targets.len() == 1;
+        match targets.get_ptr(0) {
+            Some(target) if is_alone && (*target).name.is_null() => (*target).val,
+            _ => not_a_condition(),
+        }
+    }
+}
+
+fn not_a_condition() -> ! {
+    Problem::new(ERRCODE_SYNTAX_ERROR, "the filter is not a condition")
+        .hint("It is what stands after WHERE: one expression that is true or false.")
+        .raise()
+}
+
+/// Has a query return the nearest rows first, as many as wanted.
+///
+/// # Safety
+/// A query of [`analyzed`], in a transaction.
+unsafe fn add_order(search: &Search, query: *mut pg_sys::Query) {
+    // SAFETY: the caller's promise; the index is one of the query's only table, whose number is 1.
+    unsafe {
+        let column = indexed(search.index);
+        let operator = order_operator(search.index);
+        let of = planner::right_type(operator);
+        let value =
+            pg_sys::makeConst(of, -1, pg_sys::get_typcollation(of), -1, search.query, false, false);
+        let distance = planner::operation(operator, pg_sys::FLOAT8OID, column, value.cast());
+        let mut targets = PgList::<pg_sys::TargetEntry>::new();
+        targets.push(pg_sys::makeTargetEntry(planner::int8(1).cast(), 1, std::ptr::null_mut(), false));
+        let ordered = pg_sys::makeTargetEntry(distance.cast(), 2, std::ptr::null_mut(), true);
+        (*ordered).ressortgroupref = 1;
+        targets.push(ordered);
+        (*query).targetList = targets.into_pg();
+        let mut clause =
+            PgBox::<pg_sys::SortGroupClause>::alloc_node(pg_sys::NodeTag::T_SortGroupClause);
+        clause.tleSortGroupRef = 1;
+        clause.eqop = pg_sys::Oid::from_u32(FLOAT8_EQUAL_OPERATOR);
+        clause.sortop = pg_sys::Oid::from_u32(pg_sys::Float8LessOperator);
+        clause.hashable = true;
+        let mut clauses = PgList::<pg_sys::SortGroupClause>::new();
+        clauses.push(clause.into_pg());
+        (*query).sortClause = clauses.into_pg();
+        (*query).limitCount = planner::int8(search.limit);
+        (*query).limitOption = pg_sys::LimitOption::LIMIT_OPTION_COUNT;
+        require_columns(query, column);
+    }
+}
+
+/// What an index's first column is of, as an expression of a query's first table.
+///
+/// # Safety
+/// An open index, in a transaction.
+unsafe fn indexed(index: Relation) -> Expression {
+    // SAFETY: the caller's promise; an index has at least one column.
+    unsafe {
+        let column = (*(*index.raw()).rd_index).indkey.values.as_slice(1)[0];
+        if column == 0 {
+            let expressions = pg_sys::RelationGetIndexExpressions(index.raw());
+            let first = PgList::<pg_sys::Node>::from_pg(expressions).get_ptr(0);
+            let first = first.expect("a column without a number is an expression");
+            return pg_sys::copyObjectImpl(first.cast()).cast();
+        }
+        let table = (*(*index.raw()).rd_index).indrelid;
+        let (mut of, mut modifier, mut collation) = (pg_sys::InvalidOid, -1, pg_sys::InvalidOid);
+        pg_sys::get_atttypetypmodcoll(table, column, &mut of, &mut modifier, &mut collation);
+        pg_sys::makeVar(1, column, of, modifier, collation, 0).cast()
+    }
+}
+
+/// Has the executor check that the user may read the columns of an expression.
+///
+/// # Safety
+/// A query of [`analyzed`], and an expression of its table.
+unsafe fn require_columns(query: *mut pg_sys::Query, expression: Expression) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let entry = range_entry(query);
+        #[cfg(any(feature = "pg14", feature = "pg15"))]
+        let columns = &raw mut (*entry).selectedCols;
+        #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+        let columns = &raw mut (*pg_sys::getRTEPermissionInfo((*query).rteperminfos, entry)).selectedCols;
+        pg_sys::pull_varattnos(expression, 1, columns);
+    }
+}
+
+/// Runs a plan to its end.
+///
+/// # Safety
+/// A plan of a query, in a transaction with an active snapshot.
+unsafe fn execute(plan: *mut pg_sys::PlannedStmt, text: &CStr) {
+    // SAFETY: the caller's promise; in the order that PostgreSQL's executor asks for.
+    unsafe {
+        let none = std::ptr::null_mut();
+        let state = pg_sys::CreateQueryDesc(
+            plan,
+            text.as_ptr(),
+            pg_sys::GetActiveSnapshot(),
+            none,
+            pg_sys::CreateDestReceiver(pg_sys::CommandDest::DestNone),
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+            0,
+        );
+        pg_sys::ExecutorStart(state, 0);
+        let forward = pg_sys::ScanDirection::ForwardScanDirection;
+        #[cfg(not(feature = "pg18"))]
+        pg_sys::ExecutorRun(state, forward, 0, true);
+        #[cfg(feature = "pg18")]
+        pg_sys::ExecutorRun(state, forward, 0);
+        pg_sys::ExecutorFinish(state);
+        pg_sys::ExecutorEnd(state);
+        pg_sys::FreeQueryDesc(state);
+    }
+}
+
+/// While it lives, the transaction may not write. The abort of a transaction, or of a part of it, ends that, too.
+struct ReadOnly {
+    before: bool,
+}
+
+impl ReadOnly {
+    fn begin() -> Self {
+        // SAFETY: a variable of this process's only thread.
+        unsafe {
+            let before = pg_sys::XactReadOnly;
+            pg_sys::XactReadOnly = true;
+            Self { before }
+        }
+    }
+}
+
+impl Drop for ReadOnly {
+    fn drop(&mut self) {
+        // SAFETY: as above.
+        unsafe { pg_sys::XactReadOnly = self.before };
+    }
+}

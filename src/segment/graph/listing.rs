@@ -1,0 +1,67 @@
+//! The rows of a segment with a graph in no particular order.
+
+use super::flat::{Blocks, NodeEstimates, wanted_rows};
+use super::source::Source;
+use super::stored::NodeLayout;
+use crate::codec::fastscan::BLOCK;
+use crate::rerank::Work;
+use crate::segment::block::{Centre, Estimates};
+use crate::segment::listing::{Listed, Verdict, Wanted};
+use crate::segment::search::HeapRows;
+use std::ops::Range;
+
+/// Calls `visit` with the rows of a stretch that are wanted and lie within a score, and with some beyond it unless scores
+/// are asked for.
+pub fn list(
+    source: Source,
+    stretch: Range<u32>,
+    wanted: Wanted,
+    heap: &mut HeapRows,
+    visit: &mut dyn FnMut(u32, f64),
+) -> Listed {
+    let is_last = stretch.end == source.segment.rows;
+    let mut work = Work::default();
+    let mut unknown = Vec::new();
+    match source.coded {
+        None => unknown.extend(wanted_rows(source, stretch)),
+        Some(coded) => {
+            let scale = Centre::origin(source.meta.space.metric, &coded.vector).score;
+            let mut sort_out = |estimates: &Estimates, place: usize, row: u32| {
+                match wanted.judge(estimates.scores[place], estimates.errors[place], scale) {
+                    Verdict::Within => visit(row, f64::NAN),
+                    Verdict::Beyond => {}
+                    Verdict::Unknown => unknown.push(row),
+                }
+            };
+            if let Some(query) = source.node_query {
+                let mut nodes = NodeEstimates::new(source, query);
+                for rows in wanted_rows(source, stretch).chunks(BLOCK) {
+                    work.estimated += rows.len() as u64;
+                    let estimates = nodes.estimate(rows);
+                    rows.iter().enumerate().for_each(|(place, &row)| sort_out(&estimates, place, row));
+                }
+            } else {
+                let (blocks, mut reader) = Blocks::of(source, stretch);
+                blocks.for_each(&mut reader, |estimates, rows, bits| {
+                    work.estimated += rows.len() as u64;
+                    for (place, row) in rows.enumerate().filter(|(place, _)| bits >> place & 1 == 1) {
+                        sort_out(&estimates, place, row as u32);
+                    }
+                });
+            }
+        }
+    }
+    if NodeLayout::of(source.meta).vectors(source.parts).is_none() && !wanted.scores {
+        unknown.into_iter().for_each(|row| visit(row, f64::NAN));
+        return Listed { is_last, work };
+    }
+    work.compared += unknown.len() as u64;
+    let mut node_rows = source.rows();
+    let unknown: Vec<(u32, u32)> = unknown.into_iter().map(|row| (row, node_rows.node(row))).collect();
+    source.compare(heap, &unknown, |row, score| {
+        if wanted.has(score) {
+            visit(row, score);
+        }
+    });
+    Listed { is_last, work }
+}

@@ -1,0 +1,70 @@
+//! The rows of a growing segment in no particular order.
+
+use super::group::GroupLayout;
+use super::read::{Lane, RowCursor};
+use super::search::{Source, is_wanted, score};
+use crate::filter::Condition;
+use crate::pg::relation::Relation;
+use crate::rerank::Work;
+use crate::segment::Tid;
+use crate::segment::block::Centre;
+use crate::segment::listing::{Verdict, Wanted};
+use crate::storage::meta::{Growing, Meta};
+
+/// What was done for a lane.
+pub struct Listed {
+    pub rows: u64,
+    pub work: Work,
+}
+
+/// Calls `visit` with the rows of a lane that may meet the conditions and lie within the bound, if one is given.
+pub fn list(
+    relation: Relation,
+    meta: &Meta,
+    growing: &Growing,
+    lane: usize,
+    conditions: &[Condition],
+    bound: Option<(Source, Wanted)>,
+    visit: &mut dyn FnMut(Tid, f64),
+) -> Listed {
+    let layout = GroupLayout::of(meta);
+    let lane = Lane::read(relation, growing, lane);
+    let mut work = Work::default();
+    let coded = bound.and_then(|(source, _)| source.coded).filter(|_| layout.has_codes());
+    let coded = coded.map(|coded| (coded, Centre::origin(meta.space.metric, &coded.vector)));
+    // Compared when the groups were looked through: rows lie on other pages.
+    let mut unknown: Vec<(usize, Option<u64>, Tid)> = Vec::new();
+    lane.for_each_group(relation, layout, |group, first, count| {
+        let estimates = coded.map(|(coded, centre)| {
+            work.estimated += count as u64;
+            let estimates = layout.estimate(group, &coded.tables, centre).expect("the groups have codes");
+            (estimates, centre.score)
+        });
+        for place in (0..count).filter(|&place| is_wanted(layout, conditions, group, place)) {
+            let verdict = match (&estimates, bound) {
+                (Some((estimates, scale)), Some((_, wanted))) => {
+                    wanted.judge(estimates.scores[place], estimates.errors[place], *scale)
+                }
+                (None, Some(_)) => Verdict::Unknown,
+                (_, None) => Verdict::Within,
+            };
+            let tid = layout.tid(group, place);
+            match verdict {
+                Verdict::Within => visit(tid, f64::NAN),
+                Verdict::Beyond => {}
+                Verdict::Unknown => unknown.push((first + place, layout.offset(group, place), tid)),
+            }
+        }
+    });
+    if let Some((source, wanted)) = bound {
+        let mut cursor = RowCursor::new(relation, &lane);
+        work.compared += unknown.len() as u64;
+        for (row, offset, tid) in unknown {
+            let score = score(source, &mut cursor, row, offset);
+            if wanted.has(score) {
+                visit(tid, score);
+            }
+        }
+    }
+    Listed { rows: lane.rows() as u64, work }
+}

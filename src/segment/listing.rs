@@ -1,0 +1,302 @@
+//! Rows in no particular order: every row that meets the conditions and lies within a score, whatever the structure.
+//!
+//! Codes tell of most rows that they are within the bound or beyond it; the rest is compared exactly, where vectors are
+//! in the index. The executor checks every row again, so that a row too many does no harm; a row too few would. A listing
+//! goes through segments stretch by stretch and keeps no more than the rows of one.
+
+use super::encoder::CodedQuery;
+use super::graph::compact::NodeQuery;
+use super::graph::listing as graph_rows;
+use super::graph::source::Source as GraphSource;
+use super::growing::listing as growing_rows;
+use super::growing::search::Source as GrowingSource;
+use super::lists::listing::{self as list_rows, Source as ListSource};
+use super::report::{self, Report, StepReport};
+use super::columns;
+use super::rows::SealedRows;
+use super::search::{HeapRows, Hit};
+use crate::distance::PreparedQuery;
+use crate::filter::{Bitset, Condition};
+use crate::pg::relation::Relation;
+use crate::rerank::Work;
+use crate::storage::manifest::{Parts, Sealed, Snapshot};
+use crate::storage::meta::Growing;
+use std::rc::Rc;
+
+/// What rows are to be near.
+pub struct Bound {
+    query: PreparedQuery,
+    /// The query as codes see it, if there are any.
+    coded: Option<CodedQuery>,
+    node_query: Option<NodeQuery>,
+    wanted: Wanted,
+}
+
+/// What is wanted of rows.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    /// The greatest score.
+    pub within: f64,
+    /// Whether rows' exact scores are wanted as well.
+    pub scores: bool,
+}
+
+impl Bound {
+    pub fn new(snapshot: &Snapshot, query: PreparedQuery, wanted: Wanted) -> Self {
+        let coded = CodedQuery::of(&snapshot.meta, &query);
+        let node_query = NodeQuery::of(&snapshot.meta, coded.as_ref());
+        Self { query, coded, node_query, wanted }
+    }
+}
+
+/// Times its error that an estimate is allowed. Errors are those that 99 rows in 100 keep to, in dimensions enough for a
+/// rotation to make them normal: beyond three times as much lies less than one row in 10^13.
+const ALLOWANCE: f32 = 3.0;
+
+/// Rounding of an estimate, as a share of the numbers that it is the difference of.
+const ROUNDING: f32 = 16.0 * f32::EPSILON;
+
+/// What an estimate says of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Within,
+    Beyond,
+    Unknown,
+}
+
+impl Wanted {
+    /// What an estimate says; `scale` is the size of the numbers that it is the difference of.
+    pub fn judge(self, estimate: f32, error: f32, scale: f64) -> Verdict {
+        let allowed = ALLOWANCE * error + ROUNDING * (estimate.abs() + scale.abs() as f32);
+        let (lower, upper) = (f64::from(estimate - allowed), f64::from(estimate + allowed));
+        // What is no number says nothing.
+        if lower > self.within {
+            Verdict::Beyond
+        } else if upper <= self.within && !self.scores {
+            Verdict::Within
+        } else {
+            Verdict::Unknown
+        }
+    }
+
+    /// Whether an exact score is wanted. What is no number is left to the executor.
+    pub fn has(self, score: f64) -> bool {
+        score.is_nan() || score <= self.within
+    }
+}
+
+/// Rows of a segment listed together.
+const STRETCH: u32 = 4096;
+
+/// A listing under way. Between two calls it holds neither pins nor locks.
+pub struct Listing {
+    index: u32,
+    snapshot: Snapshot,
+    conditions: Vec<Condition>,
+    bound: Option<Bound>,
+    /// Growing segments that are left, and the lane of the first of these that is next.
+    growing: Vec<Growing>,
+    lane: usize,
+    /// The sealed segment that is next, and the row or the list of it.
+    segment: usize,
+    next: u32,
+    /// The rows of that segment that meet the conditions, if there are any.
+    wanted: Option<Rc<Bitset>>,
+    /// Rows listed, with their scores where these are wanted.
+    ready: Vec<Hit>,
+    steps: Vec<StepReport>,
+}
+
+impl Listing {
+    pub fn new(
+        relation: Relation,
+        snapshot: Snapshot,
+        conditions: Vec<Condition>,
+        bound: Option<Bound>,
+    ) -> Self {
+        let growing = snapshot.manifest.flushing.iter().chain([&snapshot.meta.growing]);
+        Self {
+            index: relation.oid().to_u32(),
+            growing: growing.cloned().collect(),
+            snapshot,
+            conditions,
+            bound,
+            lane: 0,
+            segment: 0,
+            next: 0,
+            wanted: None,
+            ready: Vec::new(),
+            steps: Vec::new(),
+        }
+    }
+
+    /// Another row, until there are none left. Its score is told if scores are wanted.
+    pub fn next(&mut self, relation: Relation, heap: &mut HeapRows) -> Option<Hit> {
+        loop {
+            if let Some(hit) = self.ready.pop() {
+                self.steps.last_mut().into_iter().for_each(|step| step.returned += 1);
+                return Some(hit);
+            }
+            pgrx::check_for_interrupts!();
+            if !self.fill(relation, heap) {
+                return None;
+            }
+        }
+    }
+
+    /// Leaves out what is beyond a lesser score from now on.
+    pub fn narrow(&mut self, within: f64) {
+        self.bound.iter_mut().for_each(|bound| bound.wanted.within = within);
+    }
+
+    /// What it has done so far.
+    #[cfg(feature = "pg18")]
+    pub fn steps(&self) -> impl Iterator<Item = StepReport> {
+        self.steps.iter().cloned()
+    }
+
+    /// Lists the next stretch; `false` if there is none.
+    fn fill(&mut self, relation: Relation, heap: &mut HeapRows) -> bool {
+        if !self.growing.is_empty() {
+            self.list_lane(relation);
+            return true;
+        }
+        let snapshot = self.snapshot.clone();
+        let Some(segment) = snapshot.manifest.sealed.get(self.segment) else { return false };
+        if self.next == 0 {
+            self.begin_segment(relation, segment);
+        }
+        let step = self.steps.last_mut().expect("a segment begins with its step");
+        let wanted = self.wanted.as_deref();
+        let (ready, bound) = (&mut self.ready, self.bound.as_ref());
+        let (next, end) = step.observe(|| {
+            let mut rows = SealedRows::new(relation, segment);
+            let mut add = |row: u32, score: f64| {
+                ready.extend(rows.live_tid(row).map(|tid| Hit { score, tid }));
+            };
+            match (&segment.parts, bound) {
+                (Parts::Lists(parts), Some(bound)) if bound.coded.is_some() => {
+                    let coded = bound.coded.as_ref().expect("looked at");
+                    let source =
+                        ListSource { relation, snapshot: &snapshot, segment, parts, query: &bound.query, coded, wanted };
+                    (self.next + 1, list_rows::list(source, self.next, bound.wanted, heap, &mut add))
+                }
+                (Parts::Graph(parts), Some(bound)) => {
+                    let source = GraphSource {
+                        relation,
+                        meta: &snapshot.meta,
+                        segment,
+                        parts,
+                        query: &bound.query,
+                        coded: bound.coded.as_ref(),
+                        node_query: bound.node_query.as_ref(),
+                        wanted,
+                    };
+                    let stretch = self.next..segment.rows.min(self.next.saturating_add(STRETCH));
+                    (stretch.end, graph_rows::list(source, stretch, bound.wanted, heap, &mut add))
+                }
+                _ => {
+                    let stretch = self.next..segment.rows.min(self.next.saturating_add(STRETCH));
+                    let is_wanted = |row: &u32| wanted.is_none_or(|wanted| wanted.has(*row as usize));
+                    stretch.clone().filter(is_wanted).for_each(|row| add(row, f64::NAN));
+                    (stretch.end, Listed { is_last: stretch.end == segment.rows, work: Work::default() })
+                }
+            }
+        });
+        step.work.estimated += end.work.estimated;
+        step.work.compared += end.work.compared;
+        if end.is_last {
+            (self.segment, self.next) = (self.segment + 1, 0);
+        } else {
+            self.next = next;
+        }
+        true
+    }
+
+    /// Lists the next lane of a growing segment.
+    fn list_lane(&mut self, relation: Relation) {
+        let segment = &self.growing[0];
+        if self.lane == 0 {
+            let name = if self.growing.len() > 1 { "flushing" } else { "growing" };
+            self.steps.push(StepReport::new(Some(segment.segment), name, "scan"));
+        }
+        if self.lane >= segment.lanes.len() {
+            self.growing.remove(0);
+            self.lane = 0;
+            return;
+        }
+        let step = self.steps.last_mut().expect("a segment begins with its step");
+        let meta = &*self.snapshot.meta;
+        let (lane, conditions, ready) = (self.lane, &self.conditions, &mut self.ready);
+        let bound = self.bound.as_ref().map(|bound| {
+            let coded = bound.coded.as_ref();
+            (GrowingSource { relation, meta, query: &bound.query, coded }, bound.wanted)
+        });
+        let listed = step.observe(|| {
+            let mut add = |tid, score| ready.push(Hit { score, tid });
+            growing_rows::list(relation, meta, segment, lane, conditions, bound, &mut add)
+        });
+        step.rows += listed.rows;
+        step.work.estimated += listed.work.estimated;
+        step.work.compared += listed.work.compared;
+        self.lane += 1;
+    }
+
+    fn begin_segment(&mut self, relation: Relation, segment: &Sealed) {
+        let structure = match segment.parts {
+            Parts::Graph(_) => "graph",
+            Parts::Lists(_) => "lists",
+        };
+        let mut step = StepReport::new(Some(segment.id), structure, "flat");
+        step.rows = segment.rows.into();
+        let (meta, conditions) = (&self.snapshot.meta, &self.conditions);
+        self.wanted = step.observe(|| {
+            let matches = || columns::remembered_matches(relation, meta, segment, conditions);
+            (!conditions.is_empty()).then(matches)
+        });
+        step.matches = self.wanted.as_ref().map(|wanted| wanted.count() as u64);
+        self.steps.push(step);
+    }
+}
+
+/// What was done for a stretch.
+pub struct Listed {
+    /// Whether the segment has no further one.
+    pub is_last: bool,
+    pub work: Work,
+}
+
+impl Drop for Listing {
+    fn drop(&mut self) {
+        if !self.steps.is_empty() {
+            let (index, generation) = (self.index, self.snapshot.meta.generation);
+            report::remember(Report { index, generation, steps: std::mem::take(&mut self.steps) });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn estimates_decide_where_their_errors_leave_no_doubt() {
+        let wanted = |within| Wanted { within, scores: false };
+        assert_eq!(wanted(5.5).judge(5.0, 0.1, 1.0), Verdict::Within);
+        assert_eq!(wanted(5.2).judge(5.0, 0.1, 1.0), Verdict::Unknown);
+        assert_eq!(wanted(4.5).judge(5.0, 0.1, 1.0), Verdict::Beyond);
+        let scored = Wanted { within: 5.5, scores: true };
+        assert_eq!(scored.judge(5.0, 0.1, 1.0), Verdict::Unknown, "its score is wanted");
+        for nothing in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            assert_ne!(wanted(5.0).judge(nothing, f32::INFINITY, 1.0), Verdict::Beyond, "{nothing}");
+        }
+        assert!(scored.has(f64::NAN) && scored.has(5.5) && !scored.has(5.6));
+    }
+
+    #[test]
+    fn differences_of_large_numbers_are_rounded() {
+        // A squared distance of 4 between vectors whose squared norms are 10^12.
+        let wanted = Wanted { within: 5.0, scores: false };
+        assert_eq!(wanted.judge(1e5, 1e-6, 1e12), Verdict::Unknown);
+    }
+}

@@ -1,0 +1,135 @@
+//! The rows of a segment with lists in no particular order, list by list.
+
+use super::centroids::CentroidReader;
+use super::scan::{Codes, Entries, Scan, Scanned, Scans, Seen};
+use crate::distance::PreparedQuery;
+use crate::filter::Bitset;
+use crate::pg::relation::Relation;
+use crate::rerank::Work;
+use crate::segment::block::Centre;
+use crate::segment::corrupt;
+use crate::segment::encoder::CodedQuery;
+use crate::segment::listing::{Listed, Verdict, Wanted};
+use crate::segment::rows::SealedRows;
+use crate::segment::search::HeapRows;
+use crate::segment::vectors::{Place, Vectors};
+use crate::storage::manifest::{ListParts, Sealed, Snapshot};
+use crate::storage::page::Kind;
+use crate::storage::part::PartReader;
+
+/// What a listing reads.
+#[derive(Clone, Copy)]
+pub struct Source<'a> {
+    pub relation: Relation,
+    pub snapshot: &'a Snapshot,
+    pub segment: &'a Sealed,
+    pub parts: &'a ListParts,
+    pub query: &'a PreparedQuery,
+    pub coded: &'a CodedQuery,
+    /// The rows that are wanted, if not all are.
+    pub wanted: Option<&'a Bitset>,
+}
+
+impl Source<'_> {
+    /// The entries of a list, and whether it is the segment's last.
+    fn entries(self, list: u32) -> (std::ops::Range<u32>, bool) {
+        let lists = self.snapshot.lists_of(self.parts);
+        let mut starts = PartReader::new(self.relation, &self.parts.starts, Kind::Starts, self.segment.id);
+        let mut start = |list: u32| {
+            let slot = starts.slot(list.into()).first_chunk();
+            slot.map_or(u32::MAX, |&bytes| u32::from_ne_bytes(bytes))
+        };
+        let range = start(list)..start(list + 1);
+        if range.end > self.segment.rows || range.start > range.end {
+            let detail = format!("List {list} would be entries {range:?} of {}.", self.segment.rows);
+            corrupt(self.relation, self.segment, detail);
+        }
+        (range, list + 1 == lists)
+    }
+
+    /// What the query knows of a list's centre.
+    fn centre(self, list: u32) -> Centre {
+        let space = self.snapshot.meta.space;
+        let codebooks = &self.snapshot.manifest.codebooks;
+        let Some(codebook) = codebooks.iter().find(|codebook| codebook.id == self.parts.codebook) else {
+            return Centre::origin(space.metric, &self.coded.vector);
+        };
+        let mut centroids = CentroidReader::new(self.relation, codebook, space.dims as usize);
+        Centre::new(space.metric, &self.coded.vector, centroids.vector(list))
+    }
+}
+
+/// Calls `visit` with the rows of a list that are wanted and lie within a score, and with some beyond it unless scores are
+/// asked for.
+pub fn list(
+    source: Source,
+    list: u32,
+    wanted: Wanted,
+    heap: &mut HeapRows,
+    visit: &mut dyn FnMut(u32, f64),
+) -> Listed {
+    let Source { relation, snapshot, segment, parts, coded, .. } = source;
+    let (range, is_last) = source.entries(list);
+    let mut work = Work::default();
+    let mut unknown = Vec::new();
+    if parts.codes.is_none() {
+        let is_wanted = |row: &u32| source.wanted.is_none_or(|wanted| wanted.has(*row as usize));
+        unknown.extend(range.filter(is_wanted));
+    } else if !range.is_empty() {
+        let meta = &snapshot.meta;
+        let centre = source.centre(list);
+        let origin = Centre::origin(meta.space.metric, &coded.vector);
+        // Estimates are differences of numbers as large as the query's and the centre's norms are.
+        let scale = centre.score.abs() + origin.score.abs() + centre.distance * origin.distance;
+        let scan = Scan { segment: 0, entries: Entries::Own, range, centre: 0, limits: Vec::new() };
+        let scanned = Scanned { relation, segment, parts, wanted: source.wanted };
+        let scans = Scans { scanned, scans: &[scan], centres: &[centre] };
+        let codes = Codes::new(meta.space, meta.quantizer, &coded.vector);
+        scans.for_each_block(&codes, &coded.tables, |Seen { scores, errors, wanted: bits, row, .. }| {
+            work.estimated += scores.len() as u64;
+            for place in (0..scores.len()).filter(|place| bits >> place & 1 == 1) {
+                match wanted.judge(scores[place], errors[place], scale) {
+                    Verdict::Within => visit(row(place).row, f64::NAN),
+                    Verdict::Beyond => {}
+                    Verdict::Unknown => unknown.push(row(place).row),
+                }
+            }
+        });
+    }
+    if parts.vectors.is_none() && !wanted.scores {
+        unknown.into_iter().for_each(|row| visit(row, f64::NAN));
+        return Listed { is_last, work };
+    }
+    work.compared += unknown.len() as u64;
+    compare(source, &unknown, heap, |row, score| {
+        if wanted.has(score) {
+            visit(row, score);
+        }
+    });
+    Listed { is_last, work }
+}
+
+/// Calls `visit` with rows' exact scores.
+fn compare(source: Source, rows: &[u32], heap: &mut HeapRows, mut visit: impl FnMut(u32, f64)) {
+    let Source { relation, segment, parts, query, .. } = source;
+    let mut visit = |row: u32, bytes: &[u8]| {
+        let Some(score) = query.score(bytes) else {
+            corrupt(relation, segment, format!("The vector of row {row} is invalid."))
+        };
+        visit(row, score);
+    };
+    match &parts.vectors {
+        Some(vectors) => {
+            let place = Place::Rows { part: vectors, offsets: None };
+            Vectors::new(relation, segment, query.row_bytes(), place).for_each(rows, visit);
+        }
+        None => {
+            let mut tids = SealedRows::new(relation, segment);
+            for &row in rows {
+                if let Some(tid) = tids.live_tid(row) {
+                    heap(tid, &mut |bytes| visit(row, bytes));
+                }
+            }
+        }
+    }
+}
