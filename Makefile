@@ -31,9 +31,11 @@ test: setup
 	$(SUDO) install -d -o postgres "$$scratch/t"
 	cargo pgrx test $(PG) --runas postgres --pgdata "$$scratch/t/data"
 
-# The long form of what `make test` does five times: servers under load, killed.
+# The long form of what `make test` does a little of: servers under load, killed; degenerate data of every kind in every
+# index; thousands of pages with flipped bits.
 soak: install
-	VDB_SOAK_ROUNDS=$${VDB_SOAK_ROUNDS:-50} cargo test --release $(FEATURES) --test server soak
+	export VDB_SOAK_ROUNDS=$${VDB_SOAK_ROUNDS:-50} VDB_DEGENERATE=all VDB_BITFLIPS=$${VDB_BITFLIPS:-3000}
+	cargo test --release $(FEATURES) --test server -- soak degenerate bitflips
 
 install: setup $(INSTALLED)
 

@@ -167,6 +167,17 @@ impl<T: Copy + Ord> Reranker<T> {
         self.last = self.last.max(score);
     }
 
+    /// The greatest score returned so far.
+    pub fn last(&self) -> f64 {
+        self.last
+    }
+
+    /// Takes back what [`Self::step`] has just returned as the next; `last` is what [`Self::last`] was before that.
+    pub fn take_back(&mut self, value: T, score: f64, last: f64) {
+        self.compared.push(Reverse(Keyed { key: score, value }));
+        self.last = last;
+    }
+
     pub fn work(&self) -> Work {
         self.work
     }
@@ -440,6 +451,18 @@ mod tests {
             .collect();
         let (out, _) = drain(&rows, &exact, 0);
         assert!(out.iter().copied().eq(0..300));
+    }
+
+    #[test]
+    fn what_is_taken_back_leaves_room_for_nearer_ones() {
+        let mut reranker = Reranker::default();
+        reranker.compared(0, 5.0);
+        let before = reranker.last();
+        assert_eq!(reranker.step(), Step::Next(0, 5.0));
+        reranker.take_back(0, 5.0, before);
+        reranker.compared(1, 3.0);
+        assert_eq!(reranker.step(), Step::Next(1, 3.0));
+        assert_eq!(reranker.step(), Step::Next(0, 5.0));
     }
 
     #[test]

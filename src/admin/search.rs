@@ -101,12 +101,23 @@ fn vdb_explain_search(
             .raise()
     };
     let reports = searched(index, query, of, limit, filter.as_deref());
-    let steps = reports.into_iter().flat_map(|Report { index, steps, .. }| {
-        steps.into_iter().map(move |step| (index, step))
-    });
+    let steps = reports
+        .into_iter()
+        .flat_map(|Report { index, steps, .. }| steps.into_iter().map(move |step| (index, step)));
     let rows = steps.map(|(index, step)| {
-        let StepReport { segment, structure, step, rows, matches, effort, expected, actual, returned, work, pages } =
-            step;
+        let StepReport {
+            segment,
+            structure,
+            step,
+            rows,
+            matches,
+            effort,
+            expected,
+            actual,
+            returned,
+            work,
+            pages,
+        } = step;
         (
             pg_sys::Oid::from_u32(index),
             segment.map(i64::from),

@@ -182,12 +182,6 @@ unsafe fn hash_of(element_type: pg_sys::Oid) -> *mut pg_sys::FmgrInfo {
     }
 }
 
-/// Conditions of a scan on filter columns, and whether a row whose keys meet them meets them itself.
-pub struct Conditions {
-    pub conditions: Vec<Condition>,
-    pub is_exact: bool,
-}
-
 /// Conditions as tests of keys; `None` if no row can meet them.
 ///
 /// # Safety
@@ -196,14 +190,12 @@ pub unsafe fn conditions(
     index: Relation,
     kinds: &[Kind],
     keys: &[pg_sys::ScanKeyData],
-) -> Option<Conditions> {
-    let mut all = Conditions { conditions: Vec::new(), is_exact: true };
+) -> Option<Vec<Condition>> {
+    let mut conditions = Vec::new();
     for scan_key in keys {
         let column = usize::try_from(scan_key.sk_attno).unwrap_or_default().wrapping_sub(1);
-        let is_null_test = has(scan_key, pg_sys::SK_SEARCHNULL | pg_sys::SK_SEARCHNOTNULL);
         let Some(filter) = column.checked_sub(1) else {
-            // No indexed vector is null, and none is in a sphere that is. The executor looks at the rest again.
-            all.is_exact &= has(scan_key, pg_sys::SK_SEARCHNOTNULL);
+            // No indexed vector is null, and none is in a sphere that is.
             if has(scan_key, pg_sys::SK_SEARCHNULL | pg_sys::SK_ISNULL)
                 && !has(scan_key, pg_sys::SK_SEARCHNOTNULL)
             {
@@ -216,10 +208,9 @@ pub unsafe fn conditions(
         if test == Test::NEVER {
             return None;
         }
-        all.is_exact &= kinds[filter].is_exact() || is_null_test;
-        all.conditions.push(Condition { column: filter, test });
+        conditions.push(Condition { column: filter, test });
     }
-    Some(all)
+    Some(conditions)
 }
 
 /// Whether a key asks for vectors in a sphere.

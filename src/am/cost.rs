@@ -4,7 +4,7 @@ use crate::config::settings;
 use crate::pg::relation::Relation;
 use crate::segment::graph::stored::NodeLayout;
 use crate::segment::steps::{Cost, GraphFacts, ListFacts, Range, growing_cost};
-use crate::storage::manifest::Snapshot;
+use crate::storage::manifest::{Sealed, Snapshot};
 use crate::storage::meta::{Quantizer, Structure};
 use pgrx::{pg_guard, pg_sys};
 
@@ -21,19 +21,22 @@ const LONGEST_IN_LINE: usize = 2000;
 fn sealed_cost(snapshot: &Snapshot, share: Option<f64>, range: Option<Range>) -> Cost {
     let (meta, sealed) = (&snapshot.meta, &snapshot.manifest.sealed);
     let effort = settings::effort(snapshot);
-    let matches = |rows: usize| share.map(|share| (rows as f64 * share).ceil() as usize);
-    let rows = |rows: u32| rows as usize;
+    // Of a segment, the rows that a search has to look out for, if these are not nearly all.
+    let matches = |segment: &Sealed| {
+        let live = segment.rows - segment.tombstones;
+        let share = share.or_else(|| segment.is_thinned().then_some(1.0))?;
+        Some((f64::from(live) * share).ceil() as usize)
+    };
     let mut cost = Cost::default();
     match meta.structure {
         Structure::Graph(options) => {
             for segment in sealed {
-                let rows = rows(segment.rows);
                 let facts = GraphFacts {
                     space: meta.space,
                     options,
                     codes: NodeLayout::of(meta).into(),
-                    rows,
-                    matches: matches(rows),
+                    rows: segment.rows as usize,
+                    matches: matches(segment),
                     range,
                 };
                 let one = facts.cost(effort.ef);
@@ -43,8 +46,9 @@ fn sealed_cost(snapshot: &Snapshot, share: Option<f64>, range: Option<Range>) ->
             }
         }
         Structure::Lists(_) => {
-            let rows = sealed.iter().map(|segment| rows(segment.rows)).sum();
-            cost = ListFacts::of(snapshot, matches(rows)).cost(effort.probes);
+            let is_partial = sealed.iter().any(|segment| matches(segment).is_some());
+            let all = || sealed.iter().map(|segment| matches(segment).unwrap_or(segment.rows as usize)).sum();
+            cost = ListFacts::of(snapshot, is_partial.then(all)).cost(effort.probes);
         }
     }
     cost
@@ -59,8 +63,7 @@ pub unsafe fn spheres_of(path: &pg_sys::IndexPath) -> usize {
     unsafe {
         let clauses = pgrx::PgList::<pg_sys::IndexClause>::from_pg(path.indexclauses);
         let is_sphere = |clause: &*mut pg_sys::IndexClause| {
-            (**clause).indexcol == 0
-                && (*(*(**clause).rinfo).clause).type_ == pg_sys::NodeTag::T_OpExpr
+            (**clause).indexcol == 0 && (*(*(**clause).rinfo).clause).type_ == pg_sys::NodeTag::T_OpExpr
         };
         clauses.iter_ptr().filter(is_sphere).count()
     }

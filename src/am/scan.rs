@@ -1,14 +1,11 @@
 //! Index scans: ORDER BY a distance.
 
-use super::attributes::{self, Conditions};
-use super::{handed, opclass};
+use super::{attributes, handed, opclass};
 use crate::config::settings;
 use crate::distance::{Metric, PreparedQuery};
-use crate::filter::Condition;
 use crate::pg::error::Problem;
 use crate::pg::heap::HeapRows;
 use crate::pg::relation::Relation;
-use crate::segment::columns;
 use crate::segment::listing::{Bound, Listing, Wanted};
 use crate::segment::search::{IndexSearch, Request, Terms};
 use crate::storage::manifest::Snapshot;
@@ -101,8 +98,10 @@ pub unsafe extern "C-unwind" fn amgettuple(
         };
         let Some(tid) = tid else { return false };
         *(&raw mut (*scan).xs_heaptid).cast::<crate::segment::Tid>() = tid;
-        // The rows come in exact order.
+        // The rows come in exact order. Whether they meet the conditions the executor looks at again: keys tell less than
+        // values, and a corrupt page must not let a row through.
         (*scan).xs_recheckorderby = false;
+        (*scan).xs_recheck = true;
         true
     }
 }
@@ -141,10 +140,7 @@ unsafe fn begin(scan: pg_sys::IndexScanDesc, relation: Relation) -> State {
     let space = snapshot.meta.space;
     // SAFETY: the keys are of this index.
     let conditions = unsafe { attributes::conditions(relation, &snapshot.meta.filters, keys) };
-    let Some(Conditions { conditions, is_exact }) = conditions else { return State::Done };
-    // Where nothing else is said, all conditions are left to the executor.
-    let recheck = |is_needed| unsafe { (*scan).xs_recheck = is_needed };
-    recheck(true);
+    let Some(conditions) = conditions else { return State::Done };
     // SAFETY: a sphere's argument is one; the operators' right arguments are of the operator class's type and not null.
     let query_at = |value| unsafe { opclass::with_row(space, value, |row| query_of(space, row)) };
     let sphere = match keys.iter().find(|key| attributes::is_sphere(key)) {
@@ -163,20 +159,14 @@ unsafe fn begin(scan: pg_sys::IndexScanDesc, relation: Relation) -> State {
     let Some(query) = query else {
         // Without an order, with one by null, or by a query that has no direction: rows come as they lie.
         let bound = sphere.and_then(|(centre, radius)| Some((centre?, bound_of(radius)?)));
-        let bound = bound.map(|(centre, within)| {
-            Bound::new(&snapshot, centre, Wanted { within, scores: false })
-        });
+        let bound =
+            bound.map(|(centre, within)| Bound::new(&snapshot, centre, Wanted { within, scores: false }));
         return State::Listing(Box::new(Listing::new(relation, snapshot, conditions, bound)));
     };
     // The sphere bounds the search if it is around the query; else its rows are picked out by the executor.
     let within = sphere.and_then(|(centre, radius)| {
         bound_of(radius).filter(|_| centre.is_some_and(|centre| centre.row() == query.row()))
     });
-    let are_exact = |condition: &Condition| {
-        let mut sealed = snapshot.manifest.sealed.iter();
-        sealed.all(|segment| columns::is_exact(segment, condition.column))
-    };
-    recheck(!is_exact || !conditions.iter().all(are_exact));
     if snapshot.manifest.calibration.is_none() {
         settings::warn_of_missing_calibration(relation);
     }

@@ -2,7 +2,7 @@
 
 use super::Matrix;
 use super::flat::{self, Lloyd};
-use crate::random::Random;
+use crate::random::{Random, Spread};
 use rayon::prelude::*;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -22,10 +22,22 @@ const FLAT: usize = 48;
 const COARSE_ROWS: usize = 256;
 const ITERATIONS: usize = 10;
 
-/// Centroids of the rows, as many as wanted, or as there are rows.
-///
-/// `done` counts the centroids found. Returns early, with anything, once `cancel` is set.
+/// Levels at most: data of ordinary spread take three for the most lists that there can be. Beyond them, as where rows
+/// cannot be told apart, some rows are the centroids.
+const LEVELS: u32 = 6;
+
+/// See [`super::centroids`].
 pub fn centroids(rows: &Matrix, options: Options, cancel: &AtomicBool, done: &AtomicU64) -> Matrix {
+    centroids_of_level(rows, options, LEVELS, cancel, done)
+}
+
+fn centroids_of_level(
+    rows: &Matrix,
+    options: Options,
+    levels: u32,
+    cancel: &AtomicBool,
+    done: &AtomicU64,
+) -> Matrix {
     let Options { count, spherical, seed } = options;
     let lloyd = Lloyd { iterations: ITERATIONS, spherical };
     let mut random = Random::new(seed);
@@ -48,6 +60,11 @@ pub fn centroids(rows: &Matrix, options: Options, cancel: &AtomicBool, done: &At
         members[cluster as usize].push(row);
     }
     let sizes: Vec<usize> = members.iter().map(Vec::len).collect();
+    let is_split = sizes.iter().all(|&size| size < rows.rows());
+    if !is_split || levels == 0 {
+        done.fetch_add(count as u64, Ordering::Relaxed);
+        return distinct_rows(rows, count);
+    }
     let shares = shares(&sizes, count);
     let work: Vec<_> = members.into_iter().zip(shares).filter(|(_, share)| *share > 0).enumerate().collect();
     let parts: Vec<Matrix> = work
@@ -55,12 +72,29 @@ pub fn centroids(rows: &Matrix, options: Options, cancel: &AtomicBool, done: &At
         .map(|(cluster, (members, share))| {
             let rows = rows.select(members.into_iter());
             let options = Options { count: share, spherical, seed: seed ^ (cluster as u64 + 1) << 32 };
-            centroids(&rows, options, cancel, done)
+            centroids_of_level(&rows, options, levels - 1, cancel, done)
         })
         .collect();
     let mut all = Matrix::new(rows.dims);
     parts.iter().for_each(|part| all.numbers.extend_from_slice(&part.numbers));
     all
+}
+
+/// Of `count` rows, evenly spread, those that differ from the one before.
+fn distinct_rows(rows: &Matrix, count: usize) -> Matrix {
+    let spread = Spread::new(rows.rows() as u32);
+    let mut numbers: Vec<usize> =
+        (0..count.min(rows.rows()) as u32).map(|place| spread.at(place) as usize).collect();
+    numbers.sort_unstable_by(|&a, &b| {
+        rows.row(a)
+            .iter()
+            .zip(rows.row(b))
+            .map(|(a, b)| a.total_cmp(b))
+            .find(|order| order.is_ne())
+            .unwrap_or(std::cmp::Ordering::Equal)
+    });
+    numbers.dedup_by(|a, b| rows.row(*a) == rows.row(*b));
+    rows.select(numbers.into_iter())
 }
 
 /// Cuts `total` into shares in proportion to the sizes, none greater than its size; `total` is at most their sum.
@@ -153,6 +187,43 @@ mod tests {
             let shares = shares(&sizes, total);
             prop_assert_eq!(shares.iter().sum::<usize>(), total);
             prop_assert!(shares.iter().zip(&sizes).all(|(share, size)| share <= size));
+        }
+    }
+
+    #[test]
+    fn rows_that_cannot_be_told_apart_end_the_search() {
+        let equal = Matrix { dims: 16, numbers: vec![0.5; 16 * 2000] };
+        assert_eq!(find(&equal, 100, false).rows(), 1);
+        let two = Matrix { dims: 1, numbers: [0.0, 1.0].repeat(1000) };
+        let found = find(&two, 100, false);
+        assert!((2..=100).contains(&found.rows()), "{}", found.rows());
+        assert!([0.0, 1.0].iter().all(|value| found.numbers.contains(value)));
+        let zero = Matrix { dims: 3, numbers: vec![0.0; 3 * 500] };
+        assert!(find(&zero, 60, true).numbers.iter().all(|x| x.is_finite()));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+        #[test]
+        fn any_rows_end_in_centroids(
+            powers in prop::collection::vec(-44i32..38, 1..40),
+            dims in 1usize..5,
+            spherical: bool
+        ) {
+            let mut random = Random::new(powers.len() as u64);
+            let numbers = (0..700 * dims).map(|i| {
+                let sign = if random.fraction() < 0.5 { -1.0 } else { 1.0 };
+                (sign * 10f64.powi(powers[i / dims % powers.len()])) as f32
+            });
+            let rows = Matrix { dims, numbers: numbers.collect() };
+            let found = crate::cluster::centroids(
+                &rows,
+                Options { count: 80, spherical, seed: 5 },
+                &AtomicBool::new(false),
+                &AtomicU64::new(0),
+            );
+            prop_assert!((1..=80).contains(&found.rows()));
+            prop_assert!(found.numbers.iter().all(|x| !x.is_nan()));
         }
     }
 }

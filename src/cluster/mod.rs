@@ -1,9 +1,23 @@
 //! Centres of clusters: k-means over rows of `f32`, of which it knows nothing else.
 
 mod flat;
+mod frame;
 mod hierarchy;
 
-pub use hierarchy::{Options, centroids};
+pub use hierarchy::Options;
+
+use frame::Frame;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+
+/// Centroids of the rows, as many as wanted, or as there are rows; fewer where rows cannot be told apart.
+///
+/// `done` counts the centroids found. Returns early, with anything, once `cancel` is set.
+pub fn centroids(rows: &Matrix, options: Options, cancel: &AtomicBool, done: &AtomicU64) -> Matrix {
+    match Frame::of(rows, options.spherical) {
+        None => hierarchy::centroids(rows, options, cancel, done),
+        Some(frame) => frame.leave(&hierarchy::centroids(&frame.enter(rows), options, cancel, done)),
+    }
+}
 
 /// Rows of `dims` numbers each, one after another.
 #[derive(Clone, Debug)]

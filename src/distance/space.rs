@@ -81,8 +81,14 @@ impl Space {
     /// The score of two rows whose squared norms are known: a number that orders as the distance does.
     ///
     /// That is the squared distance for L2, the negative inner product, and the distance itself for the others,
-    /// computed as the SQL operator computes it. `None` if the bytes are no rows of this space.
+    /// computed as the SQL operator computes it. `None` if the bytes are no rows of this space. What is no number is
+    /// the positive NaN, which is the last in the total order as it is in PostgreSQL's.
     pub fn score(&self, a: &[u8], b: &[u8], norms: impl FnOnce() -> Option<(f64, f64)>) -> Option<f64> {
+        let score = self.raw_score(a, b, norms)?;
+        Some(if score.is_nan() { f64::NAN } else { score })
+    }
+
+    fn raw_score(&self, a: &[u8], b: &[u8], norms: impl FnOnce() -> Option<(f64, f64)>) -> Option<f64> {
         match self.kind {
             ElementKind::F32 => self.score_dense::<f32>(dense(a)?, dense(b)?, norms),
             ElementKind::F16 => self.score_dense::<f16>(dense(a)?, dense(b)?, norms),

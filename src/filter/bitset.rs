@@ -50,6 +50,11 @@ impl Bitset {
         masks(range).for_each(|(word, mask)| self.words[word] &= !mask);
     }
 
+    /// Keeps the rows that another set of as many rows has, too.
+    pub fn intersect(&mut self, other: &Self) {
+        self.words.iter_mut().zip(&other.words).for_each(|(word, other)| *word &= other);
+    }
+
     pub fn count(&self) -> usize {
         self.words.iter().map(|word| word.count_ones() as usize).sum()
     }

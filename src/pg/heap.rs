@@ -20,7 +20,11 @@ pub struct HeapRows {
 enum Indexed {
     Column(i32),
     /// The owner's code, which runs as such; the index's other columns are not computed.
-    Expression { expression: *mut pg_sys::ExprState, state: *mut pg_sys::EState, _as_owner: AsOwner },
+    Expression {
+        expression: *mut pg_sys::ExprState,
+        state: *mut pg_sys::EState,
+        _as_owner: AsOwner,
+    },
 }
 
 impl Indexed {

@@ -102,12 +102,8 @@ pub unsafe fn may_call(function: pg_sys::Oid) -> bool {
         #[cfg(any(feature = "pg14", feature = "pg15"))]
         let result = pg_sys::pg_proc_aclcheck(function, pg_sys::GetUserId(), execute);
         #[cfg(not(any(feature = "pg14", feature = "pg15")))]
-        let result = pg_sys::object_aclcheck(
-            pg_sys::ProcedureRelationId,
-            function,
-            pg_sys::GetUserId(),
-            execute,
-        );
+        let result =
+            pg_sys::object_aclcheck(pg_sys::ProcedureRelationId, function, pg_sys::GetUserId(), execute);
         result == pg_sys::AclResult::ACLCHECK_OK
     }
 }

@@ -175,8 +175,7 @@ unsafe fn add_order(search: &Search, query: *mut pg_sys::Query) {
         let column = indexed(search.index);
         let operator = order_operator(search.index);
         let of = planner::right_type(operator);
-        let value =
-            pg_sys::makeConst(of, -1, pg_sys::get_typcollation(of), -1, search.query, false, false);
+        let value = pg_sys::makeConst(of, -1, pg_sys::get_typcollation(of), -1, search.query, false, false);
         let distance = planner::operation(operator, pg_sys::FLOAT8OID, column, value.cast());
         let mut targets = PgList::<pg_sys::TargetEntry>::new();
         targets.push(pg_sys::makeTargetEntry(planner::int8(1).cast(), 1, std::ptr::null_mut(), false));
@@ -184,8 +183,7 @@ unsafe fn add_order(search: &Search, query: *mut pg_sys::Query) {
         (*ordered).ressortgroupref = 1;
         targets.push(ordered);
         (*query).targetList = targets.into_pg();
-        let mut clause =
-            PgBox::<pg_sys::SortGroupClause>::alloc_node(pg_sys::NodeTag::T_SortGroupClause);
+        let mut clause = PgBox::<pg_sys::SortGroupClause>::alloc_node(pg_sys::NodeTag::T_SortGroupClause);
         clause.tleSortGroupRef = 1;
         clause.eqop = pg_sys::Oid::from_u32(FLOAT8_EQUAL_OPERATOR);
         clause.sortop = pg_sys::Oid::from_u32(pg_sys::Float8LessOperator);

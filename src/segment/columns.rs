@@ -1,6 +1,6 @@
 //! The filter columns of a sealed segment: written, read row by row, and asked which rows meet conditions.
 
-use super::corrupt;
+use super::{corrupt, rows};
 use crate::filter::column::{self, BLOCK_ROWS, Coding, Zone};
 use crate::filter::{self, Bitset, Condition, Table};
 use crate::pg::relation::{FileId, Relation};
@@ -95,6 +95,8 @@ struct Remembered {
     file: FileId,
     build: u64,
     segment: u32,
+    /// Rows that were dead.
+    dead: u32,
     conditions: Vec<Condition>,
     rows: Rc<Bitset>,
 }
@@ -108,16 +110,23 @@ thread_local! {
 const REMEMBERED_SETS: usize = 64;
 const REMEMBERED_BYTES: usize = 8 << 20;
 
-/// As [`matches`], which never change: those asked for last are remembered.
-pub fn remembered_matches(
+/// The rows of a segment that a search wants, if these are not nearly all: those that may meet the conditions, and of many
+/// that are dead the others. Some dead ones may be among them.
+pub fn wanted(
     relation: Relation,
     meta: &Meta,
     segment: &Sealed,
     conditions: &[Condition],
-) -> Rc<Bitset> {
+) -> Option<Rc<Bitset>> {
+    let is_partial = !conditions.is_empty() || segment.is_thinned();
+    is_partial.then(|| remembered(relation, meta, segment, conditions))
+}
+
+/// The rows wanted last are remembered: they change only when more rows are dead.
+fn remembered(relation: Relation, meta: &Meta, segment: &Sealed, conditions: &[Condition]) -> Rc<Bitset> {
     let (file, build) = (relation.file_id(), meta.build);
     let is_same = |other: &Remembered| {
-        (other.file, other.build, other.segment) == (file, build, segment.id)
+        (other.file, other.build, other.segment, other.dead) == (file, build, segment.id, segment.tombstones)
             && other.conditions == conditions
     };
     let found = REMEMBERED.with_borrow_mut(|remembered| {
@@ -128,9 +137,13 @@ pub fn remembered_matches(
         Some(rows)
     });
     found.unwrap_or_else(|| {
-        let rows = Rc::new(matches(relation, segment, conditions));
-        let (segment, conditions) = (segment.id, conditions.to_vec());
-        let new = Remembered { file, build, segment, conditions, rows: rows.clone() };
+        let mut rows = matches(relation, segment, conditions);
+        if segment.is_thinned() {
+            rows.intersect(&rows::live(relation, segment));
+        }
+        let rows = Rc::new(rows);
+        let (segment, dead, conditions) = (segment.id, segment.tombstones, conditions.to_vec());
+        let new = Remembered { file, build, segment, dead, conditions, rows: rows.clone() };
         REMEMBERED.with_borrow_mut(|remembered| {
             remembered.push(new);
             let bytes = |all: &[Remembered]| -> usize { all.iter().map(|one| one.rows.bytes()).sum() };
@@ -147,11 +160,6 @@ fn reader_of<'a>(relation: Relation, segment: &'a Sealed, column: usize) -> Colu
         corrupt(relation, segment, format!("It has no filter column {}.", column + 1))
     };
     ColumnReader::new(relation, segment, column)
-}
-
-/// Whether the keys of a segment's rows are all told apart in a column.
-pub fn is_exact(segment: &Sealed, column: usize) -> bool {
-    segment.columns.get(column).is_some_and(|column| column.coding.is_exact())
 }
 
 /// Reads rows' attributes by ordinal.

@@ -4,6 +4,7 @@
 //! in the index. The executor checks every row again, so that a row too many does no harm; a row too few would. A listing
 //! goes through segments stretch by stretch and keeps no more than the rows of one.
 
+use super::columns;
 use super::encoder::CodedQuery;
 use super::graph::compact::NodeQuery;
 use super::graph::listing as graph_rows;
@@ -12,7 +13,6 @@ use super::growing::listing as growing_rows;
 use super::growing::search::Source as GrowingSource;
 use super::lists::listing::{self as list_rows, Source as ListSource};
 use super::report::{self, Report, StepReport};
-use super::columns;
 use super::rows::SealedRows;
 use super::search::{HeapRows, Hit};
 use crate::distance::PreparedQuery;
@@ -177,8 +177,15 @@ impl Listing {
             match (&segment.parts, bound) {
                 (Parts::Lists(parts), Some(bound)) if bound.coded.is_some() => {
                     let coded = bound.coded.as_ref().expect("looked at");
-                    let source =
-                        ListSource { relation, snapshot: &snapshot, segment, parts, query: &bound.query, coded, wanted };
+                    let source = ListSource {
+                        relation,
+                        snapshot: &snapshot,
+                        segment,
+                        parts,
+                        query: &bound.query,
+                        coded,
+                        wanted,
+                    };
                     (self.next + 1, list_rows::list(source, self.next, bound.wanted, heap, &mut add))
                 }
                 (Parts::Graph(parts), Some(bound)) => {
@@ -250,10 +257,7 @@ impl Listing {
         let mut step = StepReport::new(Some(segment.id), structure, "flat");
         step.rows = segment.rows.into();
         let (meta, conditions) = (&self.snapshot.meta, &self.conditions);
-        self.wanted = step.observe(|| {
-            let matches = || columns::remembered_matches(relation, meta, segment, conditions);
-            (!conditions.is_empty()).then(matches)
-        });
+        self.wanted = step.observe(|| columns::wanted(relation, meta, segment, conditions));
         step.matches = self.wanted.as_ref().map(|wanted| wanted.count() as u64);
         self.steps.push(step);
     }

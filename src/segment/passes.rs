@@ -58,8 +58,7 @@ impl Passes {
     fn pass(&mut self, relation: Relation, heap: &mut HeapRows) {
         let wanted = Wanted { within: self.within, scores: true };
         let bound = Bound::new(&self.snapshot, self.query.clone(), wanted);
-        let mut listing =
-            Listing::new(relation, self.snapshot.clone(), self.conditions.clone(), Some(bound));
+        let mut listing = Listing::new(relation, self.snapshot.clone(), self.conditions.clone(), Some(bound));
         let mut nearest = BinaryHeap::new();
         while let Some(hit) = listing.next(relation, heap) {
             if self.last.is_some_and(|last| hit <= last) {

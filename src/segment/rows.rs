@@ -1,7 +1,7 @@
 //! The heap tuples of a sealed segment's rows, and which of them are dead.
 
 use super::{TID_BYTES, Tid, columns};
-use crate::filter::Table;
+use crate::filter::{Bitset, Table};
 use crate::pg::relation::Relation;
 use crate::storage::draft::Draft;
 use crate::storage::manifest::{GraphParts, Sealed, Told};
@@ -63,6 +63,19 @@ impl<'a> SealedRows<'a> {
         let slot = self.tids.slot(row.into());
         slot.get(..TID_BYTES as usize).and_then(|tid| tid.try_into().ok()).unwrap_or_default()
     }
+}
+
+/// The rows of a segment that are not dead.
+pub fn live(relation: Relation, segment: &Sealed) -> Bitset {
+    let mut rows = Bitset::full(segment.rows as usize);
+    let mut tombstones = PartReader::new(relation, &segment.tombstone_bits, Kind::Tombstones, segment.id);
+    let dead = tombstones.tape(0, (segment.rows as usize).div_ceil(8));
+    for (word, dead) in rows.words_mut().iter_mut().zip(dead.chunks(size_of::<u64>())) {
+        let mut bytes = [0; size_of::<u64>()];
+        bytes[..dead.len()].copy_from_slice(dead);
+        *word &= !u64::from_le_bytes(bytes);
+    }
+    rows
 }
 
 /// Reads the heap tuples' addresses of a graph's nodes.

@@ -36,6 +36,28 @@ pub struct Hit {
 /// Fetches a row's bytes from the table: calls the visitor if the scan's snapshot sees the row.
 pub type HeapRows<'a> = dyn FnMut(Tid, &mut dyn FnMut(&[u8])) + 'a;
 
+/// The share of the rows fetched from the table that the scan's snapshot sees: others are dead, though no vacuum has told.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SeenShare {
+    fetched: u64,
+    seen: u64,
+}
+
+impl SeenShare {
+    /// Rows fetched before the share means anything.
+    const LEAST: u64 = 8;
+
+    pub fn note(&mut self, is_seen: bool) {
+        self.fetched += 1;
+        self.seen += u64::from(is_seen);
+    }
+
+    /// How many of some rows are seen, as far as is known.
+    pub fn of(self, rows: u64) -> u64 {
+        if self.fetched < Self::LEAST { rows } else { rows * self.seen.max(1) / self.fetched }
+    }
+}
+
 /// How hard a search tries before it returns its first row.
 #[derive(Clone, Copy, Debug)]
 pub struct Effort {
@@ -200,9 +222,8 @@ impl IndexSearch {
             runs.push(Run::new(Stream::Growing(search), report));
         }
         let sealed = &snapshot.manifest.sealed;
-        let matches = |segment| columns::remembered_matches(relation, meta, segment, conditions);
-        let wanted: Vec<_> =
-            sealed.iter().map(|segment| (!conditions.is_empty()).then(|| matches(segment))).collect();
+        let wanted = |segment| columns::wanted(relation, meta, segment, conditions);
+        let wanted: Vec<_> = sealed.iter().map(wanted).collect();
         if let Structure::Graph(options) = meta.structure {
             for (index, (segment, wanted)) in sealed.iter().zip(&wanted).enumerate() {
                 runs.extend(graph_run(relation, meta, options, (index, segment), wanted.as_ref(), terms));
@@ -286,7 +307,11 @@ impl IndexSearch {
                 PgSqlErrorCode::ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
                 format!("a search of index \"{name}\" needs more memory than vdb.scan_mem allows"),
             )
-            .detail(format!("{needed} kB after {} rows, and vdb.scan_mem is {} kB.", self.returned, bytes >> 10))
+            .detail(format!(
+                "{needed} kB after {} rows, and vdb.scan_mem is {} kB.",
+                self.returned,
+                bytes >> 10
+            ))
             .hint("Increase vdb.scan_mem, or set vdb.iterative_scan to strict, which takes less.")
             .raise();
         }
@@ -500,7 +525,10 @@ fn list_run(
     terms: Terms,
 ) -> Option<Run> {
     let is_filtered = wanted.iter().any(Option::is_some);
-    let matches = || wanted.iter().flatten().map(|wanted| wanted.count()).sum();
+    let of_segment = |(segment, wanted): (&Sealed, &Option<Rc<Bitset>>)| {
+        wanted.as_ref().map_or(segment.rows as usize, |wanted| wanted.count())
+    };
+    let matches = || snapshot.manifest.sealed.iter().zip(wanted).map(of_segment).sum();
     let facts = steps::ListFacts::of(snapshot, is_filtered.then(matches));
     let probes = terms.effort.probes;
     let step = facts.choose(probes);

@@ -39,7 +39,15 @@ pub struct Sealed {
     pub created: u64,
 }
 
+/// A segment is thinned when one of so many rows is dead.
+const THINNED: u32 = 8;
+
 impl Sealed {
+    /// Whether so many rows are dead that a search has to look out for those that are not.
+    pub fn is_thinned(&self) -> bool {
+        self.tombstones > 0 && self.tombstones >= self.rows / THINNED
+    }
+
     /// Every part with the kind of its pages.
     pub fn parts(&self) -> Vec<(Kind, &Part)> {
         let mut parts = vec![(Kind::Tids, &self.tids), (Kind::Tombstones, &self.tombstone_bits)];

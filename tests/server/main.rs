@@ -1,10 +1,12 @@
 //! Tests against real servers, as users see them. They need the extension installed: `make test` does that.
 
+mod bitflips;
 mod churn;
 mod concurrency;
 mod corrupt;
 mod crash;
 mod ddl;
+mod degenerate;
 mod filters;
 mod hostile;
 mod lifecycle;

@@ -25,10 +25,10 @@ struct Known {
 }
 
 /// A reproducible generator.
-struct Random(u64);
+pub struct Random(pub u64);
 
 impl Random {
-    fn below(&mut self, bound: i32) -> i32 {
+    pub fn below(&mut self, bound: i32) -> i32 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         ((self.0 >> 33) % bound as u64) as i32
     }
@@ -87,7 +87,8 @@ fn tear(file: &Path, before: &[u8], random: &mut Random) {
     std::fs::write(file, content).expect("the torn file");
 }
 
-fn reconnect(server: &Server) -> Client {
+/// Connects to a server that may still be recovering from a crash.
+pub fn reconnect(server: &Server) -> Client {
     let begin = Instant::now();
     loop {
         match server.try_connect() {

@@ -213,6 +213,13 @@ impl Server {
         assert!(self.pg_ctl(&["stop", "-m", "fast", "-w"]).status().expect("pg_ctl runs").success());
     }
 
+    /// Lines of the log, since the server was made, that tell of a crash.
+    pub fn crashes(&self) -> Vec<String> {
+        let log = std::fs::read(self.folder.join("log")).expect("the server's log");
+        let is_crash = |line: &&str| line.contains("PANIC:") || line.contains("was terminated by signal");
+        String::from_utf8_lossy(&log).lines().filter(is_crash).map(String::from).collect()
+    }
+
     pub fn url(&self) -> String {
         format!("host=127.0.0.1 port={} user=postgres dbname=postgres", self.port)
     }
@@ -232,6 +239,14 @@ impl Drop for Server {
         if !self.keep {
             let _ = std::fs::remove_dir_all(&self.folder);
         }
+    }
+}
+
+/// An error's SQLSTATE and message; without either the connection was lost.
+pub fn error_text(error: &postgres::Error) -> String {
+    match error.as_db_error() {
+        Some(error) => format!("{} {error}", error.code().code()),
+        None => format!("connection lost: {error:?}"),
     }
 }
 

@@ -26,12 +26,14 @@ pub fn list(
         None => unknown.extend(wanted_rows(source, stretch)),
         Some(coded) => {
             let scale = Centre::origin(source.meta.space.metric, &coded.vector).score;
-            let mut sort_out = |estimates: &Estimates, place: usize, row: u32| {
-                match wanted.judge(estimates.scores[place], estimates.errors[place], scale) {
-                    Verdict::Within => visit(row, f64::NAN),
-                    Verdict::Beyond => {}
-                    Verdict::Unknown => unknown.push(row),
-                }
+            let mut sort_out = |estimates: &Estimates, place: usize, row: u32| match wanted.judge(
+                estimates.scores[place],
+                estimates.errors[place],
+                scale,
+            ) {
+                Verdict::Within => visit(row, f64::NAN),
+                Verdict::Beyond => {}
+                Verdict::Unknown => unknown.push(row),
             };
             if let Some(query) = source.node_query {
                 let mut nodes = NodeEstimates::new(source, query);

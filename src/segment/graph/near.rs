@@ -13,6 +13,7 @@ use crate::graph::bulk::Near;
 use crate::random::{Random, Spread};
 use crate::segment::block::{BlockLayout, Centre};
 use rayon::prelude::*;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Rows of a list, on average.
@@ -121,7 +122,9 @@ impl Near for Neighbourhoods<'_> {
             let centroid = self.ranking.centroids().vector(list);
             let centre_score = Centre::score_of(rows.space().metric, &vector, centroid);
             let blocks = self.blocks[list as usize].chunks_exact(self.layout.bytes());
-            for (block, members) in blocks.zip(self.members[list as usize].chunks(BLOCK)) {
+            let blocks = blocks.zip(self.members[list as usize].chunks(BLOCK));
+            let window = window(blocks.len(), node as usize, rows.nodes() as usize);
+            for (block, members) in blocks.skip(window.start).take(window.len()) {
                 let scores = self.layout.scores(block, &tables, centre_score);
                 nearest.offer(&scores.expect("a block of this layout"), members);
             }
@@ -138,6 +141,15 @@ impl Near for Neighbourhoods<'_> {
         let place = Random::new(node.into()).next() % members as u64;
         lists().flatten().nth(place as usize).copied().filter(|&other| other != node)
     }
+}
+
+/// The blocks of a list that a node looks at: all, but for lists of far more rows than there are on average, of data that
+/// cannot be told apart. A list's nodes ascend, so that the window is about the node's own place.
+fn window(blocks: usize, node: usize, nodes: usize) -> Range<usize> {
+    const MOST: usize = SCANNED / BLOCK;
+    let first = (node * blocks / nodes.max(1)).saturating_sub(MOST / 2);
+    let first = first.min(blocks.saturating_sub(MOST));
+    first..blocks.min(first + MOST)
 }
 
 /// The nodes of the least scores.

@@ -10,7 +10,7 @@ use crate::graph::Candidate;
 use crate::graph::search::{GraphReader, Search};
 use crate::rerank::{Onward, Reranker, Step, Work};
 use crate::segment::corrupt;
-use crate::segment::search::{HeapRows, Hit};
+use crate::segment::search::{HeapRows, Hit, SeenShare};
 use crate::storage::page::Kind;
 use crate::storage::part::PartReader;
 use std::ops::Range;
@@ -29,6 +29,9 @@ pub struct Walk {
     onward: Onward,
     within: Option<f64>,
     state: State,
+    /// Candidates that the search is to look at by now.
+    target: usize,
+    seen: SeenShare,
     /// Every row returned, and the greatest score of them.
     given: Vec<u32>,
     last: f64,
@@ -59,6 +62,8 @@ impl Walk {
             onward,
             within,
             state: State::Fresh,
+            target: 0,
+            seen: SeenShare::default(),
             given: Vec::new(),
             last: f64::NEG_INFINITY,
         }
@@ -96,7 +101,16 @@ impl Walk {
             if self.state == State::GivenUp || is_due && !self.go_on(source) {
                 return None;
             }
+            let last = self.rows.last();
             match self.rows.step() {
+                // Of the candidates so far too few are seen: nearer rows may be among the next.
+                Step::Next(row, score) if self.is_thin() => {
+                    self.rows.take_back(row, score, last);
+                    self.round(source);
+                }
+                Step::Empty if self.is_thin() => {
+                    self.round(source);
+                }
                 Step::Next(row, score) => {
                     if self.within.is_some_and(|within| score > within) {
                         self.state = State::GivenUp;
@@ -133,6 +147,19 @@ impl Walk {
             self.state = State::GivenUp;
             return false;
         }
+        self.target = if self.state == State::Fresh { self.search.ef() } else { 2 * self.target };
+        self.round(source)
+    }
+
+    /// Whether fewer candidates are seen than the search was to look at.
+    fn is_thin(&self) -> bool {
+        let candidates = self.estimates.nodes.len() as u64;
+        matches!(self.state, State::Round { .. })
+            && 2 * self.seen.of(candidates) < self.target.min(candidates as usize) as u64
+    }
+
+    /// Makes candidates of the nodes that the graph leads to next; `false` if the search gives up.
+    fn round(&mut self, source: Source) -> bool {
         let first = self.estimates.nodes.len();
         let mut graph = CompactGraph::new(source, self.nodes.as_deref(), &mut self.estimates);
         self.state = match self.search.round(&mut graph) {
@@ -164,7 +191,10 @@ impl Walk {
                 }
             });
         }
+        let before = self.rows.work().compared;
         source.compare(heap, &rows, |row, score| self.rows.compared(row, score));
+        let seen = self.rows.work().compared - before;
+        (0..rows.len() as u64).for_each(|place| self.seen.note(place < seen));
     }
 }
 

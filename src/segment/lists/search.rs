@@ -14,7 +14,7 @@ use crate::segment::block::Centre;
 use crate::segment::corrupt;
 use crate::segment::encoder::CodedQuery;
 use crate::segment::rows::SealedRows;
-use crate::segment::search::{HeapRows, Hit, Terms};
+use crate::segment::search::{HeapRows, Hit, SeenShare, Terms};
 use crate::segment::steps::{ListStep, Probing};
 use crate::segment::vectors::{Place, Vectors};
 use crate::storage::manifest::{Codebook, ListParts, Manifest, Parts, Sealed, Snapshot};
@@ -89,6 +89,7 @@ pub struct ListSearch {
     /// After so many rows scanned the most promising ones are looked at closer, so that more of the rest are skipped.
     next_look: u64,
     returned: u64,
+    seen: SeenShare,
 }
 
 const FIRST_LOOK: u64 = 512;
@@ -131,6 +132,7 @@ impl ListSearch {
             least: probing.least,
             next_look: FIRST_LOOK,
             returned: 0,
+            seen: SeenShare::default(),
         };
         if search.is_flat {
             return search;
@@ -218,7 +220,7 @@ impl ListSearch {
         }
         loop {
             let goes_on = self.has_lists_left() && self.onward != Onward::Stop;
-            if goes_on && self.returned * SCANNED_PER_RETURNED >= self.scanned {
+            if goes_on && self.returned * SCANNED_PER_RETURNED >= self.seen.of(self.scanned) {
                 self.probe(source, heap);
             }
             match self.rows.step() {
@@ -242,8 +244,11 @@ impl ListSearch {
         const TOGETHER: usize = 256;
         let mut rows = Vec::with_capacity(TOGETHER);
         for (segment, sealed, _) in list_segments(&source.snapshot.manifest) {
-            let wanted = source.wanted(segment).into_iter();
-            for row in wanted.flat_map(|wanted| wanted.iter()).take_while(|&row| row < sealed.rows) {
+            let wanted: Box<dyn Iterator<Item = u32>> = match source.wanted(segment) {
+                Some(wanted) => Box::new(wanted.iter().take_while(|&row| row < sealed.rows)),
+                None => Box::new(0..sealed.rows),
+            };
+            for row in wanted {
                 rows.push(Row { segment, row, centre: None, is_refined: true });
                 if rows.len() == TOGETHER {
                     pgrx::check_for_interrupts!();
@@ -459,9 +464,14 @@ impl ListSearch {
                 None => {
                     let mut tids = SealedRows::new(relation, segment);
                     for row in rows {
+                        let mut is_seen = false;
                         if let Some(tid) = tids.live_tid(row.row) {
-                            heap(tid, &mut |bytes| reranker.compared(*row, score(row.row, bytes)));
+                            heap(tid, &mut |bytes| {
+                                is_seen = true;
+                                reranker.compared(*row, score(row.row, bytes));
+                            });
                         }
+                        self.seen.note(is_seen);
                     }
                 }
             }
