@@ -195,7 +195,8 @@ impl<T: Copy + Ord> Reranker<T> {
         // Numbers that overflow say nothing.
         let key = if lower.is_nan() { f32::NEG_INFINITY } else { lower };
         self.candidates.push(Reverse(Keyed { key, value }));
-        self.bound_first(estimate + error);
+        let upper = estimate + error;
+        self.bound_first(if upper.is_nan() { f32::INFINITY } else { upper });
     }
 
     /// Takes note of an upper bound.

@@ -243,7 +243,14 @@ unsafe fn test_of(index: Relation, kinds: &[Kind], column: usize, scan_key: &pg_
     if has(scan_key, pg_sys::SK_SEARCHARRAY) {
         // SAFETY: as above.
         let (values, _) = unsafe { elements_of(scan_key.sk_argument) };
-        return values.into_iter().flatten().map(test).fold(Test::NEVER, Test::or);
+        const ROWS_PER_LOOK: usize = 1024;
+        let tests = values.into_iter().flatten().enumerate().map(|(place, value)| {
+            if place % ROWS_PER_LOOK == 0 {
+                pgrx::check_for_interrupts!();
+            }
+            test(value)
+        });
+        return Test::any(tests);
     }
     test(scan_key.sk_argument)
 }

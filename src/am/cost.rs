@@ -69,6 +69,22 @@ pub unsafe fn spheres_of(path: &pg_sys::IndexPath) -> usize {
     }
 }
 
+/// Whether a path looks for rows that have no vector.
+///
+/// # Safety
+/// The node is the planner's.
+pub unsafe fn asks_for_null(path: &pg_sys::IndexPath) -> bool {
+    // SAFETY: the caller's promise; a clause's tag tells its type.
+    unsafe {
+        let clauses = pgrx::PgList::<pg_sys::IndexClause>::from_pg(path.indexclauses);
+        clauses.iter_ptr().filter(|&clause| (*clause).indexcol == 0).any(|clause| {
+            let condition = (*(*clause).rinfo).clause;
+            (*condition).type_ == pg_sys::NodeTag::T_NullTest
+                && (*condition.cast::<pg_sys::NullTest>()).nulltesttype == pg_sys::NullTestType::IS_NULL
+        })
+    }
+}
+
 #[pg_guard]
 #[allow(clippy::too_many_arguments)] // PostgreSQL's signature
 pub unsafe extern "C-unwind" fn amcostestimate(
@@ -102,6 +118,15 @@ pub unsafe extern "C-unwind" fn amcostestimate(
         }
         let info = (*path).indexinfo;
         let tuples = (*info).tuples.max(0.0);
+        if (*info).hypothetical {
+            // There is nothing to be read of an index that is only thought of: a few pages, say.
+            *startup_cost = ROOT_PAGES * pg_sys::random_page_cost;
+            *total_cost = *startup_cost + tuples * pg_sys::cpu_index_tuple_cost;
+            *selectivity = 1.0;
+            *correlation = 0.0;
+            *pages = ROOT_PAGES;
+            return;
+        }
         // The planner holds a lock already.
         let raw = pg_sys::index_open((*info).indexoid, pg_sys::NoLock as pg_sys::LOCKMODE);
         let snapshot = Snapshot::read(Relation::from_raw(raw));
@@ -112,7 +137,9 @@ pub unsafe extern "C-unwind" fn amcostestimate(
         // Each sphere is estimated to hold so many rows, and does not spare looking at the others.
         let range = if (*path).indexorderbys.is_null() { Range::All } else { Range::InOrder };
         let in_filters = costs.indexSelectivity / SPHERE_SELECTIVITY.powi(spheres as i32);
-        let share = has_filters.then_some(in_filters.clamp(0.0, 1.0));
+        // Of hundreds of spheres nothing is left to divide by.
+        let in_filters = if in_filters.is_finite() { in_filters.clamp(0.0, 1.0) } else { 1.0 };
+        let share = has_filters.then_some(in_filters);
 
         let sealed: f64 = snapshot.manifest.sealed.iter().map(|segment| f64::from(segment.rows)).sum();
         let matches = tuples * share.unwrap_or(1.0);

@@ -1,6 +1,6 @@
 //! What PostgreSQL asks an index access method for.
 
-use super::{build, cost, insert, scan, vacuum};
+use super::{build, cost, insert, scan, vacuum, validate};
 use crate::config::options;
 use crate::pg::progress::Phase;
 use pgrx::{AllocatedByRust, PgBox, pg_extern, pg_guard, pg_sys};
@@ -48,7 +48,7 @@ fn routine() -> PgBox<pg_sys::IndexAmRoutine, AllocatedByRust> {
     routine.amvacuumcleanup = Some(vacuum::amvacuumcleanup);
     routine.amcostestimate = Some(cost::amcostestimate);
     routine.ambuildphasename = Some(ambuildphasename);
-    routine.amvalidate = Some(amvalidate);
+    routine.amvalidate = Some(validate::amvalidate);
     routine.ambeginscan = Some(scan::ambeginscan);
     routine.amrescan = Some(scan::amrescan);
     routine.amgettuple = Some(scan::amgettuple);
@@ -59,10 +59,4 @@ fn routine() -> PgBox<pg_sys::IndexAmRoutine, AllocatedByRust> {
 #[pg_guard]
 unsafe extern "C-unwind" fn ambuildphasename(phase: i64) -> *mut std::ffi::c_char {
     Phase::name(phase).map_or(std::ptr::null_mut(), |name| name.as_ptr().cast_mut())
-}
-
-/// Operator classes come with the extension; that they fit is what its tests show.
-#[pg_guard]
-unsafe extern "C-unwind" fn amvalidate(_opclass: pg_sys::Oid) -> bool {
-    true
 }

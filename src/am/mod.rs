@@ -18,6 +18,7 @@ mod sql_tests;
 mod table;
 mod unused;
 mod vacuum;
+mod validate;
 
 pub use calibrate::calibrate;
 pub use table::for_each_visible_row;

@@ -68,6 +68,12 @@ pub fn space_of(index: Relation) -> Space {
         Problem::new(ERRCODE_INVALID_OBJECT_DEFINITION, format!("unknown operator class number {code}"))
             .raise()
     };
+    if index.first_column_type() == pg_sys::VARBITOID {
+        Problem::new(ERRCODE_WRONG_OBJECT_TYPE, "a column of type bit varying cannot be indexed as a vector")
+            .detail("Its values differ in length.")
+            .hint("Index an expression such as (column::bit(64)).")
+            .raise();
+    }
     let typmod = index.first_column_typmod();
     let Some(dims) = u32::try_from(typmod).ok().filter(|&dims| dims > 0) else {
         Problem::new(ERRCODE_INVALID_PARAMETER_VALUE, "column does not have dimensions")

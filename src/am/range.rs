@@ -84,8 +84,8 @@ unsafe fn is_own(index: *mut pg_sys::IndexOptInfo) -> bool {
     estimate.is_some_and(|estimate| estimate as usize == cost::amcostestimate as *const () as usize)
 }
 
-/// Drops the paths that read an index of ours without an order or a sphere: for the sake of other conditions, or of a join.
-/// Rows that have no vector would be missing.
+/// Drops the paths that read an index of ours without an order or a sphere, for the sake of other conditions or of a join,
+/// and those that look for rows without a vector: these are not in the index.
 ///
 /// # Safety
 /// The node is the planner's.
@@ -93,7 +93,8 @@ unsafe fn drop_unordered_paths(rel: *mut pg_sys::RelOptInfo) {
     // SAFETY: the caller's promise; a path's tag tells its type.
     unsafe {
         keep_paths(rel, |path| {
-            !is_own(path.indexinfo) || !path.indexorderbys.is_null() || cost::spheres_of(path) > 0
+            let is_bounded = !path.indexorderbys.is_null() || cost::spheres_of(path) > 0;
+            !is_own(path.indexinfo) || is_bounded && !cost::asks_for_null(path)
         });
     }
 }

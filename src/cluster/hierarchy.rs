@@ -41,7 +41,11 @@ fn centroids_of_level(
     let Options { count, spherical, seed } = options;
     let lloyd = Lloyd { iterations: ITERATIONS, spherical };
     let mut random = Random::new(seed);
-    if count <= FLAT || rows.rows() <= count {
+    if rows.rows() <= count {
+        done.fetch_add(count as u64, Ordering::Relaxed);
+        return rows.clone();
+    }
+    if count <= FLAT {
         let found = flat::centroids(rows, count, lloyd, &mut random, cancel);
         done.fetch_add(count as u64, Ordering::Relaxed);
         return found;

@@ -67,8 +67,9 @@ pub struct Query {
 impl Query {
     pub fn new(rotated: &[f32]) -> Self {
         let greatest = rotated.iter().fold(0f32, |greatest, x| greatest.max(x.abs()));
-        let step = if greatest > 0.0 { greatest / GREATEST } else { 1.0 };
-        let steps: Vec<i16> = rotated.iter().map(|x| (x / step).round() as i16).collect();
+        let step = if greatest > 0.0 { (greatest / GREATEST).max(f32::MIN_POSITIVE) } else { 1.0 };
+        let steps: Vec<i16> =
+            rotated.iter().map(|x| (x / step).round().clamp(-GREATEST, GREATEST) as i16).collect();
         let rounded = |steps: i16| step * f32::from(steps);
         let sum: f32 = steps.iter().map(|&steps| rounded(steps)).sum();
         let squared: f32 = rotated.iter().zip(&steps).map(|(x, &steps)| (x - rounded(steps)).powi(2)).sum();

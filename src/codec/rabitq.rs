@@ -125,6 +125,10 @@ impl Products {
             // The vector is the centre: its score is the centre's.
             return Factors::default();
         }
+        if squared < f32::MIN_POSITIVE {
+            // Too small for its square: nothing is known of it.
+            return Factors { error: f32::INFINITY, ..Factors::default() };
+        }
         let ratio = squared / along;
         // 1 / cos² of the angle between residual and code, less 1.
         let spread = (ratio * squared_steps / along - 1.0).max(0.0);
@@ -153,6 +157,11 @@ pub struct Query {
 impl Query {
     pub fn new(rotated: &[f32]) -> Self {
         Self { table: Table::new(rotated), half_sum: rotated.iter().sum::<f32>() / 2.0 }
+    }
+
+    /// What each unit of a sum of table entries stands for.
+    pub fn step(&self) -> f32 {
+        self.table.step()
     }
 
     /// Estimated scores of the codes of one block, from the centre's exact score.

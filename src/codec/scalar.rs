@@ -37,19 +37,22 @@ pub fn encode(vector: &[f32], code: &mut [u8]) -> Grid {
     // All numbers being equal, every byte stands for the same.
     let step = (high - low) / 255.0;
     let mut grid = Grid { middle: low + 128.0 * step, step, ..Grid::default() };
-    let (mut coded_squared, mut lost_squared) = (0f32, 0f32);
+    // In double precision, so that the sums of thousands of numbers keep to the bound.
+    let [mut sum, mut squared, mut coded_squared, mut lost_squared] = [0f64; 4];
     for (x, byte) in vector.iter().zip(code) {
         let steps = ((x - low) / step + 0.5) as u8;
         let signed = steps.wrapping_sub(128) as i8;
         *byte = signed as u8;
         let coded = grid.middle + step * f32::from(signed);
-        grid.sum += f32::from(signed);
-        grid.squared += x * x;
+        let (x, coded) = (f64::from(*x), f64::from(coded));
+        sum += f64::from(signed);
+        squared += x * x;
         coded_squared += coded * coded;
         lost_squared += (x - coded) * (x - coded);
     }
-    grid.coded_norm = coded_squared.sqrt();
-    grid.lost = lost_squared.sqrt();
+    (grid.sum, grid.squared) = (sum as f32, squared as f32);
+    grid.coded_norm = coded_squared.sqrt() as f32;
+    grid.lost = lost_squared.sqrt() as f32;
     grid
 }
 

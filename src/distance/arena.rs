@@ -51,7 +51,7 @@ impl Arena {
 
     /// Bytes that the rows occupy.
     pub fn bytes(&self) -> usize {
-        let words: usize = self.chunks.iter().map(Vec::capacity).sum();
+        let words: usize = self.chunks.iter().map(Vec::len).sum();
         let listed = match &self.place {
             Place::Even { .. } => 0,
             Place::Listed(rows) => rows.capacity() * size_of::<(u32, u32, u32)>(),

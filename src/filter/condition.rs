@@ -33,6 +33,18 @@ impl Test {
         }
     }
 
+    /// The condition that one of several is met, or one that is met at least then.
+    pub fn any(tests: impl Iterator<Item = Test>) -> Test {
+        let (mut keys, mut others) = (Vec::new(), Test::NEVER);
+        for test in tests {
+            match test {
+                Test::OneOf(more) => keys.extend(more),
+                other => others = others.or(other),
+            }
+        }
+        Test::OneOf(keys).or(others)
+    }
+
     /// The condition that either is met, or one that is met at least then.
     pub fn or(self, other: Test) -> Test {
         match (self, other) {

@@ -46,6 +46,9 @@ pub enum Comparison {
     IsContained,
 }
 
+/// The greatest key. The greatest number of 64 bits is none, so that codes have room for null.
+pub const GREATEST: u64 = u64::MAX - 1;
+
 /// The bits of a text's key that depend on more than its first bytes.
 const TEXT_HASH: u64 = 0xFFFF_FFFF;
 
@@ -61,6 +64,9 @@ impl Kind {
 
     /// What the key of a value must be that compares so with a value whose key is `key`.
     pub fn test(self, comparison: Comparison, key: u64) -> Test {
+        // Two values may have the greatest key.
+        let key = key.min(GREATEST);
+        let is_exact = self.is_exact() && key < GREATEST;
         // Bits that values on the other side of `key` may share with it.
         let shared = match (self, comparison) {
             (Kind::Array, Comparison::Overlaps) => return Test::AnyBit(key),
@@ -74,11 +80,11 @@ impl Kind {
         };
         let (low, high) = (key & !shared, key | shared);
         match comparison {
-            Comparison::Less if self.is_exact() => match key.checked_sub(1) {
+            Comparison::Less if is_exact => match key.checked_sub(1) {
                 Some(high) => Test::Between(0, high),
                 None => Test::NEVER,
             },
-            Comparison::Greater if self.is_exact() => match key.checked_add(1) {
+            Comparison::Greater if is_exact => match key.checked_add(1) {
                 Some(low) => Test::Between(low, u64::MAX),
                 None => Test::NEVER,
             },
@@ -120,7 +126,8 @@ pub fn of_first_bytes(bytes: &[u8]) -> u64 {
 
 /// The bit of an element with this hash, in the key of a set.
 pub fn of_element(hash: u64) -> u64 {
-    1 << (hash % 64)
+    // One bit is left out, so that no set has the greatest number for its key.
+    1 << (hash % 63)
 }
 
 #[cfg(test)]

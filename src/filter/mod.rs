@@ -28,7 +28,7 @@ pub fn attributes(keys: impl Iterator<Item = Option<u64>>) -> Vec<u64> {
     let mut words = vec![0];
     for (column, key) in keys.enumerate() {
         words[0] |= u64::from(key.is_none()) << column;
-        words.push(key.unwrap_or(0));
+        words.push(key.unwrap_or(0).min(key::GREATEST));
     }
     if words.len() > 1 { words } else { Vec::new() }
 }

@@ -12,6 +12,8 @@ impl Ahead {
 
     #[inline(always)]
     pub fn new(score: f32, node: u32) -> Self {
+        // Whatever its sign, what is no number comes last.
+        let score = if score.is_nan() { f32::NAN } else { score };
         // The bits of floats are in order once the sign is turned round, and of negative ones everything.
         let bits = score.to_bits();
         let mask = (bits.cast_signed() >> 31).cast_unsigned() | 1 << 31;
@@ -49,6 +51,7 @@ mod tests {
 
     #[test]
     fn nodes_are_ordered_by_score() {
+        assert!(Ahead::new(-f32::NAN, 0) > Ahead::new(f32::INFINITY, 1));
         let scores = [f32::NEG_INFINITY, -7.5, -0.25, 0.0, 1e-20, 0.5, 3.0, f32::INFINITY];
         let ahead: Vec<Ahead> =
             scores.iter().zip((0..8).rev()).map(|(&score, node)| Ahead::new(score, node)).collect();

@@ -256,7 +256,9 @@ impl<'a, N: Nodes> Builder<'a, N> {
     }
 
     pub fn candidate(&self, from: u32, node: u32) -> Candidate {
-        Candidate { score: f64::from(self.source.score(from, node)), node }
+        let score = f64::from(self.source.score(from, node));
+        // Whatever its sign, what is no number comes last.
+        Candidate { score: if score.is_nan() { f64::NAN } else { score }, node }
     }
 
     /// The highest layer of a node.

@@ -15,10 +15,16 @@ pub mod packed;
 pub mod search;
 
 /// A distance with a total order, and the node it belongs to; NaN comes last.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug)]
 pub struct Candidate {
     pub score: f64,
     pub node: u32,
+}
+
+impl PartialEq for Candidate {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
 }
 
 impl Eq for Candidate {}

@@ -12,10 +12,15 @@ const READ: pg_sys::LOCKMODE = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
 /// As an INSERT locks an index.
 const CHANGE: pg_sys::LOCKMODE = pg_sys::RowExclusiveLock as pg_sys::LOCKMODE;
 
-/// An index of ours, open and fit to be used. Its lock is kept until the transaction ends.
+/// An index of ours, open and fit to be used. Its lock is kept until the transaction ends, but for one that was opened without
+/// a user's naming it.
 pub struct OpenIndex {
     relation: Relation,
+    /// The lock that is given back when it is closed.
+    released: pg_sys::LOCKMODE,
 }
+
+const KEPT: pg_sys::LOCKMODE = pg_sys::NoLock as pg_sys::LOCKMODE;
 
 /// Why an index could not be opened without waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +57,8 @@ impl OpenIndex {
             if raw.is_null() {
                 return Err(NotOpen::Unfit);
             }
-            Self { relation: Relation::from_raw(raw) }
+            let released = if mode == READ { READ } else { KEPT };
+            Self { relation: Relation::from_raw(raw), released }
         };
         if open.unfit().is_some() { Err(NotOpen::Unfit) } else { Ok(open) }
     }
@@ -88,7 +94,7 @@ impl OpenIndex {
             )
             .raise();
         }
-        Self { relation }
+        Self { relation, released: KEPT }
     }
 
     /// `may` tells whether the user may open what is of an owner: nobody else gets to lock it.
@@ -96,8 +102,14 @@ impl OpenIndex {
         if catalog::class_row(index).is_some_and(|row| !may(row.owner)) {
             refuse(index);
         }
-        // SAFETY: in a transaction.
-        unsafe { pg_sys::LockRelationOid(index, mode) };
+        // SAFETY: in a transaction. The table first, as whoever changes it locks it: its rows may be read as well.
+        unsafe {
+            let table = pg_sys::IndexGetRelation(index, true);
+            if table != pg_sys::InvalidOid {
+                pg_sys::LockRelationOid(table, READ);
+            }
+            pg_sys::LockRelationOid(index, mode);
+        }
         let open = Self::named_or_partitioned(index);
         if open.relation.is_partitioned_index() {
             let name = open.relation.name();
@@ -157,8 +169,8 @@ fn refuse(relation: pg_sys::Oid) {
 impl Drop for OpenIndex {
     fn drop(&mut self) {
         if !std::thread::panicking() {
-            // SAFETY: opened by this value; the lock stays until the transaction ends.
-            unsafe { pg_sys::relation_close(self.relation.raw(), pg_sys::NoLock as pg_sys::LOCKMODE) };
+            // SAFETY: opened by this value.
+            unsafe { pg_sys::relation_close(self.relation.raw(), self.released) };
         }
     }
 }

@@ -78,6 +78,13 @@ impl Relation {
         FileId { relation: self.oid().to_u32(), file }
     }
 
+    /// The type of an index's first column: of what is indexed, where the index keeps something else.
+    pub fn first_column_type(self) -> pg_sys::Oid {
+        // SAFETY: an open relation has a descriptor; its tuple descriptor is valid while it is open.
+        let descriptor = unsafe { pgrx::PgTupleDesc::from_pg_unchecked(self.data().rd_att) };
+        descriptor.get(0).map_or(pg_sys::InvalidOid, |column| column.atttypid)
+    }
+
     /// The modifier that the first column's type was declared with; -1 if it has none.
     pub fn first_column_typmod(self) -> i32 {
         // SAFETY: an open relation has a descriptor; its tuple descriptor is valid while it is open.
@@ -227,8 +234,11 @@ pub fn next_full_transaction_id() -> u64 {
 }
 
 /// Whether no snapshot can be as old as transaction `id` any more.
-pub fn is_before_all_snapshots(relation: Relation, id: u64) -> bool {
+///
+/// The horizon is that of shared relations, as in PostgreSQL's own indexes of old: others are of tables, and that of
+/// temporary ones takes no notice of the session's own snapshots, which cursors hold.
+pub fn is_before_all_snapshots(id: u64) -> bool {
     let id = pg_sys::FullTransactionId { value: id };
-    // SAFETY: the relation is open.
-    unsafe { pg_sys::GlobalVisCheckRemovableFullXid(relation.raw, id) }
+    // SAFETY: looks at the processes' shared state; no relation is asked for.
+    unsafe { pg_sys::GlobalVisCheckRemovableFullXid(std::ptr::null_mut(), id) }
 }

@@ -118,6 +118,12 @@ impl BlockLayout {
         Some((bytemuck::try_from_bytes(numbers).ok()?, codes))
     }
 
+    /// The numbers of a block, packed or not; `None` if it is none.
+    pub fn numbers(self, block: &[u8]) -> Option<Numbers<'_>> {
+        let ([adds, rescales, _], _) = self.parts(block)?;
+        Some(Numbers { adds, rescales })
+    }
+
     /// Estimated scores, for every code of a block; `None` if it is none.
     pub fn scores(self, block: &[u8], query: &Query, centre_score: f64) -> Option<[f32; BLOCK]> {
         let ([adds, rescales, _], codes) = self.parts(block)?;
@@ -130,6 +136,48 @@ impl BlockLayout {
         let scores = query.estimate(codes, adds, rescales, centre.score);
         let distance = centre.distance as f32;
         Some(Estimates { scores, errors: errors.map(|error| error * distance) })
+    }
+}
+
+/// Numbers beside a block's codes, those by which rounding may put an estimate off.
+#[derive(Clone, Copy)]
+pub struct Numbers<'a> {
+    adds: &'a [f32; BLOCK],
+    rescales: &'a [f32; BLOCK],
+}
+
+/// How far rounding may put estimates off, beside the errors that codes tell of.
+#[derive(Clone, Copy, Debug)]
+pub struct Rounding {
+    /// What the table's rounding adds to a product.
+    lookup: f32,
+    /// Products are no greater.
+    product: f32,
+    /// Of each number that an estimate is made of.
+    relative: f32,
+}
+
+impl Rounding {
+    /// For a rotated query and its tables.
+    pub fn new(rotated: &[f32], tables: &Query) -> Self {
+        let dims = rotated.len() as f32;
+        let length = f32::dot(rotated, rotated).sqrt() as f32;
+        // Of four dimensions together there is one number in the table, rounded by half a step at most.
+        let lookup = tables.step() * dims / 8.0;
+        // Sums are those of sixteen lanes.
+        Self { lookup, product: length * dims.sqrt(), relative: (16.0 + dims / 16.0) * f32::EPSILON }
+    }
+
+    /// Of the estimate of a code in a block.
+    pub fn of_block(self, numbers: Numbers, code: usize, score: f32, centre: Centre) -> f32 {
+        let (add, rescale) = (numbers.adds[code].abs(), numbers.rescales[code].abs());
+        rescale * self.lookup + self.of_numbers(add, rescale, score, centre)
+    }
+
+    /// Of an estimate of these numbers, whose product is computed without tables.
+    pub fn of_numbers(self, add: f32, rescale: f32, score: f32, centre: Centre) -> f32 {
+        let centre = centre.score.abs() as f32;
+        self.relative * (2.0 * add.abs() + centre + score.abs() + rescale.abs() * self.product)
     }
 }
 

@@ -4,6 +4,7 @@ use crate::codec::rabitq::{self, Factors, Query, Target};
 use crate::codec::rotation::Rotation;
 use crate::codec::{multibit, nibble};
 use crate::distance::{Element, ElementKind, Metric, PreparedQuery, Space};
+use crate::segment::block::Rounding;
 use crate::storage::meta::{Meta, Quantizer, Structure};
 use half::f16;
 
@@ -29,10 +30,25 @@ pub fn widen(space: Space, row: &[u8]) -> Vec<f32> {
         ElementKind::F32 | ElementKind::Sparse => bytemuck::try_cast_slice(row).unwrap_or_default().to_vec(),
     };
     if space.metric == Metric::Cosine {
-        let norm = f32::dot(&vector, &vector).sqrt() as f32;
-        vector.iter_mut().for_each(|x| *x /= norm);
+        normalize(&mut vector);
     }
     vector
+}
+
+/// Scales a vector to unit length.
+fn normalize(vector: &mut [f32]) {
+    /// Between these the squares of numbers are numbers of full precision.
+    const ORDINARY: std::ops::Range<f32> = 1e-15..1e15;
+    let norm = f32::dot(vector, vector).sqrt() as f32;
+    if ORDINARY.contains(&norm) {
+        vector.iter_mut().for_each(|x| *x /= norm);
+        return;
+    }
+    let greatest = vector.iter().map(|&x| f64::from(x).abs()).fold(0.0, f64::max);
+    if greatest > 0.0 {
+        let norm = greatest * vector.iter().map(|&x| (f64::from(x) / greatest).powi(2)).sum::<f64>().sqrt();
+        vector.iter_mut().for_each(|x| *x = (f64::from(*x) / norm) as f32);
+    }
 }
 
 /// A query as codes are estimated against it.
@@ -52,6 +68,11 @@ impl CodedQuery {
         }
     }
 
+    /// How far rounding may put estimates off.
+    pub fn rounding(&self) -> Rounding {
+        Rounding::new(&self.rotated, &self.tables)
+    }
+
     /// `row` is a query in an index with this seed.
     pub fn new(space: Space, seed: u64, row: &[u8]) -> Self {
         let vector = widen(space, row);
@@ -61,9 +82,11 @@ impl CodedQuery {
     }
 }
 
-/// Whether two numbers beside codes are the same, up to what sums lose from processor to processor.
+/// Whether two numbers beside codes are the same, up to what sums lose from processor to processor. Those of huge or tiny
+/// vectors may be infinite, or none at all.
 pub fn is_near(a: f32, b: f32) -> bool {
-    (a - b).abs() <= 1e-3 * (a.abs() + b.abs()) + 1e-6
+    let is_near = (a - b).abs() <= 1e-3 * (a.abs() + b.abs()) + 1e-6;
+    is_near || a == b || a.is_nan() && b.is_nan()
 }
 
 /// How vectors of a space are rotated and encoded.

@@ -53,9 +53,6 @@ impl Bound {
 /// rotation to make them normal: beyond three times as much lies less than one row in 10^13.
 const ALLOWANCE: f32 = 3.0;
 
-/// Rounding of an estimate, as a share of the numbers that it is the difference of.
-const ROUNDING: f32 = 16.0 * f32::EPSILON;
-
 /// What an estimate says of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -65,9 +62,9 @@ pub enum Verdict {
 }
 
 impl Wanted {
-    /// What an estimate says; `scale` is the size of the numbers that it is the difference of.
-    pub fn judge(self, estimate: f32, error: f32, scale: f64) -> Verdict {
-        let allowed = ALLOWANCE * error + ROUNDING * (estimate.abs() + scale.abs() as f32);
+    /// What an estimate says that may be off by an error, and by what rounding takes.
+    pub fn judge(self, estimate: f32, error: f32, rounding: f32) -> Verdict {
+        let allowed = ALLOWANCE * error + rounding;
         let (lower, upper) = (f64::from(estimate - allowed), f64::from(estimate + allowed));
         // What is no number says nothing.
         if lower > self.within {
@@ -286,21 +283,21 @@ mod tests {
     #[test]
     fn estimates_decide_where_their_errors_leave_no_doubt() {
         let wanted = |within| Wanted { within, scores: false };
-        assert_eq!(wanted(5.5).judge(5.0, 0.1, 1.0), Verdict::Within);
-        assert_eq!(wanted(5.2).judge(5.0, 0.1, 1.0), Verdict::Unknown);
-        assert_eq!(wanted(4.5).judge(5.0, 0.1, 1.0), Verdict::Beyond);
+        assert_eq!(wanted(5.5).judge(5.0, 0.1, 0.0), Verdict::Within);
+        assert_eq!(wanted(5.2).judge(5.0, 0.1, 0.0), Verdict::Unknown);
+        assert_eq!(wanted(4.5).judge(5.0, 0.1, 0.0), Verdict::Beyond);
         let scored = Wanted { within: 5.5, scores: true };
-        assert_eq!(scored.judge(5.0, 0.1, 1.0), Verdict::Unknown, "its score is wanted");
+        assert_eq!(scored.judge(5.0, 0.1, 0.0), Verdict::Unknown, "its score is wanted");
         for nothing in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-            assert_ne!(wanted(5.0).judge(nothing, f32::INFINITY, 1.0), Verdict::Beyond, "{nothing}");
+            assert_ne!(wanted(5.0).judge(nothing, f32::INFINITY, 0.0), Verdict::Beyond, "{nothing}");
         }
         assert!(scored.has(f64::NAN) && scored.has(5.5) && !scored.has(5.6));
     }
 
     #[test]
-    fn differences_of_large_numbers_are_rounded() {
-        // A squared distance of 4 between vectors whose squared norms are 10^12.
+    fn what_rounding_takes_leaves_doubt() {
         let wanted = Wanted { within: 5.0, scores: false };
-        assert_eq!(wanted.judge(1e5, 1e-6, 1e12), Verdict::Unknown);
+        assert_eq!(wanted.judge(1e5, 1e-6, 0.0), Verdict::Beyond);
+        assert_eq!(wanted.judge(1e5, 1e-6, 1e6), Verdict::Unknown);
     }
 }

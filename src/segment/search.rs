@@ -9,7 +9,7 @@ use super::graph::stored::NodeLayout;
 use super::graph::walk::Walk;
 use super::growing::search::{self as growing_rows, GrowingSearch};
 use super::lists::search::{self as lists, ListSearch};
-use super::passes::Passes;
+use super::passes::{Passes, Returned};
 use super::report::{self, Report, StepReport};
 use super::rows::NodeRows;
 use super::steps::{self, GraphCodes, ListStep, Range, Step};
@@ -197,8 +197,8 @@ pub struct IndexSearch {
     taken: Option<usize>,
     started: bool,
     conditions: Vec<Condition>,
-    /// The row returned last.
-    last: Option<Hit>,
+    /// What was returned last.
+    last: Returned,
     /// Goes on in place of the streams once these have taken too much memory.
     passes: Option<Box<Passes>>,
 }
@@ -247,7 +247,7 @@ impl IndexSearch {
             taken: None,
             started: false,
             conditions: all_conditions,
-            last: None,
+            last: Returned::default(),
             passes: None,
         }
     }
@@ -286,7 +286,7 @@ impl IndexSearch {
             return self.next(relation, heap);
         }
         self.returned += 1;
-        self.last = Some(hit);
+        self.last.note(hit);
         self.runs[number].report.returned += 1;
         self.taken = Some(number);
         Some(hit)
@@ -324,7 +324,14 @@ impl IndexSearch {
         self.taken = None;
         let (snapshot, query, conditions) =
             (self.snapshot.clone(), self.query.clone(), self.conditions.clone());
-        let passes = Passes::after(self.last, snapshot, query, conditions, self.terms.within, bytes);
+        let passes = Passes::after(
+            std::mem::take(&mut self.last),
+            snapshot,
+            query,
+            conditions,
+            self.terms.within,
+            bytes,
+        );
         self.passes = Some(Box::new(passes));
     }
 

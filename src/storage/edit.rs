@@ -35,7 +35,7 @@ impl Edit {
         let since = meta.published_at;
         manifest.free.extend(manifest.freed_now.drain(..).map(|given| given.since(since)));
         for freed in &mut manifest.free {
-            if !freed.is_usable() && is_before_all_snapshots(relation, freed.since) {
+            if !freed.is_usable() && is_before_all_snapshots(freed.since) {
                 *freed = Freed::unused(freed.extent);
             }
         }

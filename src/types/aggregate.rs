@@ -4,7 +4,7 @@
 
 use super::array::{NewArray, StateArray};
 use super::check;
-use super::dense::{Dense, DenseElement, HalfVec, Vector};
+use super::dense::{Dense, DenseElement, HalfVec, MAX_DIMS, Vector};
 use crate::pg::error::{OrRaise, Problem};
 use pgrx::PgSqlErrorCode::ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE;
 use pgrx::pg_extern;
@@ -34,9 +34,10 @@ fn finite(sum: f64) -> f64 {
 
 fn average<E: DenseElement>(state: &StateArray) -> Option<Dense<E>> {
     match state.numbers() {
-        [] | [_] => None,
+        [] => None,
         [count, ..] if *count == 0.0 => None,
         [count, sums @ ..] => {
+            check::dims(E::TYPE_NAME, sums.len(), MAX_DIMS).or_raise();
             let average: Vec<f32> = sums.iter().map(|sum| (sum / count) as f32).collect();
             Some(Dense::from_f32(&average))
         }
@@ -50,6 +51,7 @@ fn vector_combine(a: StateArray, b: StateArray) -> NewArray {
         (a, [] | [_]) => NewArray::of_f64(a),
         ([] | [_], b) => NewArray::of_f64(b),
         (a, b) => {
+            check::dims("vector", a.len() - 1, MAX_DIMS).or_raise();
             check::same_dims("vector", a.len() - 1, b.len() - 1).or_raise();
             let sums: Vec<f64> = a.iter().zip(b).map(|(x, y)| finite(x + y)).collect();
             NewArray::of_f64(&sums)

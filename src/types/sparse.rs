@@ -87,7 +87,8 @@ impl SparseVec {
     }
 
     fn norm(&self) -> f64 {
-        self.slice().values.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>().sqrt()
+        // From zero: the sum of no numbers would be its negative.
+        self.slice().values.iter().map(|&x| f64::from(x).powi(2)).fold(0.0, |sum, x| sum + x).sqrt()
     }
 
     fn normalize(&self) -> Self {

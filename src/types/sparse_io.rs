@@ -29,7 +29,7 @@ fn parse(text: &[u8]) -> Result<Parts, Problem> {
         if !scanner.accept(b':') {
             return Err(scanner.syntax_error());
         }
-        let value = scanner.float()?;
+        let value = scanner.float_in_range()?;
         if value != 0.0 {
             elements.push((index - 1, value));
         }

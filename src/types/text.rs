@@ -113,6 +113,19 @@ impl<'a> Scanner<'a> {
         Ok(x)
     }
 
+    /// As [`Self::float`], but a number too small is out of range, too.
+    pub fn float_in_range(&mut self) -> Result<f32, Problem> {
+        self.skip_space();
+        let from = self.at;
+        let x = self.float()?;
+        let text = String::from_utf8_lossy(&self.text[from..self.at]);
+        let mantissa = text.split(['e', 'E']).next().unwrap_or_default();
+        if x == 0.0 && mantissa.bytes().any(|c| (b'1'..=b'9').contains(&c)) {
+            return Err(self.out_of_range(&text));
+        }
+        Ok(x)
+    }
+
     pub fn out_of_range(&self, text: &str) -> Problem {
         Problem::new(
             ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE,
@@ -150,5 +163,9 @@ mod tests {
         assert_eq!(read("nan"), None);
         assert_eq!(read("1.5a"), None);
         assert_eq!(read(""), None);
+        let in_range = |text: &str| Scanner::new("sparsevec", text.as_bytes()).float_in_range().ok();
+        assert_eq!(in_range(" 0e5,"), Some(0.0));
+        assert_eq!(in_range("1e-45"), Some(1e-45));
+        assert_eq!(in_range("1e-46"), None);
     }
 }

@@ -252,13 +252,29 @@ fn only_the_owner_may_change_or_check_an_index() {
     client.batch_execute("CREATE ROLE stranger; GRANT SELECT ON items TO stranger").expect("a role");
     let mut stranger = server.connect();
     stranger.batch_execute("SET ROLE stranger").expect("SET ROLE");
-    for call in ["vdb_flush('items_v')", "vdb_compact('items_v')", "vdb_check('items_v', true)"] {
+    let calls = [
+        "vdb_flush('items_v')",
+        "vdb_compact('items_v')",
+        "vdb_check('items_v', true)",
+        "vdb_calibrate('items_v', 5)",
+        "vdb_index_stats('items_v')",
+        "vdb_segments('items_v')",
+        "vdb_segment_parts('items_v')",
+        "vdb_index_tasks('items_v')",
+    ];
+    for call in calls {
         let error = stranger.batch_execute(&format!("SELECT {call}")).expect_err(call);
         assert_eq!(error.code().map(|code| code.code()), Some("42501"), "{call}");
     }
-    stranger
-        .batch_execute("SELECT FROM vdb_tasks; SELECT FROM vdb_segments('items_v')")
-        .expect("anybody may look");
+    let refused = stranger.batch_execute("SET vdb.flush_rows = 100").expect_err("a worker's setting");
+    assert_eq!(refused.code().map(|code| code.code()), Some("42501"));
+    client.batch_execute("INSERT INTO items SELECT i, vec(i) FROM generate_series(11, 20) i").expect("rows");
+    client.batch_execute("SELECT vdb_flush('items_v')").expect("a task");
+    assert!(number(&mut client, "SELECT count(*) FROM vdb_tasks") > 0);
+    assert_eq!(number(&mut stranger, "SELECT count(*) FROM vdb_tasks"), 0, "tasks of others are not shown");
+    client.batch_execute("GRANT pg_read_all_stats TO stranger").expect("a grant");
+    assert!(number(&mut stranger, "SELECT count(*) FROM vdb_tasks") > 0, "but to those who monitor");
+    stranger.batch_execute("SELECT FROM vdb_segments('items_v')").expect("who monitors may look");
     for call in ["vdb_flush('items_v')", "vdb_compact('items_v')"] {
         let error = client.batch_execute(&format!("BEGIN READ ONLY; SELECT {call}")).expect_err(call);
         assert_eq!(error.code().map(|code| code.code()), Some("25006"), "{call}");

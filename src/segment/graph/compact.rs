@@ -68,6 +68,11 @@ impl NodeCodes {
         Some(query.query.estimate(code, factors, query.score, query.distance))
     }
 
+    /// The numbers beside a code; `None` if the bytes are none.
+    pub fn factors(self, bytes: &[u8]) -> Option<Factors> {
+        self.parts(bytes).map(|(factors, _)| factors)
+    }
+
     /// The row that a code stands for.
     pub fn decode(self, encoder: &Encoder, bytes: &[u8]) -> Option<Vec<u8>> {
         let (factors, code) = self.parts(bytes)?;

@@ -25,12 +25,11 @@ pub fn list(
     match source.coded {
         None => unknown.extend(wanted_rows(source, stretch)),
         Some(coded) => {
-            let scale = Centre::origin(source.meta.space.metric, &coded.vector).score;
-            let mut sort_out = |estimates: &Estimates, place: usize, row: u32| match wanted.judge(
-                estimates.scores[place],
-                estimates.errors[place],
-                scale,
-            ) {
+            let (origin, rounding) =
+                (Centre::origin(source.meta.space.metric, &coded.vector), coded.rounding());
+            let mut sort_out = |estimates: &Estimates, place: usize, rounding: f32, row: u32| match wanted
+                .judge(estimates.scores[place], estimates.errors[place], rounding)
+            {
                 Verdict::Within => visit(row, f64::NAN),
                 Verdict::Beyond => {}
                 Verdict::Unknown => unknown.push(row),
@@ -39,15 +38,20 @@ pub fn list(
                 let mut nodes = NodeEstimates::new(source, query);
                 for rows in wanted_rows(source, stretch).chunks(BLOCK) {
                     work.estimated += rows.len() as u64;
-                    let estimates = nodes.estimate(rows);
-                    rows.iter().enumerate().for_each(|(place, &row)| sort_out(&estimates, place, row));
+                    let (estimates, roundings) = nodes.estimate_with(rows, |factors, score| {
+                        rounding.of_numbers(factors.add, factors.rescale, score, origin)
+                    });
+                    for (place, &row) in rows.iter().enumerate() {
+                        sort_out(&estimates, place, roundings[place], row);
+                    }
                 }
             } else {
                 let (blocks, mut reader) = Blocks::of(source, stretch);
-                blocks.for_each(&mut reader, |estimates, rows, bits| {
+                blocks.for_each(&mut reader, |estimates, numbers, rows, bits| {
                     work.estimated += rows.len() as u64;
                     for (place, row) in rows.enumerate().filter(|(place, _)| bits >> place & 1 == 1) {
-                        sort_out(&estimates, place, row as u32);
+                        let rounding = rounding.of_block(numbers, place, estimates.scores[place], origin);
+                        sort_out(&estimates, place, rounding, row as u32);
                     }
                 });
             }

@@ -118,7 +118,12 @@ impl Near for Neighbourhoods<'_> {
         let rows = self.rotated.rows();
         let (vector, tables) = (rows.vector(node), Query::new(&self.rotated.vector(node)));
         let mut nearest = Least::new(count);
-        for &list in self.near_lists(node) {
+        let near_lists = self.near_lists(node);
+        for (place, &list) in near_lists.iter().enumerate() {
+            // Lists whose distances are no numbers are the first one, again and again.
+            if near_lists[..place].contains(&list) {
+                continue;
+            }
             let centroid = self.ranking.centroids().vector(list);
             let centre_score = Centre::score_of(rows.space().metric, &vector, centroid);
             let blocks = self.blocks[list as usize].chunks_exact(self.layout.bytes());

@@ -146,8 +146,9 @@ struct Coder<'a> {
     rotated: &'a Rotated<'a>,
 }
 
-/// Rows whose codes are computed while those before them are written.
+/// Rows whose codes are computed while those before them are written, and the bytes of these at most.
 const CODED_BATCH: u32 = 4096;
+const CODED_BYTES: usize = 8 << 20;
 
 impl Coder<'_> {
     /// A part of `count` rows of `bytes` bytes, which `encode` makes on threads, each from its number.
@@ -161,8 +162,9 @@ impl Coder<'_> {
     ) -> Part {
         let mut writer = PartWriter::for_rows(draft, kind, bytes, count.into());
         let encode_all = |cancel: &AtomicBool, put: &dyn Fn(Vec<u8>)| {
-            for first in (0..count).step_by(CODED_BATCH as usize) {
-                let batch = first..count.min(first + CODED_BATCH);
+            let together = CODED_BATCH.min((CODED_BYTES / bytes.max(1)).max(1) as u32);
+            for first in (0..count).step_by(together as usize) {
+                let batch = first..count.min(first + together);
                 let mut encoded = vec![0u8; batch.len() * bytes];
                 encoded.par_chunks_exact_mut(bytes).zip(batch).for_each(|(row, number)| {
                     if !cancel.load(Ordering::Relaxed) {

@@ -31,19 +31,23 @@ pub fn list(
     let lane = Lane::read(relation, growing, lane);
     let mut work = Work::default();
     let coded = bound.and_then(|(source, _)| source.coded).filter(|_| layout.has_codes());
-    let coded = coded.map(|coded| (coded, Centre::origin(meta.space.metric, &coded.vector)));
+    let coded =
+        coded.map(|coded| (coded, Centre::origin(meta.space.metric, &coded.vector), coded.rounding()));
     // Compared when the groups were looked through: rows lie on other pages.
     let mut unknown: Vec<(usize, Option<u64>, Tid)> = Vec::new();
     lane.for_each_group(relation, layout, |group, first, count| {
-        let estimates = coded.map(|(coded, centre)| {
+        let estimates = coded.map(|(coded, centre, rounding)| {
             work.estimated += count as u64;
-            let estimates = layout.estimate(group, &coded.tables, centre).expect("the groups have codes");
-            (estimates, centre.score)
+            let estimates = layout.estimate(group, &coded.tables, centre);
+            let both = estimates.zip(layout.numbers(group)).expect("the groups have codes");
+            (both, centre, rounding)
         });
         for place in (0..count).filter(|&place| is_wanted(layout, conditions, group, place)) {
             let verdict = match (&estimates, bound) {
-                (Some((estimates, scale)), Some((_, wanted))) => {
-                    wanted.judge(estimates.scores[place], estimates.errors[place], *scale)
+                (Some(((estimates, numbers), centre, rounding)), Some((_, wanted))) => {
+                    let score = estimates.scores[place];
+                    let rounding = rounding.of_block(*numbers, place, score, *centre);
+                    wanted.judge(score, estimates.errors[place], rounding)
                 }
                 (None, Some(_)) => Verdict::Unknown,
                 (_, None) => Verdict::Within,

@@ -78,23 +78,29 @@ pub fn list(
     } else if !range.is_empty() {
         let meta = &snapshot.meta;
         let centre = source.centre(list);
-        let origin = Centre::origin(meta.space.metric, &coded.vector);
-        // Estimates are differences of numbers as large as the query's and the centre's norms are.
-        let scale = centre.score.abs() + origin.score.abs() + centre.distance * origin.distance;
+        let rounding = coded.rounding();
         let scan = Scan { segment: 0, entries: Entries::Own, range, centre: 0, limits: Vec::new() };
         let scanned = Scanned { relation, segment, parts, wanted: source.wanted };
         let scans = Scans { scanned, scans: &[scan], centres: &[centre] };
         let codes = Codes::new(meta.space, meta.quantizer, &coded.vector);
-        scans.for_each_block(&codes, &coded.tables, |Seen { scores, errors, wanted: bits, row, .. }| {
-            work.estimated += scores.len() as u64;
-            for place in (0..scores.len()).filter(|place| bits >> place & 1 == 1) {
-                match wanted.judge(scores[place], errors[place], scale) {
-                    Verdict::Within => visit(row(place).row, f64::NAN),
-                    Verdict::Beyond => {}
-                    Verdict::Unknown => unknown.push(row(place).row),
+        scans.for_each_block(
+            &codes,
+            &coded.tables,
+            |Seen { scores, errors, numbers, wanted: bits, row, .. }| {
+                work.estimated += scores.len() as u64;
+                for place in (0..scores.len()).filter(|place| bits >> place & 1 == 1) {
+                    // Codes in bytes have what rounding takes among their errors.
+                    let rounding = numbers.map_or(0.0, |(numbers, first)| {
+                        rounding.of_block(numbers, first + place, scores[place], centre)
+                    });
+                    match wanted.judge(scores[place], errors[place], rounding) {
+                        Verdict::Within => visit(row(place).row, f64::NAN),
+                        Verdict::Beyond => {}
+                        Verdict::Unknown => unknown.push(row(place).row),
+                    }
                 }
-            }
-        });
+            },
+        );
     }
     if parts.vectors.is_none() && !wanted.scores {
         unknown.into_iter().for_each(|row| visit(row, f64::NAN));

@@ -343,7 +343,7 @@ impl ListSearch {
             Scans { scanned, scans, centres: &self.centres }.for_each_block(
                 &self.codes,
                 &source.coded.tables,
-                |Seen { scan, scores, errors, wanted, row }| {
+                |Seen { scan, scores, errors, wanted, row, .. }| {
                     *count += u64::from((wanted & u32::MAX >> (BLOCK - scores.len())).count_ones());
                     limits[scan].push(reranker.offer(scores, errors, wanted, |place| Some(row(place))));
                 },
@@ -376,7 +376,7 @@ impl ListSearch {
             Scans { scanned, scans, centres: &self.centres }.for_each_block(
                 &self.codes,
                 &source.coded.tables,
-                |Seen { scan, scores, errors, wanted, row }| {
+                |Seen { scan, scores, errors, wanted, row, .. }| {
                     let limit = limit_of_block[scan].next().expect("a limit for each block");
                     let row = |place| (wanted >> place & 1 == 1).then(|| row(place));
                     *limit = reranker.recall(scores, errors, *limit, row);
