@@ -11,6 +11,7 @@ mod distance;
 mod filter;
 mod graph;
 mod maintenance;
+mod memory;
 mod pg;
 mod random;
 mod recall;
@@ -33,6 +34,7 @@ extension_sql_file!("../sql/admin.sql", name = "admin", requires = ["spheres"]);
 #[pgrx::pg_guard]
 pub extern "C-unwind" fn _PG_init() {
     pg::backtrace::switch_off();
+    pg::memory::register();
     config::register();
     am::register();
     maintenance::register();

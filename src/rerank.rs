@@ -4,6 +4,7 @@
 //! many as are asked for; a candidate is compared once its lower bound is the least of all.
 
 use crate::bits;
+use crate::memory;
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 
@@ -95,6 +96,8 @@ pub struct Reranker<T> {
     work: Work,
 }
 
+/// What memory is asked for.
+const CANDIDATES: &str = "candidates of a search";
 /// So many rows a search wants most likely at most; if it wants more, then so many times as many, up to a number beyond
 /// which it wants all.
 const FIRST: usize = 64;
@@ -174,7 +177,7 @@ impl<T: Copy + Ord> Reranker<T> {
 
     /// Takes back what [`Self::step`] has just returned as the next; `last` is what [`Self::last`] was before that.
     pub fn take_back(&mut self, value: T, score: f64, last: f64) {
-        self.compared.push(Reverse(Keyed { key: score, value }));
+        memory::push_to_heap(&mut self.compared, Reverse(Keyed { key: score, value }), CANDIDATES);
         self.last = last;
     }
 
@@ -194,7 +197,7 @@ impl<T: Copy + Ord> Reranker<T> {
         let lower = estimate - error;
         // Numbers that overflow say nothing.
         let key = if lower.is_nan() { f32::NEG_INFINITY } else { lower };
-        self.candidates.push(Reverse(Keyed { key, value }));
+        memory::push_to_heap(&mut self.candidates, Reverse(Keyed { key, value }), CANDIDATES);
         let upper = estimate + error;
         self.bound_first(if upper.is_nan() { f32::INFINITY } else { upper });
     }
@@ -274,7 +277,7 @@ impl<T: Copy + Ord> Reranker<T> {
     /// Tells a candidate's exact score.
     pub fn compared(&mut self, value: T, score: f64) {
         self.work.compared += 1;
-        self.compared.push(Reverse(Keyed { key: score, value }));
+        memory::push_to_heap(&mut self.compared, Reverse(Keyed { key: score, value }), CANDIDATES);
         self.bound_first(score as f32);
     }
 

@@ -2,12 +2,16 @@
 
 use super::Matrix;
 use crate::distance::Element;
+use crate::memory;
 use crate::random::Random;
 use rayon::prelude::*;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Rows whose products with all centroids are computed at once: they and the products stay in the processor's caches.
 const CHUNK: usize = 256;
+
+/// What memory is asked for.
+const CENTROIDS: &str = "centroids and their rows";
 
 /// The nearest centroid of each row, and the squared distance to it.
 pub fn assign(rows: &Matrix, centroids: &Matrix, cancel: &AtomicBool) -> Vec<(u32, f32)> {
@@ -16,7 +20,7 @@ pub fn assign(rows: &Matrix, centroids: &Matrix, cancel: &AtomicBool) -> Vec<(u3
     let chunks = rows.numbers.par_chunks(CHUNK * dims);
     let nearest = chunks.flat_map_iter(|chunk| {
         let rows = chunk.len() / dims;
-        let mut products = vec![0f32; rows * count];
+        let mut products = memory::zeros::<f32>(rows * count, CENTROIDS);
         if !cancel.load(Ordering::Relaxed) {
             multiply(chunk, &centroids.numbers, dims, &mut products);
         }
@@ -119,7 +123,7 @@ pub fn centroids(
 /// First centroids: rows drawn with a probability that grows with the squared distance to those drawn before.
 fn seed(rows: &Matrix, count: usize, random: &mut Random, cancel: &AtomicBool) -> Matrix {
     let mut seeds = Matrix::new(rows.dims);
-    let mut distances = vec![f32::INFINITY; rows.rows()];
+    let mut distances = memory::filled(f32::INFINITY, rows.rows(), CENTROIDS);
     let norms: Vec<f32> = (0..rows.rows()).map(|row| squared_norm(rows.row(row))).collect();
     for _ in 0..count {
         if cancel.load(Ordering::Relaxed) {
@@ -139,7 +143,7 @@ fn seed(rows: &Matrix, count: usize, random: &mut Random, cancel: &AtomicBool) -
             let product = f32::dot(rows.row(row), seed) as f32;
             *distance = distance.min((norms[row] + norm - 2.0 * product).max(0.0));
         });
-        seeds.numbers.extend_from_slice(seed);
+        memory::extend(&mut seeds.numbers, seed, CENTROIDS);
     }
     seeds
 }

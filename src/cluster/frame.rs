@@ -1,6 +1,7 @@
 //! Rows of any size brought to numbers near one around zero, so that squares and their differences fit an `f32`.
 
 use super::Matrix;
+use crate::memory;
 
 /// Greatest numbers beyond which, and below which, rows are scaled.
 const LARGE: f32 = 1e12;
@@ -55,7 +56,9 @@ impl Frame {
     fn map(&self, rows: &Matrix, number: impl Fn(f64, f64) -> f64) -> Matrix {
         let numbers = rows.numbers.iter().zip(self.shift.iter().cycle());
         let numbers = numbers.map(|(&x, &shift)| number(x.into(), shift) as f32);
-        Matrix { dims: rows.dims, numbers: numbers.collect() }
+        let mut moved = memory::with_capacity(rows.numbers.len(), "rows of clusters");
+        moved.extend(numbers);
+        Matrix { dims: rows.dims, numbers: moved }
     }
 }
 

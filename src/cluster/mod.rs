@@ -6,6 +6,7 @@ mod hierarchy;
 
 pub use hierarchy::Options;
 
+use crate::memory;
 use frame::Frame;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
@@ -42,6 +43,7 @@ impl Matrix {
     /// Some of the rows, in the order of their numbers.
     fn select(&self, rows: impl Iterator<Item = usize>) -> Self {
         let mut selected = Self::new(self.dims);
+        memory::reserve(&mut selected.numbers, rows.size_hint().0 * self.dims, "rows of clusters");
         rows.for_each(|row| selected.numbers.extend_from_slice(self.row(row)));
         selected
     }

@@ -1,6 +1,7 @@
 //! Rows in memory, compared with one another while a segment is built.
 
 use super::{Metric, Space};
+use crate::memory;
 
 /// Rows of one space, appended and addressed by number.
 pub struct Arena {
@@ -11,6 +12,9 @@ pub struct Arena {
     /// Squared norm of each row, if the metric asks for it.
     squared_norms: Vec<f32>,
 }
+
+/// What memory is asked for.
+const ROWS: &str = "rows of a segment";
 
 /// Memory aligned for every element kind.
 type Word = u64;
@@ -71,7 +75,7 @@ impl Arena {
                 Place::Even { shift, words, .. } => words << shift,
                 Place::Listed(_) => words.max(CHUNK_WORDS),
             };
-            self.chunks.push(Vec::with_capacity(capacity));
+            self.chunks.push(memory::with_capacity(capacity, ROWS));
         }
         let chunk_number = self.chunks.len() - 1;
         let chunk = &mut self.chunks[chunk_number];
@@ -89,10 +93,12 @@ impl Arena {
         };
         match &mut self.place {
             Place::Even { rows, .. } => *rows += 1,
-            Place::Listed(rows) => rows.push((chunk_number as u32, start as u32, row.len() as u32)),
+            Place::Listed(rows) => {
+                memory::push(rows, (chunk_number as u32, start as u32, row.len() as u32), ROWS);
+            }
         }
         if self.space.metric == Metric::Cosine {
-            self.squared_norms.push(norm as f32);
+            memory::push(&mut self.squared_norms, norm as f32, ROWS);
         }
         true
     }

@@ -1,5 +1,6 @@
 //! Sets of rows of one segment.
 
+use crate::memory;
 use std::ops::Range;
 
 /// A bit for each row.
@@ -14,7 +15,7 @@ const BITS: usize = u64::BITS as usize;
 impl Bitset {
     /// All rows.
     pub fn full(rows: usize) -> Self {
-        let mut words = vec![u64::MAX; rows.div_ceil(BITS)];
+        let mut words = memory::filled(u64::MAX, rows.div_ceil(BITS), "a set of rows");
         if let Some(last) = words.last_mut().filter(|_| !rows.is_multiple_of(BITS)) {
             *last = (1 << (rows % BITS)) - 1;
         }

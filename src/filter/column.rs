@@ -7,6 +7,7 @@
 use super::Test;
 use super::bitset::Bitset;
 use crate::bits;
+use crate::memory;
 use bytemuck::Pod;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -82,7 +83,7 @@ pub fn encode(keys: impl Iterator<Item = Option<u64>> + Clone) -> Encoded {
     let (mut zones, mut codes) = (Vec::<Zone>::new(), Vec::new());
     for (row, key) in keys.enumerate() {
         let code = coding.code(&dictionary, key);
-        codes.extend_from_slice(&code.to_ne_bytes()[..coding.width()]);
+        memory::extend(&mut codes, &code.to_ne_bytes()[..coding.width()], "values to filter by");
         match zones.last_mut().filter(|_| !row.is_multiple_of(BLOCK_ROWS)) {
             Some(zone) => *zone = Zone { least: zone.least.min(code), greatest: zone.greatest.max(code) },
             None => zones.push(Zone { least: code, greatest: code }),

@@ -9,6 +9,8 @@ pub mod column;
 pub mod condition;
 pub mod key;
 
+use crate::memory;
+
 pub use bitset::Bitset;
 pub use condition::{Condition, Test};
 
@@ -48,7 +50,7 @@ impl Table {
 
     pub fn push(&mut self, attributes: &[u64]) {
         debug_assert_eq!(attributes.len(), self.stride);
-        self.words.extend_from_slice(attributes);
+        memory::extend(&mut self.words, attributes, "values to filter by");
     }
 
     pub fn row(&self, row: usize) -> &[u64] {

@@ -2,6 +2,7 @@
 
 use super::Candidate;
 use super::levels::InsertionOrder;
+use crate::memory;
 use crate::random::mix;
 use rayon::prelude::*;
 use std::cmp::Reverse;
@@ -33,7 +34,7 @@ pub struct Layer {
 
 impl Layer {
     fn new(nodes: u32, degree: usize) -> Self {
-        let mut slots = Vec::new();
+        let mut slots = memory::with_capacity(nodes as usize * (degree + 1), "neighbours of a graph");
         slots.resize_with(nodes as usize * (degree + 1), AtomicU32::default);
         Self { degree, slots }
     }
@@ -96,7 +97,7 @@ impl Graph {
 
     /// The same graph with other numbers: `old[i]`, a node of the same layers, becomes node `i`.
     pub fn renumbered(self, old: &[u32]) -> Self {
-        let mut new_of_old = vec![0; old.len()];
+        let mut new_of_old = memory::zeros(old.len(), "nodes of a graph");
         for (new, &old) in (0..).zip(old) {
             new_of_old[old as usize] = new;
         }
@@ -184,7 +185,7 @@ pub(super) struct Scratch {
 
 impl Scratch {
     pub fn new(nodes: u32) -> Self {
-        Self { seen: vec![0; nodes as usize], round: 0 }
+        Self { seen: memory::zeros(nodes as usize, "nodes that a search has seen"), round: 0 }
     }
 
     fn begin(&mut self) {

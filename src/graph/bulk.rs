@@ -8,6 +8,7 @@
 use super::Candidate;
 use super::build::{Builder, Graph, Nodes, Options, Scratch};
 use super::levels::InsertionOrder;
+use crate::memory;
 use rayon::prelude::*;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
@@ -173,7 +174,7 @@ impl<N: Nodes> Base<'_, '_, N> {
             return;
         }
         let base = &self.builder.graph.layers[0];
-        let mut reached = vec![false; nodes as usize];
+        let mut reached = memory::filled(false, nodes as usize, "nodes of a graph");
         let mut scratch = Scratch::new(nodes);
         let mut ahead = Vec::new();
         for node in 0..nodes {

@@ -1,5 +1,6 @@
 //! Which layers a node is on.
 
+use crate::memory;
 use crate::random::{Spread, fraction, mix};
 
 /// Highest level of a node; more would need more than 2^48 nodes even at `m = 2`… and nobody descends that far.
@@ -16,8 +17,8 @@ pub fn level(seed: u64, row: u32, m: usize) -> u8 {
 ///
 /// Rows of one level keep their order.
 pub fn order(rows: u32, level: impl Fn(u32) -> u8) -> (Vec<u32>, Vec<u32>) {
-    let levels: Vec<u8> = (0..rows).map(level).collect();
-    let mut order: Vec<u32> = (0..rows).collect();
+    let levels: Vec<u8> = memory::collect((0..rows).map(level), "levels of nodes");
+    let mut order: Vec<u32> = memory::collect(0..rows, "nodes of a graph");
     order.sort_by_key(|&row| std::cmp::Reverse(levels[row as usize]));
     let top = order.first().map_or(0, |&row| levels[row as usize]);
     let layers =

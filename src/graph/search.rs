@@ -2,6 +2,7 @@
 
 use super::Candidate;
 use super::ahead::Ahead;
+use crate::memory;
 use crate::random::GOLDEN;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -46,6 +47,9 @@ pub trait GraphReader {
 /// above may be in the wrong one.
 const CANDIDATES_PER_ENTRY: usize = 8;
 const MOST_ENTRIES: usize = 16;
+
+/// What memory is asked for.
+const CANDIDATES: &str = "candidates of a search";
 
 /// Nodes visited together, so that the memory of one is on its way while another is looked at.
 const TOGETHER: usize = 4;
@@ -266,7 +270,7 @@ impl Search {
                     }
                     self.returned += 1;
                     self.last = self.last.max(Some(candidate));
-                    self.given.push(candidate.node);
+                    memory::push(&mut self.given, candidate.node, CANDIDATES);
                     return Some(candidate);
                 }
             }
@@ -275,7 +279,7 @@ impl Search {
 
     /// Descends from the entry point to the base layer.
     fn enter<G: GraphReader>(&mut self, graph: &mut G) {
-        self.visited = vec![0; (graph.nodes() as usize).div_ceil(64)];
+        self.visited = memory::zeros((graph.nodes() as usize).div_ceil(64), CANDIDATES);
         self.state = State::Paused;
         if graph.nodes() == 0 {
             return;
@@ -386,9 +390,9 @@ impl Search {
         }
         let ahead = Ahead::new(candidate.score as f32, candidate.node);
         if is_near {
-            self.frontier.push(Reverse(ahead));
+            memory::push_to_heap(&mut self.frontier, Reverse(ahead), CANDIDATES);
         } else {
-            self.deferred.push(ahead);
+            memory::push(&mut self.deferred, ahead, CANDIDATES);
         }
     }
 
@@ -401,7 +405,7 @@ impl Search {
     /// Keeps a node that may be returned.
     fn keep(&mut self, candidate: Candidate) {
         self.wanted += 1;
-        self.pool.push(Reverse(candidate));
+        memory::push_to_heap(&mut self.pool, Reverse(candidate), CANDIDATES);
         if self.best.len() < self.ef {
             self.best.push(candidate);
         } else if let Some(mut worst) = self.best.peek_mut()
@@ -438,7 +442,7 @@ impl Search {
                 && let Some(Reverse(nearest)) = self.frontier.pop()
             {
                 if limit.is_some_and(|limit| nearest > limit) {
-                    self.deferred.push(nearest);
+                    memory::push(&mut self.deferred, nearest, CANDIDATES);
                     break;
                 }
                 if self.is_without(nearest.node()) {
@@ -490,7 +494,7 @@ impl Search {
         for place in 0..near {
             let ahead = self.near[place];
             if !self.is_visited(ahead.node()) {
-                self.frontier.push(Reverse(ahead));
+                memory::push_to_heap(&mut self.frontier, Reverse(ahead), CANDIDATES);
             }
         }
     }
@@ -503,7 +507,7 @@ impl Search {
         let (mut neighbours, mut scores) = (Vec::new(), Vec::new());
         while let Some(Reverse(nearest)) = self.frontier.pop() {
             if self.limit().is_some_and(|limit| nearest > limit) {
-                self.deferred.push(nearest);
+                memory::push(&mut self.deferred, nearest, CANDIDATES);
                 return;
             }
             if self.gives_up() {

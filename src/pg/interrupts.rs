@@ -2,6 +2,7 @@
 
 use super::error::Problem;
 use super::relation::Relation;
+use crate::memory;
 use pgrx::{PgSqlErrorCode, pg_sys};
 use std::cell::Cell;
 use std::time::{Duration, Instant};
@@ -20,6 +21,7 @@ thread_local! {
 /// Raises an error if the work is to end.
 pub fn check() {
     pgrx::check_for_interrupts!();
+    memory::check();
     if let Some((relation, last)) = YIELDS.get()
         && last.elapsed() >= PERIOD
     {

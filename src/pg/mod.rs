@@ -13,6 +13,7 @@ pub mod heap;
 pub mod helpers;
 pub mod interrupts;
 pub mod lock;
+pub mod memory;
 pub mod method;
 pub mod open;
 pub mod owner;

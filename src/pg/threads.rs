@@ -1,7 +1,9 @@
 //! Computations on threads, while the backend's main thread listens for cancel, terminate and timeouts.
 
+use super::memory::raise_panic;
+use crate::memory;
 use pgrx::pg_sys;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
@@ -38,31 +40,35 @@ pub fn stream<T: Send>(
 ) {
     // pgrx's check that only one thread calls PostgreSQL forgets that thread at every error: remind it before others start.
     pg_sys::submodules::thread_check::check_active_thread();
+    memory::arm();
     let pool = pool(threads);
     let cancel = AtomicBool::new(false);
-    pool.in_place_scope(|scope| {
-        // Set on every way out, so that an error raised below does not wait for the whole computation; the receiver,
-        // which goes before that, lets nobody wait who has something to put.
-        let _cancel_on_exit = SetOnDrop(&cancel);
-        let (sender, receiver) = sync_channel(1);
-        let cancel = &cancel;
-        scope.spawn(move |_| {
-            work(cancel, &|value| {
-                // The receiver is gone only if the main thread has left with an error.
-                let _ = sender.send(value);
+    let done = catch_unwind(AssertUnwindSafe(|| {
+        pool.in_place_scope(|scope| {
+            // Set on every way out, so that an error raised below does not wait for the whole computation; the receiver,
+            // which goes before that, lets nobody wait who has something to put.
+            let _cancel_on_exit = SetOnDrop(&cancel);
+            let (sender, receiver) = sync_channel(1);
+            let cancel = &cancel;
+            scope.spawn(move |_| {
+                work(cancel, &|value| {
+                    // The receiver is gone only if the main thread has left with an error.
+                    let _ = sender.send(value);
+                });
             });
-        });
-        loop {
-            match receiver.recv_timeout(POLL) {
-                Ok(value) => take(value),
-                Err(RecvTimeoutError::Disconnected) => return,
-                Err(RecvTimeoutError::Timeout) => {
-                    crate::pg::interrupts::check();
-                    poll();
+            loop {
+                match receiver.recv_timeout(POLL) {
+                    Ok(value) => take(value),
+                    Err(RecvTimeoutError::Disconnected) => return,
+                    Err(RecvTimeoutError::Timeout) => {
+                        crate::pg::interrupts::check();
+                        poll();
+                    }
                 }
             }
-        }
-    });
+        })
+    }));
+    done.unwrap_or_else(|panic| raise_panic(panic));
 }
 
 /// One computation after another that goes on while the main thread does something else.
@@ -85,6 +91,7 @@ impl<T: Send + 'static> Aside<T> {
     pub fn start(&mut self, work: impl FnOnce(&AtomicBool) -> T + Send + 'static) -> Option<T> {
         let before = self.wait();
         pg_sys::submodules::thread_check::check_active_thread();
+        memory::arm();
         let pool = self.pool.get_or_insert_with(|| pool(self.threads));
         let (sender, receiver) = sync_channel(1);
         let cancel = Arc::clone(&self.cancel);
@@ -103,7 +110,7 @@ impl<T: Send + 'static> Aside<T> {
         loop {
             match receiver.recv_timeout(POLL) {
                 Ok(Ok(value)) => return Some(value),
-                Ok(Err(panic)) => resume_unwind(panic),
+                Ok(Err(panic)) => raise_panic(panic),
                 Err(RecvTimeoutError::Disconnected) => unreachable!("the computation always sends"),
                 Err(RecvTimeoutError::Timeout) => crate::pg::interrupts::check(),
             }

@@ -4,6 +4,7 @@ use super::draft::Draft;
 use super::extent::Extents;
 use super::manifest::checked_block;
 use super::page::{self, Kind, PAYLOAD, Stamp};
+use crate::memory;
 use crate::pg::buffer::{PAGE_SIZE, Page, PageCopy, Pinned, count_pages};
 use crate::pg::glance::Sighting;
 use crate::pg::relation::{Relation, in_recovery};
@@ -385,7 +386,7 @@ impl<'a> PartReader<'a> {
     /// The numbers of a part of so many slots of four bytes.
     pub fn numbers(&mut self, count: u64) -> Vec<u32> {
         let per_page = self.part.layout.slots_per_page().max(1);
-        let mut numbers = Vec::with_capacity(count as usize);
+        let mut numbers = memory::with_capacity(count as usize, "starts of lists");
         for first in (0..count).step_by(per_page as usize) {
             let (page, _) = self.part.layout.slot(first);
             let (slots, _) = self.payload(page).as_chunks::<4>();

@@ -11,6 +11,7 @@ mod filters;
 mod hostile;
 mod lifecycle;
 mod malformed;
+mod memory;
 mod parallel;
 mod range;
 mod recall;

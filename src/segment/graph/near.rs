@@ -10,11 +10,15 @@ use crate::codec::rabitq::{Factors, Query};
 use crate::codec::rotation::rotated_dims;
 use crate::distance::Metric;
 use crate::graph::bulk::Near;
+use crate::memory;
 use crate::random::{Random, Spread};
 use crate::segment::block::{BlockLayout, Centre};
 use rayon::prelude::*;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// What memory is asked for.
+const LISTS: &str = "lists of near nodes";
 
 /// Rows of a list, on average.
 const LIST_ROWS: usize = 192;
@@ -58,14 +62,15 @@ impl<'a> Neighbourhoods<'a> {
         let lists = count.div_ceil(LIST_ROWS);
         let spread = Spread::new(count as u32);
         let sampled = (0..count.min(lists * SAMPLED) as u32).into_par_iter();
-        let sample: Vec<Vec<f32>> = sampled.map(|i| rows.vector(spread.at(i))).collect();
-        let sample = Matrix { dims, numbers: sample.concat() };
+        let mut sample = Matrix { dims, numbers: memory::zeros(sampled.len() * dims, LISTS) };
+        let places = sample.numbers.par_chunks_exact_mut(dims).zip(sampled);
+        places.for_each(|(place, i)| place.copy_from_slice(&rows.vector(spread.at(i))));
         let options = cluster::Options { count: lists, spherical: space.metric == Metric::Cosine, seed };
         let centroids = cluster::centroids(&sample, options, cancel, &AtomicU64::new(0));
         let ranking = Ranking::new(centroids, options, encoder.rotation(), cancel);
         let centroids = ranking.centroids();
         let probes = PROBES.min(centroids.count());
-        let mut near_lists = vec![0; count * probes];
+        let mut near_lists = memory::zeros(count * probes, LISTS);
         let assign = |(node, near_lists): (usize, &mut [u32])| {
             if cancel.load(Ordering::Relaxed) {
                 return 0;
@@ -80,7 +85,7 @@ impl<'a> Neighbourhoods<'a> {
         let list_of_node: Vec<u32> = near_lists.par_chunks_mut(probes).enumerate().map(assign).collect();
         let mut members = vec![Vec::new(); centroids.count()];
         for (node, list) in (0..).zip(list_of_node) {
-            members[list as usize].push(node);
+            memory::push(&mut members[list as usize], node, LISTS);
         }
         let layout = BlockLayout::new(dims);
         let encode = |(list, members): (usize, &Vec<u32>)| -> Vec<u8> {

@@ -62,8 +62,11 @@ impl<'a> Rotated<'a> {
         const TOGETHER: usize = 64;
         let dims = encoder.dims();
         let numbers = rows.nodes() as usize * dims;
-        let all = (numbers * size_of::<f32>() <= room).then(|| {
-            let mut all = Matrix { dims, numbers: vec![0.0; numbers] };
+        // Without memory for them they are rotated again and again.
+        let fits = numbers * size_of::<f32>() <= room;
+        let zeros = fits.then(|| bytemuck::allocation::try_zeroed_vec(numbers).ok()).flatten();
+        let all = zeros.map(|numbers| {
+            let mut all = Matrix { dims, numbers };
             let chunks = all.numbers.par_chunks_mut(dims * TOGETHER).enumerate();
             chunks.filter(|_| !cancel.load(Ordering::Relaxed)).for_each(|(number, chunk)| {
                 for (target, node) in chunk.chunks_exact_mut(dims).zip((number * TOGETHER) as u32..) {

@@ -9,6 +9,7 @@ use crate::filter::Table;
 use crate::graph::build::{self, Graph, Known, Options, Prior};
 use crate::graph::bulk::{self, Near};
 use crate::graph::levels;
+use crate::memory;
 use crate::pg::progress::{self, Phase};
 use crate::pg::threads;
 use crate::segment::encoder::{self, Encoder};
@@ -20,6 +21,9 @@ use crate::storage::page::Kind;
 use crate::storage::part::write_rows;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What memory is asked for.
+const ROWS: &str = "rows of a segment";
 
 /// Rows on their way into one sealed segment.
 ///
@@ -192,14 +196,14 @@ impl Batch {
         }
         let number = self.tids.len() as u32;
         self.rows_by_checksum.entry(crc32fast::hash(entry.row)).or_insert(number);
-        self.tids.push(entry.tid);
+        memory::push(&mut self.tids, entry.tid, ROWS);
         self.attributes.push(entry.attributes);
         Some(number)
     }
 
     /// Tells the code of the row that was added last as a node: its vector is what the code stands for.
     pub fn push_code(&mut self, code: &[u8]) {
-        self.codes.extend_from_slice(code);
+        memory::extend(&mut self.codes, code, ROWS);
     }
 
     /// Adds a row that is equal to one in the arena.
@@ -283,7 +287,7 @@ impl Batch {
         graph: &Graph,
     ) -> Sealed {
         let (row_of_node, nodes) = (numbered.row_of_node, numbered.nodes());
-        let mut node_of_row = vec![0u32; row_of_node.len()];
+        let mut node_of_row = memory::zeros::<u32>(row_of_node.len(), ROWS);
         for (node, &row) in (0..).zip(row_of_node) {
             node_of_row[row as usize] = node;
         }

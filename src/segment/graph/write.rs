@@ -7,6 +7,7 @@ use super::wide::SlotLayout;
 use crate::codec::fastscan::BLOCK;
 use crate::graph::build::{Graph, Layer};
 use crate::graph::packed::Packing;
+use crate::memory;
 use crate::pg::threads;
 use crate::segment::block::BlockLayout;
 use crate::segment::encoder::Code;
@@ -165,7 +166,7 @@ impl Coder<'_> {
             let together = CODED_BATCH.min((CODED_BYTES / bytes.max(1)).max(1) as u32);
             for first in (0..count).step_by(together as usize) {
                 let batch = first..count.min(first + together);
-                let mut encoded = vec![0u8; batch.len() * bytes];
+                let mut encoded = memory::zeros::<u8>(batch.len() * bytes, "codes of a graph");
                 encoded.par_chunks_exact_mut(bytes).zip(batch).for_each(|(row, number)| {
                     if !cancel.load(Ordering::Relaxed) {
                         encode(number, row);

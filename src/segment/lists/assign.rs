@@ -6,6 +6,7 @@ use super::fine::FineLayout;
 use crate::codec::rabitq::{Factors, Query};
 use crate::codec::rotation::Rotation;
 use crate::distance::{Arena, Space};
+use crate::memory;
 use crate::pg::threads::Aside;
 use crate::segment::Plan;
 use crate::segment::block::BlockLayout;
@@ -59,9 +60,9 @@ impl Listed {
     }
 
     fn push(&mut self, entry: &Entry) {
-        self.list_of_row.push(entry.list);
-        self.factors.push(entry.factors);
-        self.codes.extend_from_slice(&entry.code);
+        memory::push(&mut self.list_of_row, entry.list, CODES);
+        memory::push(&mut self.factors, entry.factors, CODES);
+        memory::extend(&mut self.codes, &entry.code, CODES);
     }
 }
 
@@ -89,7 +90,7 @@ impl Assigned {
         for row in rows {
             self.own.push(&row.own);
             row.second.iter().for_each(|second| self.second.push(second));
-            self.fine.extend_from_slice(&row.fine);
+            memory::extend(&mut self.fine, &row.fine, CODES);
         }
     }
 
@@ -114,6 +115,9 @@ struct Coder {
     rotation: Rotation,
     encoder: Option<Encoder>,
 }
+
+/// What memory is asked for.
+const CODES: &str = "codes of lists";
 
 /// Rows worth assigning at once.
 pub const CHUNK: usize = 1 << 12;

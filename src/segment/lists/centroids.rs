@@ -11,6 +11,7 @@ use crate::codec::rabitq::{self, Factors, Query, Target};
 use crate::codec::rotation::Rotation;
 use crate::cpu::vectorized;
 use crate::distance::Element;
+use crate::memory;
 use crate::pg::error::Problem;
 use crate::pg::relation::Relation;
 use crate::segment::block::BlockLayout;
@@ -121,6 +122,7 @@ impl Centroids {
         }
         let rotated_mean = rotation.rotate(&mean);
         let mut rotated = Matrix::new(rotation.dims());
+        memory::reserve(&mut rotated.numbers, count * rotation.dims(), "centroids");
         for row in 0..count {
             rotated.numbers.extend(rotation.rotate(vectors.row(row)));
         }
@@ -149,6 +151,7 @@ impl Centroids {
     fn read(relation: Relation, codebook: &Codebook, dims: usize, rotation: &Rotation) -> Self {
         let mut reader = CentroidReader::new(relation, codebook, dims);
         let mut vectors = Matrix::new(dims);
+        memory::reserve(&mut vectors.numbers, codebook.lists as usize * dims, "centroids");
         for list in 0..codebook.lists {
             vectors.numbers.extend_from_slice(reader.vector(list));
         }

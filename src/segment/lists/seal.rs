@@ -5,6 +5,7 @@ use super::centroids::Lists;
 use super::write::{self, RowSource};
 use crate::distance::{Arena, Space};
 use crate::filter::Table;
+use crate::memory;
 use crate::pg::progress::{self, Phase};
 use crate::segment::{Entry, Plan, TID_BYTES, Tid};
 use crate::storage::draft::Draft;
@@ -62,7 +63,7 @@ impl Batch {
     pub fn push(&mut self, entry: Entry) -> bool {
         let added = self.recent.push(entry.row);
         if added {
-            self.tids.push(entry.tid);
+            memory::push(&mut self.tids, entry.tid, "rows of a segment");
             self.attributes.push(entry.attributes);
             if self.recent.rows() as usize >= CHUNK {
                 self.assign();

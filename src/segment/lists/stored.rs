@@ -5,6 +5,7 @@ use super::spill::SpillBlocks;
 use super::write::{Bits, RowSource};
 use crate::codec::fastscan::BLOCK;
 use crate::distance::{Arena, Space};
+use crate::memory;
 use crate::pg::relation::Relation;
 use crate::segment::block::BlockLayout;
 use crate::segment::columns::StoredColumns;
@@ -59,7 +60,7 @@ impl<'a> SecondLists<'a> {
             return Err("the second lists do not add up".into());
         }
         let mut codes = part(&spill.codes, Kind::SpillCodes);
-        let mut entry_of_row = vec![u32::MAX; segment.rows as usize];
+        let mut entry_of_row = memory::filled(u32::MAX, segment.rows as usize, "rows of lists");
         for first in (0..segment.rows).step_by(BLOCK) {
             let block = codes.row(u64::from(first) / BLOCK as u64, blocks.bytes());
             let ordinals = blocks.ordinals(block).expect("a row of as many bytes as were asked for");

@@ -4,6 +4,7 @@ use super::centroids::{Centroids, Lists};
 use crate::cluster::{self, Matrix};
 use crate::codec::rotation::Rotation;
 use crate::distance::{Metric, Space};
+use crate::memory;
 use crate::pg::progress;
 use crate::pg::threads;
 use crate::segment::Plan;
@@ -62,7 +63,7 @@ impl Sample {
     pub fn push(&mut self, row: &[u8]) -> bool {
         let is_row = self.space.is_row(row);
         if is_row {
-            self.rows.numbers.extend(widen(self.space, row));
+            memory::extend(&mut self.rows.numbers, &widen(self.space, row), "a sample of rows");
         }
         is_row
     }

@@ -6,6 +6,7 @@ use super::spill::SpillBlocks;
 use crate::codec::fastscan::BLOCK;
 use crate::codec::rabitq::Factors;
 use crate::distance::Space;
+use crate::memory;
 use crate::segment::{Tid, rows};
 use crate::storage::draft::Draft;
 use crate::storage::manifest::{ListParts, Parts, Sealed, Spill};
@@ -169,7 +170,7 @@ fn order_by_list<T: Copy + Default>(
         starts[list + 1] += starts[list];
     }
     let mut next = starts.clone();
-    let mut order = vec![T::default(); starts[lists] as usize];
+    let mut order = memory::filled(T::default(), starts[lists] as usize, "rows of lists");
     for (list, place) in placed {
         let at = &mut next[list as usize];
         order[*at as usize] = place;

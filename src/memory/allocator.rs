@@ -1,0 +1,91 @@
+//! The system's allocator with a reserve: an allocation that fails takes the reserve's place, so that work can end in an error.
+//!
+//! Rust aborts the process where an allocation fails that cannot tell so, and an allocator must not unwind.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::ptr::null_mut;
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+
+/// Bytes of the reserve. Nobody touches them: they are addresses, not memory, unless memory is accounted for by them.
+pub const RESERVE: usize = 16 << 20;
+/// Allocations that the reserve is for. Others ask by the functions beside this module.
+const SMALL: usize = RESERVE / 4;
+
+static HELD: AtomicPtr<u8> = AtomicPtr::new(null_mut());
+static IS_EXHAUSTED: AtomicBool = AtomicBool::new(false);
+
+#[global_allocator]
+static ALLOCATOR: Reserved = Reserved;
+
+struct Reserved;
+
+const fn layout() -> Layout {
+    match Layout::from_size_align(RESERVE, 16) {
+        Ok(layout) => layout,
+        Err(_) => unreachable!(),
+    }
+}
+
+/// Sets the reserve aside, for work that takes much memory.
+pub fn arm() {
+    if HELD.load(Ordering::Relaxed).is_null() {
+        // SAFETY: the layout has a size.
+        let reserve = unsafe { System.alloc(layout()) };
+        let none = null_mut();
+        if HELD.compare_exchange(none, reserve, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+            // SAFETY: allocated above; another thread was faster.
+            unsafe { System.dealloc(reserve, layout()) };
+        }
+    }
+}
+
+/// Whether the reserve had to step in.
+pub fn is_exhausted() -> bool {
+    IS_EXHAUSTED.load(Ordering::Relaxed)
+}
+
+/// From now on all is as before.
+pub fn restore() {
+    IS_EXHAUSTED.store(false, Ordering::Relaxed);
+}
+
+/// Gives the reserve back to the system; `false` if there is none.
+fn release() -> bool {
+    let reserve = HELD.swap(null_mut(), Ordering::AcqRel);
+    if reserve.is_null() {
+        return false;
+    }
+    // SAFETY: allocated by `arm`, and taken out of `HELD` by nobody else.
+    unsafe { System.dealloc(reserve, layout()) };
+    IS_EXHAUSTED.store(true, Ordering::Relaxed);
+    true
+}
+
+// SAFETY: every call goes to the system's allocator as it is, at most twice.
+unsafe impl GlobalAlloc for Reserved {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller's promise.
+        again(layout.size(), || unsafe { System.alloc(layout) })
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller's promise.
+        again(layout.size(), || unsafe { System.alloc_zeroed(layout) })
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // SAFETY: the caller's promise; an attempt that failed has left the memory as it was.
+        again(size, || unsafe { System.realloc(pointer, layout, size) })
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+/// An attempt, and another without the reserve if the first has failed.
+fn again(size: usize, attempt: impl Fn() -> *mut u8) -> *mut u8 {
+    let pointer = attempt();
+    if pointer.is_null() && size <= SMALL && release() { attempt() } else { pointer }
+}

@@ -1,0 +1,133 @@
+//! Memory that may not be to be had: an error in place of an abort.
+//!
+//! What may become large asks for its memory here, and is refused with a panic that tells what and how much; whoever knows
+//! of errors turns that into one. Small allocations are as everywhere: where they fail, a reserve steps in (see
+//! [`allocator`]), and the next look at [`check`] ends the work.
+
+mod allocator;
+
+pub use allocator::arm;
+
+use bytemuck::Zeroable;
+use std::collections::BinaryHeap;
+use std::sync::OnceLock;
+
+/// What could not be had. The payload of the panic that ends the work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutOfMemory {
+    pub what: &'static str,
+    pub bytes: usize,
+}
+
+static RAISE: OnceLock<fn(OutOfMemory) -> !> = OnceLock::new();
+
+/// Declares what ends the work on whatever thread it is refused; called once when the library is loaded.
+pub fn register(raise: fn(OutOfMemory) -> !) {
+    let _ = RAISE.set(raise);
+}
+
+fn refuse(what: &'static str, bytes: usize) -> ! {
+    let error = OutOfMemory { what, bytes };
+    match RAISE.get() {
+        Some(raise) => raise(error),
+        None => std::panic::resume_unwind(Box::new(error)),
+    }
+}
+
+/// Ends the work if the reserve had to step in.
+pub fn check() {
+    if allocator::is_exhausted() {
+        allocator::restore();
+        refuse("small things", allocator::RESERVE);
+    }
+}
+
+/// Room for `count` more elements.
+pub fn reserve<T>(vector: &mut Vec<T>, count: usize, what: &'static str) {
+    if vector.try_reserve(count).is_err() {
+        refuse(what, count.saturating_mul(size_of::<T>()));
+    }
+}
+
+/// Room for exactly `count` elements.
+pub fn with_capacity<T>(count: usize, what: &'static str) -> Vec<T> {
+    let mut vector = Vec::new();
+    if vector.try_reserve_exact(count).is_err() {
+        refuse(what, count.saturating_mul(size_of::<T>()));
+    }
+    vector
+}
+
+/// Zeros, whose memory is not touched before they are.
+pub fn zeros<T: Zeroable>(count: usize, what: &'static str) -> Vec<T> {
+    bytemuck::allocation::try_zeroed_vec(count)
+        .unwrap_or_else(|()| refuse(what, count.saturating_mul(size_of::<T>())))
+}
+
+/// `count` copies of a value.
+pub fn filled<T: Clone>(value: T, count: usize, what: &'static str) -> Vec<T> {
+    let mut vector = with_capacity(count, what);
+    vector.resize(count, value);
+    vector
+}
+
+/// Appends a value.
+pub fn push<T>(vector: &mut Vec<T>, value: T, what: &'static str) {
+    if vector.len() == vector.capacity() {
+        reserve(vector, 1, what);
+    }
+    vector.push(value);
+}
+
+/// Appends values.
+pub fn extend<T: Copy>(vector: &mut Vec<T>, values: &[T], what: &'static str) {
+    reserve(vector, values.len(), what);
+    vector.extend_from_slice(values);
+}
+
+/// As many elements as an iterator says it has.
+pub fn collect<T>(values: impl ExactSizeIterator<Item = T>, what: &'static str) -> Vec<T> {
+    let mut vector = with_capacity(values.len(), what);
+    vector.extend(values);
+    vector
+}
+
+/// Adds a value to a heap.
+pub fn push_to_heap<T: Ord>(heap: &mut BinaryHeap<T>, value: T, what: &'static str) {
+    if heap.len() == heap.capacity() && heap.try_reserve(1).is_err() {
+        refuse(what, heap.len().saturating_mul(size_of::<T>()));
+    }
+    heap.push(value);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(work: impl FnOnce() + std::panic::UnwindSafe) -> OutOfMemory {
+        let payload = std::panic::catch_unwind(work).expect_err("it is refused");
+        *payload.downcast().expect("a refusal")
+    }
+
+    #[test]
+    fn what_is_too_large_is_refused() {
+        const TOO_MANY: usize = usize::MAX / 64;
+        let bytes = TOO_MANY * size_of::<u64>();
+        let error = OutOfMemory { what: "numbers", bytes };
+        assert_eq!(refused(|| drop(zeros::<u64>(TOO_MANY, "numbers"))), error);
+        assert_eq!(refused(|| drop(filled(1u64, TOO_MANY, "numbers"))), error);
+        assert_eq!(refused(|| reserve(&mut vec![0u64], TOO_MANY, "numbers")), error);
+    }
+
+    #[test]
+    fn what_fits_is_as_it_would_be() {
+        assert_eq!(zeros::<u32>(3, "numbers"), [0; 3]);
+        assert_eq!(collect([1, 2].into_iter(), "numbers"), [1, 2]);
+        let (mut vector, mut heap) = (filled(7u8, 2, "bytes"), BinaryHeap::new());
+        extend(&mut vector, &[8, 9], "bytes");
+        push(&mut vector, 10, "bytes");
+        assert_eq!(vector, [7, 7, 8, 9, 10]);
+        push_to_heap(&mut heap, 3, "numbers");
+        assert_eq!(heap.pop(), Some(3));
+    }
+}

@@ -1,0 +1,100 @@
+//! Memory that cannot be had: an error with its SQLSTATE, and the session and the server go on.
+
+use crate::support::server::Server;
+use postgres::Client;
+use std::process::Command;
+
+/// Rows and dimensions of the table: enough that a build takes several times the least of the limits.
+const ROWS: usize = 30_000;
+const DIMS: usize = 64;
+
+/// Sets how much more memory a process may map than it has by now, in megabytes; `None` for as much as it likes.
+fn limit(pid: i32, megabytes: Option<u64>) {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
+    let line = status.lines().find(|line| line.starts_with("VmSize:")).expect("it has a size");
+    let kilobytes: u64 = line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("a number");
+    let limit = megabytes.map_or("unlimited".into(), |more| ((kilobytes + (more << 10)) << 10).to_string());
+    // The soft limit alone, so that it can be raised again.
+    let status = Command::new("prlimit")
+        .args(["--pid", &pid.to_string(), &format!("--as={limit}:")])
+        .status()
+        .expect("prlimit runs");
+    assert!(status.success(), "prlimit --as={limit}:");
+}
+
+fn pid(client: &mut Client) -> i32 {
+    client.query_one("SELECT pg_backend_pid()", &[]).expect("the session goes on").get(0)
+}
+
+/// Runs statements under one limit after another, each in a session of its own; returns how many were refused.
+///
+/// None may end the session, and none may fail for another reason.
+fn refusals(server: &Server, statements: &[&str]) -> usize {
+    let mut refused = 0;
+    for more in [1, 2, 3, 4, 6, 8, 12, 16, 20, 24, 32, 40, 48, 64, 96] {
+        let mut client = server.connect();
+        // So that the library and the catalogs are in memory by now.
+        client.batch_execute("SELECT * FROM vdb_index_stats('items_v')").expect("statistics");
+        let backend = pid(&mut client);
+        limit(backend, Some(more));
+        for statement in statements {
+            if let Err(error) = client.batch_execute(statement) {
+                let code = error.code().map(|code| code.code());
+                assert_eq!(code, Some("53200"), "{statement} with {more} MB: {error:?}");
+                refused += 1;
+                client.batch_execute("ROLLBACK").expect("the session goes on");
+            }
+        }
+        limit(backend, None);
+        assert_eq!(pid(&mut client), backend);
+        let rows: i64 = client.query_one("SELECT count(*) FROM items", &[]).expect("a count").get(0);
+        assert!(rows as usize >= ROWS, "with {more} MB");
+    }
+    refused
+}
+
+#[test]
+fn memory_that_cannot_be_had_is_an_error() {
+    let server = Server::start(&["shared_buffers = 32MB", "fsync = off", "autovacuum = off"]);
+    let mut client = server.connect();
+    client
+        .batch_execute(&format!(
+            "CREATE EXTENSION vdb;
+             CREATE TABLE items AS SELECT i id, (SELECT array_agg(sin(i * d)) FROM generate_series(1, {DIMS}) d)::vector({DIMS}) v
+             FROM generate_series(1, {ROWS}) i;
+             CREATE INDEX items_v ON items USING vdb_hnsw (v vector_l2_ops, id)"
+        ))
+        .expect("set-up");
+    let (mut builds, mut searches) = (0, 0);
+    for (index, class) in [
+        ("vdb_hnsw", "vector_l2_ops, id"),
+        ("vdb_hnsw", "vector_l1_ops"),
+        ("vdb_ivf", "vector_cosine_ops, id"),
+    ] {
+        let create = format!("BEGIN; CREATE INDEX other ON items USING {index} (v {class}); ROLLBACK");
+        let settings = "SET maintenance_work_mem = '4GB'; SET max_parallel_maintenance_workers = 1";
+        builds += refusals(&server, &[settings, &create]);
+    }
+    let query = "SET enable_seqscan = off; SET enable_sort = off; SET vdb.scan_mem = '1GB';
+                 SELECT count(*) FROM (SELECT id FROM items ORDER BY v <-> (SELECT v FROM items LIMIT 1)) x";
+    let range = "SELECT count(*) FROM items WHERE v <-> (SELECT v FROM items LIMIT 1) < 100";
+    searches += refusals(&server, &[query, range, "SELECT vdb_calibrate('items_v', 100)"]);
+    println!("{builds} builds and {searches} searches were refused");
+    assert!(builds > 5, "{builds}");
+    let findings = client.query("SELECT * FROM vdb_check('items_v')", &[]).expect("a check");
+    assert!(findings.is_empty(), "{findings:?}");
+    assert_eq!(server.crashes(), [""; 0]);
+}
+
+#[test]
+fn numbers_without_bounds_are_refused() {
+    let server = Server::start(&[]);
+    let mut client = server.connect();
+    client
+        .batch_execute(
+            "CREATE EXTENSION vdb; CREATE TABLE t (v vector(2)); CREATE INDEX t_v ON t USING vdb_ivf (v vector_l2_ops)",
+        )
+        .expect("set-up");
+    let error = client.batch_execute("SELECT vdb_calibrate('t_v', 2147483647)").expect_err("too many");
+    assert_eq!(error.code().map(|code| code.code()), Some("22023"));
+}
