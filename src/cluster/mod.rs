@@ -14,6 +14,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 ///
 /// `done` counts the centroids found. Returns early, with anything, once `cancel` is set.
 pub fn centroids(rows: &Matrix, options: Options, cancel: &AtomicBool, done: &AtomicU64) -> Matrix {
+    // What is no number is of no cluster.
+    let is_number = |&row: &usize| rows.row(row).iter().all(|x| x.is_finite());
+    if rows.numbers.iter().any(|x| !x.is_finite()) {
+        let numbers = rows.select((0..rows.rows()).filter(is_number));
+        return match numbers.rows() {
+            0 => Matrix { dims: rows.dims, numbers: vec![0.0; rows.dims] },
+            _ => centroids(&numbers, options, cancel, done),
+        };
+    }
     match Frame::of(rows, options.spherical) {
         None => hierarchy::centroids(rows, options, cancel, done),
         Some(frame) => frame.leave(&hierarchy::centroids(&frame.enter(rows), options, cancel, done)),
@@ -43,7 +52,8 @@ impl Matrix {
     /// Some of the rows, in the order of their numbers.
     fn select(&self, rows: impl Iterator<Item = usize>) -> Self {
         let mut selected = Self::new(self.dims);
-        memory::reserve(&mut selected.numbers, rows.size_hint().0 * self.dims, "rows of clusters");
+        let most = rows.size_hint().1.unwrap_or_default();
+        memory::reserve(&mut selected.numbers, most * self.dims, "rows of clusters");
         rows.for_each(|row| selected.numbers.extend_from_slice(self.row(row)));
         selected
     }

@@ -29,6 +29,20 @@ pub struct Factors {
     pub error: f32,
 }
 
+impl Factors {
+    /// Of a vector that a code cannot tell anything about.
+    pub const UNKNOWN: Self = Self { add: 0.0, rescale: 0.0, error: f32::INFINITY };
+
+    /// The same, unless they are numbers.
+    fn if_finite(self) -> Self {
+        let are_finite = [self.add, self.rescale, self.error].into_iter().all(f32::is_finite);
+        if are_finite { self } else { Self::UNKNOWN }
+    }
+}
+
+/// Squared norms of residuals that codes tell: beyond these, products of single precision overflow or vanish.
+pub const ORDINARY: std::ops::Range<f32> = 1e-30..1e30;
+
 /// Standard deviations that the error bound allows for (the paper's `ε₀`, which takes 1.9).
 ///
 /// At 768 dimensions a wider bound costs nothing and recall@10 reaches 0.998 instead of 0.993; at 100 dimensions it
@@ -121,19 +135,18 @@ impl Products {
         target: Target,
     ) -> Factors {
         let Self { squared, residual_dot_centre } = self;
-        if along <= 0.0 {
+        if along <= 0.0 && squared == 0.0 {
             // The vector is the centre: its score is the centre's.
             return Factors::default();
         }
-        if squared < f32::MIN_POSITIVE {
-            // Too small for its square: nothing is known of it.
-            return Factors { error: f32::INFINITY, ..Factors::default() };
+        if !ORDINARY.contains(&squared) {
+            return Factors::UNKNOWN;
         }
         let ratio = squared / along;
         // 1 / cos² of the angle between residual and code, less 1.
         let spread = (ratio * squared_steps / along - 1.0).max(0.0);
         let error = squared.sqrt() * EPSILON * (spread / (dims as f32 - 1.0)).sqrt();
-        match target {
+        let factors = match target {
             Target::L2Squared => Factors {
                 add: squared + 2.0 * ratio * centre_along,
                 rescale: -2.0 * ratio,
@@ -142,7 +155,8 @@ impl Products {
             Target::NegativeInnerProduct => {
                 Factors { add: ratio * centre_along - residual_dot_centre, rescale: -ratio, error }
             }
-        }
+        };
+        factors.if_finite()
     }
 }
 

@@ -151,7 +151,8 @@ pub struct Numbers<'a> {
 pub struct Rounding {
     /// What the table's rounding adds to a product.
     lookup: f32,
-    /// Products are no greater.
+    /// The query's norm, and what no product exceeds.
+    norm: f32,
     product: f32,
     /// Of each number that an estimate is made of.
     relative: f32,
@@ -165,7 +166,12 @@ impl Rounding {
         // Of four dimensions together there is one number in the table, rounded by half a step at most.
         let lookup = tables.step() * dims / 8.0;
         // Sums are those of sixteen lanes.
-        Self { lookup, product: length * dims.sqrt(), relative: (16.0 + dims / 16.0) * f32::EPSILON }
+        Self {
+            lookup,
+            norm: length,
+            product: length * dims.sqrt(),
+            relative: (16.0 + dims / 16.0) * f32::EPSILON,
+        }
     }
 
     /// Of the estimate of a code in a block.
@@ -176,8 +182,10 @@ impl Rounding {
 
     /// Of an estimate of these numbers, whose product is computed without tables.
     pub fn of_numbers(self, add: f32, rescale: f32, score: f32, centre: Centre) -> f32 {
-        let centre = centre.score.abs() as f32;
-        self.relative * (2.0 * add.abs() + centre + score.abs() + rescale.abs() * self.product)
+        let parts = 2.0 * add.abs() + score.abs() + rescale.abs() * self.product;
+        // The centre is no longer than what lies between it and the query, and that.
+        let centre = centre.score.abs() as f32 + self.norm * (self.norm + centre.distance as f32);
+        self.relative * (parts + centre)
     }
 }
 

@@ -35,20 +35,12 @@ pub fn widen(space: Space, row: &[u8]) -> Vec<f32> {
     vector
 }
 
-/// Scales a vector to unit length.
+/// Scales a vector to unit length. Of one whose square is no ordinary number, the operators' distances are nothing that
+/// geometry could tell, nor could codes: it is made of what is no number.
 fn normalize(vector: &mut [f32]) {
-    /// Between these the squares of numbers are numbers of full precision.
-    const ORDINARY: std::ops::Range<f32> = 1e-15..1e15;
-    let norm = f32::dot(vector, vector).sqrt() as f32;
-    if ORDINARY.contains(&norm) {
-        vector.iter_mut().for_each(|x| *x /= norm);
-        return;
-    }
-    let greatest = vector.iter().map(|&x| f64::from(x).abs()).fold(0.0, f64::max);
-    if greatest > 0.0 {
-        let norm = greatest * vector.iter().map(|&x| (f64::from(x) / greatest).powi(2)).sum::<f64>().sqrt();
-        vector.iter_mut().for_each(|x| *x = (f64::from(*x) / norm) as f32);
-    }
+    let squared = f32::dot(vector, vector) as f32;
+    let norm = if rabitq::ORDINARY.contains(&squared) { squared.sqrt() } else { f32::NAN };
+    vector.iter_mut().for_each(|x| *x /= norm);
 }
 
 /// A query as codes are estimated against it.
