@@ -35,7 +35,8 @@ test: setup
 # index; thousands of pages with flipped bits.
 soak: install
 	export VDB_SOAK_ROUNDS=$${VDB_SOAK_ROUNDS:-50} VDB_DEGENERATE=all VDB_BITFLIPS=$${VDB_BITFLIPS:-3000}
-	cargo test --release $(FEATURES) --test server -- soak degenerate bitflips
+	export VDB_DIFFERENTIAL_ROUNDS=$${VDB_DIFFERENTIAL_ROUNDS:-100}
+	cargo test --release $(FEATURES) --test server -- soak degenerate bitflips differential
 
 install: setup $(INSTALLED)
 

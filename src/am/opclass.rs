@@ -54,6 +54,23 @@ pub fn support_number(index: Relation, column: usize) -> i32 {
     }
 }
 
+/// The metric of an operator family for vectors of a type; `None` if it is for filter columns, or lacks a function.
+///
+/// # Safety
+/// In a transaction; the family is of one of our access methods.
+pub unsafe fn metric_of(family: pg_sys::Oid, of: pg_sys::Oid) -> Option<Metric> {
+    // SAFETY: the caller's promise; the function takes no argument.
+    let number = unsafe {
+        let function = pg_sys::get_opfamily_proc(family, of, of, 1);
+        if function == pg_sys::InvalidOid {
+            return None;
+        }
+        pg_sys::OidFunctionCall0Coll(function, pg_sys::InvalidOid).value() as i32
+    };
+    let code = usize::try_from(number).ok().filter(|_| number < FIRST_FILTER)?;
+    METRICS.get(code % METRICS.len()).copied()
+}
+
 /// The space of an index, from its operator class and its column's declaration.
 pub fn space_of(index: Relation) -> Space {
     let number = support_number(index, 0);

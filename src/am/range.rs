@@ -3,7 +3,8 @@
 //! The comparison's operator is PostgreSQL's own, so that no operator class can name it. While the paths of a table are
 //! made, each such condition gets a sphere beside it; the condition itself stays and is checked on every row.
 
-use super::cost;
+use super::{cost, opclass};
+use crate::distance::Metric;
 use crate::pg::planner;
 use pgrx::{PgList, pg_guard, pg_sys};
 
@@ -131,6 +132,30 @@ unsafe fn drop_unbounded_paths(rel: *mut pg_sys::RelOptInfo) {
     }
 }
 
+/// Whether rows at a distance that is no number are not in an index: zero vectors, which have no direction.
+///
+/// # Safety
+/// The node is the planner's; the family is that of its first column.
+unsafe fn loses_nan(index: *mut pg_sys::IndexOptInfo, family: pg_sys::Oid) -> bool {
+    // SAFETY: the caller's promise; an index has at least one column.
+    unsafe { opclass::metric_of(family, *(*index).opcintype) == Some(Metric::Cosine) }
+}
+
+/// Whether an expression is a constant that is neither null nor NaN.
+///
+/// # Safety
+/// A node of an expression of type double precision.
+unsafe fn is_number(node: planner::Expression) -> bool {
+    // SAFETY: the caller's promise; a node's tag tells its type.
+    unsafe {
+        if (*node).type_ != pg_sys::NodeTag::T_Const {
+            return false;
+        }
+        let constant = &*node.cast::<pg_sys::Const>();
+        !constant.constisnull && !f64::from_bits(constant.constvalue.value() as u64).is_nan()
+    }
+}
+
 /// The sphere that holds every row which meets a condition on the distance from an index's vector.
 ///
 /// # Safety
@@ -165,6 +190,9 @@ unsafe fn sphere_beside(
         }
         let within = planner::operator_of_strategy(family, SPHERE_STRATEGY)?;
         if !planner::may_call(pg_sys::get_opcode(within)) {
+            return None;
+        }
+        if is_closed && loses_nan(index, family) && !is_number(radius) {
             return None;
         }
         let radius = if is_closed {

@@ -97,13 +97,19 @@ impl Table {
 }
 
 /// What was done to a page.
-#[derive(Debug)]
 struct Mutation {
     kind: u8,
     block: usize,
     at: usize,
     /// What is there now.
     bytes: Vec<u8>,
+}
+
+impl std::fmt::Display for Mutation {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        let Self { kind, block, at, bytes } = self;
+        write!(f, "kind {kind}, block {block}, byte {at}: {bytes:?}")
+    }
 }
 
 impl Mutation {
@@ -259,7 +265,7 @@ fn round(
             std::thread::sleep(Duration::from_millis(500));
             client = reconnect(server);
         }
-        let what = format!("{} {}, {mutation:?}", table.column, table.index);
+        let what = format!("{} {}, {mutation}", table.column, table.index);
         failures.extend(wrong.iter().map(|wrong| format!("{what}: {wrong}")));
     }
     if started(&mut client) != before {

@@ -7,6 +7,7 @@ mod corrupt;
 mod crash;
 mod ddl;
 mod degenerate;
+mod differential;
 mod filters;
 mod hostile;
 mod lifecycle;

@@ -1,8 +1,8 @@
 //! Memory that cannot be had: an error with its SQLSTATE, and the session and the server go on.
 
-use crate::support::server::Server;
+use crate::support::server::{Server, unprivileged};
 use postgres::Client;
-use std::process::Command;
+use std::path::Path;
 
 /// Rows and dimensions of the table: enough that a build takes several times the least of the limits.
 const ROWS: usize = 30_000;
@@ -15,7 +15,7 @@ fn limit(pid: i32, megabytes: Option<u64>) {
     let kilobytes: u64 = line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("a number");
     let limit = megabytes.map_or("unlimited".into(), |more| ((kilobytes + (more << 10)) << 10).to_string());
     // The soft limit alone, so that it can be raised again.
-    let status = Command::new("prlimit")
+    let status = unprivileged(Path::new("prlimit"))
         .args(["--pid", &pid.to_string(), &format!("--as={limit}:")])
         .status()
         .expect("prlimit runs");

@@ -12,7 +12,7 @@ pub struct Server {
 }
 
 /// Runs a command as a user that PostgreSQL agrees to run as: never root.
-fn unprivileged(program: &Path) -> Command {
+pub fn unprivileged(program: &Path) -> Command {
     // SAFETY: geteuid cannot fail.
     if unsafe { libc::geteuid() } == 0 {
         let mut command = Command::new("runuser");
