@@ -12,6 +12,9 @@ mod cpu;
 #[path = "../src/distance/mod.rs"]
 #[allow(dead_code, unused_imports)]
 mod distance;
+#[path = "../src/memory/mod.rs"]
+#[allow(dead_code, unused_imports)]
+mod memory;
 #[path = "../src/random.rs"]
 #[allow(dead_code, unused_imports)]
 mod random;

@@ -6,8 +6,8 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
-/// Bytes of the reserve. Nobody touches them: they are addresses, not memory, unless memory is accounted for by them.
-pub const RESERVE: usize = 16 << 20;
+/// Bytes of the reserve. Nobody touches them: they are addresses rather than memory.
+pub const RESERVE: usize = 8 << 20;
 /// Allocations that the reserve is for. Others ask by the functions beside this module.
 const SMALL: usize = RESERVE / 4;
 
@@ -19,24 +19,29 @@ static ALLOCATOR: Reserved = Reserved;
 
 struct Reserved;
 
-const fn layout() -> Layout {
-    match Layout::from_size_align(RESERVE, 16) {
-        Ok(layout) => layout,
-        Err(_) => unreachable!(),
+/// Sets the reserve aside, for work that may take much memory; `false` if not even that can be had.
+pub fn arm() -> bool {
+    if !HELD.load(Ordering::Relaxed).is_null() {
+        return true;
     }
+    let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+    // Past the system's allocator, which would not give it back.
+    // SAFETY: a new mapping, wherever there is room.
+    let reserve = unsafe { libc::mmap(null_mut(), RESERVE, access, kind, -1, 0) };
+    if reserve == libc::MAP_FAILED {
+        return false;
+    }
+    let none = null_mut();
+    if HELD.compare_exchange(none, reserve.cast(), Ordering::AcqRel, Ordering::Relaxed).is_err() {
+        unmap(reserve.cast());
+    }
+    true
 }
 
-/// Sets the reserve aside, for work that takes much memory.
-pub fn arm() {
-    if HELD.load(Ordering::Relaxed).is_null() {
-        // SAFETY: the layout has a size.
-        let reserve = unsafe { System.alloc(layout()) };
-        let none = null_mut();
-        if HELD.compare_exchange(none, reserve, Ordering::AcqRel, Ordering::Relaxed).is_err() {
-            // SAFETY: allocated above; another thread was faster.
-            unsafe { System.dealloc(reserve, layout()) };
-        }
-    }
+/// Gives a reserve that nobody holds any more back to the system.
+fn unmap(reserve: *mut u8) {
+    // SAFETY: mapped by `arm`, and nobody knows of it any more. Nothing can be done about a failure.
+    unsafe { libc::munmap(reserve.cast(), RESERVE) };
 }
 
 /// Whether the reserve had to step in.
@@ -55,8 +60,7 @@ fn release() -> bool {
     if reserve.is_null() {
         return false;
     }
-    // SAFETY: allocated by `arm`, and taken out of `HELD` by nobody else.
-    unsafe { System.dealloc(reserve, layout()) };
+    unmap(reserve);
     IS_EXHAUSTED.store(true, Ordering::Relaxed);
     true
 }

@@ -6,8 +6,6 @@
 
 mod allocator;
 
-pub use allocator::arm;
-
 use bytemuck::Zeroable;
 use std::collections::BinaryHeap;
 use std::sync::OnceLock;
@@ -31,6 +29,13 @@ fn refuse(what: &'static str, bytes: usize) -> ! {
     match RAISE.get() {
         Some(raise) => raise(error),
         None => std::panic::resume_unwind(Box::new(error)),
+    }
+}
+
+/// Sets the reserve aside for small allocations, at the beginning of work that may take much memory.
+pub fn arm() {
+    if !allocator::arm() {
+        refuse("a reserve", allocator::RESERVE);
     }
 }
 

@@ -58,7 +58,10 @@ pub fn stream<T: Send>(
             });
             loop {
                 match receiver.recv_timeout(POLL) {
-                    Ok(value) => take(value),
+                    Ok(value) => {
+                        memory::check();
+                        take(value);
+                    }
                     Err(RecvTimeoutError::Disconnected) => return,
                     Err(RecvTimeoutError::Timeout) => {
                         crate::pg::interrupts::check();

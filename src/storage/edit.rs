@@ -5,6 +5,7 @@ use super::manifest::{self, Creating, Given, Manifest, Snapshot};
 use super::meta::{self, ManifestRoot, Meta};
 use super::page::{self, Kind, PAYLOAD, Stamp};
 use super::tasks::{Priority, TaskKind};
+use crate::memory;
 use crate::pg::buffer::Pinned;
 use crate::pg::error::{OrRaise, Problem};
 use crate::pg::lock::{IndexLock, Purpose};
@@ -45,6 +46,7 @@ impl Edit {
 
     /// Begins the first generation of an index that is being created and that nobody else can see.
     pub fn create(relation: Relation, meta: Meta) -> Self {
+        memory::arm();
         let block = relation.extend(1);
         debug_assert_eq!(block, meta::BLOCK);
         Self { relation, meta, manifest: Manifest::default(), freed: Vec::new(), lock: None }

@@ -4,6 +4,7 @@ use super::extent::Extents;
 use super::page::{self, Kind, Stamp};
 use crate::distance::Space;
 use crate::filter;
+use crate::memory;
 use crate::pg::buffer::{PAGE_SIZE, Page, Pinned};
 use crate::pg::error::{OrRaise, Problem};
 use crate::pg::relation::Relation;
@@ -145,6 +146,8 @@ impl Meta {
 
     /// Reads the meta page.
     pub fn read(relation: Relation) -> Self {
+        // Whatever is done to an index begins here.
+        memory::arm();
         let page = *Pinned::read(relation, BLOCK).share();
         Self::decode(&page, &relation.name()).or_raise()
     }

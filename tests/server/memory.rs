@@ -39,8 +39,10 @@ fn refusals(server: &Server, statements: &[&str]) -> usize {
         limit(backend, Some(more));
         for statement in statements {
             if let Err(error) = client.batch_execute(statement) {
+                // Threads need room for their stacks: without it there are too few resources.
                 let code = error.code().map(|code| code.code());
-                assert_eq!(code, Some("53200"), "{statement} with {more} MB: {error:?}");
+                let is_refusal = code.is_some_and(|code| ["53200", "53000"].contains(&code));
+                assert!(is_refusal, "{statement} with {more} MB: {error:?}");
                 refused += 1;
                 client.batch_execute("ROLLBACK").expect("the session goes on");
             }
