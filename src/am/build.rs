@@ -5,6 +5,7 @@ use super::{attributes, gather, opclass};
 use crate::config::options;
 use crate::distance::Space;
 use crate::maintenance;
+use crate::memory;
 use crate::pg::buffer::PAGE_SIZE;
 use crate::pg::error::OrRaise;
 use crate::pg::progress::{self, Phase};
@@ -33,6 +34,7 @@ struct Build {
 
 impl Build {
     fn add(&mut self, entry: Entry) {
+        memory::check();
         if !self.batch.push(entry) {
             malformed();
         }

@@ -49,6 +49,7 @@ pub fn check() {
 
 /// Room for `count` more elements.
 pub fn reserve<T>(vector: &mut Vec<T>, count: usize, what: &'static str) {
+    check();
     if vector.try_reserve(count).is_err() {
         refuse(what, count.saturating_mul(size_of::<T>()));
     }
@@ -56,6 +57,7 @@ pub fn reserve<T>(vector: &mut Vec<T>, count: usize, what: &'static str) {
 
 /// Room for exactly `count` elements.
 pub fn with_capacity<T>(count: usize, what: &'static str) -> Vec<T> {
+    check();
     let mut vector = Vec::new();
     if vector.try_reserve_exact(count).is_err() {
         refuse(what, count.saturating_mul(size_of::<T>()));
@@ -65,6 +67,7 @@ pub fn with_capacity<T>(count: usize, what: &'static str) -> Vec<T> {
 
 /// Zeros, whose memory is not touched before they are.
 pub fn zeros<T: Zeroable>(count: usize, what: &'static str) -> Vec<T> {
+    check();
     bytemuck::allocation::try_zeroed_vec(count)
         .unwrap_or_else(|()| refuse(what, count.saturating_mul(size_of::<T>())))
 }
