@@ -20,6 +20,7 @@ mod soak;
 mod standby;
 #[path = "../support/mod.rs"]
 mod support;
+mod trust;
 
 use postgres::Client;
 

@@ -185,8 +185,18 @@ impl Server {
 
     /// Starts the server; after a crash this recovers.
     pub fn launch(&self) {
-        let log = self.folder.join("log");
+        self.launch_by(self.pg_ctl(&["start", "-w", "-t", "120", "-l"]));
+    }
+
+    /// The same, with a variable in the server's environment.
+    pub fn launch_with(&self, name: &str, value: &str) {
         let mut command = self.pg_ctl(&["start", "-w", "-t", "120", "-l"]);
+        command.env(name, value);
+        self.launch_by(command);
+    }
+
+    fn launch_by(&self, mut command: Command) {
+        let log = self.folder.join("log");
         command.arg(&log);
         let status = command.status().expect("pg_ctl runs");
         assert!(status.success(), "the server did not start; see {}", log.display());
