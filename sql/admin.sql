@@ -107,7 +107,7 @@ CREATE FUNCTION vdb_all_tasks()
     AS 'MODULE_PATHNAME', 'vdb_all_tasks_wrapper' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
 
 COMMENT ON FUNCTION vdb_all_tasks() IS
-    'the tasks of all vdb indexes whose owner''s rights the user has, but for those that are locked or not ready';
+    'the tasks of vdb indexes whose owner''s rights the user has, for pg_read_all_stats of all, that are ready and not locked';
 
 -- Rows done of a running task are those that its process reports.
 CREATE VIEW vdb_tasks AS

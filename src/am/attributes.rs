@@ -4,6 +4,7 @@ use super::opclass;
 use crate::filter::key::{self, Collation, Comparison, Kind};
 use crate::filter::{self, Condition, Test};
 use crate::pg::error::Problem;
+use crate::pg::interrupts;
 use crate::pg::relation::Relation;
 use crate::types::{VARLENA_HEADER, Varlena};
 use pgrx::PgSqlErrorCode::*;
@@ -243,10 +244,10 @@ unsafe fn test_of(index: Relation, kinds: &[Kind], column: usize, scan_key: &pg_
     if has(scan_key, pg_sys::SK_SEARCHARRAY) {
         // SAFETY: as above.
         let (values, _) = unsafe { elements_of(scan_key.sk_argument) };
-        const ROWS_PER_LOOK: usize = 1024;
+        const VALUES_PER_LOOK: usize = 1024;
         let tests = values.into_iter().flatten().enumerate().map(|(place, value)| {
-            if place % ROWS_PER_LOOK == 0 {
-                pgrx::check_for_interrupts!();
+            if place % VALUES_PER_LOOK == 0 {
+                interrupts::check();
             }
             test(value)
         });

@@ -7,6 +7,7 @@ use crate::pg::error::Problem;
 use crate::pg::heap::HeapRows;
 use crate::pg::relation::Relation;
 use crate::segment::listing::{Bound, Listing, Wanted};
+use crate::segment::report::{self, Report};
 use crate::segment::search::{IndexSearch, Request, Terms};
 use crate::storage::manifest::Snapshot;
 use crate::types::Sphere;
@@ -20,9 +21,27 @@ enum State {
     /// With the query as it was passed, if distances to it may be asked for (see [`handed`]).
     Searching(Box<IndexSearch>, Option<Rc<[u8]>>),
     /// Without an order, or with one by a query that has no direction, rows come as they lie.
-    Listing(Box<Listing>),
+    Listing(Reported),
     /// No row can meet the conditions.
     Done,
+}
+
+/// A listing of an index; what it has done is remembered when it ends.
+struct Reported(Box<Listing>, pg_sys::Oid);
+
+impl Reported {
+    fn new(relation: Relation, listing: Listing) -> Self {
+        Self(Box::new(listing), relation.oid())
+    }
+}
+
+impl Drop for Reported {
+    fn drop(&mut self) {
+        let steps: Vec<_> = self.0.steps().collect();
+        if !steps.is_empty() {
+            report::remember(Report { index: self.1.to_u32(), generation: self.0.generation(), steps });
+        }
+    }
 }
 
 #[pg_guard]
@@ -91,7 +110,7 @@ pub unsafe extern "C-unwind" fn amgettuple(
                 }
                 State::Listing(listing) => {
                     // Scores are not wanted, so that nothing is fetched from the table.
-                    break listing.next(relation, &mut |_, _| ()).map(|hit| hit.tid);
+                    break listing.0.next(relation, &mut |_, _| ()).map(|hit| hit.tid);
                 }
                 State::Done => break None,
             }
@@ -115,7 +134,7 @@ pub unsafe fn steps(scan: pg_sys::IndexScanDesc) -> Vec<crate::segment::report::
     // SAFETY: the caller's promise.
     match unsafe { &*(*scan).opaque.cast::<State>() } {
         State::Searching(search, _) => search.steps().collect(),
-        State::Listing(listing) => listing.steps().collect(),
+        State::Listing(listing) => listing.0.steps().collect(),
         _ => Vec::new(),
     }
 }
@@ -161,7 +180,7 @@ unsafe fn begin(scan: pg_sys::IndexScanDesc, relation: Relation) -> State {
         let bound = sphere.and_then(|(centre, radius)| Some((centre?, bound_of(radius)?)));
         let bound =
             bound.map(|(centre, within)| Bound::new(&snapshot, centre, Wanted { within, scores: false }));
-        return State::Listing(Box::new(Listing::new(relation, snapshot, conditions, bound)));
+        return State::Listing(Reported::new(relation, Listing::new(snapshot, conditions, bound)));
     };
     // The sphere bounds the search if it is around the query; else its rows are picked out by the executor.
     let within = sphere.and_then(|(centre, radius)| {

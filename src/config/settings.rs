@@ -179,7 +179,7 @@ pub fn register() {
     );
     define(
         c"vdb.max_scan_tuples",
-        c"Rows that an index scan returns at most.",
+        c"Rows that an ordered index scan returns at most.",
         c"0 sets no limit.",
         &MAX_SCAN_TUPLES,
         0,
@@ -187,8 +187,8 @@ pub fn register() {
     );
     define_as(
         c"vdb.scan_mem",
-        c"Memory of an index scan's candidates beyond which it ends.",
-        c"Scans that go on for long remember what they have found.",
+        c"Memory of an ordered index scan's candidates.",
+        c"Beyond it a strict scan goes on in passes over all rows; others end in an error.",
         &SCAN_MEM,
         1 << 10,
         i32::MAX,

@@ -49,8 +49,8 @@ pub fn is_exhausted() -> bool {
     IS_EXHAUSTED.load(Ordering::Relaxed)
 }
 
-/// From now on all is as before.
-pub fn restore() {
+/// The reserve has stepped in, and that was seen; [`arm`] sets a new one aside.
+pub fn forget_exhaustion() {
     IS_EXHAUSTED.store(false, Ordering::Relaxed);
 }
 

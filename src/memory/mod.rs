@@ -42,8 +42,8 @@ pub fn arm() {
 /// Ends the work if the reserve had to step in.
 pub fn check() {
     if allocator::is_exhausted() {
-        allocator::restore();
-        refuse("small things", allocator::RESERVE);
+        allocator::forget_exhaustion();
+        refuse("small allocations", allocator::RESERVE);
     }
 }
 
@@ -102,8 +102,11 @@ pub fn collect<T>(values: impl ExactSizeIterator<Item = T>, what: &'static str) 
 
 /// Adds a value to a heap.
 pub fn push_to_heap<T: Ord>(heap: &mut BinaryHeap<T>, value: T, what: &'static str) {
-    if heap.len() == heap.capacity() && heap.try_reserve(1).is_err() {
-        refuse(what, heap.len().saturating_mul(size_of::<T>()));
+    if heap.len() == heap.capacity() {
+        check();
+        if heap.try_reserve(1).is_err() {
+            refuse(what, heap.len().saturating_mul(size_of::<T>()));
+        }
     }
     heap.push(value);
 }

@@ -12,8 +12,8 @@ const READ: pg_sys::LOCKMODE = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
 /// As an INSERT locks an index.
 const CHANGE: pg_sys::LOCKMODE = pg_sys::RowExclusiveLock as pg_sys::LOCKMODE;
 
-/// An index of ours, open and fit to be used. Its lock is kept until the transaction ends, but for one that was opened without
-/// a user's naming it.
+/// An index of ours, open and fit to be used. Its lock is kept until the transaction ends; that of [`Self::try_to_read`] is
+/// given back.
 pub struct OpenIndex {
     relation: Relation,
     /// The lock that is given back when it is closed.

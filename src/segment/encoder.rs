@@ -44,6 +44,7 @@ fn normalize(vector: &mut [f32]) {
 }
 
 /// A query as codes are estimated against it.
+#[derive(Clone)]
 pub struct CodedQuery {
     /// The query's numbers (see [`widen`]).
     pub vector: Vec<f32>,

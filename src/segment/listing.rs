@@ -2,7 +2,7 @@
 //!
 //! Codes tell of most rows that they are within the bound or beyond it; the rest is compared exactly, where vectors are
 //! in the index. The executor checks every row again, so that a row too many does no harm; a row too few would. A listing
-//! goes through segments stretch by stretch and keeps no more than the rows of one.
+//! goes through segments stretch by stretch (some rows of a graph, a list, a lane) and keeps no more than the rows of one.
 
 use super::columns;
 use super::encoder::CodedQuery;
@@ -12,11 +12,13 @@ use super::graph::source::Source as GraphSource;
 use super::growing::listing as growing_rows;
 use super::growing::search::Source as GrowingSource;
 use super::lists::listing::{self as list_rows, Source as ListSource};
-use super::report::{self, Report, StepReport};
+use super::report::StepReport;
 use super::rows::SealedRows;
 use super::search::{HeapRows, Hit};
 use crate::distance::PreparedQuery;
 use crate::filter::{Bitset, Condition};
+use crate::memory;
+use crate::pg::interrupts;
 use crate::pg::relation::Relation;
 use crate::rerank::Work;
 use crate::storage::manifest::{Parts, Sealed, Snapshot};
@@ -24,6 +26,7 @@ use crate::storage::meta::Growing;
 use std::rc::Rc;
 
 /// What rows are to be near.
+#[derive(Clone)]
 pub struct Bound {
     query: PreparedQuery,
     /// The query as codes see it, if there are any.
@@ -82,12 +85,14 @@ impl Wanted {
     }
 }
 
+/// What memory is asked for.
+pub const ROWS: &str = "rows of a range";
+
 /// Rows of a segment listed together.
 const STRETCH: u32 = 4096;
 
 /// A listing under way. Between two calls it holds neither pins nor locks.
 pub struct Listing {
-    index: u32,
     snapshot: Snapshot,
     conditions: Vec<Condition>,
     bound: Option<Bound>,
@@ -105,15 +110,9 @@ pub struct Listing {
 }
 
 impl Listing {
-    pub fn new(
-        relation: Relation,
-        snapshot: Snapshot,
-        conditions: Vec<Condition>,
-        bound: Option<Bound>,
-    ) -> Self {
+    pub fn new(snapshot: Snapshot, conditions: Vec<Condition>, bound: Option<Bound>) -> Self {
         let growing = snapshot.manifest.flushing.iter().chain([&snapshot.meta.growing]);
         Self {
-            index: relation.oid().to_u32(),
             growing: growing.cloned().collect(),
             snapshot,
             conditions,
@@ -134,7 +133,7 @@ impl Listing {
                 self.steps.last_mut().into_iter().for_each(|step| step.returned += 1);
                 return Some(hit);
             }
-            pgrx::check_for_interrupts!();
+            interrupts::check();
             if !self.fill(relation, heap) {
                 return None;
             }
@@ -146,8 +145,12 @@ impl Listing {
         self.bound.iter_mut().for_each(|bound| bound.wanted.within = within);
     }
 
+    /// The generation that it reads.
+    pub fn generation(&self) -> u64 {
+        self.snapshot.meta.generation
+    }
+
     /// What it has done so far.
-    #[cfg(feature = "pg18")]
     pub fn steps(&self) -> impl Iterator<Item = StepReport> {
         self.steps.iter().cloned()
     }
@@ -169,7 +172,9 @@ impl Listing {
         let (next, end) = step.observe(|| {
             let mut rows = SealedRows::new(relation, segment);
             let mut add = |row: u32, score: f64| {
-                ready.extend(rows.live_tid(row).map(|tid| Hit { score, tid }));
+                if let Some(tid) = rows.live_tid(row) {
+                    memory::push(ready, Hit { score, tid }, ROWS);
+                }
             };
             match (&segment.parts, bound) {
                 (Parts::Lists(parts), Some(bound)) if bound.coded.is_some() => {
@@ -237,7 +242,7 @@ impl Listing {
             (GrowingSource { relation, meta, query: &bound.query, coded }, bound.wanted)
         });
         let listed = step.observe(|| {
-            let mut add = |tid, score| ready.push(Hit { score, tid });
+            let mut add = |tid, score| memory::push(ready, Hit { score, tid }, ROWS);
             growing_rows::list(relation, meta, segment, lane, conditions, bound, &mut add)
         });
         step.rows += listed.rows;
@@ -265,15 +270,6 @@ pub struct Listed {
     /// Whether the segment has no further one.
     pub is_last: bool,
     pub work: Work,
-}
-
-impl Drop for Listing {
-    fn drop(&mut self) {
-        if !self.steps.is_empty() {
-            let (index, generation) = (self.index, self.snapshot.meta.generation);
-            report::remember(Report { index, generation, steps: std::mem::take(&mut self.steps) });
-        }
-    }
 }
 
 #[cfg(test)]

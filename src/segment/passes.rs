@@ -3,19 +3,21 @@
 
 use super::Tid;
 use super::listing::{Bound, Listing, Wanted};
+use super::report::StepReport;
 use super::search::{HeapRows, Hit};
 use crate::distance::PreparedQuery;
 use crate::filter::Condition;
+use crate::memory;
 use crate::pg::relation::Relation;
 use crate::storage::manifest::Snapshot;
 use std::cmp::Ordering;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, HashSet};
 
 /// The rows that a search in exact order has returned: all below a score, and some of that score.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Returned {
     score: Option<f64>,
-    at_score: Vec<Tid>,
+    at_score: HashSet<Tid>,
 }
 
 impl Returned {
@@ -25,7 +27,12 @@ impl Returned {
             self.at_score.clear();
         }
         self.score = Some(hit.score);
-        self.at_score.push(hit.tid);
+        self.at_score.insert(hit.tid);
+    }
+
+    /// Bytes in memory.
+    pub fn bytes(&self) -> usize {
+        self.at_score.capacity() * size_of::<Tid>()
     }
 
     fn has(&self, hit: Hit) -> bool {
@@ -40,9 +47,8 @@ impl Returned {
 /// Passes under way. Between two calls they hold neither pins nor locks.
 pub struct Passes {
     snapshot: Snapshot,
-    query: PreparedQuery,
+    bound: Bound,
     conditions: Vec<Condition>,
-    within: f64,
     /// Rows that a pass keeps.
     room: usize,
     /// What was returned last, by this search or by one before it.
@@ -50,6 +56,7 @@ pub struct Passes {
     /// The rows of a pass, the nearest at the end.
     ready: Vec<Hit>,
     is_last_pass: bool,
+    steps: Vec<StepReport>,
 }
 
 impl Passes {
@@ -62,15 +69,16 @@ impl Passes {
         within: Option<f64>,
         bytes: usize,
     ) -> Self {
+        let wanted = Wanted { within: within.unwrap_or(f64::INFINITY), scores: true };
         Self {
+            bound: Bound::new(&snapshot, query, wanted),
             snapshot,
-            query,
             conditions,
-            within: within.unwrap_or(f64::INFINITY),
             room: (bytes / size_of::<Hit>()).max(1),
             last,
             ready: Vec::new(),
             is_last_pass: false,
+            steps: Vec::new(),
         }
     }
 
@@ -83,25 +91,51 @@ impl Passes {
         Some(hit)
     }
 
+    /// What the passes have done so far.
+    pub fn steps(&self) -> impl Iterator<Item = StepReport> {
+        self.steps.iter().cloned()
+    }
+
     fn pass(&mut self, relation: Relation, heap: &mut HeapRows) {
-        let wanted = Wanted { within: self.within, scores: true };
-        let bound = Bound::new(&self.snapshot, self.query.clone(), wanted);
-        let mut listing = Listing::new(relation, self.snapshot.clone(), self.conditions.clone(), Some(bound));
+        let (conditions, bound) = (self.conditions.clone(), self.bound.clone());
+        let mut listing = Listing::new(self.snapshot.clone(), conditions, Some(bound));
         let mut nearest = BinaryHeap::new();
         while let Some(hit) = listing.next(relation, heap) {
             if self.last.has(hit) {
                 continue;
             }
             if nearest.len() < self.room {
-                nearest.push(hit);
+                memory::push_to_heap(&mut nearest, hit, "rows of a pass");
             } else if nearest.peek().is_some_and(|farthest| hit < *farthest) {
                 nearest.pop();
                 nearest.push(hit);
-                listing.narrow(nearest.peek().map_or(self.within, |farthest| farthest.score));
+                if let Some(farthest) = nearest.peek() {
+                    listing.narrow(farthest.score);
+                }
             }
         }
         self.is_last_pass = nearest.len() < self.room;
+        // What a listing calls returned is what a pass has looked at.
+        let steps = listing.steps().map(|step| StepReport { step: "pass", returned: 0, ..step });
+        self.steps.extend(steps);
         self.ready = nearest.into_sorted_vec();
         self.ready.reverse();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_of_one_score_are_told_apart() {
+        let hit = |score: f64, row: u8| Hit { score, tid: [row; 6] };
+        let mut returned = Returned::default();
+        assert!(!returned.has(hit(f64::NEG_INFINITY, 0)));
+        returned.note(hit(1.0, 9));
+        returned.note(hit(2.0, 5));
+        returned.note(hit(2.0, 7));
+        assert!(returned.has(hit(1.5, 1)) && returned.has(hit(2.0, 5)) && returned.has(hit(2.0, 7)));
+        assert!(!returned.has(hit(2.0, 3)) && !returned.has(hit(2.5, 5)) && !returned.has(hit(f64::NAN, 5)));
     }
 }

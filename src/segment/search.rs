@@ -45,7 +45,7 @@ pub struct SeenShare {
 
 impl SeenShare {
     /// Rows fetched before the share means anything.
-    const LEAST: u64 = 8;
+    const LEAST: u64 = 16;
 
     pub fn note(&mut self, is_seen: bool) {
         self.fetched += 1;
@@ -67,7 +67,7 @@ pub struct Effort {
     pub probes: usize,
     /// What happens after the first rows.
     pub onward: Onward,
-    /// Rows that a search returns at most, and bytes of memory beyond which it goes on with less.
+    /// Rows that a search returns at most, and bytes of memory beyond which one in strict order goes on with less.
     pub rows: u64,
     pub bytes: usize,
 }
@@ -294,7 +294,8 @@ impl IndexSearch {
 
     /// Bytes in memory.
     fn bytes(&self) -> usize {
-        self.runs.iter().map(|run| run.stream.bytes() + run.ready.capacity() * size_of::<Hit>()).sum()
+        let of_run = |run: &Run| run.stream.bytes() + run.ready.capacity() * size_of::<Hit>();
+        self.last.bytes() + self.runs.iter().map(of_run).sum::<usize>()
     }
 
     /// Gives up what the streams keep in memory: rows come by passes over all of them from now on. Only in exact order can
@@ -434,7 +435,8 @@ impl IndexSearch {
             let work = stream.work();
             StepReport { work, ..report.clone() }
         });
-        self.ended.iter().cloned().chain(runs)
+        let passes = self.passes.iter().flat_map(|passes| passes.steps());
+        self.ended.iter().cloned().chain(runs).chain(passes)
     }
 }
 

@@ -12,7 +12,7 @@ pub const SPECIAL: usize = 16;
 /// Where in the special area the page's kind stands; content begins after the header.
 pub const KIND: usize = PAGE - SPECIAL + 2;
 /// Kinds of pages: all but the meta page, which a server reads before anything else, and that no page has.
-const KINDS: std::ops::RangeInclusive<u8> = 2..=19;
+const KINDS: std::ops::RangeInclusive<u8> = 2..=21;
 
 /// Kinds of a sealed segment's pages.
 pub const SEALED: std::ops::RangeInclusive<u8> = 6..=21;

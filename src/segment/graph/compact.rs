@@ -22,6 +22,7 @@ pub struct NodeCodes {
 }
 
 /// A query as nodes' codes are estimated against it.
+#[derive(Clone)]
 pub struct NodeQuery {
     query: Query,
     score: f32,

@@ -4,9 +4,10 @@ use super::flat::{Blocks, NodeEstimates, wanted_rows};
 use super::source::Source;
 use super::stored::NodeLayout;
 use crate::codec::fastscan::BLOCK;
+use crate::memory;
 use crate::rerank::Work;
 use crate::segment::block::{Centre, Estimates};
-use crate::segment::listing::{Listed, Verdict, Wanted};
+use crate::segment::listing::{Listed, ROWS, Verdict, Wanted};
 use crate::segment::search::HeapRows;
 use std::ops::Range;
 
@@ -23,7 +24,7 @@ pub fn list(
     let mut work = Work::default();
     let mut unknown = Vec::new();
     match source.coded {
-        None => unknown.extend(wanted_rows(source, stretch)),
+        None => unknown = wanted_rows(source, stretch),
         Some(coded) => {
             let (origin, rounding) =
                 (Centre::origin(source.meta.space.metric, &coded.vector), coded.rounding());
@@ -32,7 +33,7 @@ pub fn list(
             {
                 Verdict::Within => visit(row, f64::NAN),
                 Verdict::Beyond => {}
-                Verdict::Unknown => unknown.push(row),
+                Verdict::Unknown => memory::push(&mut unknown, row, ROWS),
             };
             if let Some(query) = source.node_query {
                 let mut nodes = NodeEstimates::new(source, query);

@@ -151,11 +151,11 @@ impl Walk {
         self.round(source)
     }
 
-    /// Whether fewer candidates are seen than the search was to look at.
+    /// Whether the snapshot sees far fewer candidates than the search was to look at.
     fn is_thin(&self) -> bool {
         let candidates = self.estimates.nodes.len() as u64;
         matches!(self.state, State::Round { .. })
-            && 2 * self.seen.of(candidates) < self.target.min(candidates as usize) as u64
+            && 4 * self.seen.of(candidates) < 3 * self.target.min(candidates as usize) as u64
     }
 
     /// Makes candidates of the nodes that the graph leads to next; `false` if the search gives up.

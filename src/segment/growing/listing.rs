@@ -4,11 +4,12 @@ use super::group::GroupLayout;
 use super::read::{Lane, RowCursor};
 use super::search::{Source, is_wanted, score};
 use crate::filter::Condition;
+use crate::memory;
 use crate::pg::relation::Relation;
 use crate::rerank::Work;
 use crate::segment::Tid;
 use crate::segment::block::Centre;
-use crate::segment::listing::{Verdict, Wanted};
+use crate::segment::listing::{ROWS, Verdict, Wanted};
 use crate::storage::meta::{Growing, Meta};
 
 /// What was done for a lane.
@@ -56,7 +57,9 @@ pub fn list(
             match verdict {
                 Verdict::Within => visit(tid, f64::NAN),
                 Verdict::Beyond => {}
-                Verdict::Unknown => unknown.push((first + place, layout.offset(group, place), tid)),
+                Verdict::Unknown => {
+                    memory::push(&mut unknown, (first + place, layout.offset(group, place), tid), ROWS);
+                }
             }
         }
     });

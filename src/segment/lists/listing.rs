@@ -4,12 +4,13 @@ use super::centroids::CentroidReader;
 use super::scan::{Codes, Entries, Scan, Scanned, Scans, Seen};
 use crate::distance::PreparedQuery;
 use crate::filter::Bitset;
+use crate::memory;
 use crate::pg::relation::Relation;
 use crate::rerank::Work;
 use crate::segment::block::Centre;
 use crate::segment::corrupt;
 use crate::segment::encoder::CodedQuery;
-use crate::segment::listing::{Listed, Verdict, Wanted};
+use crate::segment::listing::{Listed, ROWS, Verdict, Wanted};
 use crate::segment::rows::SealedRows;
 use crate::segment::search::HeapRows;
 use crate::segment::vectors::{Place, Vectors};
@@ -74,6 +75,7 @@ pub fn list(
     let mut unknown = Vec::new();
     if parts.codes.is_none() {
         let is_wanted = |row: &u32| source.wanted.is_none_or(|wanted| wanted.has(*row as usize));
+        memory::reserve(&mut unknown, range.len(), ROWS);
         unknown.extend(range.filter(is_wanted));
     } else if !range.is_empty() {
         let meta = &snapshot.meta;
@@ -96,7 +98,7 @@ pub fn list(
                     match wanted.judge(scores[place], errors[place], rounding) {
                         Verdict::Within => visit(row(place).row, f64::NAN),
                         Verdict::Beyond => {}
-                        Verdict::Unknown => unknown.push(row(place).row),
+                        Verdict::Unknown => memory::push(&mut unknown, row(place).row, ROWS),
                     }
                 }
             },
