@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: demo test soak install bench lint setup data
+.PHONY: demo test test-assert soak install bench lint setup data
 
 export PATH := $(PATH):$(HOME)/.cargo/bin
 export USER ?= $(shell id -un)
@@ -27,6 +27,17 @@ demo: install data
 test: setup
 	.ci/data || echo "SKIPPED: no word vectors, so the recall test will be skipped"
 	$(SUDO) rm -f "$$(pg_config --pkglibdir)/vdb.so" $(INSTALLED)
+	scratch=$$(mktemp -d); chmod 755 "$$scratch"; trap '$(SUDO) rm -rf "$$scratch"' EXIT
+	$(SUDO) install -d -o postgres "$$scratch/t"
+	cargo pgrx test $(PG) --runas postgres --pgdata "$$scratch/t/data"
+
+# The same on a PostgreSQL with assertions, built from Debian's source package; artefacts of its own, for other headers.
+test-assert: setup
+	.ci/data || echo "SKIPPED: no word vectors, so the recall test will be skipped"
+	pg_config=$$(.ci/assert)
+	export PATH="$$(dirname "$$pg_config"):$$PATH" PGRX_HOME="$$PWD/target/assert/pgrx" CARGO_TARGET_DIR="$$PWD/target/assert"
+	mkdir -p "$$PGRX_HOME"
+	cargo pgrx init "--$(PG)" "$$pg_config"
 	scratch=$$(mktemp -d); chmod 755 "$$scratch"; trap '$(SUDO) rm -rf "$$scratch"' EXIT
 	$(SUDO) install -d -o postgres "$$scratch/t"
 	cargo pgrx test $(PG) --runas postgres --pgdata "$$scratch/t/data"

@@ -29,7 +29,7 @@ pub struct Walk {
     onward: Onward,
     within: Option<f64>,
     state: State,
-    /// Candidates that the search is to look at by now.
+    /// Candidates that the search would have looked at by now if the snapshot saw them all.
     target: usize,
     seen: SeenShare,
     /// Every row returned, and the greatest score of them.
@@ -147,15 +147,16 @@ impl Walk {
             self.state = State::GivenUp;
             return false;
         }
-        self.target = if self.state == State::Fresh { self.search.ef() } else { 2 * self.target };
-        self.round(source)
+        let before = self.estimates.nodes.len();
+        let goes_on = self.round(source);
+        self.target += self.estimates.nodes.len() - before;
+        goes_on
     }
 
     /// Whether the snapshot sees far fewer candidates than the search was to look at.
     fn is_thin(&self) -> bool {
-        let candidates = self.estimates.nodes.len() as u64;
-        matches!(self.state, State::Round { .. })
-            && 4 * self.seen.of(candidates) < 3 * self.target.min(candidates as usize) as u64
+        let seen = self.seen.of(self.estimates.nodes.len() as u64);
+        matches!(self.state, State::Round { .. }) && 4 * seen < 3 * self.target as u64
     }
 
     /// Makes candidates of the nodes that the graph leads to next; `false` if the search gives up.
