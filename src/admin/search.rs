@@ -151,20 +151,20 @@ fn searched(
         let message = format!("a search is for one row at least, not {limit}");
         Problem::new(ERRCODE_INVALID_PARAMETER_VALUE, message).raise();
     }
-    let wanted = query::query_type(relation);
+    let expected = query::query_type(relation);
     let query = match of {
         pg_sys::TEXTOID => {
             // SAFETY: the argument is of this type, and not null.
             let text = unsafe { String::from_datum(query, false) }.unwrap_or_default();
-            query::value_of_text(wanted, &CString::new(text).unwrap_or_default())
+            query::value_of_text(expected, &CString::new(text).unwrap_or_default())
         }
-        of if of == wanted => query,
+        of if of == expected => query,
         of => Problem::new(
             ERRCODE_DATATYPE_MISMATCH,
             format!(
                 "index \"{}\" is searched with values of type {}, not {}",
                 relation.name(),
-                query::type_name(wanted),
+                query::type_name(expected),
                 query::type_name(of)
             ),
         )

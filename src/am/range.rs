@@ -35,6 +35,7 @@ unsafe extern "C-unwind" fn add_range_paths(
         if own.is_empty() {
             return;
         }
+        // Those that PostgreSQL has made by now; below, those of spheres.
         drop_unordered_paths(rel);
         let mut indexes = PgList::<pg_sys::IndexOptInfo>::new();
         let mut originals = Vec::new();
@@ -91,7 +92,7 @@ unsafe fn is_own(index: *mut pg_sys::IndexOptInfo) -> bool {
 /// # Safety
 /// The node is the planner's.
 unsafe fn drop_unordered_paths(rel: *mut pg_sys::RelOptInfo) {
-    // SAFETY: the caller's promise; a path's tag tells its type.
+    // SAFETY: the caller's promise; an index path has its `IndexOptInfo`.
     unsafe {
         keep_paths(rel, |path| {
             let is_bounded = !path.indexorderbys.is_null() || cost::spheres_of(path) > 0;
@@ -132,7 +133,7 @@ unsafe fn drop_unbounded_paths(rel: *mut pg_sys::RelOptInfo) {
     }
 }
 
-/// Whether rows at a distance that is no number are not in an index: zero vectors, which have no direction.
+/// Whether an index lacks the rows whose distance is NaN: zero vectors, under cosine.
 ///
 /// # Safety
 /// The node is the planner's; the family is that of its first column.

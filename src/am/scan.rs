@@ -6,7 +6,7 @@ use crate::distance::{Metric, PreparedQuery};
 use crate::pg::error::Problem;
 use crate::pg::heap::HeapRows;
 use crate::pg::relation::Relation;
-use crate::segment::listing::{Bound, Listing, Wanted};
+use crate::segment::listing::{Listing, RangeQuery, Threshold};
 use crate::segment::report::{self, Report};
 use crate::segment::search::{IndexSearch, Request, Terms};
 use crate::storage::manifest::Snapshot;
@@ -170,7 +170,7 @@ unsafe fn begin(scan: pg_sys::IndexScanDesc, relation: Relation) -> State {
             Some(sphere) => Some((query_at(sphere.centre), sphere.radius)),
         },
     };
-    // A radius that is no number is greater than all numbers.
+    // A NaN radius is greater than every number.
     let bound_of = |radius: f64| (!radius.is_nan()).then(|| space.score_of_distance(radius));
     let is_null = |order: &&pg_sys::ScanKeyData| order.sk_flags & pg_sys::SK_ISNULL as i32 != 0;
     let order = order.filter(|order| !is_null(order));
@@ -178,8 +178,8 @@ unsafe fn begin(scan: pg_sys::IndexScanDesc, relation: Relation) -> State {
     let Some(query) = query else {
         // Without an order, with one by null, or by a query that has no direction: rows come as they lie.
         let bound = sphere.and_then(|(centre, radius)| Some((centre?, bound_of(radius)?)));
-        let bound =
-            bound.map(|(centre, within)| Bound::new(&snapshot, centre, Wanted { within, scores: false }));
+        let bound = bound
+            .map(|(centre, within)| RangeQuery::new(&snapshot, centre, Threshold { within, exact: false }));
         return State::Listing(Reported::new(relation, Listing::new(snapshot, conditions, bound)));
     };
     // The sphere bounds the search if it is around the query; else its rows are picked out by the executor.

@@ -6,7 +6,7 @@ use crate::memory;
 /// Greatest numbers beyond which, and below which, rows are scaled.
 const LARGE: f32 = 1e12;
 const SMALL: f32 = 1e-12;
-/// Rows are moved if their mean is so many times as long as they are wide.
+/// Rows are moved if the norm of their mean exceeds this multiple of their deviation.
 const FAR: f64 = 30.0;
 
 /// How rows are moved and scaled.
@@ -25,11 +25,11 @@ impl Frame {
             for row in rows.numbers.chunks_exact(rows.dims) {
                 shift.iter_mut().zip(row).for_each(|(mean, x)| *mean += f64::from(*x) / count);
             }
-            let (mut length, mut width) = (0.0, 0.0);
+            let mut width = 0.0;
             for row in rows.numbers.chunks_exact(rows.dims) {
                 width += row.iter().zip(&shift).map(|(x, mean)| (f64::from(*x) - mean).powi(2)).sum::<f64>();
             }
-            length += shift.iter().map(|mean| mean * mean).sum::<f64>();
+            let length = shift.iter().map(|mean| mean * mean).sum::<f64>();
             if length <= FAR * FAR * width / count {
                 shift.fill(0.0);
             }

@@ -22,8 +22,7 @@ const FLAT: usize = 48;
 const COARSE_ROWS: usize = 256;
 const ITERATIONS: usize = 10;
 
-/// Levels at most: data of ordinary spread take three for the most lists that there can be. Beyond them, as where rows
-/// cannot be told apart, some rows are the centroids.
+/// Maximum depth. Ordinary data need three levels; below the last, sampled rows are the centroids.
 const LEVELS: u32 = 6;
 
 /// See [`super::centroids`].

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 ///
 /// `done` counts the centroids found. Returns early, with anything, once `cancel` is set.
 pub fn centroids(rows: &Matrix, options: Options, cancel: &AtomicBool, done: &AtomicU64) -> Matrix {
-    // What is no number is of no cluster.
+    // Rows with NaN or infinity belong to no cluster.
     let is_number = |&row: &usize| rows.row(row).iter().all(|x| x.is_finite());
     if rows.numbers.iter().any(|x| !x.is_finite()) {
         let numbers = rows.select((0..rows.rows()).filter(is_number));

@@ -81,8 +81,8 @@ impl Space {
     /// The score of two rows whose squared norms are known: a number that orders as the distance does.
     ///
     /// That is the squared distance for L2, the negative inner product, and the distance itself for the others,
-    /// computed as the SQL operator computes it. `None` if the bytes are no rows of this space. What is no number is
-    /// the positive NaN, which is the last in the total order as it is in PostgreSQL's.
+    /// computed as the SQL operator computes it. `None` if the bytes are no rows of this space. NaN is positive, so that it is
+    /// the last in the total order, as in PostgreSQL's.
     pub fn score(&self, a: &[u8], b: &[u8], norms: impl FnOnce() -> Option<(f64, f64)>) -> Option<f64> {
         let score = self.raw_score(a, b, norms)?;
         Some(if score.is_nan() { f64::NAN } else { score })

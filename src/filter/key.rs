@@ -46,7 +46,7 @@ pub enum Comparison {
     IsContained,
 }
 
-/// The greatest key. The greatest number of 64 bits is none, so that codes have room for null.
+/// The greatest key: codes need room for null beside all keys.
 pub const GREATEST: u64 = u64::MAX - 1;
 
 /// The bits of a text's key that depend on more than its first bytes.
@@ -64,7 +64,7 @@ impl Kind {
 
     /// What the key of a value must be that compares so with a value whose key is `key`.
     pub fn test(self, comparison: Comparison, key: u64) -> Test {
-        // Two values may have the greatest key.
+        // Two values share the greatest key.
         let key = key.min(GREATEST);
         let is_exact = self.is_exact() && key < GREATEST;
         // Bits that values on the other side of `key` may share with it.

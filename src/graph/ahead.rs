@@ -12,7 +12,7 @@ impl Ahead {
 
     #[inline(always)]
     pub fn new(score: f32, node: u32) -> Self {
-        // Whatever its sign, what is no number comes last.
+        // NaN sorts last, whatever its sign.
         let score = if score.is_nan() { f32::NAN } else { score };
         // The bits of floats are in order once the sign is turned round, and of negative ones everything.
         let bits = score.to_bits();

@@ -258,7 +258,7 @@ impl<'a, N: Nodes> Builder<'a, N> {
 
     pub fn candidate(&self, from: u32, node: u32) -> Candidate {
         let score = f64::from(self.source.score(from, node));
-        // Whatever its sign, what is no number comes last.
+        // NaN sorts last, whatever its sign.
         Candidate { score: if score.is_nan() { f64::NAN } else { score }, node }
     }
 

@@ -1,8 +1,8 @@
 //! Memory that may not be to be had: an error in place of an abort.
 //!
-//! What may become large asks for its memory here, and is refused with a panic that tells what and how much; whoever knows
-//! of errors turns that into one. Small allocations are as everywhere: where they fail, a reserve steps in (see
-//! [`allocator`]), and the next look at [`check`] ends the work.
+//! Large requests go through this module. A refused one panics with its size and purpose; `pg::memory` turns that into an
+//! error. Small allocations are as everywhere: where one fails, a reserve steps in (see [`allocator`]), and the next call
+//! of [`check`] ends the work.
 
 mod allocator;
 

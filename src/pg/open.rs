@@ -102,7 +102,7 @@ impl OpenIndex {
         if catalog::class_row(index).is_some_and(|row| !may(row.owner)) {
             refuse(index);
         }
-        // SAFETY: in a transaction. The table first, as whoever changes it locks it: its rows may be read as well.
+        // SAFETY: in a transaction. The table first, in the order of PostgreSQL's DDL: its rows may be read as well.
         unsafe {
             let table = pg_sys::IndexGetRelation(index, true);
             if table != pg_sys::InvalidOid {

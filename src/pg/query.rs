@@ -271,7 +271,7 @@ struct ReadOnly {
 
 impl ReadOnly {
     fn begin() -> Self {
-        // SAFETY: a variable of this process's only thread.
+        // SAFETY: only the main thread touches the variable.
         unsafe {
             let before = pg_sys::XactReadOnly;
             pg_sys::XactReadOnly = true;

@@ -235,10 +235,10 @@ pub fn next_full_transaction_id() -> u64 {
 
 /// Whether no snapshot can be as old as transaction `id` any more.
 ///
-/// The horizon is that of shared relations, as in PostgreSQL's own indexes of old: others are of tables, and that of
-/// temporary ones takes no notice of the session's own snapshots, which cursors hold.
+/// Uses the horizon of shared relations, as PostgreSQL's indexes did before version 16. That of temporary tables ignores
+/// the session's own snapshots, which cursors hold.
 pub fn is_before_all_snapshots(id: u64) -> bool {
     let id = pg_sys::FullTransactionId { value: id };
-    // SAFETY: looks at the processes' shared state; no relation is asked for.
+    // SAFETY: a null relation asks for the horizon of shared relations.
     unsafe { pg_sys::GlobalVisCheckRemovableFullXid(std::ptr::null_mut(), id) }
 }

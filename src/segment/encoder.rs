@@ -35,8 +35,8 @@ pub fn widen(space: Space, row: &[u8]) -> Vec<f32> {
     vector
 }
 
-/// Scales a vector to unit length. Of one whose square is no ordinary number, the operators' distances are nothing that
-/// geometry could tell, nor could codes: it is made of what is no number.
+/// Scales a vector to unit length. A squared norm outside [`rabitq::ORDINARY`] makes it NaN: the operators' distances, in
+/// single precision, are then nothing that a code could tell.
 fn normalize(vector: &mut [f32]) {
     let squared = f32::dot(vector, vector) as f32;
     let norm = if rabitq::ORDINARY.contains(&squared) { squared.sqrt() } else { f32::NAN };

@@ -27,33 +27,33 @@ use std::rc::Rc;
 
 /// What rows are to be near.
 #[derive(Clone)]
-pub struct Bound {
+pub struct RangeQuery {
     query: PreparedQuery,
     /// The query as codes see it, if there are any.
     coded: Option<CodedQuery>,
     node_query: Option<NodeQuery>,
-    wanted: Wanted,
+    threshold: Threshold,
 }
 
-/// What is wanted of rows.
+/// What rows are listed.
 #[derive(Clone, Copy, Debug)]
-pub struct Wanted {
+pub struct Threshold {
     /// The greatest score.
     pub within: f64,
-    /// Whether rows' exact scores are wanted as well.
-    pub scores: bool,
+    /// Whether their exact scores are told, too.
+    pub exact: bool,
 }
 
-impl Bound {
-    pub fn new(snapshot: &Snapshot, query: PreparedQuery, wanted: Wanted) -> Self {
+impl RangeQuery {
+    pub fn new(snapshot: &Snapshot, query: PreparedQuery, threshold: Threshold) -> Self {
         let coded = CodedQuery::of(&snapshot.meta, &query);
         let node_query = NodeQuery::of(&snapshot.meta, coded.as_ref());
-        Self { query, coded, node_query, wanted }
+        Self { query, coded, node_query, threshold }
     }
 }
 
-/// Times its error that an estimate is allowed. Errors are those that 99 rows in 100 keep to, in dimensions enough for a
-/// rotation to make them normal: beyond three times as much lies less than one row in 10^13.
+/// Multiple of its error that an estimate may be off. 99 rows in 100 keep to the error; fewer than one in 10^13 exceed
+/// three times it.
 const ALLOWANCE: f32 = 3.0;
 
 /// What an estimate says of a row.
@@ -64,23 +64,23 @@ pub enum Verdict {
     Unknown,
 }
 
-impl Wanted {
+impl Threshold {
     /// What an estimate says that may be off by an error, and by what rounding takes.
     pub fn judge(self, estimate: f32, error: f32, rounding: f32) -> Verdict {
         let allowed = ALLOWANCE * error + rounding;
         let (lower, upper) = (f64::from(estimate - allowed), f64::from(estimate + allowed));
-        // What is no number says nothing.
+        // NaN decides nothing.
         if lower > self.within {
             Verdict::Beyond
-        } else if upper <= self.within && !self.scores {
+        } else if upper <= self.within && !self.exact {
             Verdict::Within
         } else {
             Verdict::Unknown
         }
     }
 
-    /// Whether an exact score is wanted. What is no number is left to the executor.
-    pub fn has(self, score: f64) -> bool {
+    /// Whether a row of an exact score is listed. NaN is left to the executor.
+    pub fn admits(self, score: f64) -> bool {
         score.is_nan() || score <= self.within
     }
 }
@@ -95,7 +95,7 @@ const STRETCH: u32 = 4096;
 pub struct Listing {
     snapshot: Snapshot,
     conditions: Vec<Condition>,
-    bound: Option<Bound>,
+    bound: Option<RangeQuery>,
     /// Growing segments that are left, and the lane of the first of these that is next.
     growing: Vec<Growing>,
     lane: usize,
@@ -110,7 +110,7 @@ pub struct Listing {
 }
 
 impl Listing {
-    pub fn new(snapshot: Snapshot, conditions: Vec<Condition>, bound: Option<Bound>) -> Self {
+    pub fn new(snapshot: Snapshot, conditions: Vec<Condition>, bound: Option<RangeQuery>) -> Self {
         let growing = snapshot.manifest.flushing.iter().chain([&snapshot.meta.growing]);
         Self {
             growing: growing.cloned().collect(),
@@ -142,7 +142,7 @@ impl Listing {
 
     /// Leaves out what is beyond a lesser score from now on.
     pub fn narrow(&mut self, within: f64) {
-        self.bound.iter_mut().for_each(|bound| bound.wanted.within = within);
+        self.bound.iter_mut().for_each(|bound| bound.threshold.within = within);
     }
 
     /// The generation that it reads.
@@ -188,7 +188,7 @@ impl Listing {
                         coded,
                         wanted,
                     };
-                    (self.next + 1, list_rows::list(source, self.next, bound.wanted, heap, &mut add))
+                    (self.next + 1, list_rows::list(source, self.next, bound.threshold, heap, &mut add))
                 }
                 (Parts::Graph(parts), Some(bound)) => {
                     let source = GraphSource {
@@ -202,7 +202,7 @@ impl Listing {
                         wanted,
                     };
                     let stretch = self.next..segment.rows.min(self.next.saturating_add(STRETCH));
-                    (stretch.end, graph_rows::list(source, stretch, bound.wanted, heap, &mut add))
+                    (stretch.end, graph_rows::list(source, stretch, bound.threshold, heap, &mut add))
                 }
                 _ => {
                     let stretch = self.next..segment.rows.min(self.next.saturating_add(STRETCH));
@@ -239,7 +239,7 @@ impl Listing {
         let (lane, conditions, ready) = (self.lane, &self.conditions, &mut self.ready);
         let bound = self.bound.as_ref().map(|bound| {
             let coded = bound.coded.as_ref();
-            (GrowingSource { relation, meta, query: &bound.query, coded }, bound.wanted)
+            (GrowingSource { relation, meta, query: &bound.query, coded }, bound.threshold)
         });
         let listed = step.observe(|| {
             let mut add = |tid, score| memory::push(ready, Hit { score, tid }, ROWS);
@@ -278,22 +278,22 @@ mod tests {
 
     #[test]
     fn estimates_decide_where_their_errors_leave_no_doubt() {
-        let wanted = |within| Wanted { within, scores: false };
+        let wanted = |within| Threshold { within, exact: false };
         assert_eq!(wanted(5.5).judge(5.0, 0.1, 0.0), Verdict::Within);
         assert_eq!(wanted(5.2).judge(5.0, 0.1, 0.0), Verdict::Unknown);
         assert_eq!(wanted(4.5).judge(5.0, 0.1, 0.0), Verdict::Beyond);
-        let scored = Wanted { within: 5.5, scores: true };
+        let scored = Threshold { within: 5.5, exact: true };
         assert_eq!(scored.judge(5.0, 0.1, 0.0), Verdict::Unknown, "its score is wanted");
         for nothing in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             assert_ne!(wanted(5.0).judge(nothing, f32::INFINITY, 0.0), Verdict::Beyond, "{nothing}");
         }
-        assert!(scored.has(f64::NAN) && scored.has(5.5) && !scored.has(5.6));
+        assert!(scored.admits(f64::NAN) && scored.admits(5.5) && !scored.admits(5.6));
     }
 
     #[test]
     fn what_rounding_takes_leaves_doubt() {
-        let wanted = Wanted { within: 5.0, scores: false };
-        assert_eq!(wanted.judge(1e5, 1e-6, 0.0), Verdict::Beyond);
-        assert_eq!(wanted.judge(1e5, 1e-6, 1e6), Verdict::Unknown);
+        let threshold = Threshold { within: 5.0, exact: false };
+        assert_eq!(threshold.judge(1e5, 1e-6, 0.0), Verdict::Beyond);
+        assert_eq!(threshold.judge(1e5, 1e-6, 1e6), Verdict::Unknown);
     }
 }

@@ -2,7 +2,7 @@
 //! that the passes before have not returned.
 
 use super::Tid;
-use super::listing::{Bound, Listing, Wanted};
+use super::listing::{Listing, RangeQuery, Threshold};
 use super::report::StepReport;
 use super::search::{HeapRows, Hit};
 use crate::distance::PreparedQuery;
@@ -47,7 +47,7 @@ impl Returned {
 /// Passes under way. Between two calls they hold neither pins nor locks.
 pub struct Passes {
     snapshot: Snapshot,
-    bound: Bound,
+    bound: RangeQuery,
     conditions: Vec<Condition>,
     /// Rows that a pass keeps.
     room: usize,
@@ -69,9 +69,9 @@ impl Passes {
         within: Option<f64>,
         bytes: usize,
     ) -> Self {
-        let wanted = Wanted { within: within.unwrap_or(f64::INFINITY), scores: true };
+        let threshold = Threshold { within: within.unwrap_or(f64::INFINITY), exact: true };
         Self {
-            bound: Bound::new(&snapshot, query, wanted),
+            bound: RangeQuery::new(&snapshot, query, threshold),
             snapshot,
             conditions,
             room: (bytes / size_of::<Hit>()).max(1),

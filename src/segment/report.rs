@@ -75,7 +75,7 @@ pub struct Report {
 
 thread_local! {
     static LAST: RefCell<Option<Report>> = const { RefCell::new(None) };
-    /// Searches that ended since somebody began to collect them; their steps look at the clock.
+    /// Searches that ended since [`collect`] began; their steps look at the clock.
     static COLLECTED: RefCell<Option<Vec<Report>>> = const { RefCell::new(None) };
 }
 

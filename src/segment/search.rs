@@ -36,7 +36,7 @@ pub struct Hit {
 /// Fetches a row's bytes from the table: calls the visitor if the scan's snapshot sees the row.
 pub type HeapRows<'a> = dyn FnMut(Tid, &mut dyn FnMut(&[u8])) + 'a;
 
-/// The share of the rows fetched from the table that the scan's snapshot sees: others are dead, though no vacuum has told.
+/// The share of fetched rows that the snapshot sees; the others are dead and not yet vacuumed.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SeenShare {
     fetched: u64,
@@ -298,8 +298,7 @@ impl IndexSearch {
         self.last.bytes() + self.runs.iter().map(of_run).sum::<usize>()
     }
 
-    /// Gives up what the streams keep in memory: rows come by passes over all of them from now on. Only in exact order can
-    /// it be told which of them are left.
+    /// Drops the streams and goes on in passes. Only strict order tells which rows are left.
     fn save_memory(&mut self, relation: Relation) {
         let Effort { onward, bytes, .. } = self.terms.effort;
         if onward != Onward::Strict {

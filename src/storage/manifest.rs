@@ -39,11 +39,11 @@ pub struct Sealed {
     pub created: u64,
 }
 
-/// A segment is thinned when one of so many rows is dead.
+/// A segment is thinned once `1 / THINNED` of its rows are dead.
 const THINNED: u32 = 8;
 
 impl Sealed {
-    /// Whether so many rows are dead that a search has to look out for those that are not.
+    /// Whether a search has to look out for the rows that are alive.
     pub fn is_thinned(&self) -> bool {
         self.tombstones > 0 && self.tombstones >= self.rows / THINNED
     }

@@ -171,7 +171,7 @@ fn run(client: &mut Client, sql: &str, wrong: &mut Vec<String>) -> Result<Option
         Ok(rows) => Ok(Some(rows)),
         Err(error) if error.code().is_none() => Err(error),
         Err(error) => {
-            // PostgreSQL itself refuses a page whose header makes no sense.
+            // PostgreSQL itself refuses a page whose header is invalid.
             let is_data_corrupted = error.code().is_some_and(|code| code.code() == "XX001");
             if !is_refusal(&error) && !is_data_corrupted {
                 wrong.push(format!("{sql}: {}", error_text(&error)));

@@ -7,7 +7,7 @@ use crate::codec::fastscan::BLOCK;
 use crate::memory;
 use crate::rerank::Work;
 use crate::segment::block::{Centre, Estimates};
-use crate::segment::listing::{Listed, ROWS, Verdict, Wanted};
+use crate::segment::listing::{Listed, ROWS, Threshold, Verdict};
 use crate::segment::search::HeapRows;
 use std::ops::Range;
 
@@ -16,7 +16,7 @@ use std::ops::Range;
 pub fn list(
     source: Source,
     stretch: Range<u32>,
-    wanted: Wanted,
+    threshold: Threshold,
     heap: &mut HeapRows,
     visit: &mut dyn FnMut(u32, f64),
 ) -> Listed {
@@ -28,7 +28,7 @@ pub fn list(
         Some(coded) => {
             let (origin, rounding) =
                 (Centre::origin(source.meta.space.metric, &coded.vector), coded.rounding());
-            let mut sort_out = |estimates: &Estimates, place: usize, rounding: f32, row: u32| match wanted
+            let mut sort_out = |estimates: &Estimates, place: usize, rounding: f32, row: u32| match threshold
                 .judge(estimates.scores[place], estimates.errors[place], rounding)
             {
                 Verdict::Within => visit(row, f64::NAN),
@@ -58,7 +58,7 @@ pub fn list(
             }
         }
     }
-    if NodeLayout::of(source.meta).vectors(source.parts).is_none() && !wanted.scores {
+    if NodeLayout::of(source.meta).vectors(source.parts).is_none() && !threshold.exact {
         unknown.into_iter().for_each(|row| visit(row, f64::NAN));
         return Listed { is_last, work };
     }
@@ -66,7 +66,7 @@ pub fn list(
     let mut node_rows = source.rows();
     let unknown: Vec<(u32, u32)> = unknown.into_iter().map(|row| (row, node_rows.node(row))).collect();
     source.compare(heap, &unknown, |row, score| {
-        if wanted.has(score) {
+        if threshold.admits(score) {
             visit(row, score);
         }
     });

@@ -125,7 +125,7 @@ impl Near for Neighbourhoods<'_> {
         let mut nearest = Least::new(count);
         let near_lists = self.near_lists(node);
         for (place, &list) in near_lists.iter().enumerate() {
-            // Lists whose distances are no numbers are the first one, again and again.
+            // Lists at NaN distances are all the first one.
             if near_lists[..place].contains(&list) {
                 continue;
             }

@@ -9,7 +9,7 @@ use crate::pg::relation::Relation;
 use crate::rerank::Work;
 use crate::segment::Tid;
 use crate::segment::block::Centre;
-use crate::segment::listing::{ROWS, Verdict, Wanted};
+use crate::segment::listing::{ROWS, Threshold, Verdict};
 use crate::storage::meta::{Growing, Meta};
 
 /// What was done for a lane.
@@ -25,7 +25,7 @@ pub fn list(
     growing: &Growing,
     lane: usize,
     conditions: &[Condition],
-    bound: Option<(Source, Wanted)>,
+    bound: Option<(Source, Threshold)>,
     visit: &mut dyn FnMut(Tid, f64),
 ) -> Listed {
     let layout = GroupLayout::of(meta);
@@ -45,10 +45,10 @@ pub fn list(
         });
         for place in (0..count).filter(|&place| is_wanted(layout, conditions, group, place)) {
             let verdict = match (&estimates, bound) {
-                (Some(((estimates, numbers), centre, rounding)), Some((_, wanted))) => {
+                (Some(((estimates, numbers), centre, rounding)), Some((_, threshold))) => {
                     let score = estimates.scores[place];
                     let rounding = rounding.of_block(*numbers, place, score, *centre);
-                    wanted.judge(score, estimates.errors[place], rounding)
+                    threshold.judge(score, estimates.errors[place], rounding)
                 }
                 (None, Some(_)) => Verdict::Unknown,
                 (_, None) => Verdict::Within,
@@ -63,12 +63,12 @@ pub fn list(
             }
         }
     });
-    if let Some((source, wanted)) = bound {
+    if let Some((source, threshold)) = bound {
         let mut cursor = RowCursor::new(relation, &lane);
         work.compared += unknown.len() as u64;
         for (row, offset, tid) in unknown {
             let score = score(source, &mut cursor, row, offset);
-            if wanted.has(score) {
+            if threshold.admits(score) {
                 visit(tid, score);
             }
         }

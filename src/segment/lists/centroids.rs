@@ -193,7 +193,7 @@ impl Centroids {
         let others = candidates.iter().map(|&(_, list)| list).filter(|&list| list != nearest);
         let others = others.map(|list| (list, self.vector(list)));
         let second = spill::second_list(vector, self.vector(nearest), others);
-        // Where distances are no numbers, any other list will do: every row is in two.
+        // Where distances are NaN any other list will do: every row is in two.
         (nearest, second.or(Some((nearest + 1) % self.count() as u32)))
     }
 

@@ -10,7 +10,7 @@ use crate::rerank::Work;
 use crate::segment::block::Centre;
 use crate::segment::corrupt;
 use crate::segment::encoder::CodedQuery;
-use crate::segment::listing::{Listed, ROWS, Verdict, Wanted};
+use crate::segment::listing::{Listed, ROWS, Threshold, Verdict};
 use crate::segment::rows::SealedRows;
 use crate::segment::search::HeapRows;
 use crate::segment::vectors::{Place, Vectors};
@@ -65,7 +65,7 @@ impl Source<'_> {
 pub fn list(
     source: Source,
     list: u32,
-    wanted: Wanted,
+    threshold: Threshold,
     heap: &mut HeapRows,
     visit: &mut dyn FnMut(u32, f64),
 ) -> Listed {
@@ -95,7 +95,7 @@ pub fn list(
                     let rounding = numbers.map_or(0.0, |(numbers, first)| {
                         rounding.of_block(numbers, first + place, scores[place], centre)
                     });
-                    match wanted.judge(scores[place], errors[place], rounding) {
+                    match threshold.judge(scores[place], errors[place], rounding) {
                         Verdict::Within => visit(row(place).row, f64::NAN),
                         Verdict::Beyond => {}
                         Verdict::Unknown => memory::push(&mut unknown, row(place).row, ROWS),
@@ -104,13 +104,13 @@ pub fn list(
             },
         );
     }
-    if parts.vectors.is_none() && !wanted.scores {
+    if parts.vectors.is_none() && !threshold.exact {
         unknown.into_iter().for_each(|row| visit(row, f64::NAN));
         return Listed { is_last, work };
     }
     work.compared += unknown.len() as u64;
     compare(source, &unknown, heap, |row, score| {
-        if wanted.has(score) {
+        if threshold.admits(score) {
             visit(row, score);
         }
     });

@@ -51,7 +51,7 @@ impl RankedLists {
                 Metric::InnerProduct | Metric::Cosine => products[i],
                 _ => norms[i] + 2.0 * products[i],
             };
-            // What is no number comes last.
+            // NaN comes last.
             let key = |i: usize| Some(key(i)).filter(|key| !key.is_nan()).unwrap_or(f32::INFINITY);
             let lists = (first..codebook.lists).take(BLOCK);
             squared_norms.extend_from_slice(&norms[..lists.len()]);
