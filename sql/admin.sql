@@ -175,7 +175,7 @@ COMMENT ON FUNCTION vdb_explain_search(pg_catalog.regclass, pg_catalog.text, int
     'runs a search for the k nearest rows, of those that meet a condition, and shows its steps';
 
 CREATE FUNCTION vdb_explain_search(
-    index pg_catalog.regclass, query vector, k integer DEFAULT 10, filter pg_catalog.text DEFAULT NULL)
+    index pg_catalog.regclass, query pg_catalog.anyelement, k integer DEFAULT 10, filter pg_catalog.text DEFAULT NULL)
     RETURNS TABLE (
         searched_index pg_catalog.regclass,
         segment bigint,
@@ -194,76 +194,7 @@ CREATE FUNCTION vdb_explain_search(
     AS 'MODULE_PATHNAME', 'vdb_explain_search_wrapper' LANGUAGE C VOLATILE PARALLEL UNSAFE
     SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off;
 
-COMMENT ON FUNCTION vdb_explain_search(pg_catalog.regclass, vector, integer, pg_catalog.text) IS
-    'runs a search for the k nearest rows, of those that meet a condition, and shows its steps';
-
-CREATE FUNCTION vdb_explain_search(
-    index pg_catalog.regclass, query halfvec, k integer DEFAULT 10, filter pg_catalog.text DEFAULT NULL)
-    RETURNS TABLE (
-        searched_index pg_catalog.regclass,
-        segment bigint,
-        structure pg_catalog.text,
-        step pg_catalog.text,
-        rows bigint,
-        matches bigint,
-        effort bigint,
-        expected_ms double precision,
-        actual_ms double precision,
-        returned bigint,
-        estimated bigint,
-        compared bigint,
-        pages bigint
-    )
-    AS 'MODULE_PATHNAME', 'vdb_explain_search_wrapper' LANGUAGE C VOLATILE PARALLEL UNSAFE
-    SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off;
-
-COMMENT ON FUNCTION vdb_explain_search(pg_catalog.regclass, halfvec, integer, pg_catalog.text) IS
-    'runs a search for the k nearest rows, of those that meet a condition, and shows its steps';
-
-CREATE FUNCTION vdb_explain_search(
-    index pg_catalog.regclass, query sparsevec, k integer DEFAULT 10, filter pg_catalog.text DEFAULT NULL)
-    RETURNS TABLE (
-        searched_index pg_catalog.regclass,
-        segment bigint,
-        structure pg_catalog.text,
-        step pg_catalog.text,
-        rows bigint,
-        matches bigint,
-        effort bigint,
-        expected_ms double precision,
-        actual_ms double precision,
-        returned bigint,
-        estimated bigint,
-        compared bigint,
-        pages bigint
-    )
-    AS 'MODULE_PATHNAME', 'vdb_explain_search_wrapper' LANGUAGE C VOLATILE PARALLEL UNSAFE
-    SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off;
-
-COMMENT ON FUNCTION vdb_explain_search(pg_catalog.regclass, sparsevec, integer, pg_catalog.text) IS
-    'runs a search for the k nearest rows, of those that meet a condition, and shows its steps';
-
-CREATE FUNCTION vdb_explain_search(
-    index pg_catalog.regclass, query pg_catalog."bit", k integer DEFAULT 10, filter pg_catalog.text DEFAULT NULL)
-    RETURNS TABLE (
-        searched_index pg_catalog.regclass,
-        segment bigint,
-        structure pg_catalog.text,
-        step pg_catalog.text,
-        rows bigint,
-        matches bigint,
-        effort bigint,
-        expected_ms double precision,
-        actual_ms double precision,
-        returned bigint,
-        estimated bigint,
-        compared bigint,
-        pages bigint
-    )
-    AS 'MODULE_PATHNAME', 'vdb_explain_search_wrapper' LANGUAGE C VOLATILE PARALLEL UNSAFE
-    SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off;
-
-COMMENT ON FUNCTION vdb_explain_search(pg_catalog.regclass, pg_catalog."bit", integer, pg_catalog.text) IS
+COMMENT ON FUNCTION vdb_explain_search(pg_catalog.regclass, pg_catalog.anyelement, integer, pg_catalog.text) IS
     'runs a search for the k nearest rows, of those that meet a condition, and shows its steps';
 
 CREATE FUNCTION vdb_calibrate(index pg_catalog.regclass, queries integer DEFAULT 200)

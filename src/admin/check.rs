@@ -2,6 +2,7 @@
 
 use super::stats::part_name;
 use crate::am;
+use crate::memory;
 use crate::pg::open::OpenIndex;
 use crate::pg::relation::Relation;
 use crate::segment::check::Check;
@@ -61,6 +62,7 @@ fn checksum_of(attributes: &[u64]) -> u32 {
 fn rows_of_table(index: Relation) -> HashMap<Tid, Checksums> {
     let mut rows = HashMap::new();
     let mut add = |entry: Entry| {
+        memory::reserve_map(&mut rows, 1, "rows of a table");
         rows.insert(entry.tid, (crc32fast::hash(entry.row), checksum_of(entry.attributes)));
     };
     am::for_each_visible_row(index, &mut add);
@@ -77,6 +79,7 @@ struct Table {
 impl Table {
     /// What is wrong with a row of the index.
     fn compare(&mut self, tid: Tid, vector: Option<&[u8]>, attributes: &[u64]) -> Option<String> {
+        memory::reserve_set(&mut self.seen, 1, "rows of an index");
         if !self.seen.insert(tid) {
             return Some(format!("heap tuple {} is there twice", place(tid)));
         }

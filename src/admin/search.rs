@@ -145,7 +145,7 @@ fn searched(
     limit: i32,
     condition: Option<&str>,
 ) -> Vec<Report> {
-    let open = OpenIndex::named_or_partitioned(index);
+    let open = OpenIndex::of_reader(index);
     let relation = open.relation();
     if limit < 1 {
         let message = format!("a search is for one row at least, not {limit}");
@@ -174,12 +174,7 @@ fn searched(
     let mut reports = report::collect(|| query::run(&search));
     reports.retain(|report| partition::is_part_of(pg_sys::Oid::from_u32(report.index), index));
     if reports.is_empty() {
-        Problem::new(
-            ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-            format!("the planner did not choose index \"{}\"", relation.name()),
-        )
-        .hint("Another index answers the search too, or the condition contradicts a partial index's.")
-        .raise();
+        query::not_chosen(relation);
     }
     reports
 }

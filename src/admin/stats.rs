@@ -1,6 +1,7 @@
 //! Functions that tell what an index consists of and what is done to it.
 
 use crate::maintenance;
+use crate::pg::attempt::attempt;
 use crate::pg::buffer::{PAGE_SIZE, resident};
 use crate::pg::lock::{IndexLock, Purpose};
 use crate::pg::open::OpenIndex;
@@ -351,7 +352,9 @@ fn vdb_all_tasks() -> TableIterator<
             continue;
         }
         if let Ok(open) = OpenIndex::try_to_read(index.oid) {
-            tasks.extend(task_rows(open.relation()).into_iter().map(|row| (index.oid, row)));
+            // A corrupt index, or one of an older format, tells nothing.
+            let rows = attempt(|| task_rows(open.relation())).unwrap_or_default();
+            tasks.extend(rows.into_iter().map(|row| (index.oid, row)));
         }
     }
     TableIterator::new(tasks.into_iter().map(|(index, row)| {

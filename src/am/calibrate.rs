@@ -4,6 +4,7 @@ use super::opclass;
 use super::table::for_each_visible_row;
 use crate::config::settings;
 use crate::distance::PreparedQuery;
+use crate::memory;
 use crate::pg::heap::HeapRows;
 use crate::pg::relation::Relation;
 use crate::random::Random;
@@ -66,6 +67,7 @@ fn sample_rows(relation: Relation, sample: usize) -> Vec<Query> {
     let (mut kept, mut met): (Vec<(Tid, Vec<u8>)>, usize) = (Vec::new(), 0);
     let mut keep = |entry: Entry| {
         met += 1;
+        memory::check();
         if kept.len() < sample {
             kept.push((entry.tid, entry.row.to_vec()));
         } else {

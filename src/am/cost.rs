@@ -23,7 +23,7 @@ fn sealed_cost(snapshot: &Snapshot, share: Option<f64>, range: Option<Range>) ->
     let effort = settings::effort(snapshot);
     // Of a segment, the rows that a search has to look out for, if these are not nearly all.
     let matches = |segment: &Sealed| {
-        let live = segment.rows - segment.tombstones;
+        let live = segment.rows.saturating_sub(segment.tombstones);
         let share = share.or_else(|| segment.is_thinned().then_some(1.0))?;
         Some((f64::from(live) * share).ceil() as usize)
     };

@@ -31,6 +31,8 @@ pub fn arm() -> bool {
     if reserve == libc::MAP_FAILED {
         return false;
     }
+    // Work that ended before anybody looked does not end what comes next.
+    forget_exhaustion();
     let none = null_mut();
     if HELD.compare_exchange(none, reserve.cast(), Ordering::AcqRel, Ordering::Relaxed).is_err() {
         unmap(reserve.cast());
@@ -60,8 +62,9 @@ fn release() -> bool {
     if reserve.is_null() {
         return false;
     }
+    // Before the reserve is gone: whoever finds none knows that it is on its way.
+    IS_EXHAUSTED.store(true, Ordering::Release);
     unmap(reserve);
-    IS_EXHAUSTED.store(true, Ordering::Relaxed);
     true
 }
 
@@ -90,6 +93,20 @@ unsafe impl GlobalAlloc for Reserved {
 
 /// An attempt, and another without the reserve if the first has failed.
 fn again(size: usize, attempt: impl Fn() -> *mut u8) -> *mut u8 {
-    let pointer = attempt();
-    if pointer.is_null() && size <= SMALL && release() { attempt() } else { pointer }
+    /// Another thread may be about to give the reserve back.
+    const ATTEMPTS: usize = 100;
+    let mut pointer = attempt();
+    if !pointer.is_null() || size > SMALL {
+        return pointer;
+    }
+    for _ in 0..ATTEMPTS {
+        if release() || is_exhausted() {
+            pointer = attempt();
+        }
+        if !pointer.is_null() || !is_exhausted() {
+            break;
+        }
+        std::thread::yield_now();
+    }
+    pointer
 }

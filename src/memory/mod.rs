@@ -7,7 +7,8 @@
 mod allocator;
 
 use bytemuck::Zeroable;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, HashMap, HashSet};
+use std::hash::Hash;
 use std::sync::OnceLock;
 
 /// What could not be had. The payload of the panic that ends the work.
@@ -91,6 +92,26 @@ pub fn push<T>(vector: &mut Vec<T>, value: T, what: &'static str) {
 pub fn extend<T: Copy>(vector: &mut Vec<T>, values: &[T], what: &'static str) {
     reserve(vector, values.len(), what);
     vector.extend_from_slice(values);
+}
+
+/// Room for `count` more elements of a set.
+pub fn reserve_set<T: Eq + Hash>(set: &mut HashSet<T>, count: usize, what: &'static str) {
+    if set.capacity() - set.len() < count {
+        check();
+        if set.try_reserve(count).is_err() {
+            refuse(what, (set.len() + count).saturating_mul(size_of::<T>()));
+        }
+    }
+}
+
+/// Room for `count` more entries of a map.
+pub fn reserve_map<K: Eq + Hash, V>(map: &mut HashMap<K, V>, count: usize, what: &'static str) {
+    if map.capacity() - map.len() < count {
+        check();
+        if map.try_reserve(count).is_err() {
+            refuse(what, (map.len() + count).saturating_mul(size_of::<(K, V)>()));
+        }
+    }
 }
 
 /// As many elements as an iterator says it has.

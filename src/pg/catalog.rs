@@ -73,7 +73,9 @@ pub fn databases() -> Vec<u32> {
     unsafe {
         for_each_row(pg_sys::DatabaseRelationId, |row| {
             let row = row.cast::<pg_sys::FormData_pg_database>();
-            if (*row).datallowconn {
+            // One whose creation or drop was interrupted is invalid.
+            const INVALID: i32 = -2;
+            if (*row).datallowconn && (*row).datconnlimit != INVALID {
                 databases.push((*row).oid.to_u32());
             }
         });

@@ -1,8 +1,10 @@
 //! Threads that help a search, if processors are idle. A backend that has once needed any keeps them: they sleep.
 
+use super::memory::raise_panic;
 use super::threads::quiet_pool;
 use pgrx::pg_sys;
 use std::cell::OnceCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 thread_local! {
@@ -72,17 +74,20 @@ impl Helpers {
         };
         let mut states: Vec<Option<S>> = (0..=self.pool.current_num_threads()).map(|_| None).collect();
         let (own, others) = states.split_first_mut().expect("one at least");
-        self.pool.in_place_scope(|scope| {
-            for state in others {
-                let work_on = &work_on;
-                scope.spawn(move |_| *state = Some(work_on()));
-            }
-            *own = Some(work_on());
-            // To sleep and be woken would take longer than the last pieces do.
-            while at_work.load(Ordering::Acquire) > 0 {
-                std::hint::spin_loop();
-            }
-        });
+        let shared = catch_unwind(AssertUnwindSafe(|| {
+            self.pool.in_place_scope(|scope| {
+                for state in others {
+                    let work_on = &work_on;
+                    scope.spawn(move |_| *state = Some(work_on()));
+                }
+                *own = Some(work_on());
+                // To sleep and be woken would take longer than the last pieces do.
+                while at_work.load(Ordering::Acquire) > 0 {
+                    std::hint::spin_loop();
+                }
+            })
+        }));
+        shared.unwrap_or_else(|panic| raise_panic(panic));
         states.into_iter().flatten().collect()
     }
 }

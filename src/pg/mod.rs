@@ -4,6 +4,7 @@
 //! and transaction abort release buffers and locks themselves, so guards then keep their hands off
 //! (`std::thread::panicking`).
 
+pub mod attempt;
 pub mod backtrace;
 pub mod buffer;
 pub mod catalog;

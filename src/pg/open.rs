@@ -83,14 +83,32 @@ impl OpenIndex {
         Self::named(index, READ, |owner| owner::has_rights_of(owner) || owner::may_monitor())
     }
 
-    /// Opens an index, or a partitioned one, for the name's sake.
-    pub fn named_or_partitioned(index: pg_sys::Oid) -> Self {
+    /// Opens an index, or a partitioned one, of whose table the user may read something.
+    pub fn of_reader(index: pg_sys::Oid) -> Self {
+        let table = lock_table(index, |table| {
+            if !owner::may_read(table) {
+                refuse(table, pg_sys::AclResult::ACLCHECK_NO_PRIV, pg_sys::ObjectType::OBJECT_TABLE);
+            }
+        });
+        Self::locked(index, table, READ)
+    }
+
+    /// Opens an index once its table is locked.
+    fn locked(index: pg_sys::Oid, table: pg_sys::Oid, mode: pg_sys::LOCKMODE) -> Self {
         // SAFETY: in a transaction; an error is raised if there is no such relation.
-        let relation = unsafe { Relation::from_raw(pg_sys::relation_open(index, READ)) };
+        let relation = unsafe { Relation::from_raw(pg_sys::relation_open(index, mode)) };
         if !method::is_own(relation) {
             Problem::new(
                 ERRCODE_WRONG_OBJECT_TYPE,
                 format!("\"{}\" is not a vdb_hnsw or vdb_ivf index", relation.name()),
+            )
+            .raise();
+        }
+        // SAFETY: in a transaction.
+        if unsafe { pg_sys::IndexGetRelation(index, true) } != table {
+            Problem::new(
+                ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+                format!("index \"{}\" was changed just now", relation.name()),
             )
             .raise();
         }
@@ -99,26 +117,27 @@ impl OpenIndex {
 
     /// `may` tells whether the user may open what is of an owner: nobody else gets to lock it.
     fn named(index: pg_sys::Oid, mode: pg_sys::LOCKMODE, may: impl Fn(pg_sys::Oid) -> bool) -> Self {
-        if catalog::class_row(index).is_some_and(|row| !may(row.owner)) {
-            refuse(index);
-        }
-        // SAFETY: in a transaction. The table first, in the order of PostgreSQL's DDL: its rows may be read as well.
-        unsafe {
-            let table = pg_sys::IndexGetRelation(index, true);
-            if table != pg_sys::InvalidOid {
-                pg_sys::LockRelationOid(table, READ);
+        let check = |relation: pg_sys::Oid| {
+            if catalog::class_row(relation).is_some_and(|row| !may(row.owner)) {
+                refuse(index, pg_sys::AclResult::ACLCHECK_NOT_OWNER, pg_sys::ObjectType::OBJECT_INDEX);
             }
-            pg_sys::LockRelationOid(index, mode);
-        }
-        let open = Self::named_or_partitioned(index);
+        };
+        check(index);
+        let table = lock_table(index, &check);
+        let open = Self::locked(index, table, mode);
+        // Its owner may be another since.
+        check(index);
         if open.relation.is_partitioned_index() {
-            let name = open.relation.name();
-            Problem::new(ERRCODE_WRONG_OBJECT_TYPE, format!("\"{name}\" is a partitioned index"))
-                .detail("It has no rows of its own.")
-                .hint(format!(
-                    "Name an index of a partition: SELECT relid FROM pg_partition_tree('{name}') WHERE isleaf."
-                ))
-                .raise();
+            let oid = index.to_u32();
+            Problem::new(
+                ERRCODE_WRONG_OBJECT_TYPE,
+                format!("\"{}\" is a partitioned index", open.relation.name()),
+            )
+            .detail("It has no rows of its own.")
+            .hint(format!(
+                "Name an index of a partition: SELECT relid FROM pg_partition_tree({oid}) WHERE isleaf."
+            ))
+            .raise();
         }
         if let Some(problem) = open.unfit() {
             problem.raise();
@@ -154,16 +173,25 @@ impl OpenIndex {
     }
 }
 
-/// Raises the error of a relation that is not the user's.
-fn refuse(relation: pg_sys::Oid) {
-    // SAFETY: in a transaction; the name is PostgreSQL's copy, or null for what was dropped just now.
+/// Locks the table of an index, which comes before the index in the order of PostgreSQL's DDL, after a check; the invalid
+/// number if it is none.
+fn lock_table(index: pg_sys::Oid, check: impl Fn(pg_sys::Oid)) -> pg_sys::Oid {
+    // SAFETY: in a transaction.
     unsafe {
-        pg_sys::aclcheck_error(
-            pg_sys::AclResult::ACLCHECK_NOT_OWNER,
-            pg_sys::ObjectType::OBJECT_INDEX,
-            pg_sys::get_rel_name(relation),
-        );
+        let table = pg_sys::IndexGetRelation(index, true);
+        if table != pg_sys::InvalidOid {
+            check(table);
+            pg_sys::LockRelationOid(table, READ);
+        }
+        table
     }
+}
+
+/// Raises the error of a relation that the user has no right to.
+fn refuse(relation: pg_sys::Oid, why: pg_sys::AclResult::Type, of: pg_sys::ObjectType::Type) -> ! {
+    // SAFETY: in a transaction; the name is PostgreSQL's copy, or null for what was dropped just now.
+    unsafe { pg_sys::aclcheck_error(why, of, pg_sys::get_rel_name(relation)) };
+    unreachable!("an error does not return")
 }
 
 impl Drop for OpenIndex {

@@ -4,7 +4,7 @@ use super::relation::Relation;
 use pgrx::pg_sys;
 
 /// While it lives, the process acts for a relation's owner in a security-restricted operation, with a nest level of
-/// settings of its own: as PostgreSQL's REINDEX does.
+/// settings of its own and `pg_catalog, pg_temp` for its search path: as PostgreSQL 17's REINDEX does.
 ///
 /// An error gives the rights back, too: the abort of a transaction restores those that it began with.
 pub struct AsOwner {
@@ -22,11 +22,33 @@ impl AsOwner {
             let restricted = context | pg_sys::SECURITY_RESTRICTED_OPERATION as i32;
             pg_sys::SetUserIdAndSecContext(relation.owner(), restricted);
             let nest_level = pg_sys::NewGUCNestLevel();
-            #[cfg(not(any(feature = "pg14", feature = "pg15", feature = "pg16")))]
-            pg_sys::RestrictSearchPath();
+            restrict_search_path();
             nest_level
         };
         Self { user, context, nest_level }
+    }
+}
+
+/// From PostgreSQL 17 on its own; before, the same by hand. Whoever calls must not choose what the owner's names stand for.
+///
+/// # Safety
+/// Within a nest level of settings that is ended in time.
+unsafe fn restrict_search_path() {
+    // SAFETY: the caller's promise.
+    unsafe {
+        #[cfg(not(any(feature = "pg14", feature = "pg15", feature = "pg16")))]
+        pg_sys::RestrictSearchPath();
+        #[cfg(any(feature = "pg14", feature = "pg15", feature = "pg16"))]
+        pg_sys::set_config_option(
+            c"search_path".as_ptr(),
+            c"pg_catalog, pg_temp".as_ptr(),
+            pg_sys::GucContext::PGC_USERSET,
+            pg_sys::GucSource::PGC_S_SESSION,
+            pg_sys::GucAction::GUC_ACTION_SAVE,
+            true,
+            0,
+            false,
+        );
     }
 }
 
@@ -51,4 +73,16 @@ pub fn has_rights_of(owner: pg_sys::Oid) -> bool {
 /// Whether the current user may see what others' relations consist of, as PostgreSQL's own statistics are seen.
 pub fn may_monitor() -> bool {
     has_rights_of(pg_sys::Oid::from_u32(pg_sys::ROLE_PG_READ_ALL_STATS))
+}
+
+/// Whether the current user may read a table, or some of its columns.
+pub fn may_read(table: pg_sys::Oid) -> bool {
+    let select = u64::from(pg_sys::ACL_SELECT) as pg_sys::AclMode;
+    // SAFETY: in a transaction; looks up catalogs.
+    unsafe {
+        let user = pg_sys::GetUserId();
+        pg_sys::pg_class_aclcheck(table, user, select) == pg_sys::AclResult::ACLCHECK_OK
+            || pg_sys::pg_attribute_aclcheck_all(table, user, select, pg_sys::AclMaskHow::ACLMASK_ANY)
+                == pg_sys::AclResult::ACLCHECK_OK
+    }
 }

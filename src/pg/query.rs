@@ -68,8 +68,49 @@ pub fn run(search: &Search) {
         let rewritten = PgList::<pg_sys::Query>::from_pg(pg_sys::pg_rewrite_query(query));
         let query = rewritten.get_ptr(0).expect("a SELECT is rewritten to one");
         let plan = pg_sys::pg_plan_query(query, text.as_ptr(), 0, std::ptr::null_mut());
+        if is_of_expression(search.index) && !computes_nothing(plan, search.index) {
+            not_chosen(search.index);
+        }
         execute(plan, &text);
     }
+}
+
+/// Whether an index's first column is an expression: code of its owner's.
+fn is_of_expression(index: Relation) -> bool {
+    // SAFETY: an open index has its catalog row, with one column at least.
+    unsafe { (*(*index.raw()).rd_index).indkey.values.as_slice(1)[0] == 0 }
+}
+
+/// Whether a plan leaves the index's expression to the index, so that the user does not run what the owner has written.
+///
+/// # Safety
+/// A plan of a query of [`add_order`].
+unsafe fn computes_nothing(plan: *mut pg_sys::PlannedStmt, index: Relation) -> bool {
+    // SAFETY: the caller's promise; a node's tag tells its type.
+    unsafe {
+        let limit = (*plan).planTree;
+        let scan = (*limit).lefttree;
+        if (*limit).type_ != pg_sys::NodeTag::T_Limit
+            || scan.is_null()
+            || (*scan).type_ != pg_sys::NodeTag::T_IndexScan
+        {
+            return false;
+        }
+        let targets = PgList::<pg_sys::TargetEntry>::from_pg((*scan).targetlist);
+        (*scan.cast::<pg_sys::IndexScan>()).indexid == index.oid()
+            && targets.iter_ptr().all(|target| (*(*target).expr).type_ == pg_sys::NodeTag::T_Const)
+    }
+}
+
+/// Raises the error of a search that would not use its index.
+pub fn not_chosen(index: Relation) -> ! {
+    Problem::new(
+        ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        format!("the planner did not choose index \"{}\"", index.name()),
+    )
+    .detail("Another index answers the search too, or the condition contradicts a partial index's.")
+    .hint("Of a partitioned table with an index of an expression name the index of a partition.")
+    .raise()
 }
 
 /// The table's rows that meet the condition, as PostgreSQL's parser understands it.
@@ -94,7 +135,7 @@ unsafe fn analyzed(search: &Search, text: &CStr) -> *mut pg_sys::Query {
         raw.stmt = select.into_pg().cast();
         let nothing = std::ptr::null_mut;
         #[cfg(feature = "pg14")]
-        let query = pg_sys::parse_analyze(raw.into_pg(), text.as_ptr(), nothing(), 0, nothing());
+        let query = pg_sys::parse_analyze(raw.into_pg(), text.as_ptr(), nothing(), 0, nothing().cast());
         #[cfg(not(feature = "pg14"))]
         let query =
             pg_sys::parse_analyze_fixedparams(raw.into_pg(), text.as_ptr(), nothing(), 0, nothing().cast());
@@ -153,9 +194,25 @@ unsafe fn condition(text: &CStr) -> Expression {
             && select.op == pg_sys::SetOperation::SETOP_NONE
             && targets.len() == 1;
         match targets.get_ptr(0) {
-            Some(target) if is_alone && (*target).name.is_null() => (*target).val,
+            Some(target) if is_alone && (*target).name.is_null() && !is_star((*target).val) => (*target).val,
             _ => not_a_condition(),
         }
+    }
+}
+
+/// Whether an expression stands for all columns of something, which the parser takes among targets only.
+///
+/// # Safety
+/// A node as it was parsed.
+unsafe fn is_star(node: Expression) -> bool {
+    // SAFETY: the caller's promise; a node's tag tells its type.
+    unsafe {
+        if node.is_null() || (*node).type_ != pg_sys::NodeTag::T_ColumnRef {
+            return false;
+        }
+        let fields = PgList::<pg_sys::Node>::from_pg((*node.cast::<pg_sys::ColumnRef>()).fields);
+        let last = fields.len().checked_sub(1).and_then(|last| fields.get_ptr(last));
+        last.is_some_and(|last| (*last).type_ == pg_sys::NodeTag::T_A_Star)
     }
 }
 

@@ -140,8 +140,11 @@ impl Listing {
         }
     }
 
-    /// Leaves out what is beyond a lesser score from now on.
+    /// Leaves out what is beyond a lesser score from now on. Nothing is beyond NaN.
     pub fn narrow(&mut self, within: f64) {
+        if within.is_nan() {
+            return;
+        }
         self.bound.iter_mut().for_each(|bound| bound.threshold.within = within);
     }
 

@@ -71,7 +71,8 @@ pub fn row_layout(space: Space) -> Layout {
 /// Rows of an index that no vacuum has buried.
 pub fn rows(relation: Relation) -> u64 {
     let Snapshot { meta, manifest } = Snapshot::read(relation);
-    let sealed = manifest.sealed.iter().map(|segment| u64::from(segment.rows - segment.tombstones));
+    let sealed =
+        manifest.sealed.iter().map(|segment| u64::from(segment.rows.saturating_sub(segment.tombstones)));
     let growing = manifest.flushing.iter().chain([&meta.growing]);
     sealed.chain(growing.map(|segment| growing::rows(relation, segment))).sum()
 }

@@ -27,6 +27,7 @@ impl Returned {
             self.at_score.clear();
         }
         self.score = Some(hit.score);
+        memory::reserve_set(&mut self.at_score, 1, "rows of one score");
         self.at_score.insert(hit.tid);
     }
 

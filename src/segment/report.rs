@@ -96,15 +96,14 @@ pub fn remember(report: Report) {
 
 /// The searches that end while `work` is done, with the time that their steps took.
 pub fn collect(work: impl FnOnce()) -> Vec<Report> {
-    /// Ends the collection after an error, too.
-    struct End;
+    /// Ends the collection after an error, too, and goes on with the one around it.
+    struct End(Option<Vec<Report>>);
     impl Drop for End {
         fn drop(&mut self) {
-            COLLECTED.set(None);
+            COLLECTED.set(self.0.take());
         }
     }
-    let _end = End;
-    COLLECTED.set(Some(Vec::new()));
+    let _end = End(COLLECTED.replace(Some(Vec::new())));
     work();
     COLLECTED.take().unwrap_or_default()
 }

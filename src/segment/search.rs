@@ -47,9 +47,9 @@ impl SeenShare {
     /// Rows fetched before the share means anything.
     const LEAST: u64 = 16;
 
-    pub fn note(&mut self, is_seen: bool) {
-        self.fetched += 1;
-        self.seen += u64::from(is_seen);
+    pub fn note(&mut self, fetched: u64, seen: u64) {
+        self.fetched += fetched;
+        self.seen += seen;
     }
 
     /// How many of some rows are seen, as far as is known.

@@ -8,6 +8,7 @@ mod crash;
 mod ddl;
 mod degenerate;
 mod differential;
+mod faults;
 mod filters;
 mod hostile;
 mod lifecycle;

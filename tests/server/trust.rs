@@ -328,6 +328,88 @@ fn spheres_are_found_outside_the_search_path() {
 }
 
 #[test]
+fn filters_of_explained_searches_are_conditions() {
+    let (_server, mut client) = start(&[]);
+    client
+        .batch_execute(
+            "CREATE TABLE t (id int, v vector(2)); INSERT INTO t SELECT i, array[i, 1] FROM generate_series(1, 500) i;
+             CREATE INDEX t_v ON t USING vdb_hnsw (v vector_l2_ops, id)",
+        )
+        .expect("set-up");
+    for filter in [
+        "*",
+        "t.*",
+        "",
+        "id, 1",
+        "id AS x",
+        "1; SELECT 2",
+        "id FROM t",
+        "true LIMIT 1",
+        "true FOR UPDATE",
+        "DISTINCT id",
+        "true UNION SELECT true",
+        "true) OR (true",
+        "$1",
+    ] {
+        let call = "SELECT count(*) FROM vdb_explain_search('t_v', '[1,2]', 5, $1)";
+        let error = client.query(call, &[&filter]).expect_err(filter);
+        let code = error.code().map(|code| code.code()).unwrap_or_default();
+        assert!(["42601", "42P02"].contains(&code), "{filter}: {error:?}");
+    }
+    let writes = "CREATE FUNCTION writes() RETURNS boolean LANGUAGE plpgsql
+                  AS 'BEGIN DELETE FROM t; RETURN true; END'";
+    client.batch_execute(writes).expect("a function");
+    let error = client
+        .batch_execute("SELECT * FROM vdb_explain_search('t_v', '[1,2]', 5, 'writes()')")
+        .expect_err("it is read-only");
+    assert_eq!(error.code().map(|code| code.code()), Some("25006"));
+    let of_vector = "SELECT count(*) FROM vdb_explain_search('t_v', '[1,2]'::vector, 5, 'id < 100')";
+    assert!(number(&mut client, of_vector) > 0);
+    let error = client
+        .batch_execute("SELECT vdb_explain_search('t_v', '[1,2]'::halfvec, 5)")
+        .expect_err("another type");
+    assert_eq!(error.code().map(|code| code.code()), Some("42804"));
+}
+
+#[test]
+fn owners_names_are_not_the_callers() {
+    let (server, mut client) = start(&[]);
+    client
+        .batch_execute(
+            "CREATE ROLE victim SUPERUSER; CREATE ROLE mallory; CREATE SCHEMA m AUTHORIZATION mallory;
+             CREATE SCHEMA victims AUTHORIZATION victim; SET ROLE victim; SET search_path = victims, public;
+             CREATE FUNCTION f(v vector) RETURNS vector IMMUTABLE LANGUAGE plpgsql SET search_path = victims, public
+                 AS 'BEGIN RETURN v + ''[0,0]''; END';
+             CREATE FUNCTION loose(v vector) RETURNS vector IMMUTABLE LANGUAGE plpgsql
+                 AS 'BEGIN RETURN embed(v); END';
+             CREATE FUNCTION embed(v vector) RETURNS vector IMMUTABLE LANGUAGE sql AS 'SELECT v';
+             CREATE TABLE t (id int, v vector(2)); INSERT INTO t SELECT i, array[i, 1] FROM generate_series(1, 500) i;
+             CREATE INDEX strict_v ON t USING vdb_hnsw ((f(v)::vector(2)) vector_l2_ops) WITH (rerank = heap);
+             CREATE INDEX loose_v ON t USING vdb_hnsw ((loose(v)::vector(2)) vector_l2_ops) WITH (rerank = heap);
+             GRANT USAGE ON SCHEMA victims TO mallory; GRANT SELECT ON t TO mallory; RESET ROLE",
+        )
+        .expect("set-up");
+    let mut mallory = server.connect();
+    mallory
+        .batch_execute(
+            "SET ROLE mallory;
+             CREATE FUNCTION m.embed(v public.vector) RETURNS public.vector LANGUAGE plpgsql AS $$ BEGIN
+             IF (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user) THEN
+                 RAISE EXCEPTION 'gained'; END IF; RETURN v; END $$;
+             SET search_path = m, pg_catalog, victims, public; SET enable_seqscan = off; SET enable_sort = off",
+        )
+        .expect("set-up");
+    let nearest = |function: &str| {
+        format!("SELECT id FROM victims.t ORDER BY victims.{function}(v)::vector(2) <-> '[3,1]' LIMIT 1")
+    };
+    let rows = mallory.query(&nearest("f"), &[]).expect("what names its search path is found");
+    assert_eq!(rows[0].get::<_, i32>(0), 3);
+    // What does not finds nothing, and least of all what the caller has put in its way.
+    let error = mallory.query(&nearest("loose"), &[]).expect_err("embed is in no path");
+    assert_eq!(error.code().map(|code| code.code()), Some("42883"), "{error:?}");
+}
+
+#[test]
 fn no_error_carries_a_backtrace() {
     let server = Server::start(&[]);
     server.stop();

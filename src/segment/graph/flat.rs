@@ -8,6 +8,7 @@ use super::stored::codes_of;
 use crate::codec::fastscan::BLOCK;
 use crate::codec::rabitq::{Factors, Query};
 use crate::filter::Bitset;
+use crate::memory;
 use crate::rerank::{Onward, Reranker, Step, Work};
 use crate::segment::block::{BlockLayout, Centre, Estimates, Numbers};
 use crate::segment::corrupt;
@@ -28,6 +29,9 @@ pub struct FlatSearch {
     limits: Vec<f32>,
 }
 
+/// What memory is asked for.
+const ROWS: &str = "rows of a search";
+
 /// Rows compared at once where there are no codes.
 const CHUNK: usize = 256;
 
@@ -40,7 +44,8 @@ impl FlatSearch {
 
     /// Goes on where another search has given up: after the rows that it has returned, up to a score.
     pub fn after(mut self, (rows, score): (Vec<u32>, f64)) -> Self {
-        self.given = rows.into_iter().collect();
+        memory::reserve_set(&mut self.given, rows.len(), ROWS);
+        self.given.extend(rows);
         self.rows.go_on_from(score);
         self
     }
@@ -330,7 +335,13 @@ fn all_rows(source: Source) -> Range<u32> {
 /// The rows of a stretch that are wanted, ascending.
 pub(super) fn wanted_rows(source: Source, stretch: Range<u32>) -> Vec<u32> {
     match source.wanted {
-        Some(wanted) => wanted.iter_from(stretch.start).take_while(|&row| row < stretch.end).collect(),
-        None => stretch.collect(),
+        Some(wanted) => {
+            let mut rows = Vec::new();
+            for row in wanted.iter_from(stretch.start).take_while(|&row| row < stretch.end) {
+                memory::push(&mut rows, row, ROWS);
+            }
+            rows
+        }
+        None => memory::collect(stretch, ROWS),
     }
 }

@@ -8,6 +8,7 @@ use crate::codec::fastscan::BLOCK;
 use crate::filter::Bitset;
 use crate::graph::Candidate;
 use crate::graph::search::{GraphReader, Search};
+use crate::memory;
 use crate::rerank::{Onward, Reranker, Step, Work};
 use crate::segment::corrupt;
 use crate::segment::search::{HeapRows, Hit, SeenShare};
@@ -120,7 +121,7 @@ impl Walk {
                         if let State::Round { left } = &mut self.state {
                             *left -= 1;
                         }
-                        self.given.push(row);
+                        memory::push(&mut self.given, row, NODES);
                         self.last = self.last.max(score);
                         return Some(Hit { score, tid });
                     }
@@ -194,10 +195,12 @@ impl Walk {
         }
         let before = self.rows.work().compared;
         source.compare(heap, &rows, |row, score| self.rows.compared(row, score));
-        let seen = self.rows.work().compared - before;
-        (0..rows.len() as u64).for_each(|place| self.seen.note(place < seen));
+        self.seen.note(rows.len() as u64, self.rows.work().compared - before);
     }
 }
+
+/// What memory is asked for.
+const NODES: &str = "candidates of a search";
 
 /// Nodes' scores as their codes tell, and how far they may be off.
 #[derive(Default)]
@@ -209,9 +212,9 @@ struct Estimates {
 
 impl Estimates {
     fn push(&mut self, node: u32, score: f32, error: f32) {
-        self.nodes.push(node);
-        self.scores.push(score);
-        self.errors.push(error);
+        memory::push(&mut self.nodes, node, NODES);
+        memory::push(&mut self.scores, score, NODES);
+        memory::push(&mut self.errors, error, NODES);
     }
 
     /// Keeps the first `first`, and those after them that are of some nodes.

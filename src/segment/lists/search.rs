@@ -8,6 +8,7 @@ use crate::codec::fastscan::BLOCK;
 use crate::codec::multibit;
 use crate::distance::{PreparedQuery, Space};
 use crate::filter::Bitset;
+use crate::memory;
 use crate::pg::relation::Relation;
 use crate::rerank::{Onward, Reranker, Step, Work};
 use crate::segment::block::Centre;
@@ -389,6 +390,7 @@ impl ListSearch {
     /// Looks at rows' fine codes, or compares them exactly if that was done before.
     fn look_closer(&mut self, source: Source, heap: &mut HeapRows, mut rows: Vec<Row>) {
         if source.snapshot.meta.quantizer.has_second_lists() {
+            memory::reserve_set(&mut self.looked_at, rows.len(), "candidates of a search");
             rows.retain(|row| self.looked_at.insert((row.segment, row.row, row.is_refined)));
         }
         rows.sort_unstable_by_key(|row| (row.is_refined, row.segment));
@@ -471,7 +473,7 @@ impl ListSearch {
                                 reranker.compared(*row, score(row.row, bytes));
                             });
                         }
-                        self.seen.note(is_seen);
+                        self.seen.note(1, is_seen.into());
                     }
                 }
             }
