@@ -226,6 +226,7 @@ unsafe fn count_scan(relation: Relation) {
     // SAFETY: the caller's promise; the counters are this backend's own.
     unsafe {
         let raw = relation.raw();
+        #[cfg(not(feature = "pg14"))]
         if (*raw).pgstat_info.is_null() && (*raw).pgstat_enabled {
             pg_sys::pgstat_assoc_relation(raw);
         }
