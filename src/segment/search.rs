@@ -551,6 +551,6 @@ fn list_run(
         report.effort = Some(probing.probes as u64);
     }
     report.expect(facts.cost(probes).begin);
-    let search = report.observe(|| ListSearch::new(relation, snapshot, coded, step, terms));
+    let search = report.observe(|| ListSearch::new(relation, snapshot, coded, (facts, step), terms));
     Some(Run::new(Stream::Lists(Box::new(search)), report))
 }

@@ -16,7 +16,7 @@ use crate::segment::corrupt;
 use crate::segment::encoder::CodedQuery;
 use crate::segment::rows::SealedRows;
 use crate::segment::search::{HeapRows, Hit, SeenShare, Terms};
-use crate::segment::steps::{ListStep, Probing};
+use crate::segment::steps::{self, ListFacts, ListStep, Probing};
 use crate::segment::vectors::{Place, Vectors};
 use crate::storage::manifest::{Codebook, ListParts, Manifest, Parts, Sealed, Snapshot};
 use crate::storage::meta::Structure;
@@ -91,6 +91,10 @@ pub struct ListSearch {
     next_look: u64,
     returned: u64,
     seen: SeenShare,
+    /// What is known of the segments, and the lists probed where all rows are seen; `None` past the lists.
+    facts: Option<(ListFacts, usize)>,
+    /// Lists probed so far.
+    probed: usize,
 }
 
 const FIRST_LOOK: u64 = 512;
@@ -102,7 +106,7 @@ impl ListSearch {
         relation: Relation,
         snapshot: &Snapshot,
         coded: &CodedQuery,
-        step: ListStep,
+        (facts, step): (ListFacts, ListStep),
         terms: Terms,
     ) -> Self {
         let probing = match step {
@@ -134,6 +138,8 @@ impl ListSearch {
             next_look: FIRST_LOOK,
             returned: 0,
             seen: SeenShare::default(),
+            facts: (step != ListStep::Flat).then_some((facts, probing.probes)),
+            probed: 0,
         };
         if search.is_flat {
             return search;
@@ -224,7 +230,13 @@ impl ListSearch {
             if goes_on && self.returned * SCANNED_PER_RETURNED >= self.seen.of(self.scanned) {
                 self.probe(source, heap);
             }
+            let last = self.rows.last();
             match self.rows.step() {
+                // Most rows met are dead: as under a filter, more lists are probed before the first row is returned.
+                Step::Next(row, score) if self.is_thin() => {
+                    self.rows.take_back(row, score, last);
+                    self.probe(source, heap);
+                }
                 Step::Next(Row { segment, row, .. }, score) => {
                     let segment = source.segment(segment);
                     if let Some(tid) = SealedRows::new(source.relation, segment).live_tid(row) {
@@ -238,6 +250,17 @@ impl ListSearch {
                 Step::Empty => self.probe(source, heap),
             }
         }
+    }
+
+    /// Whether the snapshot sees so few rows that more lists are to be probed first.
+    fn is_thin(&self) -> bool {
+        let Some((facts, probes)) = self.facts.filter(|_| self.returned == 0 && self.has_lists_left()) else {
+            return false;
+        };
+        let rows = facts.matches.unwrap_or(facts.rows);
+        let seen = self.seen.of(rows as u64) as usize;
+        let wanted = steps::probe(rows, seen, facts.lists, probes).unwrap_or_default();
+        4 * seen < 3 * rows && self.probed < wanted.probes
     }
 
     /// Compares every row that is wanted.
@@ -283,6 +306,7 @@ impl ListSearch {
         let Family { codebook, lists, probes } = &mut self.families[family];
         let codebook = &source.snapshot.manifest.codebooks[*codebook];
         let lists = lists.take(*probes, source.relation, codebook, source.coded);
+        self.probed += *probes;
         // A search that goes on looks for ever farther rows.
         *probes *= 2;
         let mut scans = Vec::new();
