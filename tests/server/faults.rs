@@ -1,10 +1,8 @@
-//! Work that is ended anywhere: by a timeout, by a file that cannot grow. It leaves no lock, no pin and no task behind, and the
-//! index as sound as before.
+//! Work that a timeout ends anywhere: it leaves no lock, no pin and no task behind, and the index as sound as before.
 
-use crate::lifecycle::{findings, number, wait_until};
-use crate::support::server::{Server, unprivileged};
+use crate::lifecycle::{findings, number};
+use crate::support::server::Server;
 use postgres::Client;
-use std::path::Path;
 
 /// What is done to a table and its index, each in a transaction of its own.
 const STEPS: &[&str] = &[
@@ -79,52 +77,4 @@ fn a_timeout_anywhere_leaves_nothing_behind() {
     }
     println!("{ended} statements were ended");
     assert!(ended > 30, "{ended}");
-}
-
-/// Sets how long files may become that a process writes; `None` for as long as it likes.
-fn limit_files(pid: i32, bytes: Option<i64>) {
-    let limit = bytes.map_or("unlimited".into(), |bytes| bytes.to_string());
-    let status = unprivileged(Path::new("prlimit"))
-        .args(["--pid", &pid.to_string(), &format!("--fsize={limit}:")])
-        .status()
-        .expect("prlimit runs");
-    assert!(status.success(), "prlimit --fsize={limit}:");
-}
-
-#[test]
-fn a_file_that_cannot_grow_leaves_nothing_behind() {
-    let mut refused = 0;
-    for index in ["vdb_hnsw (v vector_l2_ops, id)", "vdb_ivf (v vector_l2_ops, id) WITH (lists = 60)"] {
-        let (server, mut client) = start(index);
-        let mut observer = server.connect();
-        let pid: i32 = client.query_one("SELECT pg_backend_pid()", &[]).expect("a session").get(0);
-        for more in [0, 1, 2, 5, 20, 60] {
-            for step in
-                ["INSERT INTO items SELECT i, vec(i) FROM generate_series(1, 400) i", STEPS[1], STEPS[4]]
-            {
-                let what = format!("{index}, {more} pages more: {step}");
-                let size = "SELECT greatest(pg_relation_size('items_v'), pg_relation_size('items'))";
-                let size = number(&mut observer, size);
-                limit_files(pid, Some(size + more * 8192));
-                if let Err(error) = client.batch_execute(step) {
-                    let message = error.as_db_error().map(|error| error.message()).unwrap_or_default();
-                    let is_refusal =
-                        ["could not extend", "could not write"].iter().any(|it| message.contains(it));
-                    assert!(is_refusal, "{what}: {error:?}");
-                    refused += 1;
-                }
-                limit_files(pid, None);
-                assert_clean(&mut client, &mut observer, &what);
-            }
-            assert_eq!(findings(&mut observer, "items_v"), [""; 0], "{index}, {more} pages more");
-        }
-        for step in STEPS {
-            client.batch_execute(step).expect(step);
-        }
-        wait_until(&mut observer, "NOT EXISTS (SELECT FROM vdb_tasks WHERE state = 'running')");
-        assert_eq!(findings(&mut observer, "items_v"), [""; 0], "{index}");
-        assert_eq!(server.crashes(), [""; 0]);
-    }
-    println!("{refused} statements were refused");
-    assert!(refused > 5, "{refused}");
 }
