@@ -6,6 +6,7 @@
 use crate::codec::fastscan::{self, BLOCK};
 use crate::codec::rabitq::{Factors, Query};
 use crate::codec::rotation::rotated_dims;
+use crate::cpu::vectorized;
 use crate::distance::{Element, Metric};
 
 /// Where things are in a block.
@@ -174,18 +175,45 @@ impl Rounding {
         }
     }
 
-    /// Of the estimate of a code in a block.
-    pub fn of_block(self, numbers: Numbers, code: usize, score: f32, centre: Centre) -> f32 {
-        let (add, rescale) = (numbers.adds[code].abs(), numbers.rescales[code].abs());
-        rescale * self.lookup + self.of_numbers(add, rescale, score, centre)
+    /// Of the estimates of codes in a block, from the one in place `first` on.
+    pub fn of_block(self, numbers: Numbers, first: usize, scores: &[f32], centre: Centre) -> [f32; BLOCK] {
+        let places = first..first + scores.len();
+        let [mut adds, mut rescales, mut all] = [[0f32; BLOCK]; 3];
+        adds[..scores.len()].copy_from_slice(&numbers.adds[places.clone()]);
+        rescales[..scores.len()].copy_from_slice(&numbers.rescales[places]);
+        all[..scores.len()].copy_from_slice(scores);
+        roundings(&adds, &rescales, &all, self, self.of_centre(centre))
     }
 
     /// Of an estimate of these numbers, whose product is computed without tables.
     pub fn of_numbers(self, add: f32, rescale: f32, score: f32, centre: Centre) -> f32 {
         let parts = 2.0 * add.abs() + score.abs() + rescale.abs() * self.product;
-        // The centre is no longer than what lies between it and the query, and that.
-        let centre = centre.score.abs() as f32 + self.norm * (self.norm + centre.distance as f32);
-        self.relative * (parts + centre)
+        self.relative * (parts + self.of_centre(centre))
+    }
+
+    /// The size of the numbers that a centre brings along: it is no longer than the query and what lies between them.
+    fn of_centre(self, centre: Centre) -> f32 {
+        centre.score.abs() as f32 + self.norm * (self.norm + centre.distance as f32)
+    }
+}
+
+vectorized! {
+    /// As [`Rounding::of_numbers`], with what the tables' rounding adds; `centre` is the size of the centre's numbers.
+    fn roundings(
+        adds: &[f32; BLOCK],
+        rescales: &[f32; BLOCK],
+        scores: &[f32; BLOCK],
+        rounding: Rounding,
+        centre: f32,
+    ) -> [f32; BLOCK] {
+        let Rounding { lookup, product, relative, .. } = rounding;
+        let mut roundings = [0f32; BLOCK];
+        for i in 0..BLOCK {
+            let rescale = rescales[i].abs();
+            let parts = 2.0 * adds[i].abs() + scores[i].abs() + rescale * product;
+            roundings[i] = rescale * lookup + relative * (parts + centre);
+        }
+        roundings
     }
 }
 

@@ -15,6 +15,9 @@ use super::lists::listing::{self as list_rows, Source as ListSource};
 use super::report::StepReport;
 use super::rows::SealedRows;
 use super::search::{HeapRows, Hit};
+use crate::bits;
+use crate::codec::fastscan::BLOCK;
+use crate::cpu::vectorized;
 use crate::distance::PreparedQuery;
 use crate::filter::{Bitset, Condition};
 use crate::memory;
@@ -64,7 +67,39 @@ pub enum Verdict {
     Unknown,
 }
 
+vectorized! {
+    /// The bits of those of 32 estimates that are not beyond a score.
+    fn not_beyond(scores: &[f32; BLOCK], errors: &[f32; BLOCK], roundings: &[f32; BLOCK], within: f32) -> u32 {
+        let mut flags = [0u8; BLOCK];
+        for i in 0..BLOCK {
+            let lower = scores[i] - (ALLOWANCE * errors[i] + roundings[i]);
+            flags[i] = u8::from(lower > within) ^ 1;
+        }
+        bits::pack(&flags)
+    }
+}
+
 impl Threshold {
+    /// The places of the estimates, 32 at most, that may be within, each with its verdict: most are beyond.
+    pub fn sort_out(
+        self,
+        scores: &[f32],
+        errors: &[f32],
+        roundings: &[f32; BLOCK],
+        wanted: u32,
+        mut visit: impl FnMut(usize, Verdict),
+    ) {
+        let [mut all_scores, mut all_errors] = [[0f32; BLOCK]; 2];
+        all_scores[..scores.len()].copy_from_slice(scores);
+        all_errors[..errors.len()].copy_from_slice(errors);
+        let there = u32::MAX >> (BLOCK - scores.len());
+        // Rounded up, so that what lies on the threshold is looked at.
+        let places = not_beyond(&all_scores, &all_errors, roundings, (self.within as f32).next_up());
+        for place in bits::places(places & wanted & there) {
+            visit(place, self.judge(scores[place], errors[place], roundings[place]));
+        }
+    }
+
     /// What an estimate says that may be off by an error, and by what rounding takes.
     pub fn judge(self, estimate: f32, error: f32, rounding: f32) -> Verdict {
         let allowed = ALLOWANCE * error + rounding;

@@ -28,9 +28,7 @@ pub fn list(
         Some(coded) => {
             let (origin, rounding) =
                 (Centre::origin(source.meta.space.metric, &coded.vector), coded.rounding());
-            let mut sort_out = |estimates: &Estimates, place: usize, rounding: f32, row: u32| match threshold
-                .judge(estimates.scores[place], estimates.errors[place], rounding)
-            {
+            let mut sort_out = |row: u32, verdict: Verdict| match verdict {
                 Verdict::Within => visit(row, f64::NAN),
                 Verdict::Beyond => {}
                 Verdict::Unknown => memory::push(&mut unknown, row, ROWS),
@@ -39,21 +37,24 @@ pub fn list(
                 let mut nodes = NodeEstimates::new(source, query);
                 for rows in wanted_rows(source, stretch).chunks(BLOCK) {
                     work.estimated += rows.len() as u64;
-                    let (estimates, roundings) = nodes.estimate_with(rows, |factors, score| {
-                        rounding.of_numbers(factors.add, factors.rescale, score, origin)
+                    let (Estimates { scores, errors }, roundings) = nodes
+                        .estimate_with(rows, |factors, score| {
+                            rounding.of_numbers(factors.add, factors.rescale, score, origin)
+                        });
+                    let (scores, errors) = (&scores[..rows.len()], &errors[..rows.len()]);
+                    threshold.sort_out(scores, errors, &roundings, u32::MAX, |place, verdict| {
+                        sort_out(rows[place], verdict);
                     });
-                    for (place, &row) in rows.iter().enumerate() {
-                        sort_out(&estimates, place, roundings[place], row);
-                    }
                 }
             } else {
                 let (blocks, mut reader) = Blocks::of(source, stretch);
-                blocks.for_each(&mut reader, |estimates, numbers, rows, bits| {
+                blocks.for_each(&mut reader, |Estimates { scores, errors }, numbers, rows, wanted| {
                     work.estimated += rows.len() as u64;
-                    for (place, row) in rows.enumerate().filter(|(place, _)| bits >> place & 1 == 1) {
-                        let rounding = rounding.of_block(numbers, place, estimates.scores[place], origin);
-                        sort_out(&estimates, place, rounding, row as u32);
-                    }
+                    let (scores, errors) = (&scores[..rows.len()], &errors[..rows.len()]);
+                    let roundings = rounding.of_block(numbers, 0, scores, origin);
+                    threshold.sort_out(scores, errors, &roundings, wanted, |place, verdict| {
+                        sort_out((rows.start + place) as u32, verdict);
+                    });
                 });
             }
         }

@@ -43,12 +43,13 @@ pub fn list(
             let both = estimates.zip(layout.numbers(group)).expect("the groups have codes");
             (both, centre, rounding)
         });
+        let roundings = estimates.as_ref().map(|((estimates, numbers), centre, rounding)| {
+            rounding.of_block(*numbers, 0, &estimates.scores[..count], *centre)
+        });
         for place in (0..count).filter(|&place| is_wanted(layout, conditions, group, place)) {
-            let verdict = match (&estimates, bound) {
-                (Some(((estimates, numbers), centre, rounding)), Some((_, threshold))) => {
-                    let score = estimates.scores[place];
-                    let rounding = rounding.of_block(*numbers, place, score, *centre);
-                    threshold.judge(score, estimates.errors[place], rounding)
+            let verdict = match (estimates.as_ref().zip(roundings), bound) {
+                (Some((((estimates, _), ..), roundings)), Some((_, threshold))) => {
+                    threshold.judge(estimates.scores[place], estimates.errors[place], roundings[place])
                 }
                 (None, Some(_)) => Verdict::Unknown,
                 (_, None) => Verdict::Within,

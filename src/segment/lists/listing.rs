@@ -2,6 +2,7 @@
 
 use super::centroids::CentroidReader;
 use super::scan::{Codes, Entries, Scan, Scanned, Scans, Seen};
+use crate::codec::fastscan::BLOCK;
 use crate::distance::PreparedQuery;
 use crate::filter::Bitset;
 use crate::memory;
@@ -90,17 +91,15 @@ pub fn list(
             &coded.tables,
             |Seen { scores, errors, numbers, wanted: bits, row, .. }| {
                 work.estimated += scores.len() as u64;
-                for place in (0..scores.len()).filter(|place| bits >> place & 1 == 1) {
-                    // Codes in bytes have what rounding takes among their errors.
-                    let rounding = numbers.map_or(0.0, |(numbers, first)| {
-                        rounding.of_block(numbers, first + place, scores[place], centre)
-                    });
-                    match threshold.judge(scores[place], errors[place], rounding) {
-                        Verdict::Within => visit(row(place).row, f64::NAN),
-                        Verdict::Beyond => {}
-                        Verdict::Unknown => memory::push(&mut unknown, row(place).row, ROWS),
-                    }
-                }
+                // Codes in bytes have what rounding takes among their errors.
+                let roundings = numbers.map_or([0.0; BLOCK], |(numbers, first)| {
+                    rounding.of_block(numbers, first, scores, centre)
+                });
+                threshold.sort_out(scores, errors, &roundings, bits, |place, verdict| match verdict {
+                    Verdict::Within => visit(row(place).row, f64::NAN),
+                    Verdict::Beyond => {}
+                    Verdict::Unknown => memory::push(&mut unknown, row(place).row, ROWS),
+                });
             },
         );
     }
