@@ -54,6 +54,9 @@ impl<'a> Source<'a> {
             Extent::Blocks { first, count } => (first, count, std::ptr::null_mut()),
             Extent::Share(scan) => (0, pg_sys::InvalidBlockNumber, scan),
         };
+        // Where a shared scan begins is its own affair, as nothing else is allowed; all others go through the blocks in
+        // their order.
+        let allow_sync = !scan.is_null();
         // SAFETY: the relations are open; the callback gets back the state passed here, which lives until the scan has
         // ended.
         unsafe {
@@ -61,7 +64,7 @@ impl<'a> Source<'a> {
                 self.heap,
                 self.index,
                 self.info,
-                false,
+                allow_sync,
                 false,
                 show_progress,
                 first,

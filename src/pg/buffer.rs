@@ -238,13 +238,7 @@ impl Drop for Exclusive {
 
 /// The blocks of a relation's main fork that are in shared buffers just now.
 pub fn resident(relation: Relation) -> HashSet<u32> {
-    let mut blocks = HashSet::new();
     // SAFETY: a plain read of a variable that is set at server start.
-    let buffers = unsafe { pg_sys::NBuffers };
-    for buffer in 1..=buffers {
-        if let Some(block) = relation.block_in_buffer(buffer) {
-            blocks.insert(block);
-        }
-    }
-    blocks
+    let buffers = unsafe { pg_sys::NBuffers } as usize;
+    (0..buffers).filter_map(|index| relation.block_in_buffer(index)).collect()
 }

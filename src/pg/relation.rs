@@ -124,24 +124,26 @@ impl Relation {
         FileTag(file)
     }
 
-    /// The block of this relation's main fork that a shared buffer holds, if it holds one.
-    pub(super) fn block_in_buffer(self, buffer: pg_sys::Buffer) -> Option<u32> {
-        let mut tag = Default::default();
-        let (mut fork, mut block) = (0, 0);
-        // SAFETY: any shared buffer's tag may be read; unless it is pinned, it may be another a moment later, which is
-        // all the same to statistics.
-        unsafe { pg_sys::BufferGetTag(buffer, &mut tag, &mut fork, &mut block) };
+    /// The block of this relation's main fork that a shared buffer of an index below `NBuffers` holds, if it holds one.
+    pub(super) fn block_in_buffer(self, index: usize) -> Option<u32> {
+        // SAFETY: the descriptors are an array of `NBuffers` in shared memory. A tag that changes while it is read tells of
+        // no block or of another, which is all the same to statistics; `BufferGetTag` would ask for a pin.
+        let tag = unsafe {
+            let descriptor = pg_sys::BufferDescriptors.add(index);
+            (&raw const (*descriptor).bufferdesc.tag).read_volatile()
+        };
         #[cfg(any(feature = "pg14", feature = "pg15"))]
         let is_ours = {
             let ours: pg_sys::RelFileNode = self.data().rd_node;
-            (ours.dbNode, ours.spcNode, ours.relNode) == (tag.dbNode, tag.spcNode, tag.relNode)
+            let theirs = tag.rnode;
+            (ours.dbNode, ours.spcNode, ours.relNode) == (theirs.dbNode, theirs.spcNode, theirs.relNode)
         };
         #[cfg(not(any(feature = "pg14", feature = "pg15")))]
         let is_ours = {
             let ours: pg_sys::RelFileLocator = self.data().rd_locator;
             (ours.dbOid, ours.spcOid, ours.relNumber) == (tag.dbOid, tag.spcOid, tag.relNumber)
         };
-        (is_ours && fork == pg_sys::ForkNumber::MAIN_FORKNUM).then_some(block)
+        (is_ours && tag.forkNum == pg_sys::ForkNumber::MAIN_FORKNUM).then_some(tag.blockNum)
     }
 
     /// Number of pages of the main fork.

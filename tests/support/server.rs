@@ -226,7 +226,8 @@ impl Server {
     /// Lines of the log, since the server was made, that tell of a crash.
     pub fn crashes(&self) -> Vec<String> {
         let log = std::fs::read(self.folder.join("log")).expect("the server's log");
-        let is_crash = |line: &&str| line.contains("PANIC:") || line.contains("was terminated by signal");
+        let signs = ["PANIC:", "TRAP:", "was terminated by signal"];
+        let is_crash = |line: &&str| signs.iter().any(|sign| line.contains(sign));
         String::from_utf8_lossy(&log).lines().filter(is_crash).map(String::from).collect()
     }
 
@@ -246,6 +247,9 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.pg_ctl(&["stop", "-m", "immediate"]).output();
+        if std::thread::panicking() {
+            self.crashes().iter().for_each(|line| eprintln!("the server's log: {line}"));
+        }
         if !self.keep {
             let _ = std::fs::remove_dir_all(&self.folder);
         }
