@@ -4,7 +4,7 @@ use super::{attributes, handed, opclass};
 use crate::config::settings;
 use crate::distance::{Metric, PreparedQuery};
 use crate::pg::error::Problem;
-use crate::pg::heap::HeapRows;
+use crate::pg::heap::{HeapRows, checked_tid};
 use crate::pg::relation::Relation;
 use crate::segment::listing::{Listing, RangeQuery, Threshold};
 use crate::segment::report::{self, Report};
@@ -116,7 +116,7 @@ pub unsafe extern "C-unwind" fn amgettuple(
             }
         };
         let Some(tid) = tid else { return false };
-        *(&raw mut (*scan).xs_heaptid).cast::<crate::segment::Tid>() = tid;
+        *(&raw mut (*scan).xs_heaptid).cast::<crate::segment::Tid>() = checked_tid(relation, tid);
         // The rows come in exact order. Whether they meet the conditions the executor looks at again: keys tell less than
         // values, and a corrupt page must not let a row through.
         (*scan).xs_recheckorderby = false;

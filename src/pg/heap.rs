@@ -1,5 +1,6 @@
 //! Rows of a table, fetched by their addresses as an index scan fetches them.
 
+use super::error::Problem;
 use super::owner::AsOwner;
 use super::relation::Relation;
 use pgrx::{PgList, PgMemoryContexts, pg_sys};
@@ -11,6 +12,7 @@ pub struct HeapRows {
     fetch: *mut pg_sys::IndexFetchTableData,
     slot: *mut pg_sys::TupleTableSlot,
     snapshot: pg_sys::Snapshot,
+    index: Relation,
     indexed: Indexed,
     /// Reset after each row, so that detoasted values do not pile up.
     context: PgMemoryContexts,
@@ -58,6 +60,7 @@ impl HeapRows {
                 fetch: pg_sys::table_index_fetch_begin(heap),
                 slot: pg_sys::table_slot_create(heap, std::ptr::null_mut()),
                 snapshot,
+                index,
                 indexed: Indexed::of(index),
                 context: PgMemoryContexts::new("vdb heap row"),
             }
@@ -66,7 +69,7 @@ impl HeapRows {
 
     /// Calls `visit` with the indexed value of the row that an index entry points to, if the snapshot sees one.
     pub fn fetch(&mut self, tid: [u8; 6], visit: impl FnOnce(pg_sys::Datum)) {
-        let mut tid = tid;
+        let mut tid = checked_tid(self.index, tid);
         let (fetch, slot, snapshot) = (self.fetch, self.slot, self.snapshot);
         let indexed = &self.indexed;
         // SAFETY: everything was made by `new`. The slot's tuple is valid until it is cleared; what expressions and
@@ -109,6 +112,17 @@ impl HeapRows {
             self.context.reset();
         }
     }
+}
+
+/// An address from an index's page, which may be corrupt: the table would grow by the page at the block number that is none.
+pub fn checked_tid(index: Relation, tid: [u8; 6]) -> [u8; 6] {
+    let [block @ .., offset_low, offset_high] = tid;
+    if block == [0xff; 4] || [offset_low, offset_high] == [0; 2] {
+        Problem::corrupt(format!("index \"{}\" is corrupted", index.name()))
+            .detail("The address of a row of its table is invalid.")
+            .raise();
+    }
+    tid
 }
 
 /// The state's context for expressions, as PostgreSQL's macro of that name makes it.

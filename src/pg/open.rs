@@ -123,7 +123,7 @@ impl OpenIndex {
             }
         };
         check(index);
-        let table = lock_table(index, &check);
+        let table = lock_table(index, check);
         let open = Self::locked(index, table, mode);
         // Its owner may be another since.
         check(index);

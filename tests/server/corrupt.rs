@@ -1,5 +1,6 @@
 //! Damaged pages: an error or a wrong answer, never a crash.
 
+use crate::lifecycle::number;
 use crate::support::server::Server;
 use postgres::Error;
 use std::collections::BTreeSet;
@@ -102,6 +103,8 @@ fn damaged_pages_do_not_crash_the_server() {
         let mut errors = BTreeSet::new();
         for (table, _, kind, damage) in &tables {
             let what = format!("{index}: {damage:?} of a page of kind {kind}");
+            let pages = format!("SELECT pg_relation_size('{table}')");
+            let before = number(&mut client, &pages);
             let condition = if index.contains(", id") { "WHERE id > 90" } else { "" };
             let query = format!(
                 "SELECT id FROM {table} {condition} ORDER BY v <-> (SELECT v FROM source WHERE id = 9)"
@@ -115,6 +118,7 @@ fn damaged_pages_do_not_crash_the_server() {
                     }
                 }
             }
+            assert_eq!(number(&mut client, &pages), before, "{what}: the table grew");
             // A check tells, unless it stumbles; a compaction copies no damage into a sound segment.
             let check = client.query(&format!("SELECT finding FROM vdb_check('{table}_v', true)"), &[]);
             let is_found = match &check {
