@@ -120,7 +120,7 @@ impl Check {
                 // was to be part of a manifest that was not published.
                 let page = Pinned::read(self.relation, block).share().copy();
                 if page.0.iter().any(|&byte| byte != 0) && !page::is(&page.0, Kind::Manifest, 0) {
-                    find(block, "the page belongs to nobody".into());
+                    find(block, format!("the page, {}, belongs to nobody", page::describe(&page.0)));
                 }
             }
         }

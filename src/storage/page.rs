@@ -90,6 +90,16 @@ pub fn generation(page: &Page) -> u32 {
     u32::from_ne_bytes([area[8], area[9], area[10], area[11]])
 }
 
+/// What the page says that it is, for messages.
+pub fn describe(page: &Page) -> String {
+    let area = &page[SPECIAL_AT..];
+    let segment = u32::from_ne_bytes([area[4], area[5], area[6], area[7]]);
+    if area[..2] != MAGIC.to_ne_bytes() {
+        return "without a stamp".into();
+    }
+    format!("of kind {}, segment {segment} and generation {}", area[2], generation(page))
+}
+
 /// The error for a page that is not what the manifest says.
 pub fn mismatch(index: &str, block: u32, kind: Kind, segment: u32) -> Problem {
     Problem::corrupt(format!("index \"{index}\" is corrupted at block {block}"))
