@@ -117,9 +117,10 @@ impl Check {
         if !in_recovery() {
             for block in lost.into_iter().flat_map(|extent| extent.start..extent.start + extent.pages) {
                 // What was appended and never given to anybody is free: the next task finds it. Such a page is blank, or
-                // was to be part of a manifest that was not published.
+                // was written for a generation that was not published: a part of its manifest, a lane.
                 let page = Pinned::read(self.relation, block).share().copy();
-                if page.0.iter().any(|&byte| byte != 0) && !page::is(&page.0, Kind::Manifest, 0) {
+                let is_unpublished = page::is(&page.0, Kind::Manifest, 0) || growing::is_unused_root(&page.0);
+                if page.0.iter().any(|&byte| byte != 0) && !is_unpublished {
                     find(block, format!("the page, {}, belongs to nobody", page::describe(&page.0)));
                 }
             }

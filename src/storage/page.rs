@@ -77,11 +77,13 @@ pub fn set_used(page: &mut Page, used: usize) {
 
 /// Whether the page is of this format, kind and segment.
 pub fn is(page: &Page, kind: Kind, segment: u32) -> bool {
+    is_of(page, kind) && page[SPECIAL_AT..][4..8] == segment.to_ne_bytes()
+}
+
+/// Whether the page is of this format and kind.
+pub fn is_of(page: &Page, kind: Kind) -> bool {
     let area = &page[SPECIAL_AT..];
-    area[..2] == MAGIC.to_ne_bytes()
-        && area[2] == kind as u8
-        && area[3] == VERSION
-        && area[4..8] == segment.to_ne_bytes()
+    area[..2] == MAGIC.to_ne_bytes() && area[2] == kind as u8 && area[3] == VERSION
 }
 
 /// The generation in the page's stamp.

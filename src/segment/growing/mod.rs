@@ -167,6 +167,14 @@ pub fn rows(relation: Relation, growing: &Growing) -> u64 {
     growing.lanes.iter().map(|&block| u64::from(read_root(relation, block, growing.segment).rows)).sum()
 }
 
+/// Whether a page is a lane's root to which nothing was ever appended. An error before its segment was published leaves it.
+pub fn is_unused_root(page: &Page) -> bool {
+    page::is_of(page, Kind::Lane)
+        && Root::read(page::payload(page)).is_some_and(|root| {
+            !root.is_frozen && root.rows == 0 && root.group_runs.is_empty() && root.row_runs.is_empty()
+        })
+}
+
 /// Bars every lane to writers. Who holds a lane's lock finishes first.
 pub fn freeze(relation: Relation, growing: &Growing) {
     for &block in &growing.lanes {
@@ -189,4 +197,25 @@ pub fn extents(relation: Relation, growing: &Growing) -> Vec<Extent> {
         extents.extend(runs.map(|&start| Extent { start, pages: RUN_PAGES }));
     }
     extents
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pg::buffer::PAGE_SIZE;
+
+    #[test]
+    fn a_root_with_rows_or_runs_is_in_use() {
+        let mut page = [0; PAGE_SIZE];
+        assert!(!is_unused_root(&page), "a blank page");
+        page::format(&mut page, Stamp { kind: Kind::Lane, segment: 3, generation: 1 });
+        let mut root = Root::new(vec![100]);
+        root.write(&mut page);
+        assert!(is_unused_root(&page));
+        root.row_runs.push(116);
+        root.write(&mut page);
+        assert!(!is_unused_root(&page));
+        page::format(&mut page, Stamp { kind: Kind::Rows, segment: 3, generation: 1 });
+        assert!(!is_unused_root(&page), "a page of another kind");
+    }
 }
