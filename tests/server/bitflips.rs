@@ -235,7 +235,7 @@ fn distances(client: &mut Client, settings: &str, query: &str) -> Result<Vec<f64
     Ok(client.query(query, &[])?.iter().map(|row| row.get(0)).collect())
 }
 
-/// Damages the index of each of so many tables, and tells what went wrong then.
+/// Damages the index of each of `count` tables, and tells what went wrong then.
 fn round(
     server: &Server,
     count: usize,

@@ -592,7 +592,7 @@ fn a_view_is_searched_without_rights_on_the_schema_of_the_extension() {
     for setting in ["enable_indexscan = off", "enable_indexscan = on", "enable_seqscan = off"] {
         run(&mut client, &format!("SET {setting}"));
         assert_eq!(answer(&mut client, "SELECT count(*) FROM near"), ["5"], "{setting}");
-        // Random vectors of so many dimensions are twice as far apart: only the row itself is.
+        // Random vectors of as many dimensions are twice as far apart: only the row itself is.
         assert_eq!(answer(&mut client, "SELECT count(*) FROM within"), ["1"], "{setting}");
     }
     let plan = answer(&mut client, "EXPLAIN SELECT count(*) FROM near");
