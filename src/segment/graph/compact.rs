@@ -65,13 +65,13 @@ impl NodeCodes {
 
     /// The estimated score of a node and how far it may be off; `None` if the bytes are no code.
     pub fn estimate(self, bytes: &[u8], query: &NodeQuery) -> Option<(f32, f32)> {
-        let (factors, code) = self.parts(bytes)?;
-        Some(query.query.estimate(code, factors, query.score, query.distance))
+        self.estimate_with_factors(bytes, query).map(|(_, estimate)| estimate)
     }
 
-    /// The numbers beside a code; `None` if the bytes are none.
-    pub fn factors(self, bytes: &[u8]) -> Option<Factors> {
-        self.parts(bytes).map(|(factors, _)| factors)
+    /// The same, after the numbers beside the code.
+    pub fn estimate_with_factors(self, bytes: &[u8], query: &NodeQuery) -> Option<(Factors, (f32, f32))> {
+        let (factors, code) = self.parts(bytes)?;
+        Some((factors, query.query.estimate(code, factors, query.score, query.distance)))
     }
 
     /// The row that a code stands for.

@@ -232,7 +232,7 @@ impl<'a> NodeEstimates<'a> {
         let mut places = estimates.scores.iter_mut().zip(&mut estimates.errors).zip(&mut made);
         self.codes.for_each_row(&nodes, layout.bytes(), |node, bytes| {
             let ((score, error), made) = places.next().expect("as many places as nodes");
-            let Some((factors, estimate)) = layout.factors(bytes).zip(layout.estimate(bytes, query)) else {
+            let Some((factors, estimate)) = layout.estimate_with_factors(bytes, query) else {
                 corrupt(source.relation, source.segment, format!("The code of node {node} is invalid."))
             };
             (*score, *error) = estimate;
