@@ -70,6 +70,11 @@ impl Table {
         Self { entries, low, step }
     }
 
+    /// Groups of dimensions.
+    pub fn groups(&self) -> usize {
+        self.entries.len()
+    }
+
     /// The inner product that a sum of no entries stands for.
     pub fn least(&self) -> f32 {
         self.entries.len() as f32 * self.low

@@ -178,6 +178,12 @@ impl Query {
         self.table.step()
     }
 
+    /// How far the tables' rounding may put a product off, but for one in a hundred.
+    pub fn rounding(&self) -> f32 {
+        // Each group's sum is off by half a step at most, any part of it being as likely as another.
+        EPSILON * self.table.step() * (self.table.groups() as f32 / 12.0).sqrt()
+    }
+
     /// Estimated scores of the codes of one block, from the centre's exact score.
     ///
     /// `block` is laid out as [`super::fastscan::pack`] does.

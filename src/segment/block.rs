@@ -135,8 +135,7 @@ impl BlockLayout {
     pub fn estimate(self, block: &[u8], query: &Query, centre: Centre) -> Option<Estimates> {
         let ([adds, rescales, errors], codes) = self.parts(block)?;
         let scores = query.estimate(codes, adds, rescales, centre.score);
-        let distance = centre.distance as f32;
-        Some(Estimates { scores, errors: errors.map(|error| error * distance) })
+        Some(Estimates { scores, errors: bounds(errors, rescales, centre.distance as f32, query.rounding()) })
     }
 }
 
@@ -214,6 +213,20 @@ vectorized! {
             roundings[i] = rescale * lookup + relative * (parts + centre);
         }
         roundings
+    }
+}
+
+vectorized! {
+    /// How far estimates may be off: by what the codes lose or, where that is more, by what a query's tables add to a
+    /// product. Squares of either might overflow or vanish.
+    fn bounds(errors: &[f32; BLOCK], rescales: &[f32; BLOCK], distance: f32, rounding: f32) -> [f32; BLOCK] {
+        let mut bounds = [0f32; BLOCK];
+        for i in 0..BLOCK {
+            let (code, table) = (errors[i] * distance, rescales[i].abs() * rounding);
+            // NaN, where a code tells nothing, stays.
+            bounds[i] = if table > code { table } else { code };
+        }
+        bounds
     }
 }
 

@@ -35,6 +35,11 @@ pub fn widen(space: Space, row: &[u8]) -> Vec<f32> {
     vector
 }
 
+/// A vector as it is seen from an origin.
+pub fn moved(vector: &[f32], origin: &[f32]) -> Vec<f32> {
+    vector.iter().zip(origin).map(|(x, origin)| x - origin).collect()
+}
+
 /// Scales a vector to unit length. A squared norm outside [`rabitq::ORDINARY`] makes it NaN: the operators' distances, in
 /// single precision, are then nothing that a code could tell.
 fn normalize(vector: &mut [f32]) {
@@ -68,8 +73,19 @@ impl CodedQuery {
 
     /// `row` is a query in an index with this seed.
     pub fn new(space: Space, seed: u64, row: &[u8]) -> Self {
-        let vector = widen(space, row);
-        let rotated = Rotation::new(seed, space.dims as usize).rotate(&vector);
+        Self::of_vector(seed, widen(space, row))
+    }
+
+    /// The query as codes see it that were made of vectors less this origin, in an index with this seed.
+    pub fn seen_from(&self, origin: &[f32], seed: u64) -> Self {
+        if origin.iter().all(|&x| x == 0.0) {
+            return self.clone();
+        }
+        Self::of_vector(seed, moved(&self.vector, origin))
+    }
+
+    fn of_vector(seed: u64, vector: Vec<f32>) -> Self {
+        let rotated = Rotation::new(seed, vector.len()).rotate(&vector);
         let tables = Query::new(&rotated);
         Self { vector, rotated, tables }
     }

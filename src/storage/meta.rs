@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 /// Block of the meta page.
 pub const BLOCK: u32 = 0;
 /// Version of everything on our pages; a change that older code cannot read raises it.
-const FORMAT: u32 = 8;
+const FORMAT: u32 = 9;
 
 /// How a vector is encoded for search.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,7 +1,8 @@
 //! The codebook: centroids, and codes by which the nearest of thousands are found in microseconds.
 //!
 //! The codes estimate inner products, against the mean of all centroids. A block of them is followed by the centroids'
-//! squared norms: with both, squared distances are estimated as well.
+//! squared norms: with both, squared distances are estimated as well. Codes, of centroids as of rows, and norms are of
+//! vectors moved by the codebook's origin (see [`origin`]).
 
 use super::spill;
 use crate::bits;
@@ -10,20 +11,33 @@ use crate::codec::fastscan::BLOCK;
 use crate::codec::rabitq::{self, Factors, Query, Target};
 use crate::codec::rotation::Rotation;
 use crate::cpu::vectorized;
-use crate::distance::Element;
+use crate::distance::{Element, Metric, Space};
 use crate::memory;
 use crate::pg::error::Problem;
 use crate::pg::relation::Relation;
 use crate::segment::block::BlockLayout;
+use crate::segment::encoder::{CodedQuery, moved};
 use crate::storage::draft::Draft;
 use crate::storage::manifest::{Codebook, Snapshot};
+use crate::storage::meta::Meta;
 use crate::storage::page::Kind;
 use crate::storage::part::{PartReader, write_rows};
 use std::sync::Arc;
 
+/// Where the vectors of a codebook are seen from: its mean under distances, which a common move leaves as they are, so
+/// that rows far from zero lose nothing to rounding; zero under products.
+pub fn origin(metric: Metric, mean: &[f32]) -> Vec<f32> {
+    match metric {
+        Metric::InnerProduct | Metric::Cosine => vec![0.0; mean.len()],
+        _ => mean.to_vec(),
+    }
+}
+
 /// Centroids in memory, to assign rows to.
 pub struct Centroids {
     vectors: Matrix,
+    origin: Vec<f32>,
+    /// Moved by the origin, as the mean is.
     rotated: Matrix,
     mean: Vec<f32>,
     blocks: Vec<u8>,
@@ -44,7 +58,11 @@ impl Lists {
     /// One list for everything, around the origin: for rows that are too few to have centroids of their own.
     pub fn origin(dims: usize) -> Self {
         let origin = Matrix { dims, numbers: vec![0.0; dims] };
-        Self { codebook: 0, centroids: Arc::new(Centroids::new(origin, &Rotation::new(0, dims))), new: None }
+        Self {
+            codebook: 0,
+            centroids: Arc::new(Centroids::at_zero(origin, &Rotation::new(0, dims))),
+            new: None,
+        }
     }
 
     /// Writes centroids that were found among so many rows; the caller adds the codebook to the manifest.
@@ -60,9 +78,9 @@ impl Lists {
 
     /// The lists of one of an index's codebooks.
     pub fn of(relation: Relation, snapshot: &Snapshot, codebook: &Codebook) -> Self {
-        let dims = snapshot.meta.space.dims as usize;
-        let rotation = Rotation::new(snapshot.meta.seed, dims);
-        let centroids = Centroids::read(relation, codebook, dims, &rotation);
+        let Meta { space, seed, .. } = *snapshot.meta;
+        let rotation = Rotation::new(seed, space.dims as usize);
+        let centroids = Centroids::read(relation, codebook, space, &rotation);
         Self { codebook: codebook.id, centroids: Arc::new(centroids), new: None }
     }
 }
@@ -113,18 +131,29 @@ vectorized! {
 }
 
 impl Centroids {
-    pub fn new(vectors: Matrix, rotation: &Rotation) -> Self {
+    /// For vectors under a metric.
+    pub fn new(metric: Metric, vectors: Matrix, rotation: &Rotation) -> Self {
+        let origin = origin(metric, &mean_of(&vectors));
+        Self::seen_from(origin, vectors, rotation)
+    }
+
+    /// For vectors that are not moved.
+    pub fn at_zero(vectors: Matrix, rotation: &Rotation) -> Self {
+        Self::seen_from(vec![0.0; vectors.dims], vectors, rotation)
+    }
+
+    fn seen_from(origin: Vec<f32>, vectors: Matrix, rotation: &Rotation) -> Self {
         let dims = vectors.dims;
         let count = vectors.rows();
-        let mut mean = vec![0f32; dims];
-        for row in 0..count {
-            mean.iter_mut().zip(vectors.row(row)).for_each(|(mean, x)| *mean += x / count as f32);
-        }
+        let mean = moved(&mean_of(&vectors), &origin);
         let rotated_mean = rotation.rotate(&mean);
         let mut rotated = Matrix::new(rotation.dims());
         memory::reserve(&mut rotated.numbers, count * rotation.dims(), "centroids");
+        let mut squared_norms = Vec::with_capacity(count);
         for row in 0..count {
-            rotated.numbers.extend(rotation.rotate(vectors.row(row)));
+            let vector = moved(vectors.row(row), &origin);
+            squared_norms.push(f32::dot(&vector, &vector) as f32);
+            rotated.numbers.extend(rotation.rotate(&vector));
         }
         let layout = CentroidBlocks::new(dims);
         let code_bytes = layout.0.code_bytes();
@@ -137,32 +166,38 @@ impl Centroids {
             for ((row, code), i) in members.clone().zip(codes.chunks_exact_mut(code_bytes)).zip(0..) {
                 let centroid = rotated.row(row);
                 factors[i] = rabitq::encode(centroid, &rotated_mean, Target::NegativeInnerProduct, code);
-                norms[i] = f32::dot(vectors.row(row), vectors.row(row)) as f32;
+                norms[i] = squared_norms[row];
             }
             let codes: Vec<(Factors, &[u8])> =
                 factors.into_iter().zip(codes.chunks_exact(code_bytes)).take(members.len()).collect();
             blocks.extend(layout.0.pack(&codes));
             blocks.extend_from_slice(bytemuck::cast_slice(&norms));
         }
-        Self { vectors, rotated, mean, blocks, layout }
+        Self { vectors, origin, rotated, mean, blocks, layout }
     }
 
     /// Reads an index's centroids.
-    fn read(relation: Relation, codebook: &Codebook, dims: usize, rotation: &Rotation) -> Self {
+    fn read(relation: Relation, codebook: &Codebook, space: Space, rotation: &Rotation) -> Self {
+        let dims = space.dims as usize;
         let mut reader = CentroidReader::new(relation, codebook, dims);
         let mut vectors = Matrix::new(dims);
         memory::reserve(&mut vectors.numbers, codebook.lists as usize * dims, "centroids");
         for list in 0..codebook.lists {
             vectors.numbers.extend_from_slice(reader.vector(list));
         }
-        Self::new(vectors, rotation)
+        Self::new(space.metric, vectors, rotation)
     }
 
     pub fn count(&self) -> usize {
         self.vectors.rows()
     }
 
-    /// A centroid, rotated.
+    /// Where codes see vectors from.
+    pub fn origin(&self) -> &[f32] {
+        &self.origin
+    }
+
+    /// A centroid, moved and rotated.
     pub fn rotated(&self, list: u32) -> &[f32] {
         self.rotated.row(list as usize)
     }
@@ -172,15 +207,14 @@ impl Centroids {
         self.vectors.row(list as usize)
     }
 
-    /// The list whose centroid is nearest to a vector, whose tables are given as well.
+    /// The list whose centroid is nearest to a vector; the tables are those of the vector as it is seen from the origin.
     pub fn nearest(&self, vector: &[f32], tables: &Query) -> u32 {
         let mut best = [(f32::INFINITY, 0u32); COMPARED];
         self.rank(vector, tables, &mut best);
         self.nearest_of(vector, &best[..COMPARED.min(self.count())])
     }
 
-    /// The list whose centroid is nearest to a vector, whose tables are given as well, and its second list (see [`spill`]),
-    /// unless there is only one list.
+    /// As [`Self::nearest`], and the second list (see [`spill`]), unless there is only one list.
     pub fn nearest_two(&self, vector: &[f32], tables: &Query) -> (u32, Option<u32>) {
         const CANDIDATES: usize = 16;
         if self.count() < 2 {
@@ -212,6 +246,7 @@ impl Centroids {
 
     /// As [`Self::rank`], among lists that `best` holds already; these ones' numbers begin with `number`.
     pub fn rank_more(&self, number: u32, vector: &[f32], tables: &Query, best: &mut [(f32, u32)]) {
+        // Either the vector is not moved, or the mean is zero.
         let mean_product = f32::dot(&self.mean, vector);
         let blocks = self.blocks.chunks_exact(self.layout.bytes());
         let stretch = blocks.len().div_ceil((LEAST_PER_RANK * best.len()).div_ceil(BLOCK)).max(1);
@@ -248,7 +283,8 @@ impl Centroids {
     /// Writes the codebook's pages; the caller adds it to the manifest.
     fn write(&self, draft: &mut Draft, rows_of_index: u64) -> Codebook {
         let lists = self.count() as u32;
-        let rows = self.vectors.numbers.chunks_exact(self.vectors.dims).chain([&self.mean[..]]);
+        let mean = mean_of(&self.vectors);
+        let rows = self.vectors.numbers.chunks_exact(self.vectors.dims).chain([&mean[..]]);
         let rows = rows.map(bytemuck::cast_slice::<f32, u8>);
         let row_bytes = self.vectors.dims * size_of::<f32>();
         let centroids = write_rows(draft, Kind::Centroids, row_bytes, u64::from(lists) + 1, rows);
@@ -256,6 +292,16 @@ impl Centroids {
         let codes = write_rows(draft, Kind::Codes, self.layout.bytes(), blocks.len() as u64, blocks);
         Codebook { id: draft.id(), lists, centroids, codes, rows: rows_of_index }
     }
+}
+
+/// The mean of vectors, of which there is one at least.
+fn mean_of(vectors: &Matrix) -> Vec<f32> {
+    let count = vectors.rows() as f32;
+    let mut mean = vec![0f32; vectors.dims];
+    for row in 0..vectors.rows() {
+        mean.iter_mut().zip(vectors.row(row)).for_each(|(mean, x)| *mean += x / count);
+    }
+    mean
 }
 
 /// Reads centroids one by one.
@@ -291,6 +337,11 @@ impl<'a> CentroidReader<'a> {
     pub fn mean(&mut self) -> &[f32] {
         self.vector(self.codebook.lists)
     }
+
+    /// The query as the codebook's codes see it.
+    pub fn coded(&mut self, meta: &Meta, query: &CodedQuery) -> CodedQuery {
+        query.seen_from(&origin(meta.space.metric, self.mean()), meta.seed)
+    }
 }
 
 /// A centroid's numbers.
@@ -312,7 +363,7 @@ mod tests {
         let mut row = || -> Vec<f32> { (0..dims).map(|_| random.fraction() as f32).collect() };
         let rotation = Rotation::new(3, dims);
         let vectors = Matrix { dims, numbers: (0..300).flat_map(|_| row()).collect() };
-        let centroids = Centroids::new(vectors.clone(), &rotation);
+        let centroids = Centroids::at_zero(vectors.clone(), &rotation);
         let mut right = 0;
         for near in 0..200 {
             let query: Vec<f32> = vectors.row(near).iter().zip(row()).map(|(x, y)| x + 0.5 * y).collect();

@@ -28,6 +28,8 @@ pub struct Source<'a> {
     pub parts: &'a ListParts,
     pub query: &'a PreparedQuery,
     pub coded: &'a CodedQuery,
+    /// The query as the codes of the segment see it.
+    pub seen: &'a CodedQuery,
     /// The rows that are wanted, if not all are.
     pub wanted: Option<&'a Bitset>,
 }
@@ -51,13 +53,30 @@ impl Source<'_> {
 
     /// What the query knows of a list's centre.
     fn centre(self, list: u32) -> Centre {
-        let space = self.snapshot.meta.space;
-        let codebooks = &self.snapshot.manifest.codebooks;
-        let Some(codebook) = codebooks.iter().find(|codebook| codebook.id == self.parts.codebook) else {
-            return Centre::origin(space.metric, &self.coded.vector);
-        };
-        let mut centroids = CentroidReader::new(self.relation, codebook, space.dims as usize);
-        Centre::new(space.metric, &self.coded.vector, centroids.vector(list))
+        let metric = self.snapshot.meta.space.metric;
+        match centroids_of(self.relation, self.snapshot, self.parts) {
+            Some(mut centroids) => Centre::new(metric, &self.coded.vector, centroids.vector(list)),
+            None => Centre::origin(metric, &self.coded.vector),
+        }
+    }
+}
+
+/// The centroids of a segment's lists, if it has more than the one around zero.
+fn centroids_of<'a>(
+    relation: Relation,
+    snapshot: &'a Snapshot,
+    parts: &ListParts,
+) -> Option<CentroidReader<'a>> {
+    let mut codebooks = snapshot.manifest.codebooks.iter();
+    let codebook = codebooks.find(|codebook| codebook.id == parts.codebook)?;
+    Some(CentroidReader::new(relation, codebook, snapshot.meta.space.dims as usize))
+}
+
+/// A query as the codes of a segment see it.
+pub fn seen(relation: Relation, snapshot: &Snapshot, parts: &ListParts, query: &CodedQuery) -> CodedQuery {
+    match centroids_of(relation, snapshot, parts) {
+        Some(mut centroids) => centroids.coded(&snapshot.meta, query),
+        None => query.clone(),
     }
 }
 
@@ -70,7 +89,7 @@ pub fn list(
     heap: &mut HeapRows,
     visit: &mut dyn FnMut(u32, f64),
 ) -> Listed {
-    let Source { relation, snapshot, segment, parts, coded, .. } = source;
+    let Source { relation, snapshot, segment, parts, seen, .. } = source;
     let (range, is_last) = source.entries(list);
     let mut work = Work::default();
     let mut unknown = Vec::new();
@@ -81,14 +100,14 @@ pub fn list(
     } else if !range.is_empty() {
         let meta = &snapshot.meta;
         let centre = source.centre(list);
-        let rounding = coded.rounding();
+        let rounding = seen.rounding();
         let scan = Scan { segment: 0, entries: Entries::Own, range, centre: 0, limits: Vec::new() };
         let scanned = Scanned { relation, segment, parts, wanted: source.wanted };
         let scans = Scans { scanned, scans: &[scan], centres: &[centre] };
-        let codes = Codes::new(meta.space, meta.quantizer, &coded.vector);
+        let codes = Codes::new(meta.space, meta.quantizer, &source.coded.vector);
         scans.for_each_block(
             &codes,
-            &coded.tables,
+            &seen.tables,
             |Seen { scores, errors, numbers, wanted: bits, row, .. }| {
                 work.estimated += scores.len() as u64;
                 // Codes in bytes have what rounding takes among their errors.

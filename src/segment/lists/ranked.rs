@@ -3,14 +3,15 @@
 //! Every centroid is estimated by its code; those that seem to be the nearest are compared exactly before one of them is
 //! probed: what a list too many costs is far more than comparing its centroid.
 
-use super::centroids::{CentroidBlocks, CentroidReader};
+use super::centroids::{CentroidBlocks, CentroidReader, origin};
 use crate::codec::fastscan::BLOCK;
 use crate::distance::{Element, Metric, Space};
 use crate::pg::relation::Relation;
 use crate::rerank::Keyed;
 use crate::segment::block::Centre;
-use crate::segment::encoder::CodedQuery;
+use crate::segment::encoder::{CodedQuery, moved};
 use crate::storage::manifest::Codebook;
+use crate::storage::meta::Meta;
 use crate::storage::page::Kind;
 use crate::storage::part::PartReader;
 use std::cmp::Reverse;
@@ -23,6 +24,8 @@ const COMPARED_AT_LEAST: usize = 16;
 /// Lists that were not probed yet. It holds no pins.
 pub struct RankedLists {
     space: Space,
+    /// The query as the codebook's codes see it.
+    coded: CodedQuery,
     /// By the estimated distance of their centroids.
     estimated: BinaryHeap<Reverse<Keyed<f32, u32>>>,
     /// By the exact distance: the list, and the number of its centre.
@@ -35,10 +38,15 @@ pub struct RankedLists {
 }
 
 impl RankedLists {
-    /// Estimates the distance of every list.
-    pub fn new(relation: Relation, codebook: &Codebook, space: Space, coded: &CodedQuery) -> Self {
+    /// Estimates the distance of every list from a query.
+    pub fn new(relation: Relation, codebook: &Codebook, meta: &Meta, query: &CodedQuery) -> Self {
+        let Meta { space, seed, .. } = *meta;
         let dims = space.dims as usize;
-        let mean_product = f32::dot(CentroidReader::new(relation, codebook, dims).mean(), &coded.vector);
+        let mut centroids = CentroidReader::new(relation, codebook, dims);
+        let mean = centroids.mean();
+        let origin = origin(space.metric, mean);
+        let coded = query.seen_from(&origin, seed);
+        let mean_product = f32::dot(&moved(mean, &origin), &coded.vector);
         let layout = CentroidBlocks::new(dims);
         let mut blocks = PartReader::new(relation, &codebook.codes, Kind::Codes, codebook.id);
         let count = codebook.lists as usize;
@@ -57,9 +65,10 @@ impl RankedLists {
             squared_norms.extend_from_slice(&norms[..lists.len()]);
             ranked.extend(lists.enumerate().map(|(i, list)| Reverse(Keyed { key: key(i), value: list })));
         }
-        let squared_norm_of_query = f32::dot(&coded.vector, &coded.vector);
+        let squared_norm_of_query = f32::dot(&query.vector, &query.vector);
         Self {
             space,
+            coded,
             estimated: ranked.into(),
             compared: BinaryHeap::new(),
             centres: Vec::new(),
@@ -74,19 +83,24 @@ impl RankedLists {
         Self { without: list_and_rows, ..self }
     }
 
+    /// The query as the codebook's codes see it.
+    pub fn coded(&self) -> &CodedQuery {
+        &self.coded
+    }
+
     pub fn is_empty(&self) -> bool {
         self.estimated.is_empty() && self.compared.is_empty()
     }
 
     /// The nearest lists of those that are left, as many as wanted.
     ///
-    /// `codebook` and `coded` are those that the lists were ranked with.
+    /// `codebook` and `query` are those that the lists were ranked with.
     pub fn take(
         &mut self,
         count: usize,
         relation: Relation,
         codebook: &Codebook,
-        coded: &CodedQuery,
+        query: &CodedQuery,
     ) -> Vec<(u32, Centre)> {
         let wanted = count * COMPARED_PER_PROBE + COMPARED_AT_LEAST;
         let promising = std::iter::from_fn(|| self.estimated.pop());
@@ -94,15 +108,15 @@ impl RankedLists {
         let mut promising: Vec<u32> = promising.map(|Reverse(ranked)| ranked.value).collect();
         promising.sort_unstable();
         let mut centroids = CentroidReader::new(relation, codebook, self.space.dims as usize);
-        centroids.for_each(&promising, |list, centroid| self.compare(list, centroid, coded));
+        centroids.for_each(&promising, |list, centroid| self.compare(list, centroid, query));
         let nearest = std::iter::from_fn(|| self.compared.pop());
         let nearest = nearest.take(count).map(|Reverse(Keyed { value: (list, centre), .. })| (list, centre));
         nearest.map(|(list, centre)| (list, self.centres[centre as usize])).collect()
     }
 
-    fn compare(&mut self, list: u32, centroid: &[f32], coded: &CodedQuery) {
+    fn compare(&mut self, list: u32, centroid: &[f32], query: &CodedQuery) {
         let squared_norms = self.squared_norm_of_query + f64::from(self.squared_norms[list as usize]);
-        let centre = Centre::with_norms(self.space.metric, &coded.vector, centroid, squared_norms);
+        let centre = Centre::with_norms(self.space.metric, &query.vector, centroid, squared_norms);
         let number = self.centres.len() as u32;
         self.centres.push(centre);
         let key = match self.without {

@@ -67,8 +67,10 @@ impl<'a> Source<'a> {
 pub struct ListSearch {
     space: Space,
     codes: Codes,
-    /// The tables for fine codes, if the index has any.
-    fine: Option<(FineLayout, multibit::Query)>,
+    /// Where fine codes are, if the index has any.
+    fine: Option<FineLayout>,
+    /// The query for the fine codes of each codebook, by its id.
+    fine_queries: HashMap<u32, multibit::Query>,
     centres: Vec<Centre>,
     /// The first entry of each list, and the end of the last, of segments that were looked at.
     starts: HashMap<(u32, Entries), Vec<u32>>,
@@ -123,7 +125,8 @@ impl ListSearch {
         let mut search = Self {
             space,
             codes: Codes::new(space, snapshot.meta.quantizer, &coded.vector),
-            fine: fine.map(|layout| (layout, multibit::Query::new(&coded.rotated))),
+            fine,
+            fine_queries: HashMap::new(),
             centres: Vec::new(),
             starts: HashMap::new(),
             scans: Vec::new(),
@@ -152,7 +155,7 @@ impl ListSearch {
                 terms.without.and_then(|row| search.list_without(relation, snapshot, codebook, row));
             search.families.push(Family {
                 codebook: number,
-                lists: RankedLists::new(relation, codebook, space, coded).without(without),
+                lists: RankedLists::new(relation, codebook, &snapshot.meta, coded).without(without),
                 probes: ((probing.probes as f64 * share).ceil() as usize).max(1),
             });
         }
@@ -364,10 +367,11 @@ impl ListSearch {
                 continue;
             }
             let (reranker, count) = (&mut self.rows, &mut self.scanned);
+            let tables = &coded_for(&self.families, source, scanned.parts).tables;
             let mut limits = vec![Vec::new(); scans.len()];
             Scans { scanned, scans, centres: &self.centres }.for_each_block(
                 &self.codes,
-                &source.coded.tables,
+                tables,
                 |Seen { scan, scores, errors, wanted, row, .. }| {
                     *count += u64::from((wanted & u32::MAX >> (BLOCK - scores.len())).count_ones());
                     limits[scan].push(reranker.offer(scores, errors, wanted, |place| Some(row(place))));
@@ -396,11 +400,12 @@ impl ListSearch {
             if scanned.parts.codes.is_none() {
                 continue;
             }
+            let tables = &coded_for(&self.families, source, scanned.parts).tables;
             let mut limits: Vec<_> = scans.iter_mut().map(|scan| std::mem::take(&mut scan.limits)).collect();
             let mut limit_of_block: Vec<_> = limits.iter_mut().map(|limits| limits.iter_mut()).collect();
             Scans { scanned, scans, centres: &self.centres }.for_each_block(
                 &self.codes,
-                &source.coded.tables,
+                tables,
                 |Seen { scan, scores, errors, wanted, row, .. }| {
                     let limit = limit_of_block[scan].next().expect("a limit for each block");
                     let row = |place| (wanted >> place & 1 == 1).then(|| row(place));
@@ -427,19 +432,21 @@ impl ListSearch {
     fn refine(&mut self, source: Source, rows: &[Row]) {
         let centres: Vec<Centre> = rows.iter().map(|row| self.own_centre(source, row)).collect();
         let mut rows_and_centres = rows.iter().zip(centres);
-        let Some((layout, tables)) = &self.fine else { return };
+        let Some(layout) = self.fine else { return };
         for rows in rows.chunk_by(|a, b| a.segment == b.segment) {
-            let Scanned { segment, parts: ListParts { fine: Some(fine), .. }, .. } =
-                source.scanned(rows[0].segment)
-            else {
+            let Scanned { segment, parts, .. } = source.scanned(rows[0].segment);
+            let ListParts { fine: Some(fine), codebook, .. } = parts else {
                 unreachable!("only rows with fine codes are refined")
             };
+            let rotated = &coded_for(&self.families, source, parts).rotated;
+            let fine_query =
+                &*self.fine_queries.entry(*codebook).or_insert_with(|| multibit::Query::new(rotated));
             let ordinals: Vec<u32> = rows.iter().map(|row| row.row).collect();
             let reranker = &mut self.rows;
             let mut reader = PartReader::new(source.relation, fine, Kind::FineCodes, segment.id);
             reader.for_each_row(&ordinals, layout.bytes(), |_, fine| {
                 let (row, centre) = rows_and_centres.next().expect("as many rows as ordinals");
-                let estimate = layout.estimate(fine, tables, centre);
+                let estimate = layout.estimate(fine, fine_query, centre);
                 let (estimate, error) = estimate.expect("a row of as many bytes as were asked for");
                 reranker.add(Row { is_refined: true, ..*row }, estimate, error);
             });
@@ -503,6 +510,13 @@ impl ListSearch {
             }
         }
     }
+}
+
+/// The query as the codes of a segment's codebook see it.
+fn coded_for<'a>(families: &'a [Family], source: Source<'a>, parts: &ListParts) -> &'a CodedQuery {
+    let codebooks = &source.snapshot.manifest.codebooks;
+    let family = families.iter().find(|family| codebooks[family.codebook].id == parts.codebook);
+    family.map_or(source.coded, |family| family.lists.coded())
 }
 
 /// The segments with lists, and their numbers in the manifest.

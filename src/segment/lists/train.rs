@@ -103,6 +103,6 @@ impl Sample {
         let dims = self.rows.dims;
         let vectors =
             threads::run(plan.threads, show, |cancel| cluster::centroids(&self.rows, options, cancel, &done));
-        Some(Centroids::new(vectors, &Rotation::new(plan.seed, dims)))
+        Some(Centroids::new(self.space.metric, vectors, &Rotation::new(plan.seed, dims)))
     }
 }
