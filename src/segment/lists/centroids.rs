@@ -356,22 +356,32 @@ mod tests {
     use super::*;
     use crate::random::Random;
 
-    #[test]
-    fn the_nearest_centroid_is_found() {
+    /// How many of 200 vectors find the nearest of 300 centroids, whose numbers are around `mean`.
+    fn found(mean: f32, metric: Metric) -> usize {
         let dims = 70;
         let mut random = Random::new(7);
         let mut row = || -> Vec<f32> { (0..dims).map(|_| random.fraction() as f32).collect() };
         let rotation = Rotation::new(3, dims);
-        let vectors = Matrix { dims, numbers: (0..300).flat_map(|_| row()).collect() };
-        let centroids = Centroids::at_zero(vectors.clone(), &rotation);
-        let mut right = 0;
-        for near in 0..200 {
-            let query: Vec<f32> = vectors.row(near).iter().zip(row()).map(|(x, y)| x + 0.5 * y).collect();
+        let vectors = Matrix { dims, numbers: (0..300).flat_map(|_| row()).map(|x| mean + x).collect() };
+        let centroids = Centroids::new(metric, vectors.clone(), &rotation);
+        let finds_nearest = |near: &usize| {
+            let query: Vec<f32> = vectors.row(*near).iter().zip(row()).map(|(x, y)| x + 0.5 * y).collect();
             let distance = |list: usize| f32::l2_squared(vectors.row(list), &query);
             let exact = (0..300).min_by(|&a, &b| distance(a).total_cmp(&distance(b))).unwrap();
-            let found = centroids.nearest(&query, &Query::new(&rotation.rotate(&query)));
-            right += usize::from(found == exact as u32);
-        }
-        assert!(right >= 198, "{right} of 200");
+            let tables = Query::new(&rotation.rotate(&moved(&query, centroids.origin())));
+            centroids.nearest(&query, &tables) == exact as u32
+        };
+        (0..200).filter(finds_nearest).count()
+    }
+
+    #[test]
+    fn the_nearest_centroid_is_found() {
+        assert!(found(0.0, Metric::L2) >= 198);
+        assert!(found(0.0, Metric::InnerProduct) >= 198, "that is the nearest by distance");
+    }
+
+    #[test]
+    fn the_nearest_centroid_is_found_far_from_the_origin() {
+        assert!(found(1000.0, Metric::L2) >= 198);
     }
 }
