@@ -137,6 +137,8 @@ pub fn flush_rows() -> u64 {
 
 /// Declares the settings; called once when the library is loaded.
 pub fn register() {
+    #[cfg(feature = "pg_test")]
+    crate::pg::fault::register();
     let define_as = |name, short, long, setting, min, max, context, flags| {
         GucRegistry::define_int_guc(name, short, long, setting, min, max, context, flags);
     };

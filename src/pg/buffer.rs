@@ -1,5 +1,6 @@
 //! Buffers of PostgreSQL's shared page cache: pins and content locks.
 
+use super::fault::{self, Fault};
 use super::relation::Relation;
 use crate::random::GOLDEN;
 use pgrx::pg_sys;
@@ -86,6 +87,7 @@ pub struct Pinned {
 impl Pinned {
     /// Pins an existing page of the main fork, reading it from disk if need be.
     pub fn read(relation: Relation, block: u32) -> Self {
+        fault::point(Fault::read);
         PINS.set(PINS.get() + 1);
         // SAFETY: the relation is open; a block beyond its end raises an error.
         Self { id: unsafe { pg_sys::ReadBuffer(relation.raw(), block) } }
@@ -97,6 +99,7 @@ impl Pinned {
     pub fn read_recent(relation: Relation, block: u32) -> Self {
         let guess = RECENT.with_borrow(|recent| recent.get(relation, block));
         if guess != pg_sys::InvalidBuffer as pg_sys::Buffer && relation.is_in_buffer(block, guess) {
+            fault::point(Fault::read);
             PINS.set(PINS.get() + 1);
             return Self { id: guess };
         }
@@ -107,6 +110,7 @@ impl Pinned {
 
     /// Pins a page whose content is about to be replaced, zeroed and locked exclusively, without reading it.
     pub fn overwrite(relation: Relation, block: u32) -> Exclusive {
+        fault::point(Fault::read);
         // SAFETY: as in `read`; this mode returns the buffer locked exclusively.
         let id = unsafe {
             pg_sys::ReadBufferExtended(
@@ -124,7 +128,9 @@ impl Pinned {
     #[cfg(not(any(feature = "pg14", feature = "pg15", feature = "pg16")))]
     pub(super) fn of_stream(id: pg_sys::Buffer) -> Self {
         PINS.set(PINS.get() + 1);
-        Self { id }
+        let pinned = Self { id };
+        fault::point(Fault::read);
+        pinned
     }
 
     pub(super) fn from_id(id: pg_sys::Buffer) -> Self {

@@ -9,6 +9,7 @@ pub mod backtrace;
 pub mod buffer;
 pub mod catalog;
 pub mod error;
+pub mod fault;
 pub mod glance;
 pub mod heap;
 pub mod helpers;

@@ -1,6 +1,7 @@
 //! An open relation.
 
 use super::buffer::Pinned;
+use super::fault::{self, Fault};
 use pgrx::pg_sys;
 
 /// PostgreSQL's InvalidSubTransactionId, which the bindings lack.
@@ -210,6 +211,7 @@ impl Relation {
         }
         let first = self.blocks();
         for _ in 0..count {
+            fault::point(Fault::extend);
             // SAFETY: the extension lock is held, so P_NEW appends exactly one page, pinned.
             drop(Pinned::from_id(unsafe { pg_sys::ReadBuffer(self.raw, pg_sys::InvalidBlockNumber) }));
         }

@@ -1,6 +1,7 @@
 //! Changes of pages, logged: small ones by generic WAL records, whole new pages by full images.
 
 use super::buffer::{Exclusive, PAGE_SIZE, Page};
+use super::fault::{self, Fault};
 use super::relation::Relation;
 use pgrx::pg_sys;
 
@@ -14,6 +15,7 @@ pub struct Record {
 
 impl Record {
     pub fn begin(relation: Relation) -> Self {
+        fault::point(Fault::log);
         // SAFETY: the relation is open; `commit` or `drop` ends what this begins.
         Self { state: unsafe { pg_sys::GenericXLogStart(relation.raw()) } }
     }
@@ -48,6 +50,7 @@ impl Drop for Record {
 
 /// Logs full images of pages that were filled without WAL and that nobody can reach before this returns.
 pub fn log_new_pages(relation: Relation, first: u32, count: u32) {
+    fault::point(Fault::log);
     if relation.needs_wal() {
         // SAFETY: the relation is open and the range exists; every byte of our pages is content, none a hole.
         unsafe {
@@ -65,6 +68,7 @@ pub fn log_new_pages(relation: Relation, first: u32, count: u32) {
 /// Writes `pages` as the whole of an unlogged relation's init fork, from which a restart after a crash copies.
 pub fn write_init_fork(relation: Relation, pages: &[Page]) {
     for page in pages {
+        fault::point(Fault::extend);
         // SAFETY: the relation is open and its init fork exists and is ours alone while the index is being created.
         let buffer = unsafe {
             pg_sys::ReadBufferExtended(

@@ -1,6 +1,8 @@
-//! Work that a timeout ends anywhere: it leaves no lock, no pin and no task behind, and the index as sound as before.
+//! Work that an error ends anywhere: it leaves no lock, no pin and no task behind, and the index as sound as before.
+//!
+//! `VDB_FAULTS=all`, which `make soak` sets, tries ten times as many places.
 
-use crate::lifecycle::{findings, number};
+use crate::lifecycle::{NOTHING_LEFT, findings, number, wait_until};
 use crate::support::server::Server;
 use postgres::Client;
 
@@ -46,14 +48,16 @@ fn assert_clean(client: &mut Client, observer: &mut Client, what: &str) {
     assert_eq!(number(observer, running), 0, "{what}");
 }
 
+const INDEXES: [&str; 3] = [
+    "vdb_hnsw (v vector_l2_ops, id)",
+    "vdb_hnsw (v vector_l2_ops) WITH (rerank = heap)",
+    "vdb_ivf (v vector_l2_ops, id) WITH (lists = 60)",
+];
+
 #[test]
 fn a_timeout_anywhere_leaves_nothing_behind() {
     let mut ended = 0;
-    for index in [
-        "vdb_hnsw (v vector_l2_ops, id)",
-        "vdb_hnsw (v vector_l2_ops) WITH (rerank = heap)",
-        "vdb_ivf (v vector_l2_ops, id) WITH (lists = 60)",
-    ] {
+    for index in INDEXES {
         let (server, mut client) = start(index);
         let mut observer = server.connect();
         for timeout in [1, 2, 4, 7, 12, 20, 35, 60, 100] {
@@ -78,4 +82,92 @@ fn a_timeout_anywhere_leaves_nothing_behind() {
     }
     println!("{ended} statements were ended");
     assert!(ended > 30, "{ended}");
+}
+
+/// What may fail (see `src/pg/fault.rs`).
+const FAULTS: [&str; 3] = ["read", "extend", "log"];
+
+fn all_places() -> bool {
+    std::env::var("VDB_FAULTS").is_ok_and(|which| which == "all")
+}
+
+/// Times at which something fails, one after another: dense at first, then further and further apart.
+fn places() -> impl Iterator<Item = u32> {
+    let growth = if all_places() { 1.25 } else { 5.0 };
+    std::iter::successors(Some(1), move |&at| Some((f64::from(at) * growth).ceil() as u32))
+}
+
+#[test]
+fn a_fault_anywhere_leaves_nothing_behind() {
+    let mut injected = 0;
+    for index in INDEXES {
+        let (server, mut client) = start(index);
+        let mut observer = server.connect();
+        for fault in FAULTS {
+            client.batch_execute(&format!("SET vdb.fault = {fault}")).expect("a test build");
+            for step in STEPS {
+                for at in places() {
+                    let what = format!("{index}, {fault} {at}: {step}");
+                    client.batch_execute(&format!("SET vdb.fault_at = {at}")).expect("a setting");
+                    let result = client.batch_execute(step);
+                    client.batch_execute("SET vdb.fault_at = 0").expect("a setting");
+                    // Without a fault the next ones are counted from the beginning.
+                    client
+                        .batch_execute("SELECT id FROM items ORDER BY v <-> vec(5) LIMIT 1")
+                        .expect("a search");
+                    let Err(error) = result else { break };
+                    assert_eq!(error.code().map(|code| code.code()), Some("58030"), "{what}: {error:?}");
+                    injected += 1;
+                    // Without a fault the next counts from its beginning.
+                    client
+                        .batch_execute("SELECT id FROM items ORDER BY v <-> vec(5) LIMIT 1")
+                        .expect("a search");
+                    assert_clean(&mut client, &mut observer, &what);
+                }
+                assert_eq!(findings(&mut observer, "items_v"), [""; 0], "{index}, {fault}: {step}");
+            }
+        }
+        assert_eq!(server.crashes(), [""; 0]);
+    }
+    println!("{injected} faults were injected");
+    assert!(injected > 60, "{injected}");
+}
+
+/// Sets what every process reads at its next look, workers from their beginning.
+fn configure(client: &mut Client, settings: &[(&str, &str)]) {
+    for (name, value) in settings {
+        client.batch_execute(&format!("ALTER SYSTEM SET {name} = {value}")).expect("a setting");
+    }
+    client.batch_execute("SELECT pg_reload_conf()").expect("a reload");
+}
+
+#[test]
+fn workers_go_on_after_a_fault() {
+    let (server, mut client) = start(INDEXES[0]);
+    for (number, index) in INDEXES[1..].iter().enumerate() {
+        let create = format!("CREATE INDEX items_{number} ON items USING {index}");
+        client.batch_execute(&create).expect("an index");
+    }
+    // The faults are the workers' alone.
+    client.batch_execute("SET vdb.fault_at = 0").expect("a test build");
+    configure(&mut client, &[("vdb.flush_rows", "500"), ("vdb.max_workers", "2")]);
+    for fault in FAULTS {
+        for at in places().take(if all_places() { 24 } else { 4 }) {
+            configure(&mut client, &[("vdb.fault", fault), ("vdb.fault_at", &at.to_string())]);
+            let insert = "INSERT INTO items SELECT i, vec(i) FROM generate_series(1, 600) i";
+            client.batch_execute(insert).expect("inserts");
+            let sealed = "NOT EXISTS (SELECT FROM pg_index i, vdb_index_stats(i.indexrelid) s
+                                      WHERE i.indrelid = 'items'::regclass AND s.growing_rows >= 500)";
+            wait_until(&mut client, sealed);
+            wait_until(&mut client, NOTHING_LEFT);
+        }
+    }
+    configure(&mut client, &[("vdb.fault_at", "0")]);
+    for index in ["items_v", "items_0", "items_1"] {
+        assert_eq!(findings(&mut client, index), [""; 0], "{index}");
+    }
+    assert_eq!(server.crashes(), [""; 0]);
+    let failed = server.log().matches("failed: injected fault").count();
+    println!("{failed} tasks failed");
+    assert!(failed > 5, "{failed}");
 }

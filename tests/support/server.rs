@@ -223,12 +223,17 @@ impl Server {
         assert!(self.pg_ctl(&["stop", "-m", "fast", "-w"]).status().expect("pg_ctl runs").success());
     }
 
-    /// Lines of the log, since the server was made, that tell of a crash.
-    pub fn crashes(&self) -> Vec<String> {
+    /// The log since the server was made.
+    pub fn log(&self) -> String {
         let log = std::fs::read(self.folder.join("log")).expect("the server's log");
+        String::from_utf8_lossy(&log).into_owned()
+    }
+
+    /// Lines of the log that tell of a crash.
+    pub fn crashes(&self) -> Vec<String> {
         let signs = ["PANIC:", "TRAP:", "was terminated by signal"];
         let is_crash = |line: &&str| signs.iter().any(|sign| line.contains(sign));
-        String::from_utf8_lossy(&log).lines().filter(is_crash).map(String::from).collect()
+        self.log().lines().filter(is_crash).map(String::from).collect()
     }
 
     pub fn url(&self) -> String {

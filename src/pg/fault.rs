@@ -1,0 +1,71 @@
+//! Errors that tests inject: where PostgreSQL itself may fail, the n-th time fails.
+//!
+//! Only test builds have them; elsewhere a [`point`] is nothing.
+
+/// What fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "pg_test", derive(pgrx::PostgresGucEnum))]
+#[allow(non_camel_case_types)] // the names that tests write
+pub enum Fault {
+    /// Pinning a page, which may have to be read from disk.
+    read,
+    /// Appending a page.
+    extend,
+    /// Beginning a WAL record.
+    log,
+}
+
+#[cfg(not(feature = "pg_test"))]
+#[inline(always)]
+pub fn point(_: Fault) {}
+
+#[cfg(feature = "pg_test")]
+pub use injected::{point, register};
+
+#[cfg(feature = "pg_test")]
+mod injected {
+    use super::Fault;
+    use crate::pg::error::Problem;
+    use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, PgSqlErrorCode};
+    use std::cell::Cell;
+
+    static FAULT: GucSetting<Fault> = GucSetting::<Fault>::new(Fault::read);
+    static FAULT_AT: GucSetting<i32> = GucSetting::<i32>::new(0);
+
+    thread_local! {
+        /// Points passed since faults were asked for.
+        static PASSED: Cell<i32> = const { Cell::new(0) };
+    }
+
+    /// Declares `vdb.fault` and `vdb.fault_at`.
+    pub fn register() {
+        let flags = GucFlags::NO_SHOW_ALL;
+        let text = c"What a test lets fail.";
+        GucRegistry::define_enum_guc(c"vdb.fault", text, text, &FAULT, GucContext::Suset, flags);
+        let text = c"Which time it fails; 0 for never.";
+        GucRegistry::define_int_guc(
+            c"vdb.fault_at",
+            text,
+            text,
+            &FAULT_AT,
+            0,
+            i32::MAX,
+            GucContext::Suset,
+            flags,
+        );
+    }
+
+    /// Fails if a test wants this one to.
+    pub fn point(fault: Fault) {
+        let at = FAULT_AT.get();
+        if at == 0 {
+            PASSED.set(0);
+        } else if fault == FAULT.get() {
+            PASSED.set(PASSED.get() + 1);
+            if PASSED.get() == at {
+                Problem::new(PgSqlErrorCode::ERRCODE_IO_ERROR, format!("injected fault {at}: {fault:?}"))
+                    .raise();
+            }
+        }
+    }
+}
