@@ -32,12 +32,14 @@ test: setup
 	cargo pgrx test $(PG) --runas postgres --pgdata "$$scratch/t/data"
 
 # The same on a PostgreSQL with assertions, built from Debian's source package; artefacts of its own, for other headers.
+# Faults are injected ten times as often.
 test-assert: setup
 	.ci/data || echo "SKIPPED: no word vectors, so the recall test will be skipped"
 	pg_config=$$(.ci/assert)
 	export PATH="$$(dirname "$$pg_config"):$$PATH" PGRX_HOME="$$PWD/target/assert/pgrx" CARGO_TARGET_DIR="$$PWD/target/assert"
 	mkdir -p "$$PGRX_HOME"
 	cargo pgrx init "--$(PG)" "$$pg_config"
+	export VDB_FAULTS=all
 	scratch=$$(mktemp -d); chmod 755 "$$scratch"; trap '$(SUDO) rm -rf "$$scratch"' EXIT
 	$(SUDO) install -d -o postgres "$$scratch/t"
 	cargo pgrx test $(PG) --runas postgres --pgdata "$$scratch/t/data"

@@ -1,6 +1,6 @@
 //! Work that an error ends anywhere: it leaves no lock, no pin and no task behind, and the index as sound as before.
 //!
-//! `VDB_FAULTS=all`, which `make soak` sets, tries ten times as many places.
+//! `VDB_FAULTS=all`, which `make test-assert` sets, tries ten times as many places.
 
 use crate::lifecycle::{NOTHING_LEFT, findings, number, wait_until};
 use crate::support::server::Server;
@@ -82,6 +82,26 @@ fn a_timeout_anywhere_leaves_nothing_behind() {
     }
     println!("{ended} statements were ended");
     assert!(ended > 30, "{ended}");
+}
+
+/// PostgreSQL with assertions empties its caches of catalogs wherever another session's DDL could.
+#[test]
+fn caches_may_be_emptied_anywhere() {
+    for index in INDEXES {
+        let (server, mut client) = start(index);
+        let assertions: String = client.query_one("SHOW debug_assertions", &[]).expect("a setting").get(0);
+        if assertions == "on" {
+            client.batch_execute("SET debug_discard_caches = 1").expect("a setting");
+        } else {
+            println!("SKIPPED: PostgreSQL without assertions cannot empty its caches");
+        }
+        for step in STEPS {
+            client.batch_execute(step).expect(step);
+        }
+        let mut observer = server.connect();
+        assert_eq!(findings(&mut observer, "items_v"), [""; 0], "{index}");
+        assert_eq!(server.crashes(), [""; 0]);
+    }
 }
 
 /// What may fail (see `src/pg/fault.rs`).
