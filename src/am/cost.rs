@@ -1,6 +1,7 @@
 //! What an index scan costs, told to the planner.
 
 use crate::config::settings;
+use crate::pg::compat;
 use crate::pg::relation::Relation;
 use crate::segment::graph::stored::NodeLayout;
 use crate::segment::steps::{Cost, GraphFacts, ListFacts, Range, growing_cost};
@@ -105,10 +106,7 @@ pub unsafe extern "C-unwind" fn amcostestimate(
         if (*path).indexorderbys.is_null() && spheres == 0 {
             // Rows without a vector are not in the index, so that such paths are dropped (see `range`). Until then they
             // cost more than any other, but a finite sum: of infinite ones the planner would make numbers that are none.
-            #[cfg(feature = "pg18")]
-            {
-                (*path).path.disabled_nodes = 2;
-            }
+            compat::disable(&mut (*path).path);
             *startup_cost = NEVER;
             *total_cost = NEVER;
             *selectivity = 1.0;

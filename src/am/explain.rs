@@ -1,51 +1,27 @@
-//! EXPLAIN ANALYZE of an index scan shows the steps of its last search. PostgreSQL 18 is the first to let extensions.
+//! EXPLAIN ANALYZE of an index scan shows the steps of its last search.
 
 use super::scan;
+use crate::pg::compat;
 use crate::pg::method::is_own;
 use crate::pg::relation::Relation;
 use crate::segment::report::StepReport;
-use pgrx::{PgList, pg_guard, pg_sys};
-use std::ffi::CString;
+use pgrx::pg_sys;
 
-static mut PREVIOUS: pg_sys::explain_per_node_hook_type = None;
-
-/// Sets the hook; called once when the library is loaded.
+/// Has EXPLAIN show steps; called once when the library is loaded.
 pub fn register() {
-    // SAFETY: PostgreSQL runs on one thread; hooks are set while a library is loaded.
-    unsafe {
-        PREVIOUS = pg_sys::explain_per_node_hook;
-        pg_sys::explain_per_node_hook = Some(explain_steps);
-    }
+    compat::register_explain(c"Search Steps", steps_of);
 }
 
-#[pg_guard]
-unsafe extern "C-unwind" fn explain_steps(
-    state: *mut pg_sys::PlanState,
-    ancestors: *mut pg_sys::List,
-    relationship: *const std::ffi::c_char,
-    plan_name: *const std::ffi::c_char,
-    explain: *mut pg_sys::ExplainState,
-) {
-    // SAFETY: PostgreSQL passes valid nodes, whose tags tell their types. A plan that was executed has not ended yet: the
-    // scan, if there is one, is open.
+/// The steps of a scan in words; none of another kind of index's.
+///
+/// # Safety
+/// The scan was executed and has not ended.
+unsafe fn steps_of(scan: pg_sys::IndexScanDesc) -> Vec<String> {
+    // SAFETY: an open scan's index is open, and its state is ours if the index is.
     unsafe {
-        if let Some(previous) = PREVIOUS {
-            previous(state, ancestors, relationship, plan_name, explain);
-        }
-        if !(*explain).analyze || (*state).type_ != pg_sys::NodeTag::T_IndexScanState {
-            return;
-        }
-        let scan = (*state.cast::<pg_sys::IndexScanState>()).iss_ScanDesc;
-        if scan.is_null() || !is_own(Relation::from_raw((*scan).indexRelation)) {
-            return;
-        }
-        let mut lines = PgList::<std::ffi::c_char>::new();
-        for step in scan::steps(scan) {
-            let line = CString::new(line(&step)).unwrap_or_default();
-            lines.push(pg_sys::pstrdup(line.as_ptr()));
-        }
-        if !lines.is_empty() {
-            pg_sys::ExplainPropertyList(c"Search Steps".as_ptr(), lines.into_pg(), explain);
+        match is_own(Relation::from_raw((*scan).indexRelation)) {
+            true => scan::steps(scan).iter().map(line).collect(),
+            false => Vec::new(),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{build, cost, insert, scan, vacuum, validate};
 use crate::config::options;
+use crate::pg::compat;
 use crate::pg::progress::Phase;
 use pgrx::{AllocatedByRust, PgBox, pg_extern, pg_guard, pg_sys};
 
@@ -37,10 +38,7 @@ fn routine() -> PgBox<pg_sys::IndexAmRoutine, AllocatedByRust> {
     routine.amoptionalkey = true;
     // An index holds whatever fits the column, in a layout of its own.
     routine.amkeytype = pg_sys::InvalidOid;
-    #[cfg(not(any(feature = "pg14", feature = "pg15", feature = "pg16")))]
-    {
-        routine.amcanbuildparallel = true;
-    }
+    compat::can_build_in_parallel(&mut routine);
     routine.amparallelvacuumoptions = pg_sys::VACUUM_OPTION_PARALLEL_BULKDEL as u8;
 
     routine.aminsert = Some(insert::aminsert);

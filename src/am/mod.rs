@@ -4,7 +4,6 @@ mod attributes;
 mod build;
 mod calibrate;
 mod cost;
-#[cfg(feature = "pg18")]
 mod explain;
 mod gather;
 mod handed;
@@ -28,7 +27,6 @@ use crate::pg::method;
 /// Sets hooks into the planner, and into EXPLAIN where that has any; called once when the library is loaded.
 pub fn register() {
     method::register(Some(insert::aminsert));
-    #[cfg(feature = "pg18")]
     explain::register();
     range::register();
     unused::register();

@@ -5,6 +5,7 @@
 
 use super::{cost, opclass};
 use crate::distance::Metric;
+use crate::pg::compat;
 use crate::pg::planner;
 use pgrx::{PgList, pg_guard, pg_sys};
 
@@ -190,7 +191,7 @@ unsafe fn sphere_beside(
             return None;
         }
         let within = planner::operator_of_strategy(family, SPHERE_STRATEGY)?;
-        if !planner::may_call(pg_sys::get_opcode(within)) {
+        if !compat::may_call(pg_sys::get_opcode(within)) {
             return None;
         }
         if is_closed && loses_nan(index, family) && !is_number(radius) {

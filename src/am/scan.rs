@@ -3,11 +3,12 @@
 use super::{attributes, handed, opclass};
 use crate::config::settings;
 use crate::distance::{Metric, PreparedQuery};
+use crate::pg::compat;
 use crate::pg::error::Problem;
 use crate::pg::heap::{HeapRows, checked_tid};
 use crate::pg::relation::Relation;
 use crate::segment::listing::{Listing, RangeQuery, Threshold};
-use crate::segment::report::{self, Report};
+use crate::segment::report::{self, Report, StepReport};
 use crate::segment::search::{IndexSearch, Request, Terms};
 use crate::storage::manifest::Snapshot;
 use crate::types::Sphere;
@@ -129,8 +130,7 @@ pub unsafe extern "C-unwind" fn amgettuple(
 ///
 /// # Safety
 /// `scan` is [`ambeginscan`]'s, and has not ended.
-#[cfg(feature = "pg18")]
-pub unsafe fn steps(scan: pg_sys::IndexScanDesc) -> Vec<crate::segment::report::StepReport> {
+pub unsafe fn steps(scan: pg_sys::IndexScanDesc) -> Vec<StepReport> {
     // SAFETY: the caller's promise.
     match unsafe { &*(*scan).opaque.cast::<State>() } {
         State::Searching(search, _) => search.steps().collect(),
@@ -149,11 +149,8 @@ unsafe fn begin(scan: pg_sys::IndexScanDesc, relation: Relation) -> State {
     };
     // SAFETY: statistics of an open relation; the scan has its own counters if anybody wants them.
     unsafe {
-        count_scan(relation);
-        #[cfg(feature = "pg18")]
-        if let Some(instrument) = (*scan).instrument.as_mut() {
-            instrument.nsearches += 1;
-        }
+        compat::count_scan(relation.raw());
+        compat::count_search(scan);
     }
     let snapshot = Snapshot::read(relation);
     let space = snapshot.meta.space;
@@ -216,31 +213,6 @@ fn query_of(space: crate::distance::Space, row: &[u8]) -> Option<PreparedQuery> 
     Some(query.unwrap_or_else(|| {
         Problem::new(PgSqlErrorCode::ERRCODE_DATA_CORRUPTED, "the query vector is malformed").raise()
     }))
-}
-
-/// Counts the scan in pg_stat_user_indexes, as PostgreSQL's macro does that is not in the bindings.
-///
-/// # Safety
-/// The relation is open.
-unsafe fn count_scan(relation: Relation) {
-    // SAFETY: the caller's promise; the counters are this backend's own.
-    unsafe {
-        let raw = relation.raw();
-        #[cfg(not(feature = "pg14"))]
-        if (*raw).pgstat_info.is_null() && (*raw).pgstat_enabled {
-            pg_sys::pgstat_assoc_relation(raw);
-        }
-        if !(*raw).pgstat_info.is_null() {
-            #[cfg(any(feature = "pg14", feature = "pg15"))]
-            {
-                (*(*raw).pgstat_info).t_counts.t_numscans += 1;
-            }
-            #[cfg(not(any(feature = "pg14", feature = "pg15")))]
-            {
-                (*(*raw).pgstat_info).counts.numscans += 1;
-            }
-        }
-    }
 }
 
 #[pg_guard]

@@ -510,7 +510,7 @@ mod tests {
         assert_eq!(lines(last), ["steps_v growing 1 t", "steps_v graph 1 t"]);
     }
 
-    #[cfg(feature = "pg18")]
+    #[cfg(pg_ge_18)]
     #[pg_test]
     fn explain_shows_the_steps() {
         Spi::run(

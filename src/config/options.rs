@@ -2,6 +2,7 @@
 
 use crate::codec::multibit;
 use crate::distance::Space;
+use crate::pg::compat;
 use crate::pg::error::Problem;
 use crate::pg::relation::Relation;
 use crate::segment::encoder;
@@ -202,13 +203,7 @@ unsafe fn parse<Stored>(
     let elements: Vec<_> = elements
         .iter()
         .chain(&maintenance)
-        .map(|(name, kind, offset)| pg_sys::relopt_parse_elt {
-            optname: name.as_ptr(),
-            opttype: *kind,
-            offset: *offset as i32,
-            #[cfg(feature = "pg18")]
-            isset_offset: 0,
-        })
+        .map(|(name, kind, offset)| compat::option_element(name, *kind, *offset))
         .collect();
     // SAFETY: the caller's promise.
     unsafe {

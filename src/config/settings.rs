@@ -1,5 +1,6 @@
 //! The settings `vdb.…`.
 
+use crate::pg::compat;
 use crate::pg::error::Problem;
 use crate::pg::relation::Relation;
 use crate::rerank::Onward;
@@ -276,9 +277,5 @@ pub fn register() {
         86_400,
         GucFlags::UNIT_S,
     );
-    #[cfg(not(feature = "pg14"))]
-    // SAFETY: a plain call while the library is loaded.
-    unsafe {
-        pgrx::pg_sys::MarkGUCPrefixReserved(c"vdb".as_ptr())
-    };
+    compat::reserve_settings(c"vdb");
 }

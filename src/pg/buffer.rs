@@ -125,7 +125,6 @@ impl Pinned {
     }
 
     /// A page that a stream has pinned for us.
-    #[cfg(not(any(feature = "pg14", feature = "pg15", feature = "pg16")))]
     pub(super) fn of_stream(id: pg_sys::Buffer) -> Self {
         PINS.set(PINS.get() + 1);
         let pinned = Self { id };

@@ -8,6 +8,7 @@ pub mod attempt;
 pub mod backtrace;
 pub mod buffer;
 pub mod catalog;
+pub mod compat;
 pub mod error;
 pub mod fault;
 pub mod glance;

@@ -1,5 +1,6 @@
 //! The rights under which code runs that an index's owner has written: expressions, predicates, what they call.
 
+use super::compat;
 use super::relation::Relation;
 use pgrx::pg_sys;
 
@@ -22,33 +23,10 @@ impl AsOwner {
             let restricted = context | pg_sys::SECURITY_RESTRICTED_OPERATION as i32;
             pg_sys::SetUserIdAndSecContext(relation.owner(), restricted);
             let nest_level = pg_sys::NewGUCNestLevel();
-            restrict_search_path();
+            compat::restrict_search_path();
             nest_level
         };
         Self { user, context, nest_level }
-    }
-}
-
-/// From PostgreSQL 17 on its own; before, the same by hand. Whoever calls must not choose what the owner's names stand for.
-///
-/// # Safety
-/// Within a nest level of settings that is ended in time.
-unsafe fn restrict_search_path() {
-    // SAFETY: the caller's promise.
-    unsafe {
-        #[cfg(not(any(feature = "pg14", feature = "pg15", feature = "pg16")))]
-        pg_sys::RestrictSearchPath();
-        #[cfg(any(feature = "pg14", feature = "pg15", feature = "pg16"))]
-        pg_sys::set_config_option(
-            c"search_path".as_ptr(),
-            c"pg_catalog, pg_temp".as_ptr(),
-            pg_sys::GucContext::PGC_USERSET,
-            pg_sys::GucSource::PGC_S_SESSION,
-            pg_sys::GucAction::GUC_ACTION_SAVE,
-            true,
-            0,
-            false,
-        );
     }
 }
 

@@ -1,5 +1,6 @@
 //! PostgreSQL's parallel workers: processes that scan a table together with the backend, and send it messages.
 
+use super::compat;
 use super::error::Problem;
 use super::relation::Relation;
 use bytemuck::Pod;
@@ -208,13 +209,8 @@ impl Member {
 
     /// Sends a message to the leader, once there is room for it.
     pub fn send(&mut self, message: &[u8]) {
-        let (bytes, data) = (message.len(), message.as_ptr().cast());
-        // SAFETY: attached in `new`. A message is large: the leader is told of it at once, as it always is in PostgreSQL 14.
-        #[cfg(feature = "pg14")]
-        let result = unsafe { pg_sys::shm_mq_send(self.queue, bytes, data, false) };
-        // SAFETY: as above.
-        #[cfg(not(feature = "pg14"))]
-        let result = unsafe { pg_sys::shm_mq_send(self.queue, bytes, data, false, true) };
+        // SAFETY: attached in `new`.
+        let result = unsafe { compat::send(self.queue, message) };
         if result != pg_sys::shm_mq_result::SHM_MQ_SUCCESS {
             Problem::new(
                 PgSqlErrorCode::ERRCODE_CONNECTION_FAILURE,
@@ -228,11 +224,7 @@ impl Member {
 /// Workers that PostgreSQL would use to make an index, going by the table's size, `maintenance_work_mem`,
 /// `max_parallel_maintenance_workers`, and whether the index's expressions may be computed by workers.
 pub fn workers_for(table: Relation, index: Relation, info: &pg_sys::IndexInfo) -> usize {
-    let workers = info.ii_ParallelWorkers;
-    // SAFETY: both are open. Until version 17 PostgreSQL tells only its own kinds of index.
-    #[cfg(any(feature = "pg14", feature = "pg15", feature = "pg16"))]
-    let workers = workers.max(unsafe { pg_sys::plan_create_index_workers(table.oid(), index.oid()) });
-    #[cfg(not(any(feature = "pg14", feature = "pg15", feature = "pg16")))]
-    let _ = (table, index);
+    // SAFETY: both are open.
+    let workers = unsafe { compat::build_workers(info, table.oid(), index.oid()) };
     usize::try_from(workers).unwrap_or_default()
 }

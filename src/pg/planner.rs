@@ -1,5 +1,6 @@
 //! Expressions as the planner sees them: taken apart, and put together.
 
+use super::compat;
 use pgrx::{PgBox, PgList, pg_sys};
 use std::ffi::CStr;
 
@@ -87,24 +88,7 @@ pub unsafe fn function_beside(
         };
         let function = rows.filter(is_it).map(|row| row.oid).next();
         pg_sys::ReleaseCatCacheList(list);
-        function.filter(|&function| may_call(function))
-    }
-}
-
-/// Whether the current user may call a function.
-///
-/// # Safety
-/// To be called in a transaction, with a function.
-pub unsafe fn may_call(function: pg_sys::Oid) -> bool {
-    let execute = u64::from(pg_sys::ACL_EXECUTE) as pg_sys::AclMode;
-    // SAFETY: the caller's promise.
-    unsafe {
-        #[cfg(any(feature = "pg14", feature = "pg15"))]
-        let result = pg_sys::pg_proc_aclcheck(function, pg_sys::GetUserId(), execute);
-        #[cfg(not(any(feature = "pg14", feature = "pg15")))]
-        let result =
-            pg_sys::object_aclcheck(pg_sys::ProcedureRelationId, function, pg_sys::GetUserId(), execute);
-        result == pg_sys::AclResult::ACLCHECK_OK
+        function.filter(|&function| compat::may_call(function))
     }
 }
 

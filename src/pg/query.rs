@@ -1,5 +1,6 @@
 //! A search as a query of its own, put together from nodes: no text of a user's becomes part of a statement.
 
+use super::compat;
 use super::error::Problem;
 use super::planner::{self, Expression};
 use super::relation::Relation;
@@ -133,12 +134,7 @@ unsafe fn analyzed(search: &Search, text: &CStr) -> *mut pg_sys::Query {
         };
         let mut raw = PgBox::<pg_sys::RawStmt>::alloc_node(pg_sys::NodeTag::T_RawStmt);
         raw.stmt = select.into_pg().cast();
-        let nothing = std::ptr::null_mut;
-        #[cfg(feature = "pg14")]
-        let query = pg_sys::parse_analyze(raw.into_pg(), text.as_ptr(), nothing(), 0, nothing().cast());
-        #[cfg(not(feature = "pg14"))]
-        let query =
-            pg_sys::parse_analyze_fixedparams(raw.into_pg(), text.as_ptr(), nothing(), 0, nothing().cast());
+        let query = compat::analyze(raw.into_pg(), text);
         let entry = range_entry(query);
         if (*entry).relid != table {
             Problem::new(
@@ -283,11 +279,7 @@ unsafe fn require_columns(query: *mut pg_sys::Query, expression: Expression) {
     // SAFETY: the caller's promise.
     unsafe {
         let entry = range_entry(query);
-        #[cfg(any(feature = "pg14", feature = "pg15"))]
-        let columns = &raw mut (*entry).selectedCols;
-        #[cfg(not(any(feature = "pg14", feature = "pg15")))]
-        let columns = &raw mut (*pg_sys::getRTEPermissionInfo((*query).rteperminfos, entry)).selectedCols;
-        pg_sys::pull_varattnos(expression, 1, columns);
+        pg_sys::pull_varattnos(expression, 1, compat::selected_columns(query, entry));
     }
 }
 
@@ -310,11 +302,7 @@ unsafe fn execute(plan: *mut pg_sys::PlannedStmt, text: &CStr) {
             0,
         );
         pg_sys::ExecutorStart(state, 0);
-        let forward = pg_sys::ScanDirection::ForwardScanDirection;
-        #[cfg(not(feature = "pg18"))]
-        pg_sys::ExecutorRun(state, forward, 0, true);
-        #[cfg(feature = "pg18")]
-        pg_sys::ExecutorRun(state, forward, 0);
+        compat::run_plan(state);
         pg_sys::ExecutorFinish(state);
         pg_sys::ExecutorEnd(state);
         pg_sys::FreeQueryDesc(state);

@@ -1,6 +1,7 @@
 //! An open relation.
 
 use super::buffer::Pinned;
+use super::compat::{self, FileLocator};
 use super::fault::{self, Fault};
 use pgrx::pg_sys;
 
@@ -22,21 +23,14 @@ pub struct FileId {
 
 /// How the tags of buffers name a relation. Any thread may have it.
 #[derive(Clone, Copy)]
-pub struct FileTag(
-    #[cfg(any(feature = "pg14", feature = "pg15"))] pg_sys::RelFileNode,
-    #[cfg(not(any(feature = "pg14", feature = "pg15")))] pg_sys::RelFileLocator,
-);
+pub struct FileTag(FileLocator);
 
 impl FileTag {
     /// Whether a buffer's tag is that of a page of the relation's main fork.
     pub(super) fn is_of(self, tag: &pg_sys::BufferTag, block: u32) -> bool {
-        let Self(ours) = self;
-        #[cfg(any(feature = "pg14", feature = "pg15"))]
-        let is_ours = (ours.relNode, ours.dbNode, ours.spcNode)
-            == (tag.rnode.relNode, tag.rnode.dbNode, tag.rnode.spcNode);
-        #[cfg(not(any(feature = "pg14", feature = "pg15")))]
-        let is_ours = (ours.relNumber, ours.dbOid, ours.spcOid) == (tag.relNumber, tag.dbOid, tag.spcOid);
-        is_ours && tag.forkNum == pg_sys::ForkNumber::MAIN_FORKNUM && tag.blockNum == block
+        compat::is_of_files(tag, self.0)
+            && tag.forkNum == pg_sys::ForkNumber::MAIN_FORKNUM
+            && tag.blockNum == block
     }
 }
 
@@ -72,10 +66,7 @@ impl Relation {
     }
 
     pub fn file_id(self) -> FileId {
-        #[cfg(any(feature = "pg14", feature = "pg15"))]
-        let file = self.data().rd_node.relNode.to_u32();
-        #[cfg(not(any(feature = "pg14", feature = "pg15")))]
-        let file = self.data().rd_locator.relNumber.to_u32();
+        let file = compat::file_number(compat::file_locator(self.data()));
         FileId { relation: self.oid().to_u32(), file }
     }
 
@@ -108,21 +99,14 @@ impl Relation {
 
     /// Whether `buffer` holds this page still; if so, it is pinned now.
     pub(super) fn is_in_buffer(self, block: u32, buffer: pg_sys::Buffer) -> bool {
-        #[cfg(any(feature = "pg14", feature = "pg15"))]
-        let file = self.data().rd_node;
-        #[cfg(not(any(feature = "pg14", feature = "pg15")))]
-        let file = self.data().rd_locator;
+        let file = compat::file_locator(self.data());
         // SAFETY: any valid buffer number will do: PostgreSQL compares the buffer's tag after pinning it.
         unsafe { pg_sys::ReadRecentBuffer(file, pg_sys::ForkNumber::MAIN_FORKNUM, block, buffer) }
     }
 
     /// What tells this relation's buffers from others'.
     pub fn file_tag(self) -> FileTag {
-        #[cfg(any(feature = "pg14", feature = "pg15"))]
-        let file = self.data().rd_node;
-        #[cfg(not(any(feature = "pg14", feature = "pg15")))]
-        let file = self.data().rd_locator;
-        FileTag(file)
+        FileTag(compat::file_locator(self.data()))
     }
 
     /// The block of this relation's main fork that a shared buffer of an index below `NBuffers` holds, if it holds one.
@@ -133,17 +117,7 @@ impl Relation {
             let descriptor = pg_sys::BufferDescriptors.add(index);
             (&raw const (*descriptor).bufferdesc.tag).read_volatile()
         };
-        #[cfg(any(feature = "pg14", feature = "pg15"))]
-        let is_ours = {
-            let ours: pg_sys::RelFileNode = self.data().rd_node;
-            let theirs = tag.rnode;
-            (ours.dbNode, ours.spcNode, ours.relNode) == (theirs.dbNode, theirs.spcNode, theirs.relNode)
-        };
-        #[cfg(not(any(feature = "pg14", feature = "pg15")))]
-        let is_ours = {
-            let ours: pg_sys::RelFileLocator = self.data().rd_locator;
-            (ours.dbOid, ours.spcOid, ours.relNumber) == (tag.dbOid, tag.spcOid, tag.relNumber)
-        };
+        let is_ours = compat::is_of_files(&tag, compat::file_locator(self.data()));
         (is_ours && tag.forkNum == pg_sys::ForkNumber::MAIN_FORKNUM).then_some(tag.blockNum)
     }
 
@@ -187,10 +161,7 @@ impl Relation {
     /// Whether it, or its file, was made by this transaction: nobody else can see it yet.
     pub fn is_new(self) -> bool {
         let data = self.data();
-        #[cfg(any(feature = "pg14", feature = "pg15"))]
-        let new_file = data.rd_firstRelfilenodeSubid;
-        #[cfg(not(any(feature = "pg14", feature = "pg15")))]
-        let new_file = data.rd_firstRelfilelocatorSubid;
+        let new_file = compat::new_files_subtransaction(data);
         data.rd_createSubid != NO_SUBTRANSACTION || new_file != NO_SUBTRANSACTION
     }
 
