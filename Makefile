@@ -32,7 +32,7 @@ test: setup
 	cargo pgrx test $(PG) --runas postgres --pgdata "$$scratch/t/data"
 
 # The same on a PostgreSQL with assertions, built from Debian's source package; artefacts of its own, for other headers.
-# Faults are injected ten times as often.
+# Faults are injected at some six times as many places.
 test-assert: setup
 	.ci/data || echo "SKIPPED: no word vectors, so the recall test will be skipped"
 	pg_config=$$(.ci/assert)

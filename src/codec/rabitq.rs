@@ -178,9 +178,9 @@ impl Query {
         self.table.step()
     }
 
-    /// How far the tables' rounding may put a product off, but for one in a hundred.
-    pub fn rounding(&self) -> f32 {
-        // Each group's sum is off by half a step at most, any part of it being as likely as another.
+    /// How far the tables' rounding may put a product off, in 99 of 100 cases.
+    pub fn table_error(&self) -> f32 {
+        // An entry's error is uniform within half a step: its variance is a twelfth of the step's square.
         EPSILON * self.table.step() * (self.table.groups() as f32 / 12.0).sqrt()
     }
 

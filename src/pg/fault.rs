@@ -11,7 +11,7 @@ pub enum Fault {
     read,
     /// Appending a page.
     extend,
-    /// Beginning a WAL record.
+    /// Beginning a WAL record, or logging full images.
     log,
 }
 
@@ -33,7 +33,7 @@ mod injected {
     static FAULT_AT: GucSetting<i32> = GucSetting::<i32>::new(0);
 
     thread_local! {
-        /// Points passed since faults were asked for.
+        /// Points of that kind passed since `vdb.fault_at` was 0.
         static PASSED: Cell<i32> = const { Cell::new(0) };
     }
 
@@ -55,7 +55,7 @@ mod injected {
         );
     }
 
-    /// Fails if a test wants this one to.
+    /// Raises an I/O error at the `vdb.fault_at`-th point of the kind `vdb.fault`.
     pub fn point(fault: Fault) {
         let at = FAULT_AT.get();
         if at == 0 {

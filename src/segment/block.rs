@@ -135,7 +135,10 @@ impl BlockLayout {
     pub fn estimate(self, block: &[u8], query: &Query, centre: Centre) -> Option<Estimates> {
         let ([adds, rescales, errors], codes) = self.parts(block)?;
         let scores = query.estimate(codes, adds, rescales, centre.score);
-        Some(Estimates { scores, errors: bounds(errors, rescales, centre.distance as f32, query.rounding()) })
+        Some(Estimates {
+            scores,
+            errors: bounds(errors, rescales, centre.distance as f32, query.table_error()),
+        })
     }
 }
 
@@ -146,7 +149,7 @@ pub struct Numbers<'a> {
     rescales: &'a [f32; BLOCK],
 }
 
-/// How far rounding may put estimates off, beside the errors that codes tell of.
+/// How far rounding may put estimates off at most, beside the errors that codes tell of.
 #[derive(Clone, Copy, Debug)]
 pub struct Rounding {
     /// What the table's rounding adds to a product.
@@ -218,11 +221,11 @@ vectorized! {
 
 vectorized! {
     /// How far estimates may be off: by what the codes lose or, where that is more, by what a query's tables add to a
-    /// product. Squares of either might overflow or vanish.
-    fn bounds(errors: &[f32; BLOCK], rescales: &[f32; BLOCK], distance: f32, rounding: f32) -> [f32; BLOCK] {
+    /// product. It is the larger of the two, not the root of their squares, which might overflow or vanish.
+    fn bounds(errors: &[f32; BLOCK], rescales: &[f32; BLOCK], distance: f32, table_error: f32) -> [f32; BLOCK] {
         let mut bounds = [0f32; BLOCK];
         for i in 0..BLOCK {
-            let (code, table) = (errors[i] * distance, rescales[i].abs() * rounding);
+            let (code, table) = (errors[i] * distance, rescales[i].abs() * table_error);
             // NaN, where a code tells nothing, stays.
             bounds[i] = if table > code { table } else { code };
         }

@@ -289,7 +289,7 @@ impl Check {
         let Structure::Lists(options) = snapshot.meta.structure else {
             return self.add(segment.id, None, None, "it has lists, but the index has graphs".into());
         };
-        let codebook = snapshot.manifest.codebooks.iter().find(|codebook| codebook.id == parts.codebook);
+        let codebook = snapshot.codebook_of(parts);
         if codebook.is_none() && parts.codebook != 0 {
             let text = format!("its codebook {} is missing", parts.codebook);
             return self.add(segment.id, Some(Kind::Starts), None, text);

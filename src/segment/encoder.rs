@@ -35,9 +35,9 @@ pub fn widen(space: Space, row: &[u8]) -> Vec<f32> {
     vector
 }
 
-/// A vector as it is seen from an origin.
-pub fn moved(vector: &[f32], origin: &[f32]) -> Vec<f32> {
-    vector.iter().zip(origin).map(|(x, origin)| x - origin).collect()
+/// `vector - shift`, number by number.
+pub fn subtract(vector: &[f32], shift: &[f32]) -> Vec<f32> {
+    vector.iter().zip(shift).map(|(x, shift)| x - shift).collect()
 }
 
 /// Scales a vector to unit length. A squared norm outside [`rabitq::ORDINARY`] makes it NaN: the operators' distances, in
@@ -51,7 +51,7 @@ fn normalize(vector: &mut [f32]) {
 /// A query as codes are estimated against it.
 #[derive(Clone)]
 pub struct CodedQuery {
-    /// The query's numbers (see [`widen`]).
+    /// The query's numbers (see [`widen`]), less the shift of lists' codes if it is for these.
     pub vector: Vec<f32>,
     pub rotated: Vec<f32>,
     pub tables: Query,
@@ -76,12 +76,12 @@ impl CodedQuery {
         Self::of_vector(seed, widen(space, row))
     }
 
-    /// The query as codes see it that were made of vectors less this origin, in an index with this seed.
-    pub fn seen_from(&self, origin: &[f32], seed: u64) -> Self {
-        if origin.iter().all(|&x| x == 0.0) {
+    /// The query for codes of vectors less `shift`, in an index with this seed.
+    pub fn shifted(&self, shift: &[f32], seed: u64) -> Self {
+        if shift.iter().all(|&x| x == 0.0) {
             return self.clone();
         }
-        Self::of_vector(seed, moved(&self.vector, origin))
+        Self::of_vector(seed, subtract(&self.vector, shift))
     }
 
     fn of_vector(seed: u64, vector: Vec<f32>) -> Self {

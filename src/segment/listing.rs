@@ -137,8 +137,8 @@ pub struct Listing {
     /// The sealed segment that is next, and the row or the list of it.
     segment: usize,
     next: u32,
-    /// The query as the codes of that segment see it, if it has lists with codes.
-    seen: Option<CodedQuery>,
+    /// The query for the codes of that segment, if it has lists.
+    shifted: Option<CodedQuery>,
     /// The rows of that segment that meet the conditions, if there are any.
     wanted: Option<Rc<Bitset>>,
     /// Rows listed, with their scores where these are wanted.
@@ -157,7 +157,7 @@ impl Listing {
             lane: 0,
             segment: 0,
             next: 0,
-            seen: None,
+            shifted: None,
             wanted: None,
             ready: Vec::new(),
             steps: Vec::new(),
@@ -219,15 +219,14 @@ impl Listing {
             };
             match (&segment.parts, bound) {
                 (Parts::Lists(parts), Some(RangeQuery { query, coded: Some(coded), threshold, .. })) => {
-                    let seen = self.seen.as_ref().expect("there is a query for codes");
                     let source = ListSource {
                         relation,
                         snapshot: &snapshot,
                         segment,
                         parts,
                         query,
-                        coded,
-                        seen,
+                        vector: &coded.vector,
+                        coded: self.shifted.as_ref().unwrap_or(coded),
                         wanted,
                     };
                     (self.next + 1, list_rows::list(source, self.next, *threshold, heap, &mut add))
@@ -303,14 +302,14 @@ impl Listing {
         let (meta, conditions) = (&self.snapshot.meta, &self.conditions);
         self.wanted = step.observe(|| columns::wanted(relation, meta, segment, conditions));
         step.matches = self.wanted.as_ref().map(|wanted| wanted.count() as u64);
-        self.steps.push(step);
         let query = self.bound.as_ref().and_then(|bound| bound.coded.as_ref());
-        self.seen = match (&segment.parts, query) {
-            (Parts::Lists(parts), Some(query)) => {
-                Some(list_rows::seen(relation, &self.snapshot, parts, query))
+        self.shifted = match (&segment.parts, query) {
+            (Parts::Lists(parts), Some(query)) if parts.codes.is_some() => {
+                Some(step.observe(|| list_rows::shifted_query(relation, &self.snapshot, parts, query)))
             }
             _ => None,
         };
+        self.steps.push(step);
     }
 }
 

@@ -289,10 +289,14 @@ const CACHED_INDEXES: usize = 64;
 const ATTEMPTS: usize = 100;
 
 impl Snapshot {
+    /// The codebook of a segment, unless all its rows are in one list.
+    pub fn codebook_of(&self, parts: &ListParts) -> Option<&Codebook> {
+        self.manifest.codebooks.iter().find(|codebook| codebook.id == parts.codebook)
+    }
+
     /// Lists that a segment's rows may be in: those of its codebook.
     pub fn lists_of(&self, parts: &ListParts) -> u32 {
-        let codebook = self.manifest.codebooks.iter().find(|codebook| codebook.id == parts.codebook);
-        codebook.map_or(1, |codebook| codebook.lists)
+        self.codebook_of(parts).map_or(1, |codebook| codebook.lists)
     }
 
     /// The current generation.

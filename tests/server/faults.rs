@@ -1,6 +1,6 @@
 //! Work that an error ends anywhere: it leaves no lock, no pin and no task behind, and the index as sound as before.
 //!
-//! `VDB_FAULTS=all`, which `make test-assert` sets, tries ten times as many places.
+//! `VDB_FAULTS=all`, which `make test-assert` sets, tries some six times as many places.
 
 use crate::lifecycle::{NOTHING_LEFT, findings, number, wait_until};
 use crate::support::server::Server;
@@ -94,6 +94,7 @@ fn caches_may_be_emptied_anywhere() {
             client.batch_execute("SET debug_discard_caches = 1").expect("a setting");
         } else {
             println!("SKIPPED: PostgreSQL without assertions cannot empty its caches");
+            return;
         }
         for step in STEPS {
             client.batch_execute(step).expect(step);
@@ -117,6 +118,11 @@ fn places() -> impl Iterator<Item = u32> {
     std::iter::successors(Some(1), move |&at| Some((f64::from(at) * growth).ceil() as u32))
 }
 
+/// The count begins again at a page that is read while nothing is to fail.
+fn restart_count(client: &mut Client) {
+    client.batch_execute("SELECT id FROM items ORDER BY v <-> vec(5) LIMIT 1").expect("a search");
+}
+
 #[test]
 fn a_fault_anywhere_leaves_nothing_behind() {
     let mut injected = 0;
@@ -131,17 +137,10 @@ fn a_fault_anywhere_leaves_nothing_behind() {
                     client.batch_execute(&format!("SET vdb.fault_at = {at}")).expect("a setting");
                     let result = client.batch_execute(step);
                     client.batch_execute("SET vdb.fault_at = 0").expect("a setting");
-                    // Without a fault the next ones are counted from the beginning.
-                    client
-                        .batch_execute("SELECT id FROM items ORDER BY v <-> vec(5) LIMIT 1")
-                        .expect("a search");
+                    restart_count(&mut client);
                     let Err(error) = result else { break };
                     assert_eq!(error.code().map(|code| code.code()), Some("58030"), "{what}: {error:?}");
                     injected += 1;
-                    // Without a fault the next counts from its beginning.
-                    client
-                        .batch_execute("SELECT id FROM items ORDER BY v <-> vec(5) LIMIT 1")
-                        .expect("a search");
                     assert_clean(&mut client, &mut observer, &what);
                 }
                 assert_eq!(findings(&mut observer, "items_v"), [""; 0], "{index}, {fault}: {step}");

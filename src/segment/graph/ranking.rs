@@ -44,11 +44,11 @@ impl Ranking {
     ) -> Self {
         let count = vectors.rows();
         if count < least {
-            return Self { centroids: Centroids::at_zero(vectors, rotation), groups: None };
+            return Self { centroids: Centroids::unshifted(vectors, rotation), groups: None };
         }
         let options = cluster::Options { count: count.isqrt(), ..options };
         let heads = cluster::centroids(&vectors, options, cancel, &AtomicU64::new(0));
-        let heads = Centroids::at_zero(heads, rotation);
+        let heads = Centroids::unshifted(heads, rotation);
         let mut members = vec![Matrix::new(vectors.dims); heads.count()];
         for list in 0..count {
             let vector = vectors.row(list);
@@ -61,13 +61,13 @@ impl Ranking {
         };
         let mut first = 0;
         let lists = members.into_iter().map(|members| {
-            let group = (first, Centroids::at_zero(members, rotation));
+            let group = (first, Centroids::unshifted(members, rotation));
             first += group.1.count() as u32;
             group
         });
         let lists: Vec<_> = lists.collect();
         let probes = (RANKED * lists.len()).div_ceil(count).min(lists.len());
-        Self { centroids: Centroids::at_zero(all, rotation), groups: Some(Groups { heads, lists, probes }) }
+        Self { centroids: Centroids::unshifted(all, rotation), groups: Some(Groups { heads, lists, probes }) }
     }
 
     pub fn centroids(&self) -> &Centroids {

@@ -10,7 +10,7 @@ use crate::memory;
 use crate::pg::threads::Aside;
 use crate::segment::Plan;
 use crate::segment::block::BlockLayout;
-use crate::segment::encoder::{Encoder, moved, widen};
+use crate::segment::encoder::{Encoder, subtract, widen};
 use crate::storage::meta::{ListOptions, Quantizer};
 use rayon::prelude::*;
 use std::sync::Arc;
@@ -180,7 +180,7 @@ impl Coder {
     fn assign(&self, row: &[u8]) -> Row {
         let Self { centroids, formats, .. } = self;
         let vector = widen(self.space, row);
-        let rotated = self.rotation.rotate(&moved(&vector, centroids.origin()));
+        let rotated = self.rotation.rotate(&subtract(&vector, centroids.shift()));
         let tables = Query::new(&rotated);
         let (list, second) = match formats.blocks {
             Some(_) => centroids.nearest_two(&vector, &tables),

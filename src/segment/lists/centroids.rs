@@ -1,8 +1,8 @@
 //! The codebook: centroids, and codes by which the nearest of thousands are found in microseconds.
 //!
 //! The codes estimate inner products, against the mean of all centroids. A block of them is followed by the centroids'
-//! squared norms: with both, squared distances are estimated as well. Codes, of centroids as of rows, and norms are of
-//! vectors moved by the codebook's origin (see [`origin`]).
+//! squared norms: with both, squared distances are estimated as well. One-bit and fine codes, and squared norms, are of
+//! vectors less the codebook's [`shift`].
 
 use super::spill;
 use crate::bits;
@@ -16,7 +16,7 @@ use crate::memory;
 use crate::pg::error::Problem;
 use crate::pg::relation::Relation;
 use crate::segment::block::BlockLayout;
-use crate::segment::encoder::{CodedQuery, moved};
+use crate::segment::encoder::{CodedQuery, subtract};
 use crate::storage::draft::Draft;
 use crate::storage::manifest::{Codebook, Snapshot};
 use crate::storage::meta::Meta;
@@ -24,22 +24,23 @@ use crate::storage::page::Kind;
 use crate::storage::part::{PartReader, write_rows};
 use std::sync::Arc;
 
-/// Where the vectors of a codebook are seen from: its mean under distances, which a common move leaves as they are, so
-/// that rows far from zero lose nothing to rounding; zero under products.
-pub fn origin(metric: Metric, mean: &[f32]) -> Vec<f32> {
+/// What is subtracted from vectors before they are rotated: the centroids' mean where that changes no distance, so that
+/// rounding does not grow with the distance from zero.
+pub fn shift(metric: Metric, mean: &[f32]) -> Vec<f32> {
     match metric {
-        Metric::InnerProduct | Metric::Cosine => vec![0.0; mean.len()],
-        _ => mean.to_vec(),
+        Metric::L2 | Metric::L1 | Metric::Hamming => mean.to_vec(),
+        Metric::InnerProduct | Metric::Cosine | Metric::Jaccard => vec![0.0; mean.len()],
     }
 }
 
 /// Centroids in memory, to assign rows to.
 pub struct Centroids {
     vectors: Matrix,
-    origin: Vec<f32>,
-    /// Moved by the origin, as the mean is.
+    shift: Vec<f32>,
+    /// Less the shift.
     rotated: Matrix,
-    mean: Vec<f32>,
+    /// What codes are against: the mean less the shift, which is zero or the mean.
+    code_centre: Vec<f32>,
     blocks: Vec<u8>,
     layout: CentroidBlocks,
 }
@@ -60,7 +61,7 @@ impl Lists {
         let origin = Matrix { dims, numbers: vec![0.0; dims] };
         Self {
             codebook: 0,
-            centroids: Arc::new(Centroids::at_zero(origin, &Rotation::new(0, dims))),
+            centroids: Arc::new(Centroids::unshifted(origin, &Rotation::new(0, dims))),
             new: None,
         }
     }
@@ -100,15 +101,15 @@ impl CentroidBlocks {
 
     /// Estimated inner products, negative, and squared norms of a block's centroids; `None` if it is no block.
     ///
-    /// `mean_product` is the query's inner product with the mean.
+    /// `centre_product` is the query's inner product with what the codes are against.
     pub fn estimate<'a>(
         self,
         block: &'a [u8],
         query: &Query,
-        mean_product: f64,
+        centre_product: f64,
     ) -> Option<([f32; BLOCK], &'a [f32; BLOCK])> {
         let (codes, norms) = block.get(..self.bytes())?.split_at(self.0.bytes());
-        let products = self.0.scores(codes, query, -mean_product)?;
+        let products = self.0.scores(codes, query, -centre_product)?;
         Some((products, bytemuck::try_cast_slice(norms).ok()?.first_chunk()?))
     }
 }
@@ -133,25 +134,25 @@ vectorized! {
 impl Centroids {
     /// For vectors under a metric.
     pub fn new(metric: Metric, vectors: Matrix, rotation: &Rotation) -> Self {
-        let origin = origin(metric, &mean_of(&vectors));
-        Self::seen_from(origin, vectors, rotation)
+        let shift = shift(metric, &mean_of(&vectors));
+        Self::with_shift(shift, vectors, rotation)
     }
 
-    /// For vectors that are not moved.
-    pub fn at_zero(vectors: Matrix, rotation: &Rotation) -> Self {
-        Self::seen_from(vec![0.0; vectors.dims], vectors, rotation)
+    /// For vectors that nothing is subtracted from.
+    pub fn unshifted(vectors: Matrix, rotation: &Rotation) -> Self {
+        Self::with_shift(vec![0.0; vectors.dims], vectors, rotation)
     }
 
-    fn seen_from(origin: Vec<f32>, vectors: Matrix, rotation: &Rotation) -> Self {
+    fn with_shift(shift: Vec<f32>, vectors: Matrix, rotation: &Rotation) -> Self {
         let dims = vectors.dims;
         let count = vectors.rows();
-        let mean = moved(&mean_of(&vectors), &origin);
-        let rotated_mean = rotation.rotate(&mean);
+        let code_centre = subtract(&mean_of(&vectors), &shift);
+        let rotated_centre = rotation.rotate(&code_centre);
         let mut rotated = Matrix::new(rotation.dims());
         memory::reserve(&mut rotated.numbers, count * rotation.dims(), "centroids");
         let mut squared_norms = Vec::with_capacity(count);
         for row in 0..count {
-            let vector = moved(vectors.row(row), &origin);
+            let vector = subtract(vectors.row(row), &shift);
             squared_norms.push(f32::dot(&vector, &vector) as f32);
             rotated.numbers.extend(rotation.rotate(&vector));
         }
@@ -165,7 +166,7 @@ impl Centroids {
             let members = first..(first + BLOCK).min(count);
             for ((row, code), i) in members.clone().zip(codes.chunks_exact_mut(code_bytes)).zip(0..) {
                 let centroid = rotated.row(row);
-                factors[i] = rabitq::encode(centroid, &rotated_mean, Target::NegativeInnerProduct, code);
+                factors[i] = rabitq::encode(centroid, &rotated_centre, Target::NegativeInnerProduct, code);
                 norms[i] = squared_norms[row];
             }
             let codes: Vec<(Factors, &[u8])> =
@@ -173,7 +174,7 @@ impl Centroids {
             blocks.extend(layout.0.pack(&codes));
             blocks.extend_from_slice(bytemuck::cast_slice(&norms));
         }
-        Self { vectors, origin, rotated, mean, blocks, layout }
+        Self { vectors, shift, rotated, code_centre, blocks, layout }
     }
 
     /// Reads an index's centroids.
@@ -192,12 +193,12 @@ impl Centroids {
         self.vectors.rows()
     }
 
-    /// Where codes see vectors from.
-    pub fn origin(&self) -> &[f32] {
-        &self.origin
+    /// What is subtracted from vectors before they are rotated.
+    pub fn shift(&self) -> &[f32] {
+        &self.shift
     }
 
-    /// A centroid, moved and rotated.
+    /// A centroid less the shift, rotated.
     pub fn rotated(&self, list: u32) -> &[f32] {
         self.rotated.row(list as usize)
     }
@@ -207,7 +208,7 @@ impl Centroids {
         self.vectors.row(list as usize)
     }
 
-    /// The list whose centroid is nearest to a vector; the tables are those of the vector as it is seen from the origin.
+    /// The list whose centroid is nearest to a vector; the tables are of the vector less the shift.
     pub fn nearest(&self, vector: &[f32], tables: &Query) -> u32 {
         let mut best = [(f32::INFINITY, 0u32); COMPARED];
         self.rank(vector, tables, &mut best);
@@ -246,8 +247,8 @@ impl Centroids {
 
     /// As [`Self::rank`], among lists that `best` holds already; these ones' numbers begin with `number`.
     pub fn rank_more(&self, number: u32, vector: &[f32], tables: &Query, best: &mut [(f32, u32)]) {
-        // Either the vector is not moved, or the mean is zero.
-        let mean_product = f32::dot(&self.mean, vector);
+        // With a shift the codes' centre is zero, so that the vector itself will do.
+        let centre_product = f32::dot(&self.code_centre, vector);
         let blocks = self.blocks.chunks_exact(self.layout.bytes());
         let stretch = blocks.len().div_ceil((LEAST_PER_RANK * best.len()).div_ceil(BLOCK)).max(1);
         let mut keys = Vec::with_capacity(blocks.len());
@@ -255,7 +256,7 @@ impl Centroids {
         let mut least = vec![[f32::INFINITY; BLOCK]; blocks.len().div_ceil(stretch)];
         for (number, block) in blocks.enumerate() {
             let (products, norms) =
-                self.layout.estimate(block, tables, mean_product).expect("blocks are of this layout");
+                self.layout.estimate(block, tables, centre_product).expect("blocks are of this layout");
             let lists = (self.count() - number * BLOCK).min(BLOCK);
             keys.push(keys_of(&products, norms, lists, &mut least[number / stretch]));
         }
@@ -333,14 +334,20 @@ impl<'a> CentroidReader<'a> {
         self.part.for_each_row(lists, bytes, |list, row| visit(list, numbers(relation, dims, row)));
     }
 
+    /// What the centroids' codes are against: their mean less the shift.
+    pub fn code_centre(&mut self, metric: Metric) -> Vec<f32> {
+        let mean = self.mean();
+        subtract(mean, &shift(metric, mean))
+    }
+
     /// The mean of all centroids.
-    pub fn mean(&mut self) -> &[f32] {
+    fn mean(&mut self) -> &[f32] {
         self.vector(self.codebook.lists)
     }
 
-    /// The query as the codebook's codes see it.
-    pub fn coded(&mut self, meta: &Meta, query: &CodedQuery) -> CodedQuery {
-        query.seen_from(&origin(meta.space.metric, self.mean()), meta.seed)
+    /// The query for the codebook's codes: less the shift.
+    pub fn shifted(&mut self, meta: &Meta, query: &CodedQuery) -> CodedQuery {
+        query.shifted(&shift(meta.space.metric, self.mean()), meta.seed)
     }
 }
 
@@ -368,7 +375,7 @@ mod tests {
             let query: Vec<f32> = vectors.row(*near).iter().zip(row()).map(|(x, y)| x + 0.5 * y).collect();
             let distance = |list: usize| f32::l2_squared(vectors.row(list), &query);
             let exact = (0..300).min_by(|&a, &b| distance(a).total_cmp(&distance(b))).unwrap();
-            let tables = Query::new(&rotation.rotate(&moved(&query, centroids.origin())));
+            let tables = Query::new(&rotation.rotate(&subtract(&query, centroids.shift())));
             centroids.nearest(&query, &tables) == exact as u32
         };
         (0..200).filter(finds_nearest).count()

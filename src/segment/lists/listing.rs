@@ -27,9 +27,10 @@ pub struct Source<'a> {
     pub segment: &'a Sealed,
     pub parts: &'a ListParts,
     pub query: &'a PreparedQuery,
+    /// The query's numbers.
+    pub vector: &'a [f32],
+    /// The query for the segment's codes.
     pub coded: &'a CodedQuery,
-    /// The query as the codes of the segment see it.
-    pub seen: &'a CodedQuery,
     /// The rows that are wanted, if not all are.
     pub wanted: Option<&'a Bitset>,
 }
@@ -55,8 +56,8 @@ impl Source<'_> {
     fn centre(self, list: u32) -> Centre {
         let metric = self.snapshot.meta.space.metric;
         match centroids_of(self.relation, self.snapshot, self.parts) {
-            Some(mut centroids) => Centre::new(metric, &self.coded.vector, centroids.vector(list)),
-            None => Centre::origin(metric, &self.coded.vector),
+            Some(mut centroids) => Centre::new(metric, self.vector, centroids.vector(list)),
+            None => Centre::origin(metric, self.vector),
         }
     }
 }
@@ -67,15 +68,19 @@ fn centroids_of<'a>(
     snapshot: &'a Snapshot,
     parts: &ListParts,
 ) -> Option<CentroidReader<'a>> {
-    let mut codebooks = snapshot.manifest.codebooks.iter();
-    let codebook = codebooks.find(|codebook| codebook.id == parts.codebook)?;
+    let codebook = snapshot.codebook_of(parts)?;
     Some(CentroidReader::new(relation, codebook, snapshot.meta.space.dims as usize))
 }
 
-/// A query as the codes of a segment see it.
-pub fn seen(relation: Relation, snapshot: &Snapshot, parts: &ListParts, query: &CodedQuery) -> CodedQuery {
+/// A query for the codes of a segment: less the shift of its codebook.
+pub fn shifted_query(
+    relation: Relation,
+    snapshot: &Snapshot,
+    parts: &ListParts,
+    query: &CodedQuery,
+) -> CodedQuery {
     match centroids_of(relation, snapshot, parts) {
-        Some(mut centroids) => centroids.coded(&snapshot.meta, query),
+        Some(mut centroids) => centroids.shifted(&snapshot.meta, query),
         None => query.clone(),
     }
 }
@@ -89,7 +94,7 @@ pub fn list(
     heap: &mut HeapRows,
     visit: &mut dyn FnMut(u32, f64),
 ) -> Listed {
-    let Source { relation, snapshot, segment, parts, seen, .. } = source;
+    let Source { relation, snapshot, segment, parts, coded, .. } = source;
     let (range, is_last) = source.entries(list);
     let mut work = Work::default();
     let mut unknown = Vec::new();
@@ -100,14 +105,14 @@ pub fn list(
     } else if !range.is_empty() {
         let meta = &snapshot.meta;
         let centre = source.centre(list);
-        let rounding = seen.rounding();
+        let rounding = coded.rounding();
         let scan = Scan { segment: 0, entries: Entries::Own, range, centre: 0, limits: Vec::new() };
         let scanned = Scanned { relation, segment, parts, wanted: source.wanted };
         let scans = Scans { scanned, scans: &[scan], centres: &[centre] };
-        let codes = Codes::new(meta.space, meta.quantizer, &source.coded.vector);
+        let codes = Codes::new(meta.space, meta.quantizer, source.vector);
         scans.for_each_block(
             &codes,
-            &seen.tables,
+            &coded.tables,
             |Seen { scores, errors, numbers, wanted: bits, row, .. }| {
                 work.estimated += scores.len() as u64;
                 // Codes in bytes have what rounding takes among their errors.

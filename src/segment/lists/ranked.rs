@@ -3,13 +3,13 @@
 //! Every centroid is estimated by its code; those that seem to be the nearest are compared exactly before one of them is
 //! probed: what a list too many costs is far more than comparing its centroid.
 
-use super::centroids::{CentroidBlocks, CentroidReader, origin};
+use super::centroids::{CentroidBlocks, CentroidReader};
 use crate::codec::fastscan::BLOCK;
 use crate::distance::{Element, Metric, Space};
 use crate::pg::relation::Relation;
 use crate::rerank::Keyed;
 use crate::segment::block::Centre;
-use crate::segment::encoder::{CodedQuery, moved};
+use crate::segment::encoder::CodedQuery;
 use crate::storage::manifest::Codebook;
 use crate::storage::meta::Meta;
 use crate::storage::page::Kind;
@@ -24,7 +24,7 @@ const COMPARED_AT_LEAST: usize = 16;
 /// Lists that were not probed yet. It holds no pins.
 pub struct RankedLists {
     space: Space,
-    /// The query as the codebook's codes see it.
+    /// The query for the codebook's codes.
     coded: CodedQuery,
     /// By the estimated distance of their centroids.
     estimated: BinaryHeap<Reverse<Keyed<f32, u32>>>,
@@ -40,20 +40,18 @@ pub struct RankedLists {
 impl RankedLists {
     /// Estimates the distance of every list from a query.
     pub fn new(relation: Relation, codebook: &Codebook, meta: &Meta, query: &CodedQuery) -> Self {
-        let Meta { space, seed, .. } = *meta;
+        let space = meta.space;
         let dims = space.dims as usize;
         let mut centroids = CentroidReader::new(relation, codebook, dims);
-        let mean = centroids.mean();
-        let origin = origin(space.metric, mean);
-        let coded = query.seen_from(&origin, seed);
-        let mean_product = f32::dot(&moved(mean, &origin), &coded.vector);
+        let coded = centroids.shifted(meta, query);
+        let centre_product = f32::dot(&centroids.code_centre(space.metric), &coded.vector);
         let layout = CentroidBlocks::new(dims);
         let mut blocks = PartReader::new(relation, &codebook.codes, Kind::Codes, codebook.id);
         let count = codebook.lists as usize;
         let (mut ranked, mut squared_norms) = (Vec::with_capacity(count), Vec::with_capacity(count));
         for first in (0..codebook.lists).step_by(BLOCK) {
             let block = blocks.row(u64::from(first) / BLOCK as u64, layout.bytes());
-            let estimates = layout.estimate(block, &coded.tables, mean_product);
+            let estimates = layout.estimate(block, &coded.tables, centre_product);
             let (products, norms) = estimates.expect("a row of as many bytes as were asked for");
             let key = |i: usize| match space.metric {
                 Metric::InnerProduct | Metric::Cosine => products[i],
@@ -83,7 +81,7 @@ impl RankedLists {
         Self { without: list_and_rows, ..self }
     }
 
-    /// The query as the codebook's codes see it.
+    /// The query for the codebook's codes.
     pub fn coded(&self) -> &CodedQuery {
         &self.coded
     }
@@ -115,6 +113,7 @@ impl RankedLists {
     }
 
     fn compare(&mut self, list: u32, centroid: &[f32], query: &CodedQuery) {
+        // Without a shift: with one, which makes the norms those of other vectors, they are not looked at.
         let squared_norms = self.squared_norm_of_query + f64::from(self.squared_norms[list as usize]);
         let centre = Centre::with_norms(self.space.metric, &query.vector, centroid, squared_norms);
         let number = self.centres.len() as u32;

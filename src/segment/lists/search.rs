@@ -367,7 +367,7 @@ impl ListSearch {
                 continue;
             }
             let (reranker, count) = (&mut self.rows, &mut self.scanned);
-            let tables = &coded_for(&self.families, source, scanned.parts).tables;
+            let tables = &shifted_query(&self.families, source, scanned.parts).tables;
             let mut limits = vec![Vec::new(); scans.len()];
             Scans { scanned, scans, centres: &self.centres }.for_each_block(
                 &self.codes,
@@ -400,7 +400,7 @@ impl ListSearch {
             if scanned.parts.codes.is_none() {
                 continue;
             }
-            let tables = &coded_for(&self.families, source, scanned.parts).tables;
+            let tables = &shifted_query(&self.families, source, scanned.parts).tables;
             let mut limits: Vec<_> = scans.iter_mut().map(|scan| std::mem::take(&mut scan.limits)).collect();
             let mut limit_of_block: Vec<_> = limits.iter_mut().map(|limits| limits.iter_mut()).collect();
             Scans { scanned, scans, centres: &self.centres }.for_each_block(
@@ -438,7 +438,7 @@ impl ListSearch {
             let ListParts { fine: Some(fine), codebook, .. } = parts else {
                 unreachable!("only rows with fine codes are refined")
             };
-            let rotated = &coded_for(&self.families, source, parts).rotated;
+            let rotated = &shifted_query(&self.families, source, parts).rotated;
             let fine_query =
                 &*self.fine_queries.entry(*codebook).or_insert_with(|| multibit::Query::new(rotated));
             let ordinals: Vec<u32> = rows.iter().map(|row| row.row).collect();
@@ -463,8 +463,7 @@ impl ListSearch {
         let part = (segment, &parts.starts, Entries::Own);
         let starts = self.starts_of(relation, snapshot, row.segment, part, parts);
         let list = starts.partition_point(|&start| start <= row.row).saturating_sub(1);
-        let codebook = snapshot.manifest.codebooks.iter().find(|codebook| codebook.id == parts.codebook);
-        let codebook = codebook.expect("who is in two lists is in a codebook's");
+        let codebook = snapshot.codebook_of(parts).expect("rows in two lists are in a codebook's");
         let mut centroids = CentroidReader::new(relation, codebook, self.space.dims as usize);
         Centre::new(self.space.metric, &coded.vector, centroids.vector(list as u32))
     }
@@ -512,8 +511,8 @@ impl ListSearch {
     }
 }
 
-/// The query as the codes of a segment's codebook see it.
-fn coded_for<'a>(families: &'a [Family], source: Source<'a>, parts: &ListParts) -> &'a CodedQuery {
+/// The query for the codes of a segment: less the shift of its codebook.
+fn shifted_query<'a>(families: &'a [Family], source: Source<'a>, parts: &ListParts) -> &'a CodedQuery {
     let codebooks = &source.snapshot.manifest.codebooks;
     let family = families.iter().find(|family| codebooks[family.codebook].id == parts.codebook);
     family.map_or(source.coded, |family| family.lists.coded())
