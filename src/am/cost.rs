@@ -103,9 +103,10 @@ pub unsafe extern "C-unwind" fn amcostestimate(
         let clauses = pgrx::PgList::<pg_sys::IndexClause>::from_pg((*path).indexclauses);
         let has_filters = clauses.iter_ptr().any(|clause| (*clause).indexcol != 0);
         let spheres = spheres_of(&*path);
-        if (*path).indexorderbys.is_null() && spheres == 0 {
+        if (*path).indexorderbys.is_null() && spheres == 0 || asks_for_null(&*path) {
             // Rows without a vector are not in the index, so that such paths are dropped (see `range`). Until then they
-            // cost more than any other, but a finite sum: of infinite ones the planner would make numbers that are none.
+            // cost more than any other, lest the planner drops these; but a finite sum, for of infinite ones it would make
+            // numbers that are none.
             compat::disable(&mut (*path).path);
             *startup_cost = NEVER;
             *total_cost = NEVER;
