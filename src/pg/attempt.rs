@@ -37,9 +37,20 @@ pub fn attempt<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     })
     .execute();
     if result.is_err() {
+        allow_interrupts();
         // SAFETY: the subtransaction begun above, which has failed.
         unsafe { pg_sys::RollbackAndReleaseCurrentSubTransaction() };
     }
     restore();
     result
+}
+
+/// Lets interrupts through again after an error that was caught. An error that Rust raises passes no code of PostgreSQL
+/// that would, so that one raised under a content lock would make the process deaf to signals.
+pub fn allow_interrupts() {
+    // SAFETY: this process's own counters; the locks that held interrupts off are released by the abort that follows.
+    unsafe {
+        pg_sys::InterruptHoldoffCount = 0;
+        pg_sys::QueryCancelHoldoffCount = 0;
+    }
 }

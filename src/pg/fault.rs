@@ -33,8 +33,8 @@ mod injected {
     static FAULT_AT: GucSetting<i32> = GucSetting::<i32>::new(0);
 
     thread_local! {
-        /// Points of that kind passed since `vdb.fault_at` was 0.
-        static PASSED: Cell<i32> = const { Cell::new(0) };
+        /// What was asked for last, and the points passed since.
+        static PASSED: Cell<(Fault, i32, i32)> = const { Cell::new((Fault::read, 0, 0)) };
     }
 
     /// Declares `vdb.fault` and `vdb.fault_at`.
@@ -57,15 +57,15 @@ mod injected {
 
     /// Raises an I/O error at the `vdb.fault_at`-th point of the kind `vdb.fault`.
     pub fn point(fault: Fault) {
-        let at = FAULT_AT.get();
-        if at == 0 {
-            PASSED.set(0);
-        } else if fault == FAULT.get() {
-            PASSED.set(PASSED.get() + 1);
-            if PASSED.get() == at {
-                Problem::new(PgSqlErrorCode::ERRCODE_IO_ERROR, format!("injected fault {at}: {fault:?}"))
-                    .raise();
-            }
+        let (wanted, at) = (FAULT.get(), FAULT_AT.get());
+        let passed = match PASSED.get() {
+            (before, at_before, passed) if (before, at_before) == (wanted, at) => passed,
+            _ => 0,
+        };
+        let passed = if fault == wanted { passed.saturating_add(1) } else { passed };
+        PASSED.set((wanted, at, passed));
+        if fault == wanted && passed == at {
+            Problem::new(PgSqlErrorCode::ERRCODE_IO_ERROR, format!("injected fault {at}: {fault:?}")).raise();
         }
     }
 }

@@ -124,6 +124,7 @@ pub fn transaction<T>(work: impl FnOnce() -> T) -> Result<T, Failure> {
     .catch_rust_panic(|error| Err(failure(&error)))
     .execute();
     if result.is_err() {
+        super::attempt::allow_interrupts();
         // SAFETY: the transaction begun above, which has failed.
         unsafe { pg_sys::AbortCurrentTransaction() };
     }

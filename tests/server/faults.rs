@@ -5,6 +5,7 @@
 use crate::lifecycle::{NOTHING_LEFT, findings, number, wait_until};
 use crate::support::server::Server;
 use postgres::Client;
+use std::time::{Duration, Instant};
 
 /// What is done to a table and its index, each in a transaction of its own.
 const STEPS: &[&str] = &[
@@ -118,11 +119,6 @@ fn places() -> impl Iterator<Item = u32> {
     std::iter::successors(Some(1), move |&at| Some((f64::from(at) * growth).ceil() as u32))
 }
 
-/// The count begins again at a page that is read while nothing is to fail.
-fn restart_count(client: &mut Client) {
-    client.batch_execute("SELECT id FROM items ORDER BY v <-> vec(5) LIMIT 1").expect("a search");
-}
-
 #[test]
 fn a_fault_anywhere_leaves_nothing_behind() {
     let mut injected = 0;
@@ -136,8 +132,11 @@ fn a_fault_anywhere_leaves_nothing_behind() {
                     let what = format!("{index}, {fault} {at}: {step}");
                     client.batch_execute(&format!("SET vdb.fault_at = {at}")).expect("a setting");
                     let result = client.batch_execute(step);
+                    // A page is read while nothing is to fail: the next ones are counted from the beginning.
                     client.batch_execute("SET vdb.fault_at = 0").expect("a setting");
-                    restart_count(&mut client);
+                    client
+                        .batch_execute("SELECT FROM items ORDER BY v <-> vec(5) LIMIT 1")
+                        .expect("a search");
                     let Err(error) = result else { break };
                     assert_eq!(error.code().map(|code| code.code()), Some("58030"), "{what}: {error:?}");
                     injected += 1;
@@ -181,12 +180,35 @@ fn workers_go_on_after_a_fault() {
             wait_until(&mut client, NOTHING_LEFT);
         }
     }
+    // A worker that failed while it held a lock on a page listens to signals still.
+    let failures = |server: &Server| server.log().matches("failed: injected fault").count();
+    for at in ["1", "2", "3", "4"] {
+        configure(&mut client, &[("vdb.fault", "log"), ("vdb.fault_at", at)]);
+        let before = failures(&server);
+        client
+            .batch_execute("INSERT INTO items SELECT i, vec(i) FROM generate_series(1, 600) i")
+            .expect("inserts");
+        let begin = Instant::now();
+        while failures(&server) == before && begin.elapsed() < Duration::from_secs(5) {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        // Left alone they would sleep for two seconds.
+        let workers = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'vdb worker'";
+        let pids: Vec<i32> =
+            client.query(workers, &[]).expect("workers").iter().map(|row| row.get(0)).collect();
+        for pid in &pids {
+            client.execute("SELECT pg_terminate_backend($1)", &[pid]).expect("a signal");
+        }
+        std::thread::sleep(Duration::from_secs(1));
+        let left = client.query(&format!("{workers} AND pid = ANY ($1)"), &[&pids]).expect("workers");
+        assert_eq!(left.len(), 0, "log {at}");
+    }
     configure(&mut client, &[("vdb.fault_at", "0")]);
     for index in ["items_v", "items_0", "items_1"] {
         assert_eq!(findings(&mut client, index), [""; 0], "{index}");
     }
     assert_eq!(server.crashes(), [""; 0]);
-    let failed = server.log().matches("failed: injected fault").count();
+    let failed = failures(&server);
     println!("{failed} tasks failed");
     assert!(failed > 5, "{failed}");
 }
