@@ -11,7 +11,7 @@ use crate::codec::fastscan::BLOCK;
 use crate::codec::rabitq::{self, Factors, Query, Target};
 use crate::codec::rotation::Rotation;
 use crate::cpu::vectorized;
-use crate::distance::{Element, Metric, Space};
+use crate::distance::{Element, Metric};
 use crate::memory;
 use crate::pg::error::Problem;
 use crate::pg::relation::Relation;
@@ -22,15 +22,37 @@ use crate::storage::manifest::{Codebook, Snapshot};
 use crate::storage::meta::Meta;
 use crate::storage::page::Kind;
 use crate::storage::part::{PartReader, write_rows};
+use std::cmp::Ordering;
 use std::sync::Arc;
 
-/// What is subtracted from vectors before they are rotated: the centroids' mean where that changes no distance, so that
-/// rounding does not grow with the distance from zero.
-pub fn shift(metric: Metric, mean: &[f32]) -> Vec<f32> {
+/// What is subtracted from vectors before they are rotated, so that rounding does not grow with the distance from zero:
+/// the centroids' median in each dimension, where that changes no distance and most of them lie nearer to it than zero.
+///
+/// The median, unlike the mean, is not moved by a few centroids far from all others.
+fn shift(metric: Metric, vectors: &Matrix) -> Vec<f32> {
+    let none = vec![0.0; vectors.dims];
     match metric {
-        Metric::L2 | Metric::L1 | Metric::Hamming => mean.to_vec(),
-        Metric::InnerProduct | Metric::Cosine | Metric::Jaccard => vec![0.0; mean.len()],
+        Metric::InnerProduct | Metric::Cosine | Metric::Jaccard => none,
+        Metric::L2 | Metric::L1 | Metric::Hamming => {
+            let mut column = vec![0f32; vectors.rows()];
+            let median_of = |dim: usize| {
+                column.iter_mut().enumerate().for_each(|(row, x)| *x = vectors.row(row)[dim]);
+                median(&mut column, f32::total_cmp)
+            };
+            let shift: Vec<f32> = (0..vectors.dims).map(median_of).collect();
+            let distance = |vector: &[f32]| -> f64 {
+                shift.iter().zip(vector).map(|(s, x)| (f64::from(*s) - f64::from(*x)).powi(2)).sum()
+            };
+            let mut distances: Vec<f64> = (0..vectors.rows()).map(|row| distance(vectors.row(row))).collect();
+            let is_far = distance(&none) > median(&mut distances, f64::total_cmp);
+            if is_far { shift } else { none }
+        }
     }
+}
+
+/// The element in the middle of a list that has one.
+fn median<T: Copy>(elements: &mut [T], order: impl FnMut(&T, &T) -> Ordering) -> T {
+    *elements.select_nth_unstable_by(elements.len() / 2, order).1
 }
 
 /// Centroids in memory, to assign rows to.
@@ -39,7 +61,7 @@ pub struct Centroids {
     shift: Vec<f32>,
     /// Less the shift.
     rotated: Matrix,
-    /// What codes are against: the mean less the shift, which is zero or the mean.
+    /// What codes are against: zero, or without a shift the mean.
     code_centre: Vec<f32>,
     blocks: Vec<u8>,
     layout: CentroidBlocks,
@@ -79,9 +101,9 @@ impl Lists {
 
     /// The lists of one of an index's codebooks.
     pub fn of(relation: Relation, snapshot: &Snapshot, codebook: &Codebook) -> Self {
-        let Meta { space, seed, .. } = *snapshot.meta;
-        let rotation = Rotation::new(seed, space.dims as usize);
-        let centroids = Centroids::read(relation, codebook, space, &rotation);
+        let dims = snapshot.meta.space.dims as usize;
+        let rotation = Rotation::new(snapshot.meta.seed, dims);
+        let centroids = Centroids::read(relation, codebook, dims, &rotation);
         Self { codebook: codebook.id, centroids: Arc::new(centroids), new: None }
     }
 }
@@ -132,10 +154,9 @@ vectorized! {
 }
 
 impl Centroids {
-    /// For vectors under a metric.
+    /// For vectors under a metric, one at least.
     pub fn new(metric: Metric, vectors: Matrix, rotation: &Rotation) -> Self {
-        let shift = shift(metric, &mean_of(&vectors));
-        Self::with_shift(shift, vectors, rotation)
+        Self::with_shift(shift(metric, &vectors), vectors, rotation)
     }
 
     /// For vectors that nothing is subtracted from.
@@ -146,7 +167,8 @@ impl Centroids {
     fn with_shift(shift: Vec<f32>, vectors: Matrix, rotation: &Rotation) -> Self {
         let dims = vectors.dims;
         let count = vectors.rows();
-        let code_centre = subtract(&mean_of(&vectors), &shift);
+        let is_shifted = shift.iter().any(|&x| x != 0.0);
+        let code_centre = if is_shifted { vec![0.0; dims] } else { mean_of(&vectors) };
         let rotated_centre = rotation.rotate(&code_centre);
         let mut rotated = Matrix::new(rotation.dims());
         memory::reserve(&mut rotated.numbers, count * rotation.dims(), "centroids");
@@ -178,15 +200,14 @@ impl Centroids {
     }
 
     /// Reads an index's centroids.
-    fn read(relation: Relation, codebook: &Codebook, space: Space, rotation: &Rotation) -> Self {
-        let dims = space.dims as usize;
+    fn read(relation: Relation, codebook: &Codebook, dims: usize, rotation: &Rotation) -> Self {
         let mut reader = CentroidReader::new(relation, codebook, dims);
         let mut vectors = Matrix::new(dims);
         memory::reserve(&mut vectors.numbers, codebook.lists as usize * dims, "centroids");
         for list in 0..codebook.lists {
             vectors.numbers.extend_from_slice(reader.vector(list));
         }
-        Self::new(space.metric, vectors, rotation)
+        Self::with_shift(reader.shift().to_vec(), vectors, rotation)
     }
 
     pub fn count(&self) -> usize {
@@ -247,7 +268,7 @@ impl Centroids {
 
     /// As [`Self::rank`], among lists that `best` holds already; these ones' numbers begin with `number`.
     pub fn rank_more(&self, number: u32, vector: &[f32], tables: &Query, best: &mut [(f32, u32)]) {
-        // With a shift the codes' centre is zero, so that the vector itself will do.
+        // With a shift the codes' centre is zero, so that the vector as it is will do.
         let centre_product = f32::dot(&self.code_centre, vector);
         let blocks = self.blocks.chunks_exact(self.layout.bytes());
         let stretch = blocks.len().div_ceil((LEAST_PER_RANK * best.len()).div_ceil(BLOCK)).max(1);
@@ -284,11 +305,11 @@ impl Centroids {
     /// Writes the codebook's pages; the caller adds it to the manifest.
     fn write(&self, draft: &mut Draft, rows_of_index: u64) -> Codebook {
         let lists = self.count() as u32;
-        let mean = mean_of(&self.vectors);
-        let rows = self.vectors.numbers.chunks_exact(self.vectors.dims).chain([&mean[..]]);
+        let others = [&self.code_centre[..], &self.shift[..]];
+        let rows = self.vectors.numbers.chunks_exact(self.vectors.dims).chain(others);
         let rows = rows.map(bytemuck::cast_slice::<f32, u8>);
         let row_bytes = self.vectors.dims * size_of::<f32>();
-        let centroids = write_rows(draft, Kind::Centroids, row_bytes, u64::from(lists) + 1, rows);
+        let centroids = write_rows(draft, Kind::Centroids, row_bytes, u64::from(lists) + 2, rows);
         let blocks = self.blocks.chunks_exact(self.layout.bytes());
         let codes = write_rows(draft, Kind::Codes, self.layout.bytes(), blocks.len() as u64, blocks);
         Codebook { id: draft.id(), lists, centroids, codes, rows: rows_of_index }
@@ -334,20 +355,19 @@ impl<'a> CentroidReader<'a> {
         self.part.for_each_row(lists, bytes, |list, row| visit(list, numbers(relation, dims, row)));
     }
 
-    /// What the centroids' codes are against: their mean less the shift.
-    pub fn code_centre(&mut self, metric: Metric) -> Vec<f32> {
-        let mean = self.mean();
-        subtract(mean, &shift(metric, mean))
+    /// What the centroids' codes are against.
+    pub fn code_centre(&mut self) -> &[f32] {
+        self.vector(self.codebook.lists)
     }
 
-    /// The mean of all centroids.
-    fn mean(&mut self) -> &[f32] {
-        self.vector(self.codebook.lists)
+    /// What is subtracted from vectors before they are rotated.
+    fn shift(&mut self) -> &[f32] {
+        self.vector(self.codebook.lists + 1)
     }
 
     /// The query for the codebook's codes: less the shift.
     pub fn shifted(&mut self, meta: &Meta, query: &CodedQuery) -> CodedQuery {
-        query.shifted(&shift(meta.space.metric, self.mean()), meta.seed)
+        query.shifted(self.shift(), meta.seed)
     }
 }
 
@@ -390,5 +410,16 @@ mod tests {
     #[test]
     fn the_nearest_centroid_is_found_far_from_the_origin() {
         assert!(found(1000.0, Metric::L2) >= 198);
+    }
+
+    #[test]
+    fn the_shift_is_where_most_centroids_are() {
+        let rows = |rows: &[[f32; 2]]| Matrix { dims: 2, numbers: rows.concat() };
+        let far = [[1000.0, 50.0], [1001.0, 51.0], [999.0, 50.0]];
+        assert_eq!(shift(Metric::L2, &rows(&far)), [1000.0, 50.0]);
+        assert_eq!(shift(Metric::InnerProduct, &rows(&far)), [0.0; 2]);
+        let outlier = [[0.1, 0.0], [-0.1, 0.2], [1e10, 1e10], [0.2, 0.3], [-0.2, -0.1]];
+        assert!(shift(Metric::L2, &rows(&outlier)).iter().all(|x| x.abs() < 1.0));
+        assert_eq!(shift(Metric::L2, &rows(&[[0.0, 0.0]])), [0.0; 2]);
     }
 }

@@ -44,7 +44,7 @@ impl RankedLists {
         let dims = space.dims as usize;
         let mut centroids = CentroidReader::new(relation, codebook, dims);
         let coded = centroids.shifted(meta, query);
-        let centre_product = f32::dot(&centroids.code_centre(space.metric), &coded.vector);
+        let centre_product = f32::dot(centroids.code_centre(), &coded.vector);
         let layout = CentroidBlocks::new(dims);
         let mut blocks = PartReader::new(relation, &codebook.codes, Kind::Codes, codebook.id);
         let count = codebook.lists as usize;

@@ -20,12 +20,14 @@ pub fn second_list<'a>(
 ) -> Option<u32> {
     let residual: Vec<f32> = vector.iter().zip(own).map(|(x, c)| x - c).collect();
     let squared = f32::dot(&residual, &residual) as f32;
-    let vector_along = f32::dot(&residual, vector) as f32;
-    let cost = |centroid: &[f32]| {
-        let along = vector_along - f32::dot(&residual, centroid) as f32;
+    let mut other = vec![0f32; vector.len()];
+    let mut cost = |centroid: &[f32]| {
+        // The difference of products with vector and centroid would be lost to rounding far from zero.
+        other.iter_mut().zip(vector.iter().zip(centroid)).for_each(|(other, (x, c))| *other = x - c);
+        let along = f32::dot(&residual, &other) as f32;
         // A vector at its centroid has no direction.
         let charge = if squared > 0.0 { ALONG * along * along / squared } else { 0.0 };
-        f32::l2_squared(vector, centroid) as f32 + charge
+        f32::dot(&other, &other) as f32 + charge
     };
     let costs = candidates.map(|(list, centroid)| (cost(centroid), list));
     costs.min_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, list)| list)
