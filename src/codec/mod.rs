@@ -9,4 +9,5 @@ pub mod multibit;
 pub mod nibble;
 pub mod rabitq;
 pub mod rotation;
+pub mod rounding;
 pub mod scalar;

@@ -5,6 +5,7 @@
 //! direction is nearest to the residual's. A code is `bits` planes of one bit a dimension, the lowest first.
 
 use super::rabitq::{Factors, Products, Target};
+use super::rounding::{Rounding, Terms};
 use crate::cpu::vectorized;
 
 /// Most bits a dimension.
@@ -38,7 +39,8 @@ pub fn quantize(vector: &[f32], centre: &[f32], target: Target, bits: usize) -> 
     steps_of(&residual, grid, &mut steps);
     let [along, squared_steps] = along_and_squares(&residual, grid);
     let [centre_along, residual_dot_centre, squared] = products_of(&residual, centre, grid);
-    let products = Products { squared, residual_dot_centre };
+    let is_zero = residual.iter().all(|&x| x == 0.0);
+    let products = Products { is_zero, squared, residual_dot_centre };
     (steps, products.factors(along, squared_steps, centre_along, vector.len(), target))
 }
 
@@ -124,21 +126,28 @@ pub struct Query {
     /// For each group of four dimensions the sums over its subsets.
     sums: Vec<[f32; 16]>,
     total: f32,
+    rounding: Rounding,
 }
 
 impl Query {
-    pub fn new(rotated: &[f32]) -> Self {
+    pub fn new(rotated: &[f32], rounding: Rounding) -> Self {
         let (groups, _) = rotated.as_chunks::<4>();
         let sums = groups.iter().map(|[a, b, c, d]| {
             let low = [0.0, *a, *b, a + b];
             let high = [0.0, *c, *d, c + d];
             std::array::from_fn(|subset| low[subset % 4] + high[subset / 4])
         });
-        Self { sums: sums.collect(), total: rotated.iter().sum() }
+        Self { sums: sums.collect(), total: rotated.iter().sum(), rounding }
     }
 
-    /// The estimated score of a code, from the centre's exact score.
-    pub fn estimate(&self, code: &[u8], bits: usize, factors: Factors, centre_score: f64) -> f32 {
+    /// The estimated score of a code and how far it may be off, from the centre's exact score and distance.
+    pub fn estimate(
+        &self,
+        code: &[u8],
+        bits: usize,
+        factors: Factors,
+        (centre_score, centre_distance): (f64, f64),
+    ) -> (f32, f32) {
         let plane_bytes = self.sums.len() / 2;
         let mut product = -middle(bits) * self.total;
         for (bit, plane) in code.chunks_exact(plane_bytes).take(bits).enumerate() {
@@ -151,7 +160,12 @@ impl Query {
             }
             product += (1u32 << bit) as f32 * (low + high);
         }
-        (centre_score + f64::from(factors.add + factors.rescale * product)) as f32
+        let Factors { add, rescale, error } = factors;
+        let score = (centre_score + f64::from(add + rescale * product)) as f32;
+        let code_norm = middle(bits) * ((4 * self.sums.len()) as f32).sqrt();
+        let centre = self.rounding.of_centre(centre_score, centre_distance);
+        let rounding = self.rounding.of(Terms { add, rescale, code_norm, score }, centre);
+        (score, error * centre_distance as f32 + rounding)
     }
 }
 
@@ -159,6 +173,22 @@ impl Query {
 mod tests {
     use super::super::rabitq::tests::sample;
     use super::*;
+
+    fn unshifted(query: &[f32]) -> Query {
+        Query::new(query, Rounding::new(query, 0.0))
+    }
+
+    #[test]
+    fn vectors_too_small_to_be_squared_are_unknown() {
+        let vector: Vec<f32> = (0..64).map(|i| if i % 3 == 0 { -1e-42 } else { 1e-43 }).collect();
+        for target in [Target::L2Squared, Target::NegativeInnerProduct] {
+            for bits in 1..=MAX_BITS {
+                let mut code = vec![0; code_bytes(64, bits)];
+                let factors = encode(&vector, &[0.0; 64], target, bits, &mut code);
+                assert_eq!(factors, Factors::UNKNOWN, "{target:?} {bits}");
+            }
+        }
+    }
 
     #[test]
     fn more_bits_are_nearer_and_keep_their_bound() {
@@ -169,7 +199,7 @@ mod tests {
                     let errors = sample(dims, target, |row, centre, query, centre_score| {
                         let mut code = vec![0; code_bytes(row.len(), bits)];
                         let factors = encode(row, centre, target, bits, &mut code);
-                        (Query::new(query).estimate(&code, bits, factors, centre_score), factors)
+                        (unshifted(query).estimate(&code, bits, factors, (centre_score, 1.0)).0, factors)
                     });
                     let count = errors.len() as f64;
                     let deviation =
@@ -193,6 +223,8 @@ mod tests {
         let centre: Vec<f32> = (0..64).map(|i| i as f32).collect();
         let mut code = [0; 32];
         let factors = encode(&centre, &centre, Target::L2Squared, 4, &mut code);
-        assert_eq!(Query::new(&[1.0; 64]).estimate(&code, 4, factors, 5.5), 5.5);
+        let (score, error) = unshifted(&[1.0; 64]).estimate(&code, 4, factors, (5.5, 3.0));
+        assert_eq!(score, 5.5);
+        assert!((0.0..1e-3).contains(&error), "but for rounding: {error}");
     }
 }

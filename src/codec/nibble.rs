@@ -6,6 +6,7 @@
 
 use super::multibit;
 use super::rabitq::{EPSILON, Factors, Target};
+use super::rounding::{Rounding, Terms, hypot_bound};
 use crate::cpu::vectorized;
 
 const BITS: usize = 4;
@@ -60,12 +61,13 @@ pub struct Query {
     step: f32,
     /// What a product with steps exceeds that with the grid around zero by.
     offset: f32,
-    /// How far rounding may put a product off, but for one in a hundred.
-    rounding: f32,
+    /// How far the query's steps may put a product off, in 99 of 100 cases.
+    step_error: f32,
+    rounding: Rounding,
 }
 
 impl Query {
-    pub fn new(rotated: &[f32]) -> Self {
+    pub fn new(rotated: &[f32], rounding: Rounding) -> Self {
         let greatest = rotated.iter().fold(0f32, |greatest, x| greatest.max(x.abs()));
         let step = if greatest > 0.0 { (greatest / GREATEST).max(f32::MIN_POSITIVE) } else { 1.0 };
         let steps: Vec<i16> =
@@ -75,15 +77,19 @@ impl Query {
         let squared: f32 = rotated.iter().zip(&steps).map(|(x, &steps)| (x - rounded(steps)).powi(2)).sum();
         let middle = multibit::middle(BITS);
         // A vector on the grid is `middle · √d` long at most, and rounding knows nothing of its direction.
-        Self { steps, step, offset: middle * sum, rounding: EPSILON * middle * squared.sqrt() }
+        let step_error = EPSILON * middle * squared.sqrt();
+        Self { steps, step, offset: middle * sum, step_error, rounding }
     }
 
     /// The estimated score of a code against the origin, whose score and distance are given, and how far it may be off.
-    pub fn estimate(&self, code: &[u8], factors: Factors, origin_score: f32, distance: f32) -> (f32, f32) {
+    pub fn estimate(&self, code: &[u8], factors: Factors, origin_score: f64, distance: f64) -> (f32, f32) {
         let product = self.step * dot(code, &self.steps) as f32 - self.offset;
-        let score = origin_score + factors.add + factors.rescale * product;
-        let (code, rounding) = (factors.error * distance, factors.rescale * self.rounding);
-        (score, (code * code + rounding * rounding).sqrt())
+        let Factors { add, rescale, error } = factors;
+        let score = origin_score as f32 + add + rescale * product;
+        let code_norm = multibit::middle(BITS) * (self.steps.len() as f32).sqrt();
+        let centre = self.rounding.of_centre(origin_score, distance);
+        let rounding = self.rounding.of(Terms { add, rescale, code_norm, score }, centre);
+        (score, hypot_bound(error * distance as f32, rescale.abs() * self.step_error) + rounding)
     }
 }
 
@@ -117,6 +123,10 @@ mod tests {
         a.iter().zip(b).map(|(x, y)| x * y).sum()
     }
 
+    fn unshifted(query: &[f32]) -> Query {
+        Query::new(query, Rounding::new(query, 0.0))
+    }
+
     #[test]
     fn estimates_are_near_and_keep_their_bound() {
         for target in [Target::L2Squared, Target::NegativeInnerProduct] {
@@ -132,8 +142,9 @@ mod tests {
                     let rotation = Rotation::new(seed, dims);
                     let mut code = vec![0; code_bytes(rotation.dims())];
                     let factors = encode(&rotation.rotate(&row), target, &mut code);
-                    let query = Query::new(&rotation.rotate(&query));
-                    let (estimate, bound) = query.estimate(&code, factors, origin_score, norm.sqrt());
+                    let query = unshifted(&rotation.rotate(&query));
+                    let (estimate, bound) =
+                        query.estimate(&code, factors, origin_score.into(), norm.sqrt().into());
                     beyond += usize::from((estimate - score).abs() > bound);
                     squared += (estimate - score).powi(2);
                     bounds += bound;
@@ -161,8 +172,12 @@ mod tests {
     fn a_vector_of_zeros_is_estimated_exactly() {
         let mut code = [0; 32];
         let factors = encode(&[0.0; 64], Target::L2Squared, &mut code);
-        assert_eq!(Query::new(&[1.0; 64]).estimate(&code, factors, 5.5, 8.0), (5.5, 0.0));
+        let exactly = |query: &[f32]| {
+            let (score, bound) = unshifted(query).estimate(&code, factors, 5.5, 8.0);
+            score == 5.5 && (0.0..1e-3).contains(&bound)
+        };
+        assert!(exactly(&[1.0; 64]));
         assert_eq!(decode(&code, factors, Target::L2Squared), [0.0; 64]);
-        assert_eq!(Query::new(&[0.0; 64]).estimate(&code, factors, 5.5, 8.0), (5.5, 0.0));
+        assert!(exactly(&[0.0; 64]));
     }
 }

@@ -4,7 +4,8 @@
 //! `v` the vector of `±1/2` with these signs. Then `⟨r, q - c⟩ ≈ ‖r‖² / ⟨r, v⟩ · ⟨v, q - c⟩`, unbiased over the
 //! rotations; the centre enters through numbers stored beside the code, so one table of a query serves every centre.
 
-use super::fastscan::{BLOCK, Table};
+use super::fastscan::{BLOCK, GROUP, Table};
+use super::rounding::{Rounding, Terms, hypot_bound};
 use crate::bits;
 use crate::cpu::vectorized;
 
@@ -58,7 +59,7 @@ pub fn encode(vector: &[f32], centre: &[f32], target: Target, code: &mut [u8]) -
     let (along, centre_along) = (absolute / 2.0, centre_dot_signs / 2.0);
     // ‖v‖² = d / 4.
     let squared_steps = vector.len() as f32 / 4.0;
-    Products { squared, residual_dot_centre }.factors(
+    Products { is_zero: absolute == 0.0, squared, residual_dot_centre }.factors(
         along,
         squared_steps,
         centre_along,
@@ -96,6 +97,19 @@ vectorized! {
         [squared, absolute, centre_dot_signs, residual_dot_centre].map(|lanes| lanes.iter().sum::<f32>())
     }
 
+    /// See [`Query::bounds`].
+    fn bounds(numbers: &[[f32; BLOCK]; 3], scores: &[f32; BLOCK], doubt: &Doubt) -> [f32; BLOCK] {
+        let ([adds, rescales, errors], doubt) = (numbers, *doubt);
+        let mut bounds = [0f32; BLOCK];
+        for i in 0..BLOCK {
+            let (add, rescale, score) = (adds[i], rescales[i], scores[i]);
+            let terms = Terms { add, rescale, code_norm: doubt.code_norm, score };
+            let measured = hypot_bound(errors[i] * doubt.distance, rescale.abs() * doubt.table_error);
+            bounds[i] = measured + doubt.rounding.of(terms, doubt.centre);
+        }
+        bounds
+    }
+
     /// Scores of a block's codes: `centre + add + rescale · (⟨bits, q⟩ - half_sum)`.
     fn scores(
         table: &Table,
@@ -118,6 +132,8 @@ vectorized! {
 /// Inner products of a residual `r` and its centre `c`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Products {
+    /// Whether all numbers of `r` are zero; `‖r‖²` may be although they are not.
+    pub is_zero: bool,
     /// `‖r‖²`.
     pub squared: f32,
     /// `⟨r, c⟩`.
@@ -134,12 +150,12 @@ impl Products {
         dims: usize,
         target: Target,
     ) -> Factors {
-        let Self { squared, residual_dot_centre } = self;
-        if along <= 0.0 && squared == 0.0 {
+        let Self { is_zero, squared, residual_dot_centre } = self;
+        if is_zero {
             // The vector is the centre: its score is the centre's.
             return Factors::default();
         }
-        if !ORDINARY.contains(&squared) {
+        if !ORDINARY.contains(&squared) || along.is_nan() || along <= 0.0 {
             return Factors::UNKNOWN;
         }
         let ratio = squared / along;
@@ -160,26 +176,59 @@ impl Products {
     }
 }
 
+/// What puts a block's estimates off.
+#[derive(Clone, Copy)]
+struct Doubt {
+    /// Between the query and the centre.
+    distance: f32,
+    /// See [`Query::table_error`].
+    table_error: f32,
+    code_norm: f32,
+    rounding: Rounding,
+    /// See [`Rounding::of_centre`].
+    centre: f32,
+}
+
 /// A rotated query, ready to be estimated against codes of any centre.
 #[derive(Clone, Debug)]
 pub struct Query {
     table: Table,
     /// Half the sum over the rotated query: what `⟨bits, q⟩` exceeds `⟨v, q⟩` by.
     half_sum: f32,
+    rounding: Rounding,
 }
 
 impl Query {
+    /// For a rotated vector that nothing was subtracted from.
     pub fn new(rotated: &[f32]) -> Self {
-        Self { table: Table::new(rotated), half_sum: rotated.iter().sum::<f32>() / 2.0 }
+        Self::with_rounding(rotated, Rounding::new(rotated, 0.0))
     }
 
-    /// What each unit of a sum of table entries stands for.
-    pub fn step(&self) -> f32 {
-        self.table.step()
+    pub fn with_rounding(rotated: &[f32], rounding: Rounding) -> Self {
+        Self { table: Table::new(rotated), half_sum: rotated.iter().sum::<f32>() / 2.0, rounding }
+    }
+
+    /// How far estimates of a block may be off, in 99 of 100 cases, from the numbers beside the codes, the estimates, and
+    /// the centre's exact score and distance.
+    pub fn bounds(
+        &self,
+        numbers: &[[f32; BLOCK]; 3],
+        scores: &[f32; BLOCK],
+        (centre_score, centre_distance): (f64, f64),
+    ) -> [f32; BLOCK] {
+        let doubt = Doubt {
+            distance: centre_distance as f32,
+            table_error: self.table_error(),
+            // The norm of a code's bits is no greater.
+            code_norm: ((self.table.groups() * GROUP) as f32).sqrt(),
+            rounding: self.rounding,
+            centre: self.rounding.of_centre(centre_score, centre_distance),
+        };
+        bounds(numbers, scores, &doubt)
     }
 
     /// How far the tables' rounding may put a product off, in 99 of 100 cases.
-    pub fn table_error(&self) -> f32 {
+    fn table_error(&self) -> f32 {
         // An entry's error is uniform within half a step: its variance is a twelfth of the step's square.
         EPSILON * self.table.step() * (self.table.groups() as f32 / 12.0).sqrt()
     }
@@ -266,6 +315,35 @@ pub mod tests {
                 assert!(deviation > 0.15, "{target:?} {dims}: the bound is not idle: {deviation}");
             }
         }
+    }
+
+    /// Vectors around a point far from the origin: what the query's tables and single precision add exceeds by far what
+    /// the code loses.
+    #[test]
+    fn bounds_hold_where_tables_are_coarser_than_codes() {
+        let dims = 64;
+        let far = |phase: f32| -> Vec<f32> { vector(dims, phase).iter().map(|x| 1000.0 + x).collect() };
+        let [row, centre, query] = [0.3, 1.1, 2.9].map(far);
+        let distance = |a: &[f32], b: &[f32]| -> f64 {
+            a.iter().zip(b).map(|(x, y)| (f64::from(*x) - f64::from(*y)).powi(2)).sum()
+        };
+        let centre_score = distance(&centre, &query);
+        let mut beyond = 0;
+        for seed in 0..200 {
+            let rotation = Rotation::new(seed, dims);
+            let [rotated_row, rotated_centre, rotated_query] =
+                [&row, &centre, &query].map(|vector| rotation.rotate(vector));
+            let mut code = vec![0; dims / 8];
+            let factors = encode(&rotated_row, &rotated_centre, Target::L2Squared, &mut code);
+            let numbers = [factors.add, factors.rescale, factors.error].map(|number| [number; BLOCK]);
+            let query_of_codes = Query::new(&rotated_query);
+            let block = pack(&[&code[..]; BLOCK], dims);
+            let scores = query_of_codes.estimate(&block, &numbers[0], &numbers[1], centre_score);
+            let bounds = query_of_codes.bounds(&numbers, &scores, (centre_score, centre_score.sqrt()));
+            let error = (f64::from(scores[0]) - distance(&row, &query)).abs();
+            beyond += usize::from(error > bounds[0].into());
+        }
+        assert!(beyond <= 5, "{beyond} of 200");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! What the rounding took is known, so the bound on an estimate's error always holds (Cauchy and Schwarz), unlike
 //! [`super::rabitq`]'s, which hardly ever fails but is much tighter for its size.
 
-use super::rabitq::Target;
+use super::rabitq::{ORDINARY, Target};
 use simsimd::SpatialSimilarity;
 
 /// The numbers beside a code.
@@ -24,6 +24,11 @@ pub struct Grid {
 }
 
 impl Grid {
+    /// Whether all numbers of the vector are zero.
+    fn is_zero(&self) -> bool {
+        self.middle == 0.0 && self.step == 0.0
+    }
+
     fn in_double(&self) -> [f64; 3] {
         [self.middle, self.step, self.sum].map(f64::from)
     }
@@ -90,7 +95,11 @@ impl Query {
         let error = b.lost * self.norm + b.coded_norm * a.lost + ROUNDING * self.norm * b.coded_norm;
         match target {
             Target::L2Squared => {
-                (a.squared + b.squared - 2.0 * product, 2.0 * error + ROUNDING * (a.squared + b.squared))
+                let squared = a.squared + b.squared;
+                // What overflows or vanishes in single precision has no bound, but for the distance of zeros.
+                let is_ordinary = ORDINARY.contains(&squared) || a.is_zero() && b.is_zero();
+                let bound = 2.0 * error + ROUNDING * squared;
+                (squared - 2.0 * product, if is_ordinary { bound } else { f32::INFINITY })
             }
             Target::NegativeInnerProduct => (-product, error),
         }

@@ -6,7 +6,6 @@
 use crate::codec::fastscan::{self, BLOCK};
 use crate::codec::rabitq::{Factors, Query};
 use crate::codec::rotation::rotated_dims;
-use crate::cpu::vectorized;
 use crate::distance::{Element, Metric};
 
 /// Where things are in a block.
@@ -119,12 +118,6 @@ impl BlockLayout {
         Some((bytemuck::try_from_bytes(numbers).ok()?, codes))
     }
 
-    /// The numbers of a block, packed or not; `None` if it is none.
-    pub fn numbers(self, block: &[u8]) -> Option<Numbers<'_>> {
-        let ([adds, rescales, _], _) = self.parts(block)?;
-        Some(Numbers { adds, rescales })
-    }
-
     /// Estimated scores, for every code of a block; `None` if it is none.
     pub fn scores(self, block: &[u8], query: &Query, centre_score: f64) -> Option<[f32; BLOCK]> {
         let ([adds, rescales, _], codes) = self.parts(block)?;
@@ -133,103 +126,11 @@ impl BlockLayout {
 
     /// Estimated scores and how far they may be off, for every code of a block; `None` if it is none.
     pub fn estimate(self, block: &[u8], query: &Query, centre: Centre) -> Option<Estimates> {
-        let ([adds, rescales, errors], codes) = self.parts(block)?;
+        let (numbers, codes) = self.parts(block)?;
+        let [adds, rescales, _] = numbers;
         let scores = query.estimate(codes, adds, rescales, centre.score);
-        Some(Estimates {
-            scores,
-            errors: bounds(errors, rescales, centre.distance as f32, query.table_error()),
-        })
-    }
-}
-
-/// Numbers beside a block's codes, those by which rounding may put an estimate off.
-#[derive(Clone, Copy)]
-pub struct Numbers<'a> {
-    adds: &'a [f32; BLOCK],
-    rescales: &'a [f32; BLOCK],
-}
-
-/// How far rounding may put estimates off at most, beside the errors that codes tell of.
-#[derive(Clone, Copy, Debug)]
-pub struct Rounding {
-    /// What the table's rounding adds to a product.
-    lookup: f32,
-    /// The query's norm, and what no product exceeds.
-    norm: f32,
-    product: f32,
-    /// Of each number that an estimate is made of.
-    relative: f32,
-}
-
-impl Rounding {
-    /// For a rotated query and its tables.
-    pub fn new(rotated: &[f32], tables: &Query) -> Self {
-        let dims = rotated.len() as f32;
-        let length = f32::dot(rotated, rotated).sqrt() as f32;
-        // Of four dimensions together there is one number in the table, rounded by half a step at most.
-        let lookup = tables.step() * dims / 8.0;
-        // Sums are those of sixteen lanes.
-        Self {
-            lookup,
-            norm: length,
-            product: length * dims.sqrt(),
-            relative: (16.0 + dims / 16.0) * f32::EPSILON,
-        }
-    }
-
-    /// Of the estimates of codes in a block, from the one in place `first` on.
-    pub fn of_block(self, numbers: Numbers, first: usize, scores: &[f32], centre: Centre) -> [f32; BLOCK] {
-        let places = first..first + scores.len();
-        let [mut adds, mut rescales, mut all] = [[0f32; BLOCK]; 3];
-        adds[..scores.len()].copy_from_slice(&numbers.adds[places.clone()]);
-        rescales[..scores.len()].copy_from_slice(&numbers.rescales[places]);
-        all[..scores.len()].copy_from_slice(scores);
-        roundings(&adds, &rescales, &all, self, self.of_centre(centre))
-    }
-
-    /// Of an estimate of these numbers, whose product is computed without tables.
-    pub fn of_numbers(self, add: f32, rescale: f32, score: f32, centre: Centre) -> f32 {
-        let parts = 2.0 * add.abs() + score.abs() + rescale.abs() * self.product;
-        self.relative * (parts + self.of_centre(centre))
-    }
-
-    /// The size of the numbers that a centre brings along: it is no longer than the query and what lies between them.
-    fn of_centre(self, centre: Centre) -> f32 {
-        centre.score.abs() as f32 + self.norm * (self.norm + centre.distance as f32)
-    }
-}
-
-vectorized! {
-    /// As [`Rounding::of_numbers`], with what the tables' rounding adds; `centre` is the size of the centre's numbers.
-    fn roundings(
-        adds: &[f32; BLOCK],
-        rescales: &[f32; BLOCK],
-        scores: &[f32; BLOCK],
-        rounding: Rounding,
-        centre: f32,
-    ) -> [f32; BLOCK] {
-        let Rounding { lookup, product, relative, .. } = rounding;
-        let mut roundings = [0f32; BLOCK];
-        for i in 0..BLOCK {
-            let rescale = rescales[i].abs();
-            let parts = 2.0 * adds[i].abs() + scores[i].abs() + rescale * product;
-            roundings[i] = rescale * lookup + relative * (parts + centre);
-        }
-        roundings
-    }
-}
-
-vectorized! {
-    /// How far estimates may be off: by what the codes lose or, where that is more, by what a query's tables add to a
-    /// product. It is the larger of the two, not the root of their squares, which might overflow or vanish.
-    fn bounds(errors: &[f32; BLOCK], rescales: &[f32; BLOCK], distance: f32, table_error: f32) -> [f32; BLOCK] {
-        let mut bounds = [0f32; BLOCK];
-        for i in 0..BLOCK {
-            let (code, table) = (errors[i] * distance, rescales[i].abs() * table_error);
-            // NaN, where a code tells nothing, stays.
-            bounds[i] = if table > code { table } else { code };
-        }
-        bounds
+        let errors = query.bounds(numbers, &scores, (centre.score, centre.distance));
+        Some(Estimates { scores, errors })
     }
 }
 

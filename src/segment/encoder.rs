@@ -2,9 +2,9 @@
 
 use crate::codec::rabitq::{self, Factors, Query, Target};
 use crate::codec::rotation::Rotation;
+use crate::codec::rounding::Rounding;
 use crate::codec::{multibit, nibble};
 use crate::distance::{Element, ElementKind, Metric, PreparedQuery, Space};
-use crate::segment::block::Rounding;
 use crate::storage::meta::{Meta, Quantizer, Structure};
 use half::f16;
 
@@ -54,6 +54,7 @@ pub struct CodedQuery {
     /// The query's numbers (see [`widen`]), less the shift of lists' codes if it is for these.
     pub vector: Vec<f32>,
     pub rotated: Vec<f32>,
+    pub rounding: Rounding,
     pub tables: Query,
 }
 
@@ -66,14 +67,9 @@ impl CodedQuery {
         }
     }
 
-    /// How far rounding may put estimates off.
-    pub fn rounding(&self) -> Rounding {
-        Rounding::new(&self.rotated, &self.tables)
-    }
-
     /// `row` is a query in an index with this seed.
     pub fn new(space: Space, seed: u64, row: &[u8]) -> Self {
-        Self::of_vector(seed, widen(space, row))
+        Self::of_vector(seed, widen(space, row), 0.0)
     }
 
     /// The query for codes of vectors less `shift`, in an index with this seed.
@@ -81,13 +77,14 @@ impl CodedQuery {
         if shift.iter().all(|&x| x == 0.0) {
             return self.clone();
         }
-        Self::of_vector(seed, subtract(&self.vector, shift))
+        Self::of_vector(seed, subtract(&self.vector, shift), f32::dot(shift, shift).sqrt() as f32)
     }
 
-    fn of_vector(seed: u64, vector: Vec<f32>) -> Self {
+    fn of_vector(seed: u64, vector: Vec<f32>, shift: f32) -> Self {
         let rotated = Rotation::new(seed, vector.len()).rotate(&vector);
-        let tables = Query::new(&rotated);
-        Self { vector, rotated, tables }
+        let rounding = Rounding::new(&rotated, shift);
+        let tables = Query::with_rounding(&rotated, rounding);
+        Self { vector, rotated, rounding, tables }
     }
 }
 

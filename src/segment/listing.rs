@@ -69,10 +69,10 @@ pub enum Verdict {
 
 vectorized! {
     /// The bits of those of 32 estimates that are not beyond a score.
-    fn not_beyond(scores: &[f32; BLOCK], errors: &[f32; BLOCK], roundings: &[f32; BLOCK], within: f32) -> u32 {
+    fn not_beyond(scores: &[f32; BLOCK], errors: &[f32; BLOCK], within: f32) -> u32 {
         let mut flags = [0u8; BLOCK];
         for i in 0..BLOCK {
-            let lower = scores[i] - (ALLOWANCE * errors[i] + roundings[i]);
+            let lower = scores[i] - ALLOWANCE * errors[i];
             flags[i] = u8::from(lower > within) ^ 1;
         }
         bits::pack(&flags)
@@ -85,7 +85,6 @@ impl Threshold {
         self,
         scores: &[f32],
         errors: &[f32],
-        roundings: &[f32; BLOCK],
         wanted: u32,
         mut visit: impl FnMut(usize, Verdict),
     ) {
@@ -94,15 +93,15 @@ impl Threshold {
         all_errors[..errors.len()].copy_from_slice(errors);
         let there = u32::MAX >> (BLOCK - scores.len());
         // Rounded up, so that what lies on the threshold is looked at.
-        let places = not_beyond(&all_scores, &all_errors, roundings, (self.within as f32).next_up());
+        let places = not_beyond(&all_scores, &all_errors, (self.within as f32).next_up());
         for place in bits::places(places & wanted & there) {
-            visit(place, self.judge(scores[place], errors[place], roundings[place]));
+            visit(place, self.judge(scores[place], errors[place]));
         }
     }
 
-    /// What an estimate says that may be off by an error, and by what rounding takes.
-    pub fn judge(self, estimate: f32, error: f32, rounding: f32) -> Verdict {
-        let allowed = ALLOWANCE * error + rounding;
+    /// What an estimate says that may be off by an error.
+    pub fn judge(self, estimate: f32, error: f32) -> Verdict {
+        let allowed = ALLOWANCE * error;
         let (lower, upper) = (f64::from(estimate - allowed), f64::from(estimate + allowed));
         // NaN decides nothing.
         if lower > self.within {
@@ -327,21 +326,14 @@ mod tests {
     #[test]
     fn estimates_decide_where_their_errors_leave_no_doubt() {
         let wanted = |within| Threshold { within, exact: false };
-        assert_eq!(wanted(5.5).judge(5.0, 0.1, 0.0), Verdict::Within);
-        assert_eq!(wanted(5.2).judge(5.0, 0.1, 0.0), Verdict::Unknown);
-        assert_eq!(wanted(4.5).judge(5.0, 0.1, 0.0), Verdict::Beyond);
+        assert_eq!(wanted(5.5).judge(5.0, 0.1), Verdict::Within);
+        assert_eq!(wanted(5.2).judge(5.0, 0.1), Verdict::Unknown);
+        assert_eq!(wanted(4.5).judge(5.0, 0.1), Verdict::Beyond);
         let scored = Threshold { within: 5.5, exact: true };
-        assert_eq!(scored.judge(5.0, 0.1, 0.0), Verdict::Unknown, "its score is wanted");
+        assert_eq!(scored.judge(5.0, 0.1), Verdict::Unknown, "its score is wanted");
         for nothing in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-            assert_ne!(wanted(5.0).judge(nothing, f32::INFINITY, 0.0), Verdict::Beyond, "{nothing}");
+            assert_ne!(wanted(5.0).judge(nothing, f32::INFINITY), Verdict::Beyond, "{nothing}");
         }
         assert!(scored.admits(f64::NAN) && scored.admits(5.5) && !scored.admits(5.6));
-    }
-
-    #[test]
-    fn what_rounding_takes_leaves_doubt() {
-        let threshold = Threshold { within: 5.0, exact: false };
-        assert_eq!(threshold.judge(1e5, 1e-6, 0.0), Verdict::Beyond);
-        assert_eq!(threshold.judge(1e5, 1e-6, 1e6), Verdict::Unknown);
     }
 }

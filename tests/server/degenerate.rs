@@ -71,7 +71,7 @@ const fn index(method: &'static str, options: &'static str, wants_codes: bool) -
 }
 
 /// More than 48 lists take the hierarchical k-means: 60 here, 187 where the number is left open.
-const INDEXES: [Index; 14] = [
+const INDEXES: [Index; 15] = [
     index("vdb_hnsw", "", false),
     index("vdb_hnsw", "quantizer = none", false),
     index("vdb_hnsw", "layout = compact", true),
@@ -81,6 +81,7 @@ const INDEXES: [Index; 14] = [
     index("vdb_ivf", "quantizer = sq8", true),
     index("vdb_ivf", "quantizer = none", false),
     index("vdb_ivf", "rerank = heap", true),
+    index("vdb_ivf", "lists = 40", false),
     index("vdb_ivf", "lists = 60", false),
     index("vdb_ivf", "lists = 60, bits = 4", true),
     index("vdb_ivf", "lists = 60, quantizer = sq8", true),
@@ -184,6 +185,17 @@ fn all_combinations() -> Vec<Combination> {
     all
 }
 
+/// Combinations that failed once, so that they are always tried.
+const FAILED: [&str; 7] = [
+    "vector l2, Offset, vdb_ivf (), Create",
+    "vector l2, Outlier, vdb_ivf (lists = 40), Create",
+    "vector l2, Outlier, vdb_ivf (lists = 60), Create",
+    "vector ip, Tiny, vdb_hnsw (layout = compact), Create",
+    "vector ip, Tiny, vdb_ivf (bits = 4), Flush",
+    "vector l2, Magnitudes, vdb_ivf (quantizer = sq8), Create",
+    "halfvec cosine, Offset, vdb_ivf (bits = 4), Create",
+];
+
 /// All combinations if the environment says so, else those that are the first to have something.
 fn choose(mut all: Vec<Combination>) -> Vec<Combination> {
     if std::env::var("VDB_DEGENERATE").is_ok_and(|which| which == "all") {
@@ -195,7 +207,11 @@ fn choose(mut all: Vec<Combination>) -> Vec<Combination> {
         all.swap(last, random.below(last as i32 + 1) as usize);
     }
     let mut met = HashSet::new();
-    all.retain(|Combination { column, data, metric: (metric, _), index, way }| {
+    for failed in FAILED {
+        assert!(all.iter().any(|combination| combination.to_string() == failed), "{failed}");
+    }
+    all.retain(|combination| {
+        let Combination { column, data, metric: (metric, _), index, way } = combination;
         let pairs = [
             format!("{column} {data:?}"),
             format!("{data:?} {}", index.method),
@@ -203,7 +219,7 @@ fn choose(mut all: Vec<Combination>) -> Vec<Combination> {
             format!("{metric} {index:?}"),
             format!("{way:?} {index:?}"),
         ];
-        pairs.map(|pair| met.insert(pair)).contains(&true)
+        pairs.map(|pair| met.insert(pair)).contains(&true) || FAILED.contains(&&*combination.to_string())
     });
     all
 }

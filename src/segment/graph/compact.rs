@@ -25,8 +25,7 @@ pub struct NodeCodes {
 #[derive(Clone)]
 pub struct NodeQuery {
     query: Query,
-    score: f32,
-    distance: f32,
+    origin: Centre,
 }
 
 impl NodeQuery {
@@ -39,8 +38,8 @@ impl NodeQuery {
     }
 
     fn new(space: Space, coded: &CodedQuery) -> Self {
-        let Centre { score, distance } = Centre::origin(space.metric, &coded.vector);
-        Self { query: Query::new(&coded.rotated), score: score as f32, distance: distance as f32 }
+        let query = Query::new(&coded.rotated, coded.rounding);
+        Self { query, origin: Centre::origin(space.metric, &coded.vector) }
     }
 }
 
@@ -65,13 +64,9 @@ impl NodeCodes {
 
     /// The estimated score of a node and how far it may be off; `None` if the bytes are no code.
     pub fn estimate(self, bytes: &[u8], query: &NodeQuery) -> Option<(f32, f32)> {
-        self.estimate_with_factors(bytes, query).map(|(_, estimate)| estimate)
-    }
-
-    /// The same, after the numbers beside the code.
-    pub fn estimate_with_factors(self, bytes: &[u8], query: &NodeQuery) -> Option<(Factors, (f32, f32))> {
         let (factors, code) = self.parts(bytes)?;
-        Some((factors, query.query.estimate(code, factors, query.score, query.distance)))
+        let Centre { score, distance } = query.origin;
+        Some(query.query.estimate(code, factors, score, distance))
     }
 
     /// The row that a code stands for.

@@ -6,11 +6,11 @@ use super::compact::{NodeCodes, NodeQuery};
 use super::source::Source;
 use super::stored::codes_of;
 use crate::codec::fastscan::BLOCK;
-use crate::codec::rabitq::{Factors, Query};
+use crate::codec::rabitq::Query;
 use crate::filter::Bitset;
 use crate::memory;
 use crate::rerank::{Onward, Reranker, Step, Work};
-use crate::segment::block::{BlockLayout, Centre, Estimates, Numbers};
+use crate::segment::block::{BlockLayout, Centre, Estimates};
 use crate::segment::corrupt;
 use crate::segment::rows::NodeRows;
 use crate::segment::search::{HeapRows, Hit};
@@ -156,7 +156,7 @@ impl FlatSearch {
         reader: &mut PartReader,
         mut visit: impl FnMut(&mut Reranker<u32>, Estimates, Together, u32),
     ) {
-        blocks.for_each(reader, |estimates, _, rows, wanted| {
+        blocks.for_each(reader, |estimates, rows, wanted| {
             visit(&mut self.rows, estimates, Together::InARow(rows), wanted);
         });
     }
@@ -215,30 +215,19 @@ impl<'a> NodeEstimates<'a> {
 
     /// Estimates of at most 32 rows.
     pub(super) fn estimate(&mut self, rows: &[u32]) -> Estimates {
-        self.estimate_with(rows, |_, _| ()).0
-    }
-
-    /// The same, and what is made of the numbers beside each code and its estimate.
-    pub(super) fn estimate_with<T: Copy + Default>(
-        &mut self,
-        rows: &[u32],
-        with: impl Fn(Factors, f32) -> T,
-    ) -> (Estimates, [T; BLOCK]) {
         let Self { source, query, layout, .. } = *self;
         let nodes: Vec<u32> = rows.iter().map(|&row| self.rows.node(row)).collect();
         source.check(&nodes);
         let mut estimates = Estimates { scores: [0.0; BLOCK], errors: [0.0; BLOCK] };
-        let mut made = [T::default(); BLOCK];
-        let mut places = estimates.scores.iter_mut().zip(&mut estimates.errors).zip(&mut made);
+        let mut places = estimates.scores.iter_mut().zip(&mut estimates.errors);
         self.codes.for_each_row(&nodes, layout.bytes(), |node, bytes| {
-            let ((score, error), made) = places.next().expect("as many places as nodes");
-            let Some((factors, estimate)) = layout.estimate_with_factors(bytes, query) else {
+            let (score, error) = places.next().expect("as many places as nodes");
+            let Some(estimate) = layout.estimate(bytes, query) else {
                 corrupt(source.relation, source.segment, format!("The code of node {node} is invalid."))
             };
             (*score, *error) = estimate;
-            *made = with(factors, *score);
         });
-        (estimates, made)
+        estimates
     }
 }
 
@@ -276,18 +265,17 @@ impl<'a> Blocks<'a> {
         (blocks, PartReader::new(relation, codes, Kind::RowCodes, segment.id))
     }
 
-    /// Calls `visit` with each block's estimates, its numbers, its rows, and the bits of those that are wanted.
+    /// Calls `visit` with each block's estimates, its rows, and the bits of those that are wanted.
     pub(super) fn for_each(
         &self,
         reader: &mut PartReader,
-        mut visit: impl FnMut(Estimates, Numbers, Range<usize>, u32),
+        mut visit: impl FnMut(Estimates, Range<usize>, u32),
     ) {
         let mut numbers = 0..;
         reader.for_each_row(&self.numbers, self.layout.bytes(), |_, bytes| {
             pgrx::check_for_interrupts!();
             let (estimates, rows, wanted) = self.look_at(numbers.next().expect("endless"), bytes);
-            let numbers = self.layout.numbers(bytes).expect("it was estimated");
-            visit(estimates, numbers, rows, wanted);
+            visit(estimates, rows, wanted);
         });
     }
 

@@ -6,7 +6,7 @@ use super::stored::NodeLayout;
 use crate::codec::fastscan::BLOCK;
 use crate::memory;
 use crate::rerank::Work;
-use crate::segment::block::{Centre, Estimates};
+use crate::segment::block::Estimates;
 use crate::segment::listing::{Listed, ROWS, Threshold, Verdict};
 use crate::segment::search::HeapRows;
 use std::ops::Range;
@@ -25,9 +25,7 @@ pub fn list(
     let mut unknown = Vec::new();
     match source.coded {
         None => unknown = wanted_rows(source, stretch),
-        Some(coded) => {
-            let (origin, rounding) =
-                (Centre::origin(source.meta.space.metric, &coded.vector), coded.rounding());
+        Some(_) => {
             let mut sort_out = |row: u32, verdict: Verdict| match verdict {
                 Verdict::Within => visit(row, f64::NAN),
                 Verdict::Beyond => {}
@@ -37,22 +35,18 @@ pub fn list(
                 let mut nodes = NodeEstimates::new(source, query);
                 for rows in wanted_rows(source, stretch).chunks(BLOCK) {
                     work.estimated += rows.len() as u64;
-                    let (Estimates { scores, errors }, roundings) = nodes
-                        .estimate_with(rows, |factors, score| {
-                            rounding.of_numbers(factors.add, factors.rescale, score, origin)
-                        });
+                    let Estimates { scores, errors } = nodes.estimate(rows);
                     let (scores, errors) = (&scores[..rows.len()], &errors[..rows.len()]);
-                    threshold.sort_out(scores, errors, &roundings, u32::MAX, |place, verdict| {
+                    threshold.sort_out(scores, errors, u32::MAX, |place, verdict| {
                         sort_out(rows[place], verdict);
                     });
                 }
             } else {
                 let (blocks, mut reader) = Blocks::of(source, stretch);
-                blocks.for_each(&mut reader, |Estimates { scores, errors }, numbers, rows, wanted| {
+                blocks.for_each(&mut reader, |Estimates { scores, errors }, rows, wanted| {
                     work.estimated += rows.len() as u64;
                     let (scores, errors) = (&scores[..rows.len()], &errors[..rows.len()]);
-                    let roundings = rounding.of_block(numbers, 0, scores, origin);
-                    threshold.sort_out(scores, errors, &roundings, wanted, |place, verdict| {
+                    threshold.sort_out(scores, errors, wanted, |place, verdict| {
                         sort_out((rows.start + place) as u32, verdict);
                     });
                 });

@@ -9,7 +9,7 @@ use crate::codec::fastscan::{self, BLOCK};
 use crate::codec::rabitq::Query;
 use crate::distance::Space;
 use crate::filter;
-use crate::segment::block::{BlockLayout, Centre, Estimates, Numbers};
+use crate::segment::block::{BlockLayout, Centre, Estimates};
 use crate::segment::encoder::{self, Code};
 use crate::segment::{Entry, TID_BYTES, Tid};
 use crate::storage::meta::{Meta, Quantizer};
@@ -130,12 +130,6 @@ impl GroupLayout {
             let bytes = &group[OFFSETS + place * 8..][..8];
             u64::from_ne_bytes(bytes.try_into().expect("eight bytes"))
         })
-    }
-
-    /// The numbers beside a group's codes, if it has any.
-    pub fn numbers(self, group: &[u8]) -> Option<Numbers<'_>> {
-        let layout = self.codes?;
-        layout.numbers(&group[self.block()..][..layout.bytes()])
     }
 
     /// Estimates of all rows of a group, if it has codes.

@@ -8,7 +8,7 @@ use crate::memory;
 use crate::pg::relation::Relation;
 use crate::rerank::Work;
 use crate::segment::Tid;
-use crate::segment::block::Centre;
+use crate::segment::block::{Centre, Estimates};
 use crate::segment::listing::{ROWS, Threshold, Verdict};
 use crate::storage::meta::{Growing, Meta};
 
@@ -32,24 +32,18 @@ pub fn list(
     let lane = Lane::read(relation, growing, lane);
     let mut work = Work::default();
     let coded = bound.and_then(|(source, _)| source.coded).filter(|_| layout.has_codes());
-    let coded =
-        coded.map(|coded| (coded, Centre::origin(meta.space.metric, &coded.vector), coded.rounding()));
+    let coded = coded.map(|coded| (coded, Centre::origin(meta.space.metric, &coded.vector)));
     // Compared when the groups were looked through: rows lie on other pages.
     let mut unknown: Vec<(usize, Option<u64>, Tid)> = Vec::new();
     lane.for_each_group(relation, layout, |group, first, count| {
-        let estimates = coded.map(|(coded, centre, rounding)| {
+        let estimates = coded.map(|(coded, centre)| {
             work.estimated += count as u64;
-            let estimates = layout.estimate(group, &coded.tables, centre);
-            let both = estimates.zip(layout.numbers(group)).expect("the groups have codes");
-            (both, centre, rounding)
-        });
-        let roundings = estimates.as_ref().map(|((estimates, numbers), centre, rounding)| {
-            rounding.of_block(*numbers, 0, &estimates.scores[..count], *centre)
+            layout.estimate(group, &coded.tables, centre).expect("the groups have codes")
         });
         for place in (0..count).filter(|&place| is_wanted(layout, conditions, group, place)) {
-            let verdict = match (estimates.as_ref().zip(roundings), bound) {
-                (Some((((estimates, _), ..), roundings)), Some((_, threshold))) => {
-                    threshold.judge(estimates.scores[place], estimates.errors[place], roundings[place])
+            let verdict = match (&estimates, bound) {
+                (Some(Estimates { scores, errors }), Some((_, threshold))) => {
+                    threshold.judge(scores[place], errors[place])
                 }
                 (None, Some(_)) => Verdict::Unknown,
                 (_, None) => Verdict::Within,

@@ -40,7 +40,6 @@ impl FineLayout {
     /// The estimated score of a row and how far it may be off; `None` if the bytes are no fine code.
     pub fn estimate(self, fine: &[u8], query: &Query, centre: Centre) -> Option<(f32, f32)> {
         let (factors, code) = row_code::split(fine, self.bytes())?;
-        let score = query.estimate(code, self.bits, factors, centre.score);
-        Some((score, factors.error * centre.distance as f32))
+        Some(query.estimate(code, self.bits, factors, (centre.score, centre.distance)))
     }
 }

@@ -2,7 +2,6 @@
 
 use super::centroids::CentroidReader;
 use super::scan::{Codes, Entries, Scan, Scanned, Scans, Seen};
-use crate::codec::fastscan::BLOCK;
 use crate::distance::PreparedQuery;
 use crate::filter::Bitset;
 use crate::memory;
@@ -105,27 +104,18 @@ pub fn list(
     } else if !range.is_empty() {
         let meta = &snapshot.meta;
         let centre = source.centre(list);
-        let rounding = coded.rounding();
         let scan = Scan { segment: 0, entries: Entries::Own, range, centre: 0, limits: Vec::new() };
         let scanned = Scanned { relation, segment, parts, wanted: source.wanted };
         let scans = Scans { scanned, scans: &[scan], centres: &[centre] };
         let codes = Codes::new(meta.space, meta.quantizer, source.vector);
-        scans.for_each_block(
-            &codes,
-            &coded.tables,
-            |Seen { scores, errors, numbers, wanted: bits, row, .. }| {
-                work.estimated += scores.len() as u64;
-                // Codes in bytes have what rounding takes among their errors.
-                let roundings = numbers.map_or([0.0; BLOCK], |(numbers, first)| {
-                    rounding.of_block(numbers, first, scores, centre)
-                });
-                threshold.sort_out(scores, errors, &roundings, bits, |place, verdict| match verdict {
-                    Verdict::Within => visit(row(place).row, f64::NAN),
-                    Verdict::Beyond => {}
-                    Verdict::Unknown => memory::push(&mut unknown, row(place).row, ROWS),
-                });
-            },
-        );
+        scans.for_each_block(&codes, &coded.tables, |Seen { scores, errors, wanted: bits, row, .. }| {
+            work.estimated += scores.len() as u64;
+            threshold.sort_out(scores, errors, bits, |place, verdict| match verdict {
+                Verdict::Within => visit(row(place).row, f64::NAN),
+                Verdict::Beyond => {}
+                Verdict::Unknown => memory::push(&mut unknown, row(place).row, ROWS),
+            });
+        });
     }
     if parts.vectors.is_none() && !threshold.exact {
         unknown.into_iter().for_each(|row| visit(row, f64::NAN));

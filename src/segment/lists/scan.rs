@@ -8,7 +8,7 @@ use crate::codec::scalar;
 use crate::distance::Space;
 use crate::filter::Bitset;
 use crate::pg::relation::Relation;
-use crate::segment::block::{BlockLayout, Centre, Numbers};
+use crate::segment::block::{BlockLayout, Centre};
 use crate::segment::corrupt;
 use crate::storage::manifest::{ListParts, Sealed};
 use crate::storage::meta::Quantizer;
@@ -82,8 +82,6 @@ pub struct Seen<'a> {
     pub scan: usize,
     pub scores: &'a [f32],
     pub errors: &'a [f32],
-    /// The numbers of the block that they are in, and the place there of the first; none for codes in bytes.
-    pub numbers: Option<(Numbers<'a>, usize)>,
     /// The bits of those whose rows are wanted.
     pub wanted: u32,
     /// What tells the rows by their place.
@@ -143,7 +141,6 @@ impl Scans<'_> {
             let places = places(&entries);
             visit(Seen {
                 scan: number,
-                numbers: layout.numbers(bytes).map(|numbers| (numbers, places.start)),
                 scores: &estimates.scores[places.clone()],
                 errors: &estimates.errors[places],
                 wanted: self.scanned.bits(entries.start),
@@ -176,7 +173,6 @@ impl Scans<'_> {
                 |place: usize| Row { segment: scan.segment, row: ordinals[place], centre: None, is_refined };
             visit(Seen {
                 scan: number,
-                numbers: None,
                 scores: &estimates.scores[places.clone()],
                 errors: &estimates.errors[places],
                 wanted: self.scanned.bits_of(ordinals),
@@ -202,7 +198,7 @@ impl Scans<'_> {
                     errors.push(error);
                 }
                 let (wanted, row) = (self.scanned.bits(from), &self.own_row(scan, from));
-                visit(Seen { scan: number, numbers: None, scores: &scores, errors: &errors, wanted, row });
+                visit(Seen { scan: number, scores: &scores, errors: &errors, wanted, row });
             }
         }
     }

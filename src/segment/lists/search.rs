@@ -438,9 +438,11 @@ impl ListSearch {
             let ListParts { fine: Some(fine), codebook, .. } = parts else {
                 unreachable!("only rows with fine codes are refined")
             };
-            let rotated = &shifted_query(&self.families, source, parts).rotated;
-            let fine_query =
-                &*self.fine_queries.entry(*codebook).or_insert_with(|| multibit::Query::new(rotated));
+            let coded = shifted_query(&self.families, source, parts);
+            let fine_query = &*self
+                .fine_queries
+                .entry(*codebook)
+                .or_insert_with(|| multibit::Query::new(&coded.rotated, coded.rounding));
             let ordinals: Vec<u32> = rows.iter().map(|row| row.row).collect();
             let reranker = &mut self.rows;
             let mut reader = PartReader::new(source.relation, fine, Kind::FineCodes, segment.id);
