@@ -5,7 +5,7 @@
 //! direction is nearest to the residual's. A code is `bits` planes of one bit a dimension, the lowest first.
 
 use super::rabitq::{Factors, Products, Target};
-use super::rounding::{Rounding, Terms};
+use super::rounding::Rounding;
 use crate::cpu::vectorized;
 
 /// Most bits a dimension.
@@ -141,13 +141,7 @@ impl Query {
     }
 
     /// The estimated score of a code and how far it may be off, from the centre's exact score and distance.
-    pub fn estimate(
-        &self,
-        code: &[u8],
-        bits: usize,
-        factors: Factors,
-        (centre_score, centre_distance): (f64, f64),
-    ) -> (f32, f32) {
+    pub fn estimate(&self, code: &[u8], bits: usize, factors: Factors, centre: (f64, f64)) -> (f32, f32) {
         let plane_bytes = self.sums.len() / 2;
         let mut product = -middle(bits) * self.total;
         for (bit, plane) in code.chunks_exact(plane_bytes).take(bits).enumerate() {
@@ -161,11 +155,10 @@ impl Query {
             product += (1u32 << bit) as f32 * (low + high);
         }
         let Factors { add, rescale, error } = factors;
-        let score = (centre_score + f64::from(add + rescale * product)) as f32;
+        let score = (centre.0 + f64::from(add + rescale * product)) as f32;
         let code_norm = middle(bits) * ((4 * self.sums.len()) as f32).sqrt();
-        let centre = self.rounding.of_centre(centre_score, centre_distance);
-        let rounding = self.rounding.of(Terms { add, rescale, code_norm, score }, centre);
-        (score, error * centre_distance as f32 + rounding)
+        let slack = self.rounding.around(centre, code_norm);
+        (score, error * centre.1 as f32 + slack.of(add, rescale, score))
     }
 }
 

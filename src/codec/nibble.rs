@@ -6,7 +6,7 @@
 
 use super::multibit;
 use super::rabitq::{EPSILON, Factors, Target};
-use super::rounding::{Rounding, Terms, hypot_bound};
+use super::rounding::{Rounding, Slack, hypot_bound};
 use crate::cpu::vectorized;
 
 const BITS: usize = 4;
@@ -63,11 +63,14 @@ pub struct Query {
     offset: f32,
     /// How far the query's steps may put a product off, in 99 of 100 cases.
     step_error: f32,
-    rounding: Rounding,
+    slack: Slack,
+    /// The origin's score and distance.
+    origin: (f32, f32),
 }
 
 impl Query {
-    pub fn new(rotated: &[f32], rounding: Rounding) -> Self {
+    /// `origin` is the exact score and distance of the origin.
+    pub fn new(rotated: &[f32], rounding: Rounding, origin: (f64, f64)) -> Self {
         let greatest = rotated.iter().fold(0f32, |greatest, x| greatest.max(x.abs()));
         let step = if greatest > 0.0 { (greatest / GREATEST).max(f32::MIN_POSITIVE) } else { 1.0 };
         let steps: Vec<i16> =
@@ -78,18 +81,19 @@ impl Query {
         let middle = multibit::middle(BITS);
         // A vector on the grid is `middle · √d` long at most, and rounding knows nothing of its direction.
         let step_error = EPSILON * middle * squared.sqrt();
-        Self { steps, step, offset: middle * sum, step_error, rounding }
+        let slack = rounding.around(origin, middle * (steps.len() as f32).sqrt());
+        let origin = (origin.0 as f32, origin.1 as f32);
+        Self { steps, step, offset: middle * sum, step_error, slack, origin }
     }
 
-    /// The estimated score of a code against the origin, whose score and distance are given, and how far it may be off.
-    pub fn estimate(&self, code: &[u8], factors: Factors, origin_score: f64, distance: f64) -> (f32, f32) {
+    /// The estimated score of a code against the origin, and how far it may be off.
+    pub fn estimate(&self, code: &[u8], factors: Factors) -> (f32, f32) {
         let product = self.step * dot(code, &self.steps) as f32 - self.offset;
         let Factors { add, rescale, error } = factors;
-        let score = origin_score as f32 + add + rescale * product;
-        let code_norm = multibit::middle(BITS) * (self.steps.len() as f32).sqrt();
-        let centre = self.rounding.of_centre(origin_score, distance);
-        let rounding = self.rounding.of(Terms { add, rescale, code_norm, score }, centre);
-        (score, hypot_bound(error * distance as f32, rescale.abs() * self.step_error) + rounding)
+        let (origin_score, distance) = self.origin;
+        let score = origin_score + add + rescale * product;
+        let code_and_steps = hypot_bound(error * distance, rescale.abs() * self.step_error);
+        (score, code_and_steps + self.slack.of(add, rescale, score))
     }
 }
 
@@ -123,8 +127,8 @@ mod tests {
         a.iter().zip(b).map(|(x, y)| x * y).sum()
     }
 
-    fn unshifted(query: &[f32]) -> Query {
-        Query::new(query, Rounding::new(query, 0.0))
+    fn unshifted(query: &[f32], origin: (f64, f64)) -> Query {
+        Query::new(query, Rounding::new(query, 0.0), origin)
     }
 
     #[test]
@@ -142,9 +146,9 @@ mod tests {
                     let rotation = Rotation::new(seed, dims);
                     let mut code = vec![0; code_bytes(rotation.dims())];
                     let factors = encode(&rotation.rotate(&row), target, &mut code);
-                    let query = unshifted(&rotation.rotate(&query));
-                    let (estimate, bound) =
-                        query.estimate(&code, factors, origin_score.into(), norm.sqrt().into());
+                    let query =
+                        unshifted(&rotation.rotate(&query), (origin_score.into(), norm.sqrt().into()));
+                    let (estimate, bound) = query.estimate(&code, factors);
                     beyond += usize::from((estimate - score).abs() > bound);
                     squared += (estimate - score).powi(2);
                     bounds += bound;
@@ -173,7 +177,7 @@ mod tests {
         let mut code = [0; 32];
         let factors = encode(&[0.0; 64], Target::L2Squared, &mut code);
         let exactly = |query: &[f32]| {
-            let (score, bound) = unshifted(query).estimate(&code, factors, 5.5, 8.0);
+            let (score, bound) = unshifted(query, (5.5, 8.0)).estimate(&code, factors);
             score == 5.5 && (0.0..1e-3).contains(&bound)
         };
         assert!(exactly(&[1.0; 64]));

@@ -5,7 +5,7 @@
 //! rotations; the centre enters through numbers stored beside the code, so one table of a query serves every centre.
 
 use super::fastscan::{BLOCK, GROUP, Table};
-use super::rounding::{Rounding, Terms, hypot_bound};
+use super::rounding::{Rounding, Slack, hypot_bound};
 use crate::bits;
 use crate::cpu::vectorized;
 
@@ -102,10 +102,8 @@ vectorized! {
         let ([adds, rescales, errors], doubt) = (numbers, *doubt);
         let mut bounds = [0f32; BLOCK];
         for i in 0..BLOCK {
-            let (add, rescale, score) = (adds[i], rescales[i], scores[i]);
-            let terms = Terms { add, rescale, code_norm: doubt.code_norm, score };
-            let measured = hypot_bound(errors[i] * doubt.distance, rescale.abs() * doubt.table_error);
-            bounds[i] = measured + doubt.rounding.of(terms, doubt.centre);
+            let code_and_table = hypot_bound(errors[i] * doubt.distance, rescales[i].abs() * doubt.table_error);
+            bounds[i] = code_and_table + doubt.slack.of(adds[i], rescales[i], scores[i]);
         }
         bounds
     }
@@ -183,10 +181,7 @@ struct Doubt {
     distance: f32,
     /// See [`Query::table_error`].
     table_error: f32,
-    code_norm: f32,
-    rounding: Rounding,
-    /// See [`Rounding::of_centre`].
-    centre: f32,
+    slack: Slack,
 }
 
 /// A rotated query, ready to be estimated against codes of any centre.
@@ -214,16 +209,12 @@ impl Query {
         &self,
         numbers: &[[f32; BLOCK]; 3],
         scores: &[f32; BLOCK],
-        (centre_score, centre_distance): (f64, f64),
+        centre: (f64, f64),
     ) -> [f32; BLOCK] {
-        let doubt = Doubt {
-            distance: centre_distance as f32,
-            table_error: self.table_error(),
-            // The norm of a code's bits is no greater.
-            code_norm: ((self.table.groups() * GROUP) as f32).sqrt(),
-            rounding: self.rounding,
-            centre: self.rounding.of_centre(centre_score, centre_distance),
-        };
+        // The norm of a code's bits is no greater.
+        let code_norm = ((self.table.groups() * GROUP) as f32).sqrt();
+        let slack = self.rounding.around(centre, code_norm);
+        let doubt = Doubt { distance: centre.1 as f32, table_error: self.table_error(), slack };
         bounds(numbers, scores, &doubt)
     }
 

@@ -13,15 +13,13 @@ pub struct Rounding {
     relative: f32,
 }
 
-/// The numbers that one estimate is made of.
+/// How far rounding may put the estimates of one centre's codes off, for each of the numbers that these are made of.
 #[derive(Clone, Copy, Debug)]
-pub struct Terms {
-    pub add: f32,
-    /// What multiplies the product of query and code.
-    pub rescale: f32,
-    /// The greatest norm of a code's vector.
-    pub code_norm: f32,
-    pub score: f32,
+pub struct Slack {
+    add: f32,
+    rescale: f32,
+    score: f32,
+    constant: f32,
 }
 
 impl Rounding {
@@ -32,19 +30,30 @@ impl Rounding {
         Self { norm: squared_norm(rotated).sqrt(), shift: shift * f32::EPSILON, relative }
     }
 
-    /// What the centre of some codes brings along: it is no longer than the query and what lies between them.
-    pub fn of_centre(self, score: f64, distance: f64) -> f32 {
+    /// For codes whose vectors have a norm of `code_norm` at most, around a centre of this score and distance.
+    pub fn around(self, (score, distance): (f64, f64), code_norm: f32) -> Slack {
+        let Self { norm, shift, relative } = self;
         let (score, distance) = (score.abs() as f32, distance as f32);
-        // A squared distance, of two vectors that a shift has put off by `shift` each.
-        self.relative * (score + self.norm * (self.norm + distance)) + 4.0 * self.shift * distance
+        // The centre is no longer than the query and what lies between them.
+        let centre = relative * (score + norm * (norm + distance));
+        // A shift puts a row off by `shift`, and so its squared distance `s` from the query by `2 · shift · √s`, which is at
+        // most `shift · (s / d + d)` for any `d`; and the centre likewise.
+        let between = if distance > 0.0 { distance } else { 1.0 };
+        Slack {
+            add: 2.0 * relative,
+            rescale: relative * code_norm * norm,
+            score: relative + shift / between,
+            constant: centre + shift * (between + 2.0 * distance),
+        }
     }
+}
 
-    /// How far an estimate may be off; `centre` is [`Self::of_centre`].
-    pub fn of(self, terms: Terms, centre: f32) -> f32 {
-        let Terms { add, rescale, code_norm, score } = terms;
-        let product = rescale.abs() * code_norm * self.norm;
-        let score = score.abs();
-        self.relative * (2.0 * add.abs() + score + product) + 2.0 * self.shift * score.sqrt() + centre
+impl Slack {
+    /// Of the estimate `score`, from the numbers beside its code.
+    #[inline(always)]
+    pub fn of(self, add: f32, rescale: f32, score: f32) -> f32 {
+        let numbers = self.add * add.abs() + self.rescale * rescale.abs() + self.score * score.abs();
+        numbers + self.constant
     }
 }
 

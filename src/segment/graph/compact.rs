@@ -25,7 +25,6 @@ pub struct NodeCodes {
 #[derive(Clone)]
 pub struct NodeQuery {
     query: Query,
-    origin: Centre,
 }
 
 impl NodeQuery {
@@ -38,8 +37,8 @@ impl NodeQuery {
     }
 
     fn new(space: Space, coded: &CodedQuery) -> Self {
-        let query = Query::new(&coded.rotated, coded.rounding);
-        Self { query, origin: Centre::origin(space.metric, &coded.vector) }
+        let Centre { score, distance } = Centre::origin(space.metric, &coded.vector);
+        Self { query: Query::new(&coded.rotated, coded.rounding, (score, distance)) }
     }
 }
 
@@ -65,8 +64,7 @@ impl NodeCodes {
     /// The estimated score of a node and how far it may be off; `None` if the bytes are no code.
     pub fn estimate(self, bytes: &[u8], query: &NodeQuery) -> Option<(f32, f32)> {
         let (factors, code) = self.parts(bytes)?;
-        let Centre { score, distance } = query.origin;
-        Some(query.query.estimate(code, factors, score, distance))
+        Some(query.query.estimate(code, factors))
     }
 
     /// The row that a code stands for.
