@@ -14,6 +14,20 @@ const METRICS: [Metric; 6] =
     [Metric::L2, Metric::InnerProduct, Metric::Cosine, Metric::L1, Metric::Hamming, Metric::Jaccard];
 const KINDS: [ElementKind; 4] = [ElementKind::F32, ElementKind::F16, ElementKind::Bit, ElementKind::Sparse];
 
+// A support function tells the place of its metric and its kind in these lists.
+const _: () = {
+    let mut place = 0;
+    while place < METRICS.len() {
+        assert!(METRICS[place] as usize == place);
+        place += 1;
+    }
+    place = 0;
+    while place < KINDS.len() {
+        assert!(KINDS[place] as usize == place);
+        place += 1;
+    }
+};
+
 /// Support functions of operator classes: each tells its element kind and metric in one number.
 macro_rules! support_functions {
     ($($name:ident: $kind:ident, $metric:ident;)*) => {$(

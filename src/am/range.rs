@@ -6,6 +6,7 @@
 use super::{cost, opclass};
 use crate::distance::Metric;
 use crate::pg::compat;
+use crate::pg::method;
 use crate::pg::planner;
 use pgrx::{PgList, pg_guard, pg_sys};
 
@@ -83,8 +84,7 @@ unsafe fn own_indexes(rel: *mut pg_sys::RelOptInfo) -> Vec<*mut pg_sys::IndexOpt
 /// The node is the planner's.
 unsafe fn is_own(index: *mut pg_sys::IndexOptInfo) -> bool {
     // SAFETY: the caller's promise.
-    let estimate = unsafe { (*index).amcostestimate };
-    estimate.is_some_and(|estimate| estimate as usize == cost::amcostestimate as *const () as usize)
+    method::is_own_method(unsafe { (*index).relam })
 }
 
 /// Drops the paths that read an index of ours without an order or a sphere, for the sake of other conditions or of a join,

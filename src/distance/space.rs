@@ -96,7 +96,7 @@ impl Space {
             ElementKind::Bit => match self.metric {
                 Metric::Hamming => Some(bits::hamming(a, b)),
                 Metric::Jaccard => Some(bits::jaccard(a, b)),
-                _ => None,
+                Metric::L2 | Metric::InnerProduct | Metric::Cosine | Metric::L1 => None,
             },
             ElementKind::Sparse => {
                 let (a, b) = (SparseSlice::from_row(a)?, SparseSlice::from_row(b)?);
@@ -120,7 +120,9 @@ impl Space {
         match self.metric {
             Metric::L2 if distance < 0.0 => f64::NEG_INFINITY,
             Metric::L2 => (distance * distance).next_up(),
-            _ => distance,
+            Metric::InnerProduct | Metric::Cosine | Metric::L1 | Metric::Hamming | Metric::Jaccard => {
+                distance
+            }
         }
     }
 
@@ -128,7 +130,7 @@ impl Space {
     pub fn distance_of_score(&self, score: f64) -> f64 {
         match self.metric {
             Metric::L2 => score.sqrt(),
-            _ => score,
+            Metric::InnerProduct | Metric::Cosine | Metric::L1 | Metric::Hamming | Metric::Jaccard => score,
         }
     }
 

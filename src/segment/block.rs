@@ -30,17 +30,18 @@ impl Centre {
         let score = Self::score_of(metric, query, centre);
         let squared = match metric {
             Metric::InnerProduct | Metric::Cosine => f32::l2_squared(query, centre),
-            _ => score,
+            Metric::L2 | Metric::L1 | Metric::Hamming | Metric::Jaccard => score,
         };
         Self { score, distance: squared.sqrt() }
     }
 
-    /// A centre's exact score alone.
+    /// A centre's exact score alone. That is a squared distance where codes and lists are ranked by one: lists of bits,
+    /// too, are of those whose numbers are near.
     pub fn score_of(metric: Metric, query: &[f32], centre: &[f32]) -> f64 {
         match metric {
             Metric::InnerProduct => -f32::dot(query, centre),
             Metric::Cosine => 1.0 - f32::dot(query, centre),
-            _ => f32::l2_squared(query, centre),
+            Metric::L2 | Metric::L1 | Metric::Hamming | Metric::Jaccard => f32::l2_squared(query, centre),
         }
     }
 
@@ -49,7 +50,9 @@ impl Centre {
         let constant = match metric {
             Metric::InnerProduct => 0.0,
             Metric::Cosine => 1.0,
-            _ => return Self::new(metric, query, centre),
+            Metric::L2 | Metric::L1 | Metric::Hamming | Metric::Jaccard => {
+                return Self::new(metric, query, centre);
+            }
         };
         let product = f32::dot(query, centre);
         Self { score: constant - product, distance: (squared_norms - 2.0 * product).max(0.0).sqrt() }

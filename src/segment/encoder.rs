@@ -63,7 +63,9 @@ impl CodedQuery {
     pub fn of(meta: &Meta, query: &PreparedQuery) -> Option<Self> {
         match (meta.structure, meta.quantizer) {
             (Structure::Graph(_), Quantizer::None) => None,
-            _ => Some(Self::new(meta.space, meta.seed, query.row())),
+            (Structure::Graph(_), Quantizer::Rabitq | Quantizer::Sq8) | (Structure::Lists(_), _) => {
+                Some(Self::new(meta.space, meta.seed, query.row()))
+            }
         }
     }
 
@@ -109,7 +111,8 @@ pub fn target(space: Space) -> Option<Target> {
         (ElementKind::F32 | ElementKind::F16, Metric::InnerProduct | Metric::Cosine) => {
             Some(Target::NegativeInnerProduct)
         }
-        _ => None,
+        (ElementKind::F32 | ElementKind::F16, Metric::L1 | Metric::Hamming | Metric::Jaccard)
+        | (ElementKind::Sparse | ElementKind::Bit, _) => None,
     }
 }
 
@@ -164,7 +167,9 @@ impl Encoder {
                 let halves: Vec<f16> = vector.into_iter().map(f16::from_f32).collect();
                 bytemuck::cast_slice(&halves).to_vec()
             }
-            _ => bytemuck::cast_slice(&vector).to_vec(),
+            ElementKind::F32 | ElementKind::Sparse | ElementKind::Bit => {
+                bytemuck::cast_slice(&vector).to_vec()
+            }
         }
     }
 

@@ -90,7 +90,9 @@ impl GraphFacts {
         let bytes = self.space.row_bytes().unwrap_or(SPARSE_BYTES) as f64;
         match self.codes {
             GraphCodes::Own { rerank: Rerank::Heap } => FETCH + bytes * FETCH_BYTE,
-            _ => COMPARISON + bytes * COMPARISON_BYTE,
+            GraphCodes::None | GraphCodes::Neighbours | GraphCodes::Own { rerank: Rerank::Index } => {
+                COMPARISON + bytes * COMPARISON_BYTE
+            }
         }
     }
 

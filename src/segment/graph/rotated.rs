@@ -115,7 +115,8 @@ impl Nodes for Rotated<'_> {
             Metric::InnerProduct => -padded::dot(a, b),
             // The vectors have unit length.
             Metric::Cosine => 1.0 - padded::dot(a, b),
-            _ => padded::l2_squared(a, b),
+            // Of the metrics that vectors are rotated for.
+            Metric::L2 | Metric::L1 | Metric::Hamming | Metric::Jaccard => padded::l2_squared(a, b),
         }
     }
 

@@ -87,7 +87,7 @@ impl<'a> StoredGraph<'a> {
                 let reader = part(codes_of(relation, segment, parts), Kind::NodeCodes);
                 Encoder::new(meta.space, meta.seed).map(|encoder| (reader, codes, encoder))
             }
-            _ => None,
+            NodeLayout::Plain | NodeLayout::Wide { .. } => None,
         };
         Self {
             relation,

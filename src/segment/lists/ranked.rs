@@ -55,7 +55,7 @@ impl RankedLists {
             let (products, norms) = estimates.expect("a row of as many bytes as were asked for");
             let key = |i: usize| match space.metric {
                 Metric::InnerProduct | Metric::Cosine => products[i],
-                _ => norms[i] + 2.0 * products[i],
+                Metric::L2 | Metric::L1 | Metric::Hamming | Metric::Jaccard => norms[i] + 2.0 * products[i],
             };
             // NaN comes last.
             let key = |i: usize| Some(key(i)).filter(|key| !key.is_nan()).unwrap_or(f32::INFINITY);
@@ -134,6 +134,8 @@ fn farther(metric: Metric, score: f64, rows: u32) -> f64 {
         // Which is no distance.
         Metric::InnerProduct => score,
         // Half the squared distance, and the squared distance.
-        _ => score * (rows / (rows - 1.0)).powi(2),
+        Metric::Cosine | Metric::L2 | Metric::L1 | Metric::Hamming | Metric::Jaccard => {
+            score * (rows / (rows - 1.0)).powi(2)
+        }
     }
 }

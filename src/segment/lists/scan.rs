@@ -71,7 +71,9 @@ impl Codes {
     pub fn new(space: Space, quantizer: Quantizer, vector: &[f32]) -> Self {
         match (quantizer, ByteLayout::new(space)) {
             (Quantizer::Sq8, Some(layout)) => Codes::Bytes(layout, scalar::Query::new(vector)),
-            _ => Codes::Bits(BlockLayout::new(space.dims as usize), SpillBlocks::new(space.dims as usize)),
+            (Quantizer::Rabitq | Quantizer::None, _) | (Quantizer::Sq8, None) => {
+                Codes::Bits(BlockLayout::new(space.dims as usize), SpillBlocks::new(space.dims as usize))
+            }
         }
     }
 }
