@@ -1,23 +1,17 @@
 //! Distance kernels: simsimd's against a plain loop, at small and large dimensions.
 
-#[path = "../src/bits.rs"]
-#[allow(dead_code, unused_imports)]
-mod bits;
 #[path = "../src/codec/mod.rs"]
 #[allow(dead_code, unused_imports)]
 mod codec;
-#[path = "../src/cpu.rs"]
-#[allow(dead_code)]
-mod cpu;
 #[path = "../src/distance/mod.rs"]
 #[allow(dead_code, unused_imports)]
 mod distance;
 #[path = "../src/memory/mod.rs"]
 #[allow(dead_code, unused_imports)]
 mod memory;
-#[path = "../src/random.rs"]
+#[path = "../src/util/mod.rs"]
 #[allow(dead_code, unused_imports)]
-mod random;
+mod util;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use distance::Element;

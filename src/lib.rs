@@ -2,23 +2,20 @@
 
 mod admin;
 mod am;
-mod bits;
 mod cluster;
 mod codec;
 mod config;
-mod cpu;
 mod distance;
 mod filter;
 mod graph;
 mod maintenance;
 mod memory;
 mod pg;
-mod random;
-mod recall;
-mod rerank;
+mod search;
 mod segment;
 mod storage;
 mod types;
+mod util;
 
 use pgrx::extension_sql_file;
 

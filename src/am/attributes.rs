@@ -73,11 +73,13 @@ pub fn kinds_of(index: Relation) -> Vec<Kind> {
 }
 
 fn collation_of(collation: pg_sys::Oid) -> Collation {
-    // SAFETY: looks up a catalog.
-    match collation {
-        pg_sys::InvalidOid | pg_sys::C_COLLATION_OID => Collation::Bytes,
-        _ if unsafe { pg_sys::get_collation_isdeterministic(collation) } => Collation::Equality,
-        _ => Collation::Nothing,
+    if [pg_sys::InvalidOid, pg_sys::C_COLLATION_OID].contains(&collation) {
+        return Collation::Bytes;
+    }
+    // SAFETY: the catalog is looked up in the transaction of the caller; a collation of a column exists.
+    match unsafe { pg_sys::get_collation_isdeterministic(collation) } {
+        true => Collation::Equality,
+        false => Collation::Nothing,
     }
 }
 

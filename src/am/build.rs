@@ -11,7 +11,6 @@ use crate::pg::error::OrRaise;
 use crate::pg::progress::{self, Phase};
 use crate::pg::relation::Relation;
 use crate::pg::{threads, wal};
-use crate::random::Spread;
 use crate::segment::batch::{Batch, Target};
 use crate::segment::lists::assign::CHUNK;
 use crate::segment::lists::centroids::Lists;
@@ -20,6 +19,7 @@ use crate::segment::{Entry, Plan, empty, growing, row_layout};
 use crate::storage::draft::Draft;
 use crate::storage::edit::Edit;
 use crate::storage::meta::{ListOptions, Meta, Rerank, Structure};
+use crate::util::random::Spread;
 use pgrx::{PgBox, PgSqlErrorCode, pg_guard, pg_sys};
 
 /// The segments of an index that is being created.

@@ -7,15 +7,15 @@ use crate::distance::PreparedQuery;
 use crate::memory;
 use crate::pg::heap::HeapRows;
 use crate::pg::relation::Relation;
-use crate::random::Random;
-use crate::recall::{Curve, K, Nearest};
-use crate::rerank::Onward;
+use crate::search::recall_curve::{Curve, K, Nearest};
+use crate::search::rerank::Onward;
 use crate::segment::rows::{NodeRows, SealedRows};
 use crate::segment::search::{Effort, IndexSearch, Request, Terms};
 use crate::segment::{Entry, Tid};
 use crate::storage::edit::Edit;
 use crate::storage::manifest::{Calibration, Parts, Snapshot};
 use crate::storage::meta::Structure;
+use crate::util::random::Random;
 use pgrx::pg_sys;
 use std::collections::HashMap;
 

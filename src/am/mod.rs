@@ -6,16 +6,14 @@ mod calibrate;
 mod cost;
 mod explain;
 mod gather;
-mod handed;
 mod handler;
 mod insert;
 mod opclass;
-mod range;
+mod planner;
 mod scan;
 #[cfg(any(test, feature = "pg_test"))]
 mod sql_tests;
 mod table;
-mod unused;
 mod vacuum;
 mod validate;
 
@@ -28,6 +26,5 @@ use crate::pg::method;
 pub fn register() {
     method::register(Some(insert::aminsert));
     explain::register();
-    range::register();
-    unused::register();
+    planner::register();
 }

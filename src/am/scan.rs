@@ -1,6 +1,7 @@
 //! Index scans: ORDER BY a distance.
 
-use super::{attributes, handed, opclass};
+use super::planner::reuse_distance;
+use super::{attributes, opclass};
 use crate::config::settings;
 use crate::distance::{Metric, PreparedQuery};
 use crate::pg::compat;
@@ -104,7 +105,7 @@ pub unsafe extern "C-unwind" fn amgettuple(
                     break hit.map(|hit| {
                         if let Some(query) = query {
                             let distance = space.distance_of_score(hit.score);
-                            handed::remember(relation.oid(), hit.tid, distance, query);
+                            reuse_distance::remember(relation.oid(), hit.tid, distance, query);
                         }
                         hit.tid
                     });
@@ -161,6 +162,7 @@ unsafe fn begin(scan: pg_sys::IndexScanDesc, relation: Relation) -> State {
     let query_at = |value| unsafe { opclass::with_row(space, value, |row| query_of(space, row)) };
     let sphere = match keys.iter().find(|key| attributes::is_sphere(key)) {
         None => None,
+        // SAFETY: the operator's right argument is a sphere.
         Some(key) => match unsafe { Sphere::from_datum(key.sk_argument) } {
             // No row meets a condition on null.
             None => return State::Done,
@@ -189,7 +191,8 @@ unsafe fn begin(scan: pg_sys::IndexScanDesc, relation: Relation) -> State {
     let effort = settings::effort(&snapshot);
     let request = Request { query, conditions, terms: Terms { effort, within, without: None } };
     // SAFETY: the argument of an operator that takes a vector.
-    let asked_for = order.and_then(|order| unsafe { handed::query_of(space.dims, order.sk_argument) });
+    let asked_for =
+        order.and_then(|order| unsafe { reuse_distance::query_of(space.dims, order.sk_argument) });
     State::Searching(Box::new(IndexSearch::new(relation, snapshot, request)), asked_for)
 }
 

@@ -3,7 +3,7 @@
 use super::Matrix;
 use crate::distance::Element;
 use crate::memory;
-use crate::random::Random;
+use crate::util::random::Random;
 use rayon::prelude::*;
 use std::sync::atomic::{AtomicBool, Ordering};
 

@@ -2,7 +2,7 @@
 
 use super::Matrix;
 use super::flat::{self, Lloyd};
-use crate::random::{Random, Spread};
+use crate::util::random::{Random, Spread};
 use rayon::prelude::*;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 

@@ -4,7 +4,7 @@
 //! group of four dimensions has a table of 16 sums, in a byte each; a byte shuffle looks up one group of many codes.
 //! The portable kernel is the specification; the others are equal to it bit for bit.
 
-use crate::cpu::vectorized;
+use crate::util::cpu::vectorized;
 
 /// Codes of a block.
 pub const BLOCK: usize = 32;

@@ -6,7 +6,7 @@
 
 use super::rabitq::{Factors, Products, Target};
 use super::rounding::Rounding;
-use crate::cpu::vectorized;
+use crate::util::cpu::vectorized;
 
 /// Most bits a dimension.
 pub const MAX_BITS: usize = 8;

@@ -7,7 +7,7 @@
 use super::multibit;
 use super::rabitq::{EPSILON, Factors, Target};
 use super::rounding::{Rounding, Slack, hypot_bound};
-use crate::cpu::vectorized;
+use crate::util::cpu::vectorized;
 
 const BITS: usize = 4;
 const LOW: u8 = 0x0F;

@@ -6,8 +6,8 @@
 
 use super::fastscan::{BLOCK, GROUP, Table};
 use super::rounding::{Rounding, Slack, hypot_bound};
-use crate::bits;
-use crate::cpu::vectorized;
+use crate::util::bits;
+use crate::util::cpu::vectorized;
 
 /// What the estimate is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,8 +4,8 @@
 //! of them by turns, and a rotation by 45° mixes the two halves in between (a Kac walk). The order of summation is
 //! fixed, so the result is the same to the last bit on every processor.
 
-use crate::cpu::vectorized;
-use crate::random::Random;
+use crate::util::cpu::vectorized;
+use crate::util::random::Random;
 use std::f32::consts::FRAC_1_SQRT_2;
 use std::ops::Range;
 

@@ -1,6 +1,6 @@
 //! How far single precision may put an estimate off, beside the error that the code has.
 
-use crate::cpu::vectorized;
+use crate::util::cpu::vectorized;
 
 /// What the rounding of a query's estimates depends on.
 #[derive(Clone, Copy, Debug)]

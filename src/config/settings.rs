@@ -3,7 +3,7 @@
 use crate::pg::compat;
 use crate::pg::error::Problem;
 use crate::pg::relation::Relation;
-use crate::rerank::Onward;
+use crate::search::rerank::Onward;
 use crate::segment::search::Effort;
 use crate::storage::manifest::Snapshot;
 use crate::storage::meta::Quantizer;

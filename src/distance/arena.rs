@@ -119,7 +119,7 @@ impl Arena {
 
     /// Begins to load a row into the processor's caches.
     pub fn prefetch(&self, row: u32) {
-        crate::cpu::prefetch(self.row(row));
+        crate::util::cpu::prefetch(self.row(row));
     }
 
     /// The score of two rows (see [`Space::score`]), in single precision.

@@ -1,6 +1,6 @@
 //! Products of vectors of whole vector registers, in single precision: for who compares many and shows none to a user.
 
-use crate::cpu::vectorized;
+use crate::util::cpu::vectorized;
 
 /// Numbers side by side; vectors are multiples of so many.
 const LANES: usize = 64;

@@ -6,8 +6,8 @@
 
 use super::Test;
 use super::bitset::Bitset;
-use crate::bits;
 use crate::memory;
+use crate::util::bits;
 use bytemuck::Pod;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;

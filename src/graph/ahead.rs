@@ -1,6 +1,6 @@
 //! A node that a search may visit, and how far it seems to be.
 
-use crate::cpu::vectorized;
+use crate::util::cpu::vectorized;
 
 /// A node's score in single precision and its number, as one number: to compare two of them takes one instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -3,7 +3,7 @@
 use super::Candidate;
 use super::levels::InsertionOrder;
 use crate::memory;
-use crate::random::mix;
+use crate::util::random::mix;
 use rayon::prelude::*;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

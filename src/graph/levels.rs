@@ -1,7 +1,7 @@
 //! Which layers a node is on.
 
 use crate::memory;
-use crate::random::{Spread, fraction, mix};
+use crate::util::random::{Spread, fraction, mix};
 
 /// Highest level of a node; more would need more than 2^48 nodes even at `m = 2`… and nobody descends that far.
 const MAX_LEVEL: u8 = 24;

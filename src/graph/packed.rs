@@ -68,7 +68,7 @@ impl Packing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::random::Random;
+    use crate::util::random::Random;
 
     #[test]
     fn a_list_comes_out_as_it_went_in() {

@@ -3,7 +3,7 @@
 use super::Candidate;
 use super::ahead::Ahead;
 use crate::memory;
-use crate::random::GOLDEN;
+use crate::util::random::GOLDEN;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
@@ -54,7 +54,7 @@ const CANDIDATES: &str = "candidates of a search";
 /// Nodes visited together, so that the memory of one is on its way while another is looked at.
 const TOGETHER: usize = 4;
 
-pub use crate::rerank::{Onward, Work};
+pub use crate::search::rerank::{Onward, Work};
 
 /// When a search gives up.
 #[derive(Clone, Copy, Debug, PartialEq)]

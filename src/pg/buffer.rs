@@ -2,7 +2,7 @@
 
 use super::fault::{self, Fault};
 use super::relation::Relation;
-use crate::random::GOLDEN;
+use crate::util::random::GOLDEN;
 use pgrx::pg_sys;
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;

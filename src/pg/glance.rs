@@ -11,7 +11,7 @@
 
 use super::buffer::{PAGE_SIZE, recent_buffers};
 use super::relation::{FileTag, Relation};
-use crate::cpu;
+use crate::util::cpu;
 use pgrx::pg_sys;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 

@@ -15,17 +15,17 @@ use super::lists::listing::{self as list_rows, Source as ListSource};
 use super::report::StepReport;
 use super::rows::SealedRows;
 use super::search::{HeapRows, Hit};
-use crate::bits;
 use crate::codec::fastscan::BLOCK;
-use crate::cpu::vectorized;
 use crate::distance::PreparedQuery;
 use crate::filter::{Bitset, Condition};
 use crate::memory;
 use crate::pg::interrupts;
 use crate::pg::relation::Relation;
-use crate::rerank::Work;
+use crate::search::rerank::Work;
 use crate::storage::manifest::{Parts, Sealed, Snapshot};
 use crate::storage::meta::Growing;
+use crate::util::bits;
+use crate::util::cpu::vectorized;
 use std::rc::Rc;
 
 /// What rows are to be near.

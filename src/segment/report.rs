@@ -1,7 +1,7 @@
 //! What the last search of this backend did, step by step: for those who tune it.
 
 use crate::pg::buffer::pins;
-use crate::rerank::Work;
+use crate::search::rerank::Work;
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
 

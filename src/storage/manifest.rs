@@ -10,7 +10,7 @@ use crate::pg::buffer::Pinned;
 use crate::pg::error::{OrRaise, Problem};
 use crate::pg::process::now;
 use crate::pg::relation::{FileId, Relation};
-use crate::recall::Curve;
+use crate::search::recall_curve::Curve;
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 use std::collections::HashMap;

@@ -298,7 +298,7 @@ impl<'a> PartReader<'a> {
             let payload = page::payload(&held);
             for (number, &slot) in slots.iter().enumerate() {
                 if let Some(&next) = slots.get(number + 1) {
-                    crate::cpu::prefetch(&payload[layout.slot(next.into()).1..][..bytes]);
+                    crate::util::cpu::prefetch(&payload[layout.slot(next.into()).1..][..bytes]);
                 }
                 visit(slot, &payload[layout.slot(slot.into()).1..][..bytes]);
             }

@@ -9,7 +9,7 @@ use crate::codec::fastscan::BLOCK;
 use crate::codec::rabitq::Query;
 use crate::filter::Bitset;
 use crate::memory;
-use crate::rerank::{Onward, Reranker, Step, Work};
+use crate::search::rerank::{Onward, Reranker, Step, Work};
 use crate::segment::block::{BlockLayout, Centre, Estimates};
 use crate::segment::corrupt;
 use crate::segment::rows::NodeRows;

@@ -5,7 +5,7 @@ use super::source::Source;
 use super::stored::NodeLayout;
 use crate::codec::fastscan::BLOCK;
 use crate::memory;
-use crate::rerank::Work;
+use crate::search::rerank::Work;
 use crate::segment::block::Estimates;
 use crate::segment::listing::{Listed, ROWS, Threshold, Verdict};
 use crate::segment::search::HeapRows;

@@ -3,7 +3,6 @@
 
 use super::ranking::Ranking;
 use super::rotated::Rotated;
-use crate::bits;
 use crate::cluster::{self, Matrix};
 use crate::codec::fastscan::BLOCK;
 use crate::codec::rabitq::{Factors, Query};
@@ -11,8 +10,9 @@ use crate::codec::rotation::rotated_dims;
 use crate::distance::Metric;
 use crate::graph::bulk::Near;
 use crate::memory;
-use crate::random::{Random, Spread};
 use crate::segment::block::{BlockLayout, Centre};
+use crate::util::bits;
+use crate::util::random::{Random, Spread};
 use rayon::prelude::*;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -93,7 +93,7 @@ impl Ranking {
 mod tests {
     use super::*;
     use crate::distance::Element;
-    use crate::random::Random;
+    use crate::util::random::Random;
 
     #[test]
     fn groups_lead_to_the_nearest_lists() {

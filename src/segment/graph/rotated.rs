@@ -122,7 +122,7 @@ impl Nodes for Rotated<'_> {
 
     fn prefetch(&self, node: u32) {
         match &self.all {
-            Some(all) => crate::cpu::prefetch(bytemuck::cast_slice(all.row(self.place(node)))),
+            Some(all) => crate::util::cpu::prefetch(bytemuck::cast_slice(all.row(self.place(node)))),
             None => self.rows.prefetch(node),
         }
     }

@@ -9,7 +9,7 @@ use crate::filter::Bitset;
 use crate::graph::Candidate;
 use crate::graph::search::{GraphReader, Search};
 use crate::memory;
-use crate::rerank::{Onward, Reranker, Step, Work};
+use crate::search::rerank::{Onward, Reranker, Step, Work};
 use crate::segment::corrupt;
 use crate::segment::search::{HeapRows, Hit, SeenShare};
 use crate::storage::page::Kind;

@@ -6,7 +6,7 @@ use super::search::{Source, is_wanted, score};
 use crate::filter::Condition;
 use crate::memory;
 use crate::pg::relation::Relation;
-use crate::rerank::Work;
+use crate::search::rerank::Work;
 use crate::segment::Tid;
 use crate::segment::block::{Centre, Estimates};
 use crate::segment::listing::{ROWS, Threshold, Verdict};

@@ -7,7 +7,7 @@ use crate::filter::{Condition, condition};
 use crate::pg::buffer::PageCopy;
 use crate::pg::error::Problem;
 use crate::pg::relation::Relation;
-use crate::rerank::{Onward, Reranker, Step, Work};
+use crate::search::rerank::{Onward, Reranker, Step, Work};
 use crate::segment::block::Centre;
 use crate::segment::encoder::CodedQuery;
 use crate::segment::row_layout;

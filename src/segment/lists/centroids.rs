@@ -5,12 +5,10 @@
 //! vectors less the codebook's [`shift`].
 
 use super::spill;
-use crate::bits;
 use crate::cluster::Matrix;
 use crate::codec::fastscan::BLOCK;
 use crate::codec::rabitq::{self, Factors, Query, Target};
 use crate::codec::rotation::Rotation;
-use crate::cpu::vectorized;
 use crate::distance::{Element, Metric};
 use crate::memory;
 use crate::pg::error::Problem;
@@ -22,6 +20,8 @@ use crate::storage::manifest::{Codebook, Snapshot};
 use crate::storage::meta::Meta;
 use crate::storage::page::Kind;
 use crate::storage::part::{PartReader, write_rows};
+use crate::util::bits;
+use crate::util::cpu::vectorized;
 use std::cmp::Ordering;
 use std::sync::Arc;
 
@@ -381,7 +381,7 @@ fn numbers(relation: Relation, dims: usize, row: &[u8]) -> &[f32] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::random::Random;
+    use crate::util::random::Random;
 
     /// How many of 200 vectors find the nearest of 300 centroids, whose numbers are around `mean`.
     fn found(mean: f32, metric: Metric) -> usize {

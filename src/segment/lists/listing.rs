@@ -6,7 +6,7 @@ use crate::distance::PreparedQuery;
 use crate::filter::Bitset;
 use crate::memory;
 use crate::pg::relation::Relation;
-use crate::rerank::Work;
+use crate::search::rerank::Work;
 use crate::segment::block::Centre;
 use crate::segment::corrupt;
 use crate::segment::encoder::CodedQuery;

@@ -7,7 +7,7 @@ use super::centroids::{CentroidBlocks, CentroidReader};
 use crate::codec::fastscan::BLOCK;
 use crate::distance::{Element, Metric, Space};
 use crate::pg::relation::Relation;
-use crate::rerank::Keyed;
+use crate::search::rerank::Keyed;
 use crate::segment::block::Centre;
 use crate::segment::encoder::CodedQuery;
 use crate::storage::manifest::Codebook;

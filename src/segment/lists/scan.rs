@@ -54,7 +54,7 @@ pub struct Scan {
     pub entries: Entries,
     pub range: Range<u32>,
     pub centre: u32,
-    /// For each block the limit under which its rows were offered (see [`crate::rerank::Reranker::offer`]).
+    /// For each block the limit under which its rows were offered (see [`crate::search::rerank::Reranker::offer`]).
     pub limits: Vec<f32>,
 }
 

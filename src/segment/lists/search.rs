@@ -10,7 +10,7 @@ use crate::distance::{PreparedQuery, Space};
 use crate::filter::Bitset;
 use crate::memory;
 use crate::pg::relation::Relation;
-use crate::rerank::{Onward, Reranker, Step, Work};
+use crate::search::rerank::{Onward, Reranker, Step, Work};
 use crate::segment::block::Centre;
 use crate::segment::corrupt;
 use crate::segment::encoder::CodedQuery;

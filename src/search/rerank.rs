@@ -3,8 +3,8 @@
 //! Candidates have an estimated score and a bound on its error. They come out in ascending order of exact scores, as
 //! many as are asked for; a candidate is compared once its lower bound is the least of all.
 
-use crate::bits;
 use crate::memory;
+use crate::util::bits;
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 

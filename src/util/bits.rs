@@ -1,6 +1,6 @@
 //! Bytes that are flags as bits.
 
-use crate::cpu::vectorized;
+use crate::util::cpu::vectorized;
 
 vectorized! {
     /// A bit for each of 32 numbers: whether it is less than a limit.

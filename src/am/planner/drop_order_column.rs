@@ -2,7 +2,7 @@
 //! own and the value is dropped at the end. For a long vector, which is stored out of line, that takes longer than the
 //! search: such values are left out of the plan.
 
-use super::handed;
+use super::reuse_distance;
 use crate::pg::catalog;
 use pgrx::{PgList, pg_guard, pg_sys};
 
@@ -53,7 +53,7 @@ unsafe fn leave_out(plan: *mut pg_sys::Plan) {
             pg_sys::NodeTag::T_MergeAppend => children((*plan.cast::<pg_sys::MergeAppend>()).mergeplans),
             pg_sys::NodeTag::T_SubqueryScan => leave_out((*plan.cast::<pg_sys::SubqueryScan>()).subplan),
             pg_sys::NodeTag::T_IndexScan => {
-                own_scan(plan).into_iter().for_each(|scan| handed::hand_over(scan));
+                own_scan(plan).into_iter().for_each(|scan| reuse_distance::hand_over(scan));
             }
             // WITH TIES looks at what is ordered by.
             pg_sys::NodeTag::T_Limit

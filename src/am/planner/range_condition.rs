@@ -3,7 +3,7 @@
 //! The comparison's operator is PostgreSQL's own, so that no operator class can name it. While the paths of a table are
 //! made, each such condition gets a sphere beside it; the condition itself stays and is checked on every row.
 
-use super::{cost, opclass};
+use crate::am::{cost, opclass};
 use crate::distance::Metric;
 use crate::pg::compat;
 use crate::pg::method;

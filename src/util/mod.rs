@@ -1,0 +1,5 @@
+//! Small tools that know nothing of vectors.
+
+pub mod bits;
+pub mod cpu;
+pub mod random;
