@@ -14,6 +14,7 @@ mod pg;
 mod search;
 mod segment;
 mod storage;
+mod structure;
 mod types;
 mod util;
 

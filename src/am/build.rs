@@ -18,7 +18,8 @@ use crate::segment::lists::train::{self, Sample};
 use crate::segment::{Entry, Plan, empty, growing, row_layout};
 use crate::storage::draft::Draft;
 use crate::storage::edit::Edit;
-use crate::storage::meta::{ListOptions, Meta, Rerank, Structure};
+use crate::storage::meta::Meta;
+use crate::structure::{ListOptions, Rerank, Structure};
 use crate::util::random::Spread;
 use pgrx::{PgBox, PgSqlErrorCode, pg_guard, pg_sys};
 

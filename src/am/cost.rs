@@ -5,8 +5,9 @@ use crate::pg::compat;
 use crate::pg::relation::Relation;
 use crate::segment::graph::stored::NodeLayout;
 use crate::segment::steps::{Cost, GraphFacts, ListFacts, Range, growing_cost};
-use crate::storage::manifest::{Sealed, Snapshot};
-use crate::storage::meta::{Quantizer, Structure};
+use crate::storage::manifest::Sealed;
+use crate::storage::snapshot::Snapshot;
+use crate::structure::{Quantizer, Structure};
 use pgrx::{pg_guard, pg_sys};
 
 /// Nanoseconds of one unit of the planner's cost, where everything is in memory: a plan that reads so many rows by a

@@ -11,7 +11,7 @@ use crate::pg::relation::Relation;
 use crate::segment::listing::{Listing, RangeQuery, Threshold};
 use crate::segment::report::{self, Report, StepReport};
 use crate::segment::search::{IndexSearch, Request, Terms};
-use crate::storage::manifest::Snapshot;
+use crate::storage::snapshot::Snapshot;
 use crate::types::Sphere;
 use pgrx::{PgMemoryContexts, PgSqlErrorCode, pg_guard, pg_sys};
 use std::rc::Rc;

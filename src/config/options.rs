@@ -7,7 +7,7 @@ use crate::pg::error::Problem;
 use crate::pg::relation::Relation;
 use crate::segment::encoder;
 use crate::segment::lists::train::MAX_LISTS;
-use crate::storage::meta::{GraphLayout, GraphOptions, ListOptions, Quantizer, Rerank, Structure};
+use crate::structure::{GraphLayout, GraphOptions, ListOptions, Quantizer, Rerank, Structure};
 use pgrx::{PgSqlErrorCode, pg_guard, pg_sys};
 use std::ffi::CStr;
 use std::mem::offset_of;

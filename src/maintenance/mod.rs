@@ -12,9 +12,11 @@ use crate::pg::threads;
 use crate::segment::compact::{self, Job};
 use crate::segment::{Plan, flush, growing, lists};
 use crate::storage::edit::Edit;
-use crate::storage::manifest::{Manifest, Snapshot};
-use crate::storage::meta::{Meta, Structure};
+use crate::storage::manifest::Manifest;
+use crate::storage::meta::Meta;
+use crate::storage::snapshot::Snapshot;
 use crate::storage::tasks::{Priority, TaskKind};
+use crate::structure::Structure;
 use policy::{Limits, Shape};
 
 pub use worker::{flush_is_due, look_after, look_after_soon, register};

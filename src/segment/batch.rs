@@ -5,7 +5,7 @@ use super::{Entry, Plan, graph, lists};
 use crate::distance::Space;
 use crate::storage::draft::Draft;
 use crate::storage::manifest::Sealed;
-use crate::storage::meta::{GraphOptions, ListOptions};
+use crate::structure::{GraphOptions, ListOptions};
 
 /// What rows are sealed into.
 pub enum Target {

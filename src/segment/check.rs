@@ -16,10 +16,12 @@ use crate::pg::lock::{IndexLock, Purpose};
 use crate::pg::relation::{Relation, in_recovery};
 use crate::pg::stream::for_each_page;
 use crate::storage::extent::gaps;
-use crate::storage::manifest::{GraphParts, ListParts, Parts, Sealed, Snapshot};
-use crate::storage::meta::{Quantizer, Structure};
+use crate::storage::manifest::{GraphParts, ListParts, Parts, Sealed};
 use crate::storage::page::{self, Kind};
-use crate::storage::part::{Part, PartReader};
+use crate::storage::part::Part;
+use crate::storage::part_reader::PartReader;
+use crate::storage::snapshot::Snapshot;
+use crate::structure::{Quantizer, Structure};
 use std::collections::HashSet;
 
 /// Something that must not be.

@@ -8,7 +8,9 @@ use crate::storage::draft::Draft;
 use crate::storage::manifest::{Column, Sealed};
 use crate::storage::meta::Meta;
 use crate::storage::page::Kind;
-use crate::storage::part::{Layout, PartReader, PartWriter};
+use crate::storage::part::Layout;
+use crate::storage::part_reader::PartReader;
+use crate::storage::part_writer::PartWriter;
 use std::cell::RefCell;
 use std::rc::Rc;
 

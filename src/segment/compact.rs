@@ -16,11 +16,14 @@ use crate::pg::relation::Relation;
 use crate::pg::stream::for_each_page;
 use crate::storage::draft::Draft;
 use crate::storage::edit::Edit;
-use crate::storage::manifest::{Manifest, Sealed, Snapshot};
-use crate::storage::meta::{Meta, Structure};
+use crate::storage::manifest::{Manifest, Sealed};
+use crate::storage::meta::Meta;
 use crate::storage::page::{self, Kind};
-use crate::storage::part::{Part, lost};
+use crate::storage::part::Part;
+use crate::storage::part_reader::lost;
+use crate::storage::snapshot::Snapshot;
 use crate::storage::tasks::{Priority, TaskKind};
+use crate::structure::Structure;
 
 /// What is to be merged.
 #[derive(Clone, Debug, PartialEq, Eq)]

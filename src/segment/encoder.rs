@@ -5,7 +5,8 @@ use crate::codec::rotation::Rotation;
 use crate::codec::rounding::Rounding;
 use crate::codec::{multibit, nibble};
 use crate::distance::{Element, ElementKind, Metric, PreparedQuery, Space};
-use crate::storage::meta::{Meta, Quantizer, Structure};
+use crate::storage::meta::Meta;
+use crate::structure::{Quantizer, Structure};
 use half::f16;
 
 /// A code of one bit a dimension and the numbers that go with it.

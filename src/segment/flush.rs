@@ -18,9 +18,10 @@ use crate::pg::lock::{IndexLock, Purpose};
 use crate::pg::relation::Relation;
 use crate::storage::draft::Draft;
 use crate::storage::edit::Edit;
-use crate::storage::manifest::Snapshot;
-use crate::storage::meta::{ListOptions, Meta, Structure};
+use crate::storage::meta::Meta;
+use crate::storage::snapshot::Snapshot;
 use crate::storage::tasks::{Priority, TaskKind};
+use crate::structure::{ListOptions, Structure};
 
 /// Seals the growing segment if it has at least `limit` rows, and whatever an interrupted flush has left.
 ///

@@ -28,9 +28,10 @@ pub mod vectors;
 use crate::distance::Space;
 use crate::pg::error::Problem;
 use crate::pg::relation::Relation;
-use crate::storage::manifest::{Sealed, Snapshot};
-use crate::storage::meta::{Quantizer, Structure};
+use crate::storage::manifest::Sealed;
 use crate::storage::part::Layout;
+use crate::storage::snapshot::Snapshot;
+use crate::structure::{Quantizer, Structure};
 
 /// A heap tuple's address as PostgreSQL stores it.
 pub type Tid = [u8; 6];

@@ -9,7 +9,7 @@ use crate::distance::PreparedQuery;
 use crate::filter::Condition;
 use crate::memory;
 use crate::pg::relation::Relation;
-use crate::storage::manifest::Snapshot;
+use crate::storage::snapshot::Snapshot;
 use std::cmp::Ordering;
 use std::collections::{BinaryHeap, HashSet};
 

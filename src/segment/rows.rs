@@ -6,7 +6,9 @@ use crate::pg::relation::Relation;
 use crate::storage::draft::Draft;
 use crate::storage::manifest::{GraphParts, Sealed, Told};
 use crate::storage::page::Kind;
-use crate::storage::part::{Layout, PartReader, PartWriter};
+use crate::storage::part::Layout;
+use crate::storage::part_reader::PartReader;
+use crate::storage::part_writer::PartWriter;
 
 /// Writes the parts that tell a new segment's rows, given in the order of their ordinals with their attributes in
 /// `columns` filter columns.

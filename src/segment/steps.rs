@@ -7,8 +7,8 @@ use super::lists::search::SCANNED_PER_RETURNED;
 use crate::codec::rotation::rotated_dims;
 use crate::distance::Space;
 use crate::graph::search::Patience;
-use crate::storage::manifest::Snapshot;
-use crate::storage::meta::{GraphLayout, GraphOptions, Quantizer, Rerank, Structure};
+use crate::storage::snapshot::Snapshot;
+use crate::structure::{GraphLayout, GraphOptions, Quantizer, Rerank, Structure};
 
 /// How a segment with a graph is searched.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -10,9 +10,11 @@ use crate::pg::relation::Relation;
 use crate::pg::stream::for_each_page;
 use crate::pg::wal::Record;
 use crate::storage::edit::Edit;
-use crate::storage::manifest::{Sealed, checked_block};
+use crate::storage::manifest::Sealed;
 use crate::storage::page::{self, Kind};
-use crate::storage::part::{Layout, lost};
+use crate::storage::part::Layout;
+use crate::storage::part::checked_block;
+use crate::storage::part_reader::lost;
 
 /// Rows left and rows newly buried.
 #[derive(Clone, Copy, Debug, Default)]

@@ -4,7 +4,8 @@ use super::corrupt;
 use crate::pg::relation::Relation;
 use crate::storage::manifest::Sealed;
 use crate::storage::page::Kind;
-use crate::storage::part::{Layout, Part, PartReader};
+use crate::storage::part::{Layout, Part};
+use crate::storage::part_reader::PartReader;
 
 /// Where a segment keeps its vectors.
 pub enum Place<'a> {

@@ -1,7 +1,7 @@
 //! A change of the manifest: new pages are written first, then one WAL record makes them count.
 
 use super::extent::{self, Extent, Extents, Freed};
-use super::manifest::{self, Creating, Given, Manifest, Snapshot};
+use super::manifest::{self, Creating, Given, Manifest};
 use super::meta::{self, ManifestRoot, Meta};
 use super::page::{self, Kind, PAYLOAD, Stamp};
 use super::tasks::{Priority, TaskKind};
@@ -12,6 +12,7 @@ use crate::pg::lock::{IndexLock, Purpose};
 use crate::pg::process::{now, process_id};
 use crate::pg::relation::{Relation, is_before_all_snapshots, next_full_transaction_id};
 use crate::pg::wal::{Record, log_new_pages};
+use crate::storage::snapshot::Snapshot;
 
 /// The next generation of an index, in the making.
 ///

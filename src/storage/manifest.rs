@@ -1,20 +1,14 @@
 //! The manifest: every segment and where its parts lie.
 
-use super::extent::{Extent, Extents, Freed};
-use super::meta::{self, Growing, Meta};
-use super::page::{self, Kind};
+use super::extent::{Extent, Freed};
+use super::meta::{self, Growing};
+use super::page::Kind;
 use super::part::Part;
 use super::tasks::{TaskKind, TaskLog};
 use crate::filter::column::Coding;
-use crate::pg::buffer::Pinned;
-use crate::pg::error::{OrRaise, Problem};
 use crate::pg::process::now;
-use crate::pg::relation::{FileId, Relation};
 use crate::search::recall_curve::Curve;
 use serde::{Deserialize, Serialize};
-use std::cell::RefCell;
-use std::collections::HashMap;
-use std::rc::Rc;
 
 /// A sealed segment: rows with ordinals `0..rows`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -271,99 +265,7 @@ impl Manifest {
     }
 }
 
-/// What a reader works with: one generation of the index.
-#[derive(Clone)]
-pub struct Snapshot {
-    pub meta: Rc<Meta>,
-    pub manifest: Rc<Manifest>,
-}
-
-thread_local! {
-    /// The last generation of each index that this backend has read.
-    static CACHE: RefCell<HashMap<FileId, Snapshot>> = RefCell::default();
-}
-
-/// Indexes whose manifests a backend remembers.
-const CACHED_INDEXES: usize = 64;
-/// On a standby, replay may overtake a reader between two pages; more often than this in a row is no coincidence.
-const ATTEMPTS: usize = 100;
-
-impl Snapshot {
-    /// The codebook of a segment, unless all its rows are in one list.
-    pub fn codebook_of(&self, parts: &ListParts) -> Option<&Codebook> {
-        self.manifest.codebooks.iter().find(|codebook| codebook.id == parts.codebook)
-    }
-
-    /// Lists that a segment's rows may be in: those of its codebook.
-    pub fn lists_of(&self, parts: &ListParts) -> u32 {
-        self.codebook_of(parts).map_or(1, |codebook| codebook.lists)
-    }
-
-    /// The current generation.
-    pub fn read(relation: Relation) -> Self {
-        for _ in 0..ATTEMPTS {
-            let meta = Meta::read(relation);
-            let file = relation.file_id();
-            let cached = CACHE.with_borrow(|cache| cache.get(&file).cloned());
-            if let Some(cached) = cached
-                && (cached.meta.build, cached.meta.generation) == (meta.build, meta.generation)
-            {
-                return cached;
-            }
-            if let Some(manifest) = read_pages(relation, &meta) {
-                let snapshot = Self { meta: Rc::new(meta), manifest: Rc::new(manifest) };
-                CACHE.with_borrow_mut(|cache| {
-                    if cache.len() >= CACHED_INDEXES {
-                        cache.clear();
-                    }
-                    cache.insert(file, snapshot.clone());
-                });
-                return snapshot;
-            }
-            pgrx::check_for_interrupts!();
-        }
-        if crate::pg::relation::in_recovery() {
-            Problem::new(
-                pgrx::PgSqlErrorCode::ERRCODE_T_R_SERIALIZATION_FAILURE,
-                format!("index \"{}\" changes faster than it can be read", relation.name()),
-            )
-            .hint("Repeat the query.")
-            .raise();
-        }
-        Problem::corrupt(format!("the manifest of index \"{}\" is corrupted", relation.name())).raise();
-    }
-}
-
-/// `None` if the pages are not those of the generation that the meta page names.
-fn read_pages(relation: Relation, meta: &Meta) -> Option<Manifest> {
-    let root = &meta.manifest;
-    let mut content = Vec::with_capacity(root.bytes as usize);
-    for block in root.pages.blocks() {
-        let page = Pinned::read(relation, block).share();
-        if !page::is(&page, Kind::Manifest, 0) || page::generation(&page) != meta.generation as u32 {
-            return None;
-        }
-        content.extend_from_slice(page::payload(&page));
-    }
-    let content = content.get(..root.bytes as usize)?;
-    if crc32fast::hash(content) != root.crc {
-        return None;
-    }
-    meta::decode(content)
-}
-
 /// The bytes of a manifest as they are cut into pages.
 pub fn encode(manifest: &Manifest) -> Vec<u8> {
     meta::encode(manifest)
-}
-
-/// Checks a block number from a page before it is used; corruption raises an error.
-pub fn checked_block(relation: Relation, pages: &Extents, index: u64) -> u32 {
-    pages
-        .block(index)
-        .ok_or_else(|| {
-            Problem::corrupt(format!("index \"{}\" is corrupted", relation.name()))
-                .detail(format!("Page {index} of a part with {} pages was asked for.", pages.pages()))
-        })
-        .or_raise()
 }

@@ -8,76 +8,13 @@ use crate::memory;
 use crate::pg::buffer::{PAGE_SIZE, Page, Pinned};
 use crate::pg::error::{OrRaise, Problem};
 use crate::pg::relation::Relation;
+use crate::structure::{Quantizer, Structure};
 use serde::{Deserialize, Serialize};
 
 /// Block of the meta page.
 pub const BLOCK: u32 = 0;
 /// Version of everything on our pages; a change that older code cannot read raises it.
 const FORMAT: u32 = 9;
-
-/// How a vector is encoded for search.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Quantizer {
-    /// Not at all: a search compares exact vectors.
-    None,
-    /// RaBitQ, one bit a dimension (see [`crate::codec::rabitq`]).
-    Rabitq,
-    /// A byte a dimension (see [`crate::codec::scalar`]).
-    Sq8,
-}
-
-impl Quantizer {
-    /// Whether rows in lists are entered in a second one (see [`crate::segment::lists::spill`]), where there are two.
-    pub fn has_second_lists(self) -> bool {
-        self == Quantizer::Rabitq
-    }
-}
-
-/// Parameters of the graph.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct GraphOptions {
-    /// Neighbours of a node on upper layers; twice as many on the base layer.
-    pub m: u16,
-    pub ef_construction: u16,
-    /// How the nodes lie if they have codes.
-    pub layout: GraphLayout,
-    pub rerank: Rerank,
-}
-
-/// Where a graph's codes lie.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum GraphLayout {
-    /// The codes of a node's neighbours lie with it: a hop is one read, and each code is there many times.
-    Wide,
-    /// Each node's code is there once.
-    Compact,
-}
-
-/// Parameters of posting lists.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ListOptions {
-    /// Lists wanted; 0 for as many as suit the rows.
-    pub lists: u32,
-    /// Bits a dimension of the codes that are looked at before a row is compared exactly.
-    pub bits: u8,
-    pub rerank: Rerank,
-}
-
-/// Where the exact vectors are that decide the order of the rows found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Rerank {
-    /// In the index.
-    Index,
-    /// In the table: the index is much smaller.
-    Heap,
-}
-
-/// What sealed segments are searched by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Structure {
-    Graph(GraphOptions),
-    Lists(ListOptions),
-}
 
 /// A segment that rows are appended to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -212,6 +149,7 @@ pub(super) fn decode<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Option<T> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::structure::{GraphLayout, GraphOptions, Rerank};
     use crate::distance::{ElementKind, Metric};
 
     #[test]

@@ -18,5 +18,8 @@ pub mod manifest;
 pub mod meta;
 pub mod page;
 pub mod part;
+pub mod part_reader;
+pub mod part_writer;
 mod share;
+pub mod snapshot;
 pub mod tasks;

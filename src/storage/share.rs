@@ -1,11 +1,12 @@
 //! Rows of a part that threads look at together, where there are many and processors are idle.
 
 use super::page;
-use super::part::{Layout, PartReader};
+use super::part::Layout;
 use crate::pg::buffer::{PAGE_SIZE, count_pages};
 use crate::pg::glance::Sighting;
 use crate::pg::helpers::{self, Helpers};
 use crate::pg::relation::{FileTag, in_recovery};
+use crate::storage::part_reader::PartReader;
 
 /// Bytes that are worth waking helpers.
 const LEAST_BYTES: usize = 1 << 21;
@@ -145,8 +146,9 @@ impl OnPage<'_> {
 mod tests {
     use super::*;
     use crate::pg::open::OpenIndex;
-    use crate::storage::manifest::{Parts, Snapshot};
+    use crate::storage::manifest::Parts;
     use crate::storage::page::Kind;
+    use crate::storage::snapshot::Snapshot;
     use pgrx::{Spi, pg_sys, pg_test};
 
     #[pg_test]

@@ -15,7 +15,7 @@ use crate::segment::corrupt;
 use crate::segment::rows::NodeRows;
 use crate::segment::search::{HeapRows, Hit};
 use crate::storage::page::Kind;
-use crate::storage::part::PartReader;
+use crate::storage::part_reader::PartReader;
 use std::collections::HashSet;
 use std::ops::Range;
 

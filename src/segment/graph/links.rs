@@ -5,7 +5,8 @@ use crate::pg::relation::Relation;
 use crate::segment::corrupt;
 use crate::storage::manifest::{GraphParts, Sealed};
 use crate::storage::page::Kind;
-use crate::storage::part::{Layout, PartReader};
+use crate::storage::part::Layout;
+use crate::storage::part_reader::PartReader;
 
 /// Holds pins, so it must not outlive the callback in which it was made.
 pub struct Links<'a> {

@@ -8,8 +8,9 @@ use crate::segment::columns::StoredColumns;
 use crate::segment::rows::NodeRows;
 use crate::segment::{Entry, Plan, corrupt};
 use crate::storage::draft::Draft;
-use crate::storage::manifest::{Parts, Sealed, Snapshot};
-use crate::storage::meta::GraphOptions;
+use crate::storage::manifest::{Parts, Sealed};
+use crate::storage::snapshot::Snapshot;
+use crate::structure::GraphOptions;
 
 /// A graph of which so great a share of rows is dead is built anew: there would be little to take over.
 const MOST_DEAD: f64 = 0.5;

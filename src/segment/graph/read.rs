@@ -13,7 +13,7 @@ use crate::segment::corrupt;
 use crate::segment::vectors::{Place, Vectors};
 use crate::storage::manifest::{GraphParts, Sealed};
 use crate::storage::page::Kind;
-use crate::storage::part::PartReader;
+use crate::storage::part_reader::PartReader;
 
 /// The graph of a sealed segment as one query sees it.
 ///

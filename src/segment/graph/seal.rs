@@ -16,9 +16,9 @@ use crate::segment::encoder::{self, Encoder};
 use crate::segment::{Entry, Plan, TID_BYTES, Tid, rows};
 use crate::storage::draft::Draft;
 use crate::storage::manifest::{GraphParts, Parts, Sealed};
-use crate::storage::meta::{GraphOptions, Quantizer};
 use crate::storage::page::Kind;
-use crate::storage::part::write_rows;
+use crate::storage::part_writer::write_rows;
+use crate::structure::{GraphOptions, Quantizer};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 

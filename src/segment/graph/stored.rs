@@ -10,9 +10,11 @@ use crate::segment::corrupt;
 use crate::segment::encoder::Encoder;
 use crate::segment::vectors::{Place, Vectors};
 use crate::storage::manifest::{GraphParts, Sealed};
-use crate::storage::meta::{GraphLayout, GraphOptions, Meta, Quantizer, Rerank, Structure};
+use crate::storage::meta::Meta;
 use crate::storage::page::Kind;
-use crate::storage::part::{Part, PartReader};
+use crate::storage::part::Part;
+use crate::storage::part_reader::PartReader;
+use crate::structure::{GraphLayout, GraphOptions, Quantizer, Rerank, Structure};
 
 /// How the nodes of an index's graphs lie.
 #[derive(Clone, Copy)]

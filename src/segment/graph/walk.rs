@@ -13,7 +13,7 @@ use crate::search::rerank::{Onward, Reranker, Step, Work};
 use crate::segment::corrupt;
 use crate::segment::search::{HeapRows, Hit, SeenShare};
 use crate::storage::page::Kind;
-use crate::storage::part::PartReader;
+use crate::storage::part_reader::PartReader;
 use std::ops::Range;
 use std::rc::Rc;
 

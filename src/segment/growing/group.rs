@@ -12,8 +12,9 @@ use crate::filter;
 use crate::segment::block::{BlockLayout, Centre, Estimates};
 use crate::segment::encoder::{self, Code};
 use crate::segment::{Entry, TID_BYTES, Tid};
-use crate::storage::meta::{Meta, Quantizer};
+use crate::storage::meta::Meta;
 use crate::storage::page::PAYLOAD;
+use crate::structure::Quantizer;
 
 /// Rows of a group.
 pub const ROWS: usize = BLOCK;

@@ -26,7 +26,7 @@ use crate::storage::edit::Edit;
 use crate::storage::extent::Extent;
 use crate::storage::meta::Growing;
 use crate::storage::page::{self, Kind, PAYLOAD, Stamp};
-use crate::storage::part::lost;
+use crate::storage::part_reader::lost;
 use bytemuck::{Pod, Zeroable};
 
 /// Lanes of a growing segment; a temporary table has one writer only.

@@ -9,7 +9,8 @@ use crate::pg::wal::Record;
 use crate::segment::{Entry, Tid, row_layout};
 use crate::storage::meta::{Growing, Meta};
 use crate::storage::page::{self, Kind};
-use crate::storage::part::{Layout, lost};
+use crate::storage::part::Layout;
+use crate::storage::part_reader::lost;
 
 fn copy_page(relation: Relation, block: u32, kind: Kind, segment: u32, copy: &mut PageCopy) {
     Pinned::read_recent(relation, block).share().copy_to(copy);

@@ -11,7 +11,7 @@ use crate::pg::threads::Aside;
 use crate::segment::Plan;
 use crate::segment::block::BlockLayout;
 use crate::segment::encoder::{Encoder, subtract, widen};
-use crate::storage::meta::{ListOptions, Quantizer};
+use crate::structure::{ListOptions, Quantizer};
 use rayon::prelude::*;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -14,9 +14,10 @@ use crate::segment::listing::{Listed, ROWS, Threshold, Verdict};
 use crate::segment::rows::SealedRows;
 use crate::segment::search::HeapRows;
 use crate::segment::vectors::{Place, Vectors};
-use crate::storage::manifest::{ListParts, Sealed, Snapshot};
+use crate::storage::manifest::{ListParts, Sealed};
 use crate::storage::page::Kind;
-use crate::storage::part::PartReader;
+use crate::storage::part_reader::PartReader;
+use crate::storage::snapshot::Snapshot;
 
 /// What a listing reads.
 #[derive(Clone, Copy)]

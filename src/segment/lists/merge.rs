@@ -8,9 +8,10 @@ use super::write::{self, Place, RowSource};
 use crate::pg::relation::Relation;
 use crate::segment::{Plan, corrupt};
 use crate::storage::draft::Draft;
-use crate::storage::manifest::{Codebook, Manifest, Sealed, Snapshot};
-use crate::storage::meta::{ListOptions, Rerank};
+use crate::storage::manifest::{Codebook, Manifest, Sealed};
+use crate::storage::snapshot::Snapshot;
 use crate::storage::tasks::TaskKind;
+use crate::structure::{ListOptions, Rerank};
 
 /// What a merge has made: a segment, unless no row is alive, and a codebook if there is a new one.
 pub struct Merged {

@@ -13,7 +13,7 @@ use crate::segment::encoder::CodedQuery;
 use crate::storage::manifest::Codebook;
 use crate::storage::meta::Meta;
 use crate::storage::page::Kind;
-use crate::storage::part::PartReader;
+use crate::storage::part_reader::PartReader;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 

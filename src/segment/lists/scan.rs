@@ -11,9 +11,9 @@ use crate::pg::relation::Relation;
 use crate::segment::block::{BlockLayout, Centre};
 use crate::segment::corrupt;
 use crate::storage::manifest::{ListParts, Sealed};
-use crate::storage::meta::Quantizer;
 use crate::storage::page::Kind;
-use crate::storage::part::PartReader;
+use crate::storage::part_reader::PartReader;
+use crate::structure::Quantizer;
 use std::ops::Range;
 
 /// A row of a segment.

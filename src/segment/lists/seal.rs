@@ -10,7 +10,7 @@ use crate::pg::progress::{self, Phase};
 use crate::segment::{Entry, Plan, TID_BYTES, Tid};
 use crate::storage::draft::Draft;
 use crate::storage::manifest::Sealed;
-use crate::storage::meta::{ListOptions, Rerank};
+use crate::structure::{ListOptions, Rerank};
 use std::borrow::Cow;
 use std::sync::Arc;
 

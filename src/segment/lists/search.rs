@@ -18,10 +18,12 @@ use crate::segment::rows::SealedRows;
 use crate::segment::search::{HeapRows, Hit, SeenShare, Terms};
 use crate::segment::steps::{self, ListFacts, ListStep, Probing};
 use crate::segment::vectors::{Place, Vectors};
-use crate::storage::manifest::{Codebook, ListParts, Manifest, Parts, Sealed, Snapshot};
-use crate::storage::meta::Structure;
+use crate::storage::manifest::{Codebook, ListParts, Manifest, Parts, Sealed};
 use crate::storage::page::Kind;
-use crate::storage::part::{Part, PartReader};
+use crate::storage::part::Part;
+use crate::storage::part_reader::PartReader;
+use crate::storage::snapshot::Snapshot;
+use crate::structure::Structure;
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 

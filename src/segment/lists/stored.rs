@@ -11,9 +11,10 @@ use crate::segment::block::BlockLayout;
 use crate::segment::columns::StoredColumns;
 use crate::segment::rows::SealedRows;
 use crate::segment::{Tid, corrupt};
-use crate::storage::manifest::{ListParts, Parts, Sealed, Snapshot, Spill};
+use crate::storage::manifest::{ListParts, Parts, Sealed, Spill};
 use crate::storage::page::Kind;
-use crate::storage::part::PartReader;
+use crate::storage::part_reader::PartReader;
+use crate::storage::snapshot::Snapshot;
 use std::borrow::Cow;
 use std::sync::Arc;
 

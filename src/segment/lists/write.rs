@@ -10,9 +10,10 @@ use crate::memory;
 use crate::segment::{Tid, rows};
 use crate::storage::draft::Draft;
 use crate::storage::manifest::{ListParts, Parts, Sealed, Spill};
-use crate::storage::meta::Rerank;
 use crate::storage::page::Kind;
-use crate::storage::part::{Part, PartWriter, write_rows};
+use crate::storage::part::Part;
+use crate::storage::part_writer::{PartWriter, write_rows};
+use crate::structure::Rerank;
 use std::borrow::Cow;
 
 /// A code of single bits with its numbers.

@@ -1,0 +1,248 @@
+//! Reading the parts of a segment.
+
+use super::page::{self, Kind, PAYLOAD};
+use super::part::{Layout, Part, checked_block};
+use crate::memory;
+use crate::pg::buffer::{Page, PageCopy, Pinned, count_pages};
+use crate::pg::glance::Sighting;
+use crate::pg::relation::{Relation, in_recovery};
+use std::collections::VecDeque;
+use std::ops::Deref;
+
+/// Reads one part of a sealed segment.
+///
+/// Holds a pin on the page read last, so it must not outlive the callback in which it was made.
+pub struct PartReader<'a> {
+    pub(super) relation: Relation,
+    part: &'a Part,
+    kind: Kind,
+    segment: u32,
+    current: Option<(u32, Held)>,
+    /// `u64`s keep copied numbers aligned.
+    scratch: Vec<u64>,
+    sightings: Vec<Sighting>,
+}
+
+/// A page that stays as it is: pinned on a primary, copied on a standby, where replay may rewrite a recycled page.
+enum Held {
+    Pinned(Pinned),
+    Copied(Box<PageCopy>),
+}
+
+impl Deref for Held {
+    type Target = Page;
+
+    fn deref(&self) -> &Page {
+        match self {
+            Held::Pinned(pinned) => pinned.frozen(),
+            Held::Copied(page) => &page.0,
+        }
+    }
+}
+
+impl<'a> PartReader<'a> {
+    pub fn new(relation: Relation, part: &'a Part, kind: Kind, segment: u32) -> Self {
+        Self { relation, part, kind, segment, current: None, scratch: Vec::new(), sightings: Vec::new() }
+    }
+
+    fn hold(&self, index: u64) -> (u32, Held) {
+        let block = checked_block(self.relation, &self.part.pages, index);
+        let pinned = Pinned::read_recent(self.relation, block);
+        if in_recovery() {
+            return (block, Held::Copied(pinned.share().copy()));
+        }
+        (block, Held::Pinned(pinned))
+    }
+
+    fn check(&self, block: u32, held: &Held) {
+        if !page::is(held, self.kind, self.segment) {
+            lost(self.relation, block, self.kind, self.segment);
+        }
+    }
+
+    /// The payload of a page.
+    fn payload(&mut self, index: u64) -> &[u8] {
+        let block = checked_block(self.relation, &self.part.pages, index);
+        if self.current.as_ref().is_none_or(|(current, _)| *current != block) {
+            self.current = None;
+            let (block, held) = self.hold(index);
+            self.check(block, &held);
+            self.current = Some((block, held));
+        }
+        page::payload(&self.current.as_ref().expect("just set").1)
+    }
+
+    pub fn layout(&self) -> Layout {
+        self.part.layout
+    }
+
+    /// The block where a slot lies.
+    pub(super) fn block_of(&self, slot: u32) -> u32 {
+        let (page, _) = self.part.layout.slot(slot.into());
+        checked_block(self.relation, &self.part.pages, page)
+    }
+
+    /// Visits the first `bytes` bytes of slots in the order of `indices`; while one is looked at, the next ones are on
+    /// their way from memory. A page is held once for all that follow one another on it.
+    pub fn for_each_slot(&mut self, indices: &[u32], bytes: usize, mut visit: impl FnMut(u32, &[u8])) {
+        // PostgreSQL keeps the first eight pins of a backend in a fast array.
+        const AHEAD: usize = 5;
+        const ANNOUNCED: usize = AHEAD + 4;
+        let layout = self.part.layout;
+        let mut window = VecDeque::with_capacity(AHEAD);
+        let by_page = || indices.chunk_by(|&a, &b| layout.slot(a.into()).0 == layout.slot(b.into()).0);
+        let announce = |slots: &[u32]| {
+            let (page, at) = layout.slot(slots[0].into());
+            self.announce_page(page, [(page::HEADER + at, bytes), (page::SPECIAL_AT, page::SPECIAL)]);
+        };
+        let (mut coming, mut announced) = (by_page(), by_page());
+        announced.by_ref().take(ANNOUNCED).for_each(announce);
+        loop {
+            while window.len() < AHEAD
+                && let Some(slots) = coming.next()
+            {
+                announced.next().into_iter().for_each(announce);
+                let (page, _) = layout.slot(slots[0].into());
+                window.push_back((slots, self.hold(page)));
+            }
+            let Some((slots, (block, held))) = window.pop_front() else { return };
+            self.check(block, &held);
+            let payload = page::payload(&held);
+            for (number, &slot) in slots.iter().enumerate() {
+                if let Some(&next) = slots.get(number + 1) {
+                    crate::util::cpu::prefetch(&payload[layout.slot(next.into()).1..][..bytes]);
+                }
+                visit(slot, &payload[layout.slot(slot.into()).1..][..bytes]);
+            }
+        }
+    }
+
+    /// Visits rows of a part laid out by [`Layout::for_rows`] for rows of `bytes` bytes, as [`Self::for_each_slot`] does.
+    pub fn for_each_row(&mut self, indices: &[u32], bytes: usize, mut visit: impl FnMut(u32, &[u8])) {
+        match self.part.layout {
+            Layout::Slots { .. } => self.for_each_slot(indices, bytes, visit),
+            Layout::Tape => {
+                const AHEAD: usize = 5;
+                let start = |index: u32| u64::from(index) * bytes as u64;
+                let mut announced = indices.iter();
+                for (number, &index) in indices.iter().enumerate() {
+                    let ahead = if number == 0 { AHEAD } else { 1 };
+                    announced.by_ref().take(ahead).for_each(|&next| self.announce_tape(start(next), bytes));
+                    visit(index, self.tape(start(index), bytes));
+                }
+            }
+        }
+    }
+
+    /// Begins to load `len` bytes of a tape from byte `at` on.
+    fn announce_tape(&self, at: u64, len: usize) {
+        let end = at + len as u64;
+        let mut at = at;
+        while at < end {
+            let (page, from) = Layout::tape(at);
+            let now = (PAYLOAD - from).min((end - at) as usize);
+            self.announce_page(page, [(page::HEADER + from, now)]);
+            at += now as u64;
+        }
+    }
+
+    fn announce_page<const N: usize>(&self, page: u64, bytes: [(usize, usize); N]) {
+        if let Some(block) = self.part.pages.block(page) {
+            Sighting::of(self.relation, block).announce(self.relation, bytes);
+        }
+    }
+
+    /// Begins to load the first `bytes` bytes of slot `index`.
+    pub fn announce(&self, index: u32, bytes: usize) {
+        let (page, at) = self.part.layout.slot(index.into());
+        self.announce_page(page, [(page::HEADER + at, bytes)]);
+    }
+
+    /// Visits the first `bytes` bytes of slots in the order of `indices` as [`Self::for_each_slot`] does, but glances at
+    /// them: for short slots, asked for at random, that may be wrong once in a blue moon (see [`crate::pg::glance`]).
+    pub fn glance_at_each(&mut self, indices: &[u32], bytes: usize, mut visit: impl FnMut(u32, &[u8])) {
+        const WORD: usize = size_of::<u64>();
+        let (layout, relation) = (self.part.layout, self.relation);
+        if layout == Layout::Tape || in_recovery() {
+            return self.for_each_row(indices, bytes, visit);
+        }
+        let mut sightings = std::mem::take(&mut self.sightings);
+        sightings.clear();
+        Sighting::all(relation, indices.iter().map(|&index| self.block_of(index)), &mut sightings);
+        let offset_of = |index: u32| page::HEADER + layout.slot(index.into()).1;
+        for (sighting, &index) in sightings.iter().zip(indices) {
+            sighting.announce(relation, [(offset_of(index), bytes)]);
+        }
+        let (mut words, file) = (std::mem::take(&mut self.scratch), relation.file_tag());
+        for (sighting, &index) in sightings.iter().zip(indices) {
+            let offset = offset_of(index);
+            let (first, skipped) = (offset / WORD * WORD, offset % WORD);
+            words.resize((skipped + bytes).div_ceil(WORD), 0);
+            if sighting.copy(file, first, &mut words) {
+                count_pages(1);
+                visit(index, &bytemuck::cast_slice(&words)[skipped..][..bytes]);
+            } else {
+                visit(index, &self.slot(index.into())[..bytes]);
+            }
+        }
+        (self.scratch, self.sightings) = (words, sightings);
+    }
+
+    /// The bytes of slot `index`.
+    pub fn slot(&mut self, index: u64) -> &[u8] {
+        let Layout::Slots { bytes } = self.part.layout else { unreachable!("a tape has no slots") };
+        let (page, at) = self.part.layout.slot(index);
+        &self.payload(page)[at..at + bytes as usize]
+    }
+
+    /// The numbers of a part of so many slots of four bytes.
+    pub fn numbers(&mut self, count: u64) -> Vec<u32> {
+        let per_page = self.part.layout.slots_per_page().max(1);
+        let mut numbers = memory::with_capacity(count as usize, "starts of lists");
+        for first in (0..count).step_by(per_page as usize) {
+            let (page, _) = self.part.layout.slot(first);
+            let (slots, _) = self.payload(page).as_chunks::<4>();
+            let here = slots.iter().take((count - first).min(per_page) as usize);
+            numbers.extend(here.map(|&slot| u32::from_ne_bytes(slot)));
+        }
+        numbers
+    }
+
+    /// The first `bytes` bytes of row `index` of a part laid out by [`Layout::for_rows`] for rows of so many bytes.
+    pub fn row(&mut self, index: u64, bytes: usize) -> &[u8] {
+        match self.part.layout {
+            Layout::Slots { .. } => self.slot(index).get(..bytes).unwrap_or_default(),
+            Layout::Tape => self.tape(index * bytes as u64, bytes),
+        }
+    }
+
+    /// `len` bytes of a tape from byte `at` on.
+    pub fn tape(&mut self, at: u64, len: usize) -> &[u8] {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        scratch.resize(len.div_ceil(8), 0);
+        let target: &mut [u8] = &mut bytemuck::cast_slice_mut(&mut scratch)[..len];
+        let mut done = 0;
+        while done < len {
+            let (page, from) = Layout::tape(at + done as u64);
+            let payload = &self.payload(page)[from..];
+            let now = payload.len().min(len - done);
+            target[done..done + now].copy_from_slice(&payload[..now]);
+            done += now;
+        }
+        self.scratch = scratch;
+        &bytemuck::cast_slice(&self.scratch)[..len]
+    }
+}
+
+/// A page is not what the manifest says: on a standby replay has overtaken the reader, elsewhere it is corruption.
+pub fn lost(relation: Relation, block: u32, kind: Kind, segment: u32) -> ! {
+    if in_recovery() {
+        crate::pg::error::Problem::new(
+            pgrx::PgSqlErrorCode::ERRCODE_T_R_SERIALIZATION_FAILURE,
+            format!("a segment of index \"{}\" was replaced while it was read", relation.name()),
+        )
+        .hint("Repeat the query.")
+        .raise();
+    }
+    page::mismatch(&relation.name(), block, kind, segment).raise()
+}
