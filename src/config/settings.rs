@@ -4,7 +4,7 @@ use crate::pg::compat;
 use crate::pg::error::Problem;
 use crate::pg::relation::Relation;
 use crate::search::rerank::Onward;
-use crate::segment::search::Effort;
+use crate::segment::request::Effort;
 use crate::storage::snapshot::Snapshot;
 use crate::structure::Quantizer;
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, PgSqlErrorCode, PostgresGucEnum};

@@ -18,10 +18,12 @@ pub mod lists;
 pub mod pages;
 pub mod passes;
 pub mod report;
+pub mod request;
 pub mod row_code;
 pub mod rows;
 pub mod search;
 pub mod steps;
+pub mod threshold;
 pub mod vacuum;
 pub mod vectors;
 

@@ -2,13 +2,14 @@
 //! that the passes before have not returned.
 
 use super::Tid;
-use super::listing::{Listing, RangeQuery, Threshold};
+use super::listing::{Listing, RangeQuery};
 use super::report::StepReport;
-use super::search::{HeapRows, Hit};
 use crate::distance::PreparedQuery;
 use crate::filter::Condition;
 use crate::memory;
 use crate::pg::relation::Relation;
+use crate::segment::request::{HeapRows, Hit};
+use crate::segment::threshold::Threshold;
 use crate::storage::snapshot::Snapshot;
 use std::cmp::Ordering;
 use std::collections::{BinaryHeap, HashSet};

@@ -11,9 +11,10 @@ use super::growing::search::{self as growing_rows, GrowingSearch};
 use super::lists::search::{self as lists, ListSearch};
 use super::passes::{Passes, Returned};
 use super::report::{self, Report, StepReport};
+use super::request::{Effort, HeapRows, Hit, Request, Terms};
 use super::rows::NodeRows;
 use super::steps::{self, GraphCodes, ListStep, Range, Step};
-use super::{Tid, columns, corrupt};
+use super::{columns, corrupt};
 use crate::distance::{PreparedQuery, Space};
 use crate::filter::{Bitset, Condition};
 use crate::graph::search::{Onward, Search, Work};
@@ -24,87 +25,9 @@ use crate::storage::meta::{Growing, Meta};
 use crate::storage::snapshot::Snapshot;
 use crate::structure::{GraphOptions, Quantizer, Structure};
 use pgrx::PgSqlErrorCode;
-use std::cmp::{Ordering, Reverse};
+use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::rc::Rc;
-
-/// A row's exact score and its heap tuple.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Hit {
-    pub score: f64,
-    pub tid: Tid,
-}
-
-/// Fetches a row's bytes from the table: calls the visitor if the scan's snapshot sees the row.
-pub type HeapRows<'a> = dyn FnMut(Tid, &mut dyn FnMut(&[u8])) + 'a;
-
-/// The share of fetched rows that the snapshot sees; the others are dead and not yet vacuumed.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct SeenShare {
-    fetched: u64,
-    seen: u64,
-}
-
-impl SeenShare {
-    /// Rows fetched before the share means anything.
-    const LEAST: u64 = 16;
-
-    pub fn note(&mut self, fetched: u64, seen: u64) {
-        self.fetched += fetched;
-        self.seen += seen;
-    }
-
-    /// How many of some rows are seen, as far as is known.
-    pub fn of(self, rows: u64) -> u64 {
-        if self.fetched < Self::LEAST { rows } else { rows * self.seen.max(1) / self.fetched }
-    }
-}
-
-/// How hard a search tries before it returns its first row.
-#[derive(Clone, Copy, Debug)]
-pub struct Effort {
-    /// Candidates of a graph.
-    pub ef: usize,
-    /// Lists probed.
-    pub probes: usize,
-    /// What happens after the first rows.
-    pub onward: Onward,
-    /// Rows that a search returns at most, and bytes of memory beyond which one in strict order goes on with less.
-    pub rows: u64,
-    pub bytes: usize,
-}
-
-impl Eq for Hit {}
-
-impl PartialOrd for Hit {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Hit {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.score.total_cmp(&other.score).then(self.tid.cmp(&other.tid))
-    }
-}
-
-/// What is looked for.
-pub struct Request {
-    pub query: PreparedQuery,
-    /// What rows must meet; some that do not may be found nevertheless.
-    pub conditions: Vec<Condition>,
-    pub terms: Terms,
-}
-
-/// What a search keeps to.
-#[derive(Clone, Copy, Debug)]
-pub struct Terms {
-    pub effort: Effort,
-    /// The greatest score wanted, if there is one.
-    pub within: Option<f64>,
-    /// A segment and a row of it, a node of its graph if it has one, that a search takes no notice of on its way.
-    pub without: Option<(u32, u32)>,
-}
 
 /// Rows of one or more segments in ascending order of score.
 enum Stream {

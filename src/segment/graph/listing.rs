@@ -7,8 +7,8 @@ use crate::codec::fastscan::BLOCK;
 use crate::memory;
 use crate::search::rerank::Work;
 use crate::segment::block::Estimates;
-use crate::segment::listing::{Listed, ROWS, Threshold, Verdict};
-use crate::segment::search::HeapRows;
+use crate::segment::request::HeapRows;
+use crate::segment::threshold::{Listed, ROWS, Threshold, Verdict};
 use std::ops::Range;
 
 /// Calls `visit` with the rows of a stretch that are wanted and lie within a score, and with some beyond it unless scores

@@ -11,7 +11,7 @@ use crate::graph::search::{GraphReader, Search};
 use crate::memory;
 use crate::search::rerank::{Onward, Reranker, Step, Work};
 use crate::segment::corrupt;
-use crate::segment::search::{HeapRows, Hit, SeenShare};
+use crate::segment::request::{HeapRows, Hit, SeenShare};
 use crate::storage::page::Kind;
 use crate::storage::part_reader::PartReader;
 use std::ops::Range;

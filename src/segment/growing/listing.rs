@@ -9,7 +9,7 @@ use crate::pg::relation::Relation;
 use crate::search::rerank::Work;
 use crate::segment::Tid;
 use crate::segment::block::{Centre, Estimates};
-use crate::segment::listing::{ROWS, Threshold, Verdict};
+use crate::segment::threshold::{ROWS, Threshold, Verdict};
 use crate::storage::meta::{Growing, Meta};
 
 /// What was done for a lane.

@@ -10,8 +10,8 @@ use crate::pg::relation::Relation;
 use crate::search::rerank::{Onward, Reranker, Step, Work};
 use crate::segment::block::Centre;
 use crate::segment::encoder::CodedQuery;
+use crate::segment::request::Hit;
 use crate::segment::row_layout;
-use crate::segment::search::Hit;
 use crate::storage::meta::{Growing, Meta};
 use crate::storage::page;
 

@@ -1,0 +1,108 @@
+//! A greatest score, and what estimates say of rows against it.
+
+use crate::codec::fastscan::BLOCK;
+use crate::search::rerank::Work;
+use crate::util::bits;
+use crate::util::cpu::vectorized;
+
+/// What rows are listed.
+#[derive(Clone, Copy, Debug)]
+pub struct Threshold {
+    /// The greatest score.
+    pub within: f64,
+    /// Whether their exact scores are told, too.
+    pub exact: bool,
+}
+
+/// Multiple of its error that an estimate may be off. 99 rows in 100 keep to the error; fewer than one in 10^13 exceed
+/// three times it.
+const ALLOWANCE: f32 = 3.0;
+
+/// What an estimate says of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Within,
+    Beyond,
+    Unknown,
+}
+
+vectorized! {
+    /// The bits of those of 32 estimates that are not beyond a score.
+    fn not_beyond(scores: &[f32; BLOCK], errors: &[f32; BLOCK], within: f32) -> u32 {
+        let mut flags = [0u8; BLOCK];
+        for i in 0..BLOCK {
+            let lower = scores[i] - ALLOWANCE * errors[i];
+            flags[i] = u8::from(lower > within) ^ 1;
+        }
+        bits::pack(&flags)
+    }
+}
+
+impl Threshold {
+    /// The places of the estimates, 32 at most, that may be within, each with its verdict: most are beyond.
+    pub fn sort_out(
+        self,
+        scores: &[f32],
+        errors: &[f32],
+        wanted: u32,
+        mut visit: impl FnMut(usize, Verdict),
+    ) {
+        let [mut all_scores, mut all_errors] = [[0f32; BLOCK]; 2];
+        all_scores[..scores.len()].copy_from_slice(scores);
+        all_errors[..errors.len()].copy_from_slice(errors);
+        let there = u32::MAX >> (BLOCK - scores.len());
+        // Rounded up, so that what lies on the threshold is looked at.
+        let places = not_beyond(&all_scores, &all_errors, (self.within as f32).next_up());
+        for place in bits::places(places & wanted & there) {
+            visit(place, self.judge(scores[place], errors[place]));
+        }
+    }
+
+    /// What an estimate says that may be off by an error.
+    pub fn judge(self, estimate: f32, error: f32) -> Verdict {
+        let allowed = ALLOWANCE * error;
+        let (lower, upper) = (f64::from(estimate - allowed), f64::from(estimate + allowed));
+        // NaN decides nothing.
+        if lower > self.within {
+            Verdict::Beyond
+        } else if upper <= self.within && !self.exact {
+            Verdict::Within
+        } else {
+            Verdict::Unknown
+        }
+    }
+
+    /// Whether a row of an exact score is listed. NaN is left to the executor.
+    pub fn admits(self, score: f64) -> bool {
+        score.is_nan() || score <= self.within
+    }
+}
+
+/// What memory is asked for.
+pub const ROWS: &str = "rows of a range";
+
+/// What was done for a stretch.
+pub struct Listed {
+    /// Whether the segment has no further one.
+    pub is_last: bool,
+    pub work: Work,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn estimates_decide_where_their_errors_leave_no_doubt() {
+        let wanted = |within| Threshold { within, exact: false };
+        assert_eq!(wanted(5.5).judge(5.0, 0.1), Verdict::Within);
+        assert_eq!(wanted(5.2).judge(5.0, 0.1), Verdict::Unknown);
+        assert_eq!(wanted(4.5).judge(5.0, 0.1), Verdict::Beyond);
+        let scored = Threshold { within: 5.5, exact: true };
+        assert_eq!(scored.judge(5.0, 0.1), Verdict::Unknown, "its score is wanted");
+        for nothing in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            assert_ne!(wanted(5.0).judge(nothing, f32::INFINITY), Verdict::Beyond, "{nothing}");
+        }
+        assert!(scored.admits(f64::NAN) && scored.admits(5.5) && !scored.admits(5.6));
+    }
+}
