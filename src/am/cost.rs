@@ -3,8 +3,9 @@
 use crate::config::settings;
 use crate::pg::compat;
 use crate::pg::relation::Relation;
+use crate::search::cost_model::{Cost, GraphFacts, Range, growing_cost};
 use crate::segment::graph::stored::NodeLayout;
-use crate::segment::steps::{Cost, GraphFacts, ListFacts, Range, growing_cost};
+use crate::segment::lists::facts;
 use crate::storage::manifest::Sealed;
 use crate::storage::snapshot::Snapshot;
 use crate::structure::{Quantizer, Structure};
@@ -50,7 +51,7 @@ fn sealed_cost(snapshot: &Snapshot, share: Option<f64>, range: Option<Range>) ->
         Structure::Lists(_) => {
             let is_partial = sealed.iter().any(|segment| matches(segment).is_some());
             let all = || sealed.iter().map(|segment| matches(segment).unwrap_or(segment.rows as usize)).sum();
-            cost = ListFacts::of(snapshot, is_partial.then(all)).cost(effort.probes);
+            cost = facts(snapshot, is_partial.then(all)).cost(effort.probes);
         }
     }
     cost

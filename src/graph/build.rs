@@ -439,8 +439,9 @@ impl<'a, N: Nodes> Builder<'a, N> {
 #[cfg(test)]
 mod tests {
     use super::super::levels;
-    use super::super::search::{GraphReader, Onward, Patience, Search};
+    use super::super::search::{GraphReader, Onward, Search};
     use super::*;
+    use crate::search::strategy::WalkBudget;
 
     /// No older graph: all nodes are new.
     struct Nothing;
@@ -533,7 +534,7 @@ mod tests {
             let query = [i as f32 * 2.6, 1.5];
             let exact = points.nearest(query);
             let mut reader = Query { points: &points, graph: &graph, query };
-            let mut search = Search::new(40, Patience::ENDLESS);
+            let mut search = Search::new(40, WalkBudget::ENDLESS);
             let found: Vec<Candidate> =
                 std::iter::from_fn(|| search.next(&mut reader, Onward::Strict)).collect();
             assert!(found.is_sorted_by_key(|candidate| candidate.score), "ascending");
@@ -586,7 +587,7 @@ mod tests {
         let query = Query { points: &points, graph: &graph, query };
         let nearest = points.nearest(query.query);
         let mut reader = Recorder { query, compared: Vec::new() };
-        let mut search = Search::new(20, Patience::ENDLESS);
+        let mut search = Search::new(20, WalkBudget::ENDLESS);
         let mut rounds = Vec::new();
         while search.round(&mut reader) {
             rounds.push(reader.compared.len());
@@ -610,7 +611,7 @@ mod tests {
             let mut exact = points.nearest(query);
             exact.retain(|&(_, n)| n != left_out);
             let mut reader = Query { points: &points, graph: &graph, query };
-            let mut search = Search::new(20, Patience::ENDLESS).without(Some(left_out));
+            let mut search = Search::new(20, WalkBudget::ENDLESS).without(Some(left_out));
             let found: Vec<Candidate> =
                 std::iter::from_fn(|| search.next(&mut reader, Onward::Strict)).collect();
             assert!(found.iter().all(|candidate| candidate.node != left_out));
@@ -703,7 +704,7 @@ mod tests {
                 let query = [i as f32 * 1.3, 1.5];
                 let exact = source.nearest(query);
                 let mut reader = Query { points: &source, graph, query };
-                let mut search = Search::new(10, Patience::ENDLESS);
+                let mut search = Search::new(10, WalkBudget::ENDLESS);
                 let found: Vec<Candidate> =
                     std::iter::from_fn(|| search.next(&mut reader, Onward::Strict)).take(10).collect();
                 hits += exact[..10].iter().filter(|(_, n)| found.iter().any(|c| c.node == *n)).count();
@@ -725,7 +726,7 @@ mod tests {
         let graph = graph_of(&points);
         for first in [0, 4, 8] {
             let mut reader = Query { points: &points, graph: &graph, query: points.0[first] };
-            let mut search = Search::new(20, Patience::ENDLESS);
+            let mut search = Search::new(20, WalkBudget::ENDLESS);
             let found = std::iter::from_fn(|| search.next(&mut reader, Onward::Strict)).count();
             let compared = search.work().compared;
             assert!(compared >= 8000, "from cluster {first} edges lead to {compared} of 8100 nodes");
@@ -747,7 +748,7 @@ mod tests {
             let points = Points::new(count);
             let graph = graph_of(&points);
             let mut reader = Query { points: &points, graph: &graph, query: [0.0, 0.0] };
-            let mut search = Search::new(5, Patience::ENDLESS);
+            let mut search = Search::new(5, WalkBudget::ENDLESS);
             let found = std::iter::from_fn(|| search.next(&mut reader, Onward::Strict)).count();
             assert_eq!(found, count);
         }

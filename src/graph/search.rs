@@ -55,21 +55,7 @@ const CANDIDATES: &str = "candidates of a search";
 const TOGETHER: usize = 4;
 
 pub use crate::search::rerank::{Onward, Work};
-
-/// When a search gives up.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Patience {
-    /// Nodes that it may compare, and a few more.
-    pub budget: usize,
-    /// The share of nodes that are wanted: if there are far fewer on the way, what is wanted is far from the query.
-    pub share: f64,
-}
-
-impl Patience {
-    /// A search that does not give up.
-    #[cfg(test)]
-    pub const ENDLESS: Self = Self { budget: usize::MAX, share: 0.0 };
-}
+use crate::search::strategy::WalkBudget;
 
 /// Nodes compared before the share of those wanted means anything, and how many times fewer than expected are too few.
 const FIRST_LOOK: usize = 128;
@@ -99,7 +85,7 @@ pub struct Search {
     compared: usize,
     wanted: usize,
     estimated: usize,
-    patience: Patience,
+    budget: WalkBudget,
     last: Option<Candidate>,
     without: Option<Without>,
     within: Option<f64>,
@@ -128,7 +114,7 @@ enum State {
 
 impl Search {
     /// A search that looks at `ef` candidates before it returns its first result.
-    pub fn new(ef: usize, patience: Patience) -> Self {
+    pub fn new(ef: usize, budget: WalkBudget) -> Self {
         Self {
             ef: ef.max(1),
             visited: Vec::new(),
@@ -142,7 +128,7 @@ impl Search {
             compared: 0,
             wanted: 0,
             estimated: 0,
-            patience,
+            budget,
             last: None,
             without: None,
             within: None,
@@ -186,7 +172,7 @@ impl Search {
         self
     }
 
-    /// Whether it has run out of patience before the next result.
+    /// Whether it has run out of budget before the next result.
     pub fn has_given_up(&self) -> bool {
         self.state == State::GivenUp
     }
@@ -364,10 +350,10 @@ impl Search {
 
     /// Whether it is time to give up.
     fn gives_up(&mut self) -> bool {
-        let Patience { budget, share } = self.patience;
+        let WalkBudget { nodes, share } = self.budget;
         let are_few =
             self.compared >= FIRST_LOOK && (self.wanted as f64) < self.compared as f64 * share / FEWER;
-        if self.compared > budget || are_few {
+        if self.compared > nodes || are_few {
             self.state = State::GivenUp;
         }
         self.state == State::GivenUp

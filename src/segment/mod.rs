@@ -22,7 +22,6 @@ pub mod request;
 pub mod row_code;
 pub mod rows;
 pub mod search;
-pub mod steps;
 pub mod threshold;
 pub mod vacuum;
 pub mod vectors;

@@ -13,13 +13,15 @@ use super::passes::{Passes, Returned};
 use super::report::{self, Report, StepReport};
 use super::request::{Effort, HeapRows, Hit, Request, Terms};
 use super::rows::NodeRows;
-use super::steps::{self, GraphCodes, ListStep, Range, Step};
 use super::{columns, corrupt};
 use crate::distance::{PreparedQuery, Space};
 use crate::filter::{Bitset, Condition};
 use crate::graph::search::{Onward, Search, Work};
 use crate::pg::error::Problem;
 use crate::pg::relation::Relation;
+use crate::search::cost_model;
+use crate::search::cost_model::{GraphCodes, Range};
+use crate::search::strategy::{self, GraphStrategy, ListStrategy};
 use crate::storage::manifest::{GraphParts, Parts, Sealed};
 use crate::storage::meta::{Growing, Meta};
 use crate::storage::snapshot::Snapshot;
@@ -143,7 +145,7 @@ impl IndexSearch {
             let (within, onward) = (terms.within, terms.effort.onward);
             let search = report.observe(|| GrowingSearch::new(source, segment, conditions, within, onward));
             report.rows = search.rows() as u64;
-            report.expect(steps::growing_cost(report.rows as f64, meta.quantizer != Quantizer::None));
+            report.expect(cost_model::growing_cost(report.rows as f64, meta.quantizer != Quantizer::None));
             runs.push(Run::new(Stream::Growing(search), report));
         }
         let sealed = &snapshot.manifest.sealed;
@@ -393,7 +395,7 @@ fn graph_run(
     Terms { effort, within, without }: Terms,
 ) -> Option<Run> {
     let parts = graph_of(relation, segment);
-    let facts = steps::GraphFacts {
+    let facts = cost_model::GraphFacts {
         space: meta.space,
         options,
         codes: NodeLayout::of(meta).into(),
@@ -403,21 +405,21 @@ fn graph_run(
     };
     let mut report = StepReport::new(Some(segment.id), "graph", "graph");
     (report.rows, report.matches) = (facts.rows as u64, facts.matches.map(|matches| matches as u64));
-    let stream = match steps::choose(facts, effort.ef) {
-        Step::Nothing => return None,
-        Step::Flat => {
+    let stream = match strategy::choose(facts, effort.ef) {
+        GraphStrategy::Nothing => return None,
+        GraphStrategy::Flat => {
             report.step = "flat";
             report.expect(facts.flat_cost());
             Stream::Flat { index, search: FlatSearch::new(within, effort.onward) }
         }
-        Step::Graph { ef, patience } => {
+        GraphStrategy::Graph { ef, budget } => {
             report.effort = Some(ef as u64);
             report.expect(facts.graph_cost(ef));
             let nodes = wanted.map(|wanted| nodes_of(relation, segment, parts, wanted));
             let without = without.filter(|&(id, _)| id == segment.id).map(|(_, node)| node);
             // Past the graph codes tell what else there is.
             let within = within.filter(|_| facts.codes != GraphCodes::None);
-            let search = Search::new(ef, patience).without(without);
+            let search = Search::new(ef, budget).without(without);
             match facts.codes {
                 GraphCodes::Own { .. } => {
                     let search = Box::new(Walk::new(search, nodes, within, effort.onward));
@@ -462,17 +464,17 @@ fn list_run(
         wanted.as_ref().map_or(segment.rows as usize, |wanted| wanted.count())
     };
     let matches = || snapshot.manifest.sealed.iter().zip(wanted).map(of_segment).sum();
-    let facts = steps::ListFacts::of(snapshot, is_filtered.then(matches));
+    let facts = super::lists::facts(snapshot, is_filtered.then(matches));
     let probes = terms.effort.probes;
     let step = facts.choose(probes);
     let name = match step {
-        ListStep::Nothing => return None,
-        ListStep::Flat => "flat",
-        ListStep::Lists(_) => "lists",
+        ListStrategy::Nothing => return None,
+        ListStrategy::Flat => "flat",
+        ListStrategy::Lists(_) => "lists",
     };
     let mut report = StepReport::new(None, "lists", name);
     (report.rows, report.matches) = (facts.rows as u64, facts.matches.map(|matches| matches as u64));
-    if let ListStep::Lists(probing) = step {
+    if let ListStrategy::Lists(probing) = step {
         report.effort = Some(probing.probes as u64);
     }
     report.expect(facts.cost(probes).begin);

@@ -149,8 +149,8 @@ pub(super) fn decode<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Option<T> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::structure::{GraphLayout, GraphOptions, Rerank};
     use crate::distance::{ElementKind, Metric};
+    use crate::structure::{GraphLayout, GraphOptions, Rerank};
 
     #[test]
     fn a_damaged_meta_page_is_refused() {

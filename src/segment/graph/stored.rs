@@ -6,6 +6,7 @@ use super::wide::SlotLayout;
 use crate::distance::Space;
 use crate::graph::packed::Packing;
 use crate::pg::relation::Relation;
+use crate::search::cost_model::GraphCodes;
 use crate::segment::corrupt;
 use crate::segment::encoder::Encoder;
 use crate::segment::vectors::{Place, Vectors};
@@ -25,6 +26,16 @@ pub enum NodeLayout {
     Wide { base: SlotLayout, upper: SlotLayout },
     /// With codes of their own, whose vectors may be in the table only.
     Compact { codes: NodeCodes, rerank: Rerank },
+}
+
+impl From<NodeLayout> for GraphCodes {
+    fn from(layout: NodeLayout) -> Self {
+        match layout {
+            NodeLayout::Plain => GraphCodes::None,
+            NodeLayout::Wide { .. } => GraphCodes::Neighbours,
+            NodeLayout::Compact { rerank, .. } => GraphCodes::Own { rerank },
+        }
+    }
 }
 
 impl NodeLayout {

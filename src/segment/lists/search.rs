@@ -10,13 +10,14 @@ use crate::distance::{PreparedQuery, Space};
 use crate::filter::Bitset;
 use crate::memory;
 use crate::pg::relation::Relation;
+use crate::search::cost_model::{ListFacts, Probing};
 use crate::search::rerank::{Onward, Reranker, Step, Work};
+use crate::search::strategy::{self, ListStrategy, SCANNED_PER_RETURNED};
 use crate::segment::block::Centre;
 use crate::segment::corrupt;
 use crate::segment::encoder::CodedQuery;
 use crate::segment::request::{HeapRows, Hit, SeenShare, Terms};
 use crate::segment::rows::SealedRows;
-use crate::segment::steps::{self, ListFacts, ListStep, Probing};
 use crate::segment::vectors::{Place, Vectors};
 use crate::storage::manifest::{Codebook, ListParts, Manifest, Parts, Sealed};
 use crate::storage::page::Kind;
@@ -102,20 +103,17 @@ pub struct ListSearch {
 }
 
 const FIRST_LOOK: u64 = 512;
-/// Of so many rows scanned one may be returned before further lists are probed.
-pub const SCANNED_PER_RETURNED: u64 = 8;
-
 impl ListSearch {
     pub fn new(
         relation: Relation,
         snapshot: &Snapshot,
         coded: &CodedQuery,
-        (facts, step): (ListFacts, ListStep),
+        (facts, step): (ListFacts, ListStrategy),
         terms: Terms,
     ) -> Self {
         let probing = match step {
-            ListStep::Lists(probing) => probing,
-            ListStep::Nothing | ListStep::Flat => Probing::default(),
+            ListStrategy::Lists(probing) => probing,
+            ListStrategy::Nothing | ListStrategy::Flat => Probing::default(),
         };
         let space = snapshot.meta.space;
         let dims = space.dims as usize;
@@ -135,7 +133,7 @@ impl ListSearch {
             families: Vec::new(),
             looked_at: HashSet::new(),
             started: false,
-            is_flat: step == ListStep::Flat,
+            is_flat: step == ListStrategy::Flat,
             rows: Reranker::new(terms.within, onward),
             onward,
             scanned: 0,
@@ -143,7 +141,7 @@ impl ListSearch {
             next_look: FIRST_LOOK,
             returned: 0,
             seen: SeenShare::default(),
-            facts: (step != ListStep::Flat).then_some((facts, probing.probes)),
+            facts: (step != ListStrategy::Flat).then_some((facts, probing.probes)),
             probed: 0,
         };
         if search.is_flat {
@@ -264,7 +262,7 @@ impl ListSearch {
         };
         let rows = facts.matches.unwrap_or(facts.rows);
         let seen = self.seen.of(rows as u64) as usize;
-        let wanted = steps::probe(rows, seen, facts.lists, probes).unwrap_or_default();
+        let wanted = strategy::probe(rows, seen, facts.lists, probes).unwrap_or_default();
         4 * seen < 3 * rows && self.probed < wanted.probes
     }
 
