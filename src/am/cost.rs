@@ -4,7 +4,7 @@ use crate::config::settings;
 use crate::pg::compat;
 use crate::pg::relation::Relation;
 use crate::search::cost_model::{Cost, GraphFacts, Range, growing_cost};
-use crate::segment::graph::stored::NodeLayout;
+use crate::segment::graph::layout::NodeLayout;
 use crate::segment::lists::facts;
 use crate::storage::manifest::Sealed;
 use crate::storage::snapshot::Snapshot;

@@ -242,6 +242,30 @@ impl Drop for Exclusive {
     }
 }
 
+/// Appends `count` zeroed pages that follow one another; returns the number of the first.
+pub fn extend(relation: Relation, count: u32) -> u32 {
+    let temporary = relation.is_temporary();
+    if !temporary {
+        // SAFETY: the relation is open; the lock is released below, or by transaction abort.
+        unsafe {
+            pg_sys::LockRelationForExtension(relation.raw(), pg_sys::ExclusiveLock as pg_sys::LOCKMODE)
+        };
+    }
+    let first = relation.blocks();
+    for _ in 0..count {
+        fault::point(Fault::extend);
+        // SAFETY: the extension lock is held, so P_NEW appends exactly one page, pinned.
+        drop(Pinned::from_id(unsafe { pg_sys::ReadBuffer(relation.raw(), pg_sys::InvalidBlockNumber) }));
+    }
+    if !temporary {
+        // SAFETY: taken above.
+        unsafe {
+            pg_sys::UnlockRelationForExtension(relation.raw(), pg_sys::ExclusiveLock as pg_sys::LOCKMODE)
+        };
+    }
+    first
+}
+
 /// The blocks of a relation's main fork that are in shared buffers just now.
 pub fn resident(relation: Relation) -> HashSet<u32> {
     // SAFETY: a plain read of a variable that is set at server start.

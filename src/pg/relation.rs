@@ -1,8 +1,6 @@
 //! An open relation.
 
-use super::buffer::Pinned;
 use super::compat::{self, FileLocator};
-use super::fault::{self, Fault};
 use pgrx::pg_sys;
 
 /// PostgreSQL's InvalidSubTransactionId, which the bindings lack.
@@ -171,28 +169,6 @@ impl Relation {
         let minimal = unsafe { pg_sys::wal_level < pg_sys::WalLevel::WAL_LEVEL_REPLICA as i32 };
         self.form().relpersistence == pg_sys::RELPERSISTENCE_PERMANENT as std::ffi::c_char
             && !(minimal && self.is_new())
-    }
-
-    /// Appends `count` zeroed pages that follow one another; returns the number of the first.
-    pub fn extend(self, count: u32) -> u32 {
-        let temporary = self.is_temporary();
-        if !temporary {
-            // SAFETY: the relation is open; the lock is released below, or by transaction abort.
-            unsafe { pg_sys::LockRelationForExtension(self.raw, pg_sys::ExclusiveLock as pg_sys::LOCKMODE) };
-        }
-        let first = self.blocks();
-        for _ in 0..count {
-            fault::point(Fault::extend);
-            // SAFETY: the extension lock is held, so P_NEW appends exactly one page, pinned.
-            drop(Pinned::from_id(unsafe { pg_sys::ReadBuffer(self.raw, pg_sys::InvalidBlockNumber) }));
-        }
-        if !temporary {
-            // SAFETY: taken above.
-            unsafe {
-                pg_sys::UnlockRelationForExtension(self.raw, pg_sys::ExclusiveLock as pg_sys::LOCKMODE)
-            };
-        }
-        first
     }
 }
 

@@ -3,7 +3,7 @@
 use super::columns::StoredColumns;
 use super::encoder::Encoder;
 use super::graph::compact::NodeCodes;
-use super::graph::stored::{NodeLayout, StoredGraph};
+use super::graph::stored::StoredGraph;
 use super::lists::assign::Assigner;
 use super::lists::centroids::Lists;
 use super::lists::stored::{StoredLists, add_up};
@@ -15,6 +15,7 @@ use crate::pg::buffer::Pinned;
 use crate::pg::lock::{IndexLock, Purpose};
 use crate::pg::relation::{Relation, in_recovery};
 use crate::pg::stream::for_each_page;
+use crate::segment::graph::layout::NodeLayout;
 use crate::storage::extent::gaps;
 use crate::storage::manifest::{GraphParts, ListParts, Parts, Sealed};
 use crate::storage::page::{self, Kind};

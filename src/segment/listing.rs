@@ -4,14 +4,15 @@
 //! in the index. The executor checks every row again, so that a row too many does no harm; a row too few would. A listing
 //! goes through segments stretch by stretch (some rows of a graph, a list, a lane) and keeps no more than the rows of one.
 
-use super::columns;
 use super::encoder::CodedQuery;
 use super::graph::compact::NodeQuery;
+use super::graph::layout::NodeLayout;
 use super::graph::listing as graph_rows;
 use super::graph::source::Source as GraphSource;
 use super::growing::listing as growing_rows;
 use super::growing::search::Source as GrowingSource;
 use super::lists::listing::{self as list_rows, Source as ListSource};
+use super::matching;
 use super::report::StepReport;
 use super::rows::SealedRows;
 use super::threshold::{Listed, ROWS, Threshold};
@@ -40,7 +41,7 @@ pub struct RangeQuery {
 impl RangeQuery {
     pub fn new(snapshot: &Snapshot, query: PreparedQuery, threshold: Threshold) -> Self {
         let coded = CodedQuery::of(&snapshot.meta, &query);
-        let node_query = NodeQuery::of(&snapshot.meta, coded.as_ref());
+        let node_query = NodeLayout::node_query(&snapshot.meta, coded.as_ref());
         Self { query, coded, node_query, threshold }
     }
 }
@@ -222,7 +223,7 @@ impl Listing {
         let mut step = StepReport::new(Some(segment.id), structure, "flat");
         step.rows = segment.rows.into();
         let (meta, conditions) = (&self.snapshot.meta, &self.conditions);
-        self.wanted = step.observe(|| columns::wanted(relation, meta, segment, conditions));
+        self.wanted = step.observe(|| matching::matching(relation, meta, segment, conditions));
         step.matches = self.wanted.as_ref().map(|wanted| wanted.count() as u64);
         let query = self.bound.as_ref().and_then(|bound| bound.coded.as_ref());
         self.shifted = match (&segment.parts, query) {

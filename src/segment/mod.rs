@@ -15,6 +15,7 @@ pub mod graph;
 pub mod growing;
 pub mod listing;
 pub mod lists;
+pub mod matching;
 pub mod pages;
 pub mod passes;
 pub mod report;

@@ -1,19 +1,19 @@
 //! One search over all segments of an index: a merge of their streams.
 
+use super::corrupt;
 use super::encoder::CodedQuery;
 use super::graph::compact::NodeQuery;
 use super::graph::flat::FlatSearch;
 use super::graph::read::{Codes, SealedGraph};
 use super::graph::source::Source;
-use super::graph::stored::NodeLayout;
 use super::graph::walk::Walk;
 use super::growing::search::{self as growing_rows, GrowingSearch};
 use super::lists::search::{self as lists, ListSearch};
+use super::matching;
 use super::passes::{Passes, Returned};
 use super::report::{self, Report, StepReport};
 use super::request::{Effort, HeapRows, Hit, Request, Terms};
 use super::rows::NodeRows;
-use super::{columns, corrupt};
 use crate::distance::{PreparedQuery, Space};
 use crate::filter::{Bitset, Condition};
 use crate::graph::search::{Onward, Search, Work};
@@ -22,6 +22,7 @@ use crate::pg::relation::Relation;
 use crate::search::cost_model;
 use crate::search::cost_model::{GraphCodes, Range};
 use crate::search::strategy::{self, GraphStrategy, ListStrategy};
+use crate::segment::graph::layout::NodeLayout;
 use crate::storage::manifest::{GraphParts, Parts, Sealed};
 use crate::storage::meta::{Growing, Meta};
 use crate::storage::snapshot::Snapshot;
@@ -137,7 +138,7 @@ impl IndexSearch {
         let conditions = &all_conditions[..];
         let meta = &snapshot.meta;
         let coded = CodedQuery::of(meta, &query);
-        let node_query = NodeQuery::of(meta, coded.as_ref());
+        let node_query = NodeLayout::node_query(meta, coded.as_ref());
         let mut runs = Vec::new();
         for (segment, structure) in with_states(&snapshot) {
             let source = growing_rows::Source { relation, meta, query: &query, coded: coded.as_ref() };
@@ -149,7 +150,7 @@ impl IndexSearch {
             runs.push(Run::new(Stream::Growing(search), report));
         }
         let sealed = &snapshot.manifest.sealed;
-        let wanted = |segment| columns::wanted(relation, meta, segment, conditions);
+        let wanted = |segment| matching::matching(relation, meta, segment, conditions);
         let wanted: Vec<_> = sealed.iter().map(wanted).collect();
         if let Structure::Graph(options) = meta.structure {
             for (index, (segment, wanted)) in sealed.iter().zip(&wanted).enumerate() {

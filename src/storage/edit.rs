@@ -6,7 +6,7 @@ use super::meta::{self, ManifestRoot, Meta};
 use super::page::{self, Kind, PAYLOAD, Stamp};
 use super::tasks::{Priority, TaskKind};
 use crate::memory;
-use crate::pg::buffer::Pinned;
+use crate::pg::buffer::{self, Pinned};
 use crate::pg::error::{OrRaise, Problem};
 use crate::pg::lock::{IndexLock, Purpose};
 use crate::pg::process::{now, process_id};
@@ -48,7 +48,7 @@ impl Edit {
     /// Begins the first generation of an index that is being created and that nobody else can see.
     pub fn create(relation: Relation, meta: Meta) -> Self {
         memory::arm();
-        let block = relation.extend(1);
+        let block = buffer::extend(relation, 1);
         debug_assert_eq!(block, meta::BLOCK);
         Self { relation, meta, manifest: Manifest::default(), freed: Vec::new(), lock: None }
     }
@@ -88,14 +88,14 @@ impl Edit {
         let mut extents = extent::take(&mut self.manifest.free, wanted);
         let missing = wanted - extents.iter().map(|extent| extent.pages).sum::<u32>();
         if missing > 0 {
-            extents.push(Extent { start: relation.extend(missing), pages: missing });
+            extents.push(Extent { start: buffer::extend(relation, missing), pages: missing });
         }
         Extents::from(extents)
     }
 
     /// Appends free pages to the relation.
     pub fn append(&mut self, pages: u32) {
-        let start = self.relation.extend(pages);
+        let start = buffer::extend(self.relation, pages);
         self.free_at_once([Extent { start, pages }]);
     }
 

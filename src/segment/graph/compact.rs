@@ -2,7 +2,6 @@
 //!
 //! A node's code: its numbers (see [`row_code`]), then four bits a dimension.
 
-use super::stored::NodeLayout;
 use crate::codec::nibble::{self, Query};
 use crate::codec::rabitq::Factors;
 use crate::codec::rotation::rotated_dims;
@@ -11,7 +10,6 @@ use crate::segment::block::Centre;
 use crate::segment::encoder::{CodedQuery, Encoder, is_near};
 use crate::segment::row_code::{self, CODE};
 use crate::segment::row_layout;
-use crate::storage::meta::Meta;
 use crate::storage::page::PAYLOAD;
 use crate::storage::part::Layout;
 
@@ -28,15 +26,7 @@ pub struct NodeQuery {
 }
 
 impl NodeQuery {
-    /// For an index with compact graphs; `None` for others.
-    pub fn of(meta: &Meta, coded: Option<&CodedQuery>) -> Option<Self> {
-        match NodeLayout::of(meta) {
-            NodeLayout::Compact { .. } => coded.map(|coded| Self::new(meta.space, coded)),
-            NodeLayout::Plain | NodeLayout::Wide { .. } => None,
-        }
-    }
-
-    fn new(space: Space, coded: &CodedQuery) -> Self {
+    pub fn new(space: Space, coded: &CodedQuery) -> Self {
         let Centre { score, distance } = Centre::origin(space.metric, &coded.vector);
         Self { query: Query::new(&coded.rotated, coded.rounding, (score, distance)) }
     }

@@ -2,11 +2,11 @@
 
 use super::flat::{Blocks, NodeEstimates, wanted_rows};
 use super::source::Source;
-use super::stored::NodeLayout;
 use crate::codec::fastscan::BLOCK;
 use crate::memory;
 use crate::search::rerank::Work;
 use crate::segment::block::Estimates;
+use crate::segment::graph::layout::NodeLayout;
 use crate::segment::request::HeapRows;
 use crate::segment::threshold::{Listed, ROWS, Threshold, Verdict};
 use std::ops::Range;

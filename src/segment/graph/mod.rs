@@ -3,6 +3,7 @@
 
 pub mod compact;
 pub mod flat;
+pub mod layout;
 mod links;
 pub mod listing;
 pub mod merge;

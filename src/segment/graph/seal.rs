@@ -2,7 +2,6 @@
 
 use super::near::{self, Neighbourhoods};
 use super::rotated::{Rotated, Rows};
-use super::stored::NodeLayout;
 use super::write::{self, Writer};
 use crate::distance::{Arena, Space};
 use crate::filter::Table;
@@ -13,6 +12,7 @@ use crate::memory;
 use crate::pg::progress::{self, Phase};
 use crate::pg::threads;
 use crate::segment::encoder::{self, Encoder};
+use crate::segment::graph::layout::NodeLayout;
 use crate::segment::{Entry, Plan, TID_BYTES, Tid, rows};
 use crate::storage::draft::Draft;
 use crate::storage::manifest::{GraphParts, Parts, Sealed};

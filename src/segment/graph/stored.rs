@@ -1,75 +1,18 @@
 //! Reading a sealed segment's graph node by node, without a query: for merging and for checking.
 
 use super::compact::NodeCodes;
+use super::layout::NodeLayout;
 use super::links::place_of;
-use super::wide::SlotLayout;
-use crate::distance::Space;
 use crate::graph::packed::Packing;
 use crate::pg::relation::Relation;
-use crate::search::cost_model::GraphCodes;
 use crate::segment::corrupt;
 use crate::segment::encoder::Encoder;
-use crate::segment::vectors::{Place, Vectors};
+use crate::segment::vectors::Vectors;
 use crate::storage::manifest::{GraphParts, Sealed};
 use crate::storage::meta::Meta;
 use crate::storage::page::Kind;
 use crate::storage::part::Part;
 use crate::storage::part_reader::PartReader;
-use crate::structure::{GraphLayout, GraphOptions, Quantizer, Rerank, Structure};
-
-/// How the nodes of an index's graphs lie.
-#[derive(Clone, Copy)]
-pub enum NodeLayout {
-    /// Without codes.
-    Plain,
-    /// With their neighbours' codes.
-    Wide { base: SlotLayout, upper: SlotLayout },
-    /// With codes of their own, whose vectors may be in the table only.
-    Compact { codes: NodeCodes, rerank: Rerank },
-}
-
-impl From<NodeLayout> for GraphCodes {
-    fn from(layout: NodeLayout) -> Self {
-        match layout {
-            NodeLayout::Plain => GraphCodes::None,
-            NodeLayout::Wide { .. } => GraphCodes::Neighbours,
-            NodeLayout::Compact { rerank, .. } => GraphCodes::Own { rerank },
-        }
-    }
-}
-
-impl NodeLayout {
-    pub fn new(space: Space, options: GraphOptions, quantizer: Quantizer) -> Self {
-        let m = usize::from(options.m);
-        match (quantizer, options.layout) {
-            (Quantizer::None, _) => NodeLayout::Plain,
-            (Quantizer::Rabitq | Quantizer::Sq8, GraphLayout::Wide) => {
-                NodeLayout::Wide { base: SlotLayout::base(space, 2 * m), upper: SlotLayout::upper(space, m) }
-            }
-            (Quantizer::Rabitq | Quantizer::Sq8, GraphLayout::Compact) => {
-                NodeLayout::Compact { codes: NodeCodes::new(space), rerank: options.rerank }
-            }
-        }
-    }
-
-    pub fn of(meta: &Meta) -> Self {
-        match meta.structure {
-            Structure::Graph(options) => Self::new(meta.space, options, meta.quantizer),
-            Structure::Lists(_) => NodeLayout::Plain,
-        }
-    }
-
-    /// Where the vectors are, if they are in the index.
-    pub fn vectors(self, parts: &GraphParts) -> Option<Place<'_>> {
-        match self {
-            NodeLayout::Compact { rerank: Rerank::Heap, .. } => None,
-            NodeLayout::Wide { base, .. } => Some(Place::Slots { part: &parts.base, stride: base.bytes() }),
-            NodeLayout::Plain | NodeLayout::Compact { .. } => {
-                Some(Place::Rows { part: &parts.vectors, offsets: parts.offsets.as_ref() })
-            }
-        }
-    }
-}
 
 /// The codes of a compact graph's nodes.
 pub fn codes_of<'a>(relation: Relation, segment: &Sealed, parts: &'a GraphParts) -> &'a Part {

@@ -2,7 +2,6 @@
 
 use super::compact::{self, NodeCodes};
 use super::rotated::{Rotated, Rows};
-use super::stored::NodeLayout;
 use super::wide::SlotLayout;
 use crate::codec::fastscan::BLOCK;
 use crate::graph::build::{Graph, Layer};
@@ -11,6 +10,7 @@ use crate::memory;
 use crate::pg::threads;
 use crate::segment::block::BlockLayout;
 use crate::segment::encoder::Code;
+use crate::segment::graph::layout::NodeLayout;
 use crate::segment::row_layout;
 use crate::storage::draft::Draft;
 use crate::storage::page::Kind;

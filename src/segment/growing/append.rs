@@ -2,7 +2,7 @@
 
 use super::group::GroupLayout;
 use super::{MAX_GROUP_RUNS, MAX_ROW_RUNS, RUN_PAGES, Root, TAPE_ALIGNMENT, block_in, root_of};
-use crate::pg::buffer::{Exclusive, Pinned};
+use crate::pg::buffer::{self, Exclusive, Pinned};
 use crate::pg::relation::Relation;
 use crate::pg::wal::{RECORD_PAGES, Record};
 use crate::segment::encoder::{Code, Encoder};
@@ -58,7 +58,7 @@ pub fn append(relation: Relation, meta: &Meta, lane: usize, entry: Entry, code: 
 
     // The pages that the row needs, listed by the record that writes the last of their run.
     let add_run = |root: &mut Root, kind| {
-        let start = root.spare_runs.pop().unwrap_or_else(|| relation.extend(RUN_PAGES));
+        let start = root.spare_runs.pop().unwrap_or_else(|| buffer::extend(relation, RUN_PAGES));
         let runs = if kind == Kind::GrowingGroups { &mut root.group_runs } else { &mut root.row_runs };
         runs.push(start);
         let last = Pinned::overwrite(relation, start + RUN_PAGES - 1);

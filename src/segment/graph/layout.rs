@@ -1,0 +1,73 @@
+//! How the nodes of graphs lie.
+
+use super::compact::{NodeCodes, NodeQuery};
+use super::wide::SlotLayout;
+use crate::distance::Space;
+use crate::search::cost_model::GraphCodes;
+use crate::segment::encoder::CodedQuery;
+use crate::segment::vectors::Place;
+use crate::storage::manifest::GraphParts;
+use crate::storage::meta::Meta;
+use crate::structure::{GraphLayout, GraphOptions, Quantizer, Rerank, Structure};
+
+/// How the nodes of an index's graphs lie.
+#[derive(Clone, Copy)]
+pub enum NodeLayout {
+    /// Without codes.
+    Plain,
+    /// With their neighbours' codes.
+    Wide { base: SlotLayout, upper: SlotLayout },
+    /// With codes of their own, whose vectors may be in the table only.
+    Compact { codes: NodeCodes, rerank: Rerank },
+}
+
+impl From<NodeLayout> for GraphCodes {
+    fn from(layout: NodeLayout) -> Self {
+        match layout {
+            NodeLayout::Plain => GraphCodes::None,
+            NodeLayout::Wide { .. } => GraphCodes::Neighbours,
+            NodeLayout::Compact { rerank, .. } => GraphCodes::Own { rerank },
+        }
+    }
+}
+
+impl NodeLayout {
+    pub fn new(space: Space, options: GraphOptions, quantizer: Quantizer) -> Self {
+        let m = usize::from(options.m);
+        match (quantizer, options.layout) {
+            (Quantizer::None, _) => NodeLayout::Plain,
+            (Quantizer::Rabitq | Quantizer::Sq8, GraphLayout::Wide) => {
+                NodeLayout::Wide { base: SlotLayout::base(space, 2 * m), upper: SlotLayout::upper(space, m) }
+            }
+            (Quantizer::Rabitq | Quantizer::Sq8, GraphLayout::Compact) => {
+                NodeLayout::Compact { codes: NodeCodes::new(space), rerank: options.rerank }
+            }
+        }
+    }
+
+    pub fn of(meta: &Meta) -> Self {
+        match meta.structure {
+            Structure::Graph(options) => Self::new(meta.space, options, meta.quantizer),
+            Structure::Lists(_) => NodeLayout::Plain,
+        }
+    }
+
+    /// Where the vectors are, if they are in the index.
+    pub fn vectors(self, parts: &GraphParts) -> Option<Place<'_>> {
+        match self {
+            NodeLayout::Compact { rerank: Rerank::Heap, .. } => None,
+            NodeLayout::Wide { base, .. } => Some(Place::Slots { part: &parts.base, stride: base.bytes() }),
+            NodeLayout::Plain | NodeLayout::Compact { .. } => {
+                Some(Place::Rows { part: &parts.vectors, offsets: parts.offsets.as_ref() })
+            }
+        }
+    }
+
+    /// The query for nodes' own codes, in an index with compact graphs; `None` in others.
+    pub fn node_query(meta: &Meta, coded: Option<&CodedQuery>) -> Option<NodeQuery> {
+        match Self::of(meta) {
+            NodeLayout::Compact { .. } => coded.map(|coded| NodeQuery::new(meta.space, coded)),
+            NodeLayout::Plain | NodeLayout::Wide { .. } => None,
+        }
+    }
+}
