@@ -4,7 +4,9 @@
 //! Nearest Neighbor Search", SIGMOD 2024): rotate at random, keep the signs of the residual to a centre, and correct
 //! the inner product by what the signs lost. Nothing here knows of PostgreSQL.
 
+pub mod encoder;
 pub mod fastscan;
+pub mod layout;
 pub mod multibit;
 pub mod nibble;
 pub mod rabitq;

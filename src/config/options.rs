@@ -1,11 +1,11 @@
 //! The options of an index: WITH (…).
 
+use crate::codec::encoder;
 use crate::codec::multibit;
 use crate::distance::Space;
 use crate::pg::compat;
 use crate::pg::error::Problem;
 use crate::pg::relation::Relation;
-use crate::segment::encoder;
 use crate::segment::lists::train::MAX_LISTS;
 use crate::structure::{GraphLayout, GraphOptions, ListOptions, Quantizer, Rerank, Structure};
 use pgrx::{PgSqlErrorCode, pg_guard, pg_sys};

@@ -1,7 +1,6 @@
 //! Checking an index: what must hold of its pages, its segments and their codes.
 
 use super::columns::StoredColumns;
-use super::encoder::Encoder;
 use super::graph::compact::NodeCodes;
 use super::graph::stored::StoredGraph;
 use super::lists::assign::Assigner;
@@ -10,6 +9,7 @@ use super::lists::stored::{StoredLists, add_up};
 use super::lists::write::RowSource;
 use super::rows::{NodeRows, SealedRows};
 use super::{Plan, Tid, growing, pages};
+use crate::codec::encoder::Encoder;
 use crate::codec::rotation::rotated_dims;
 use crate::pg::buffer::Pinned;
 use crate::pg::lock::{IndexLock, Purpose};

@@ -4,7 +4,6 @@
 //! in the index. The executor checks every row again, so that a row too many does no harm; a row too few would. A listing
 //! goes through segments stretch by stretch (some rows of a graph, a list, a lane) and keeps no more than the rows of one.
 
-use super::encoder::CodedQuery;
 use super::graph::compact::NodeQuery;
 use super::graph::layout::NodeLayout;
 use super::graph::listing as graph_rows;
@@ -16,6 +15,7 @@ use super::matching;
 use super::report::StepReport;
 use super::rows::SealedRows;
 use super::threshold::{Listed, ROWS, Threshold};
+use crate::codec::encoder::CodedQuery;
 use crate::distance::PreparedQuery;
 use crate::filter::{Bitset, Condition};
 use crate::memory;
@@ -40,7 +40,7 @@ pub struct RangeQuery {
 
 impl RangeQuery {
     pub fn new(snapshot: &Snapshot, query: PreparedQuery, threshold: Threshold) -> Self {
-        let coded = CodedQuery::of(&snapshot.meta, &query);
+        let coded = super::coded_query(&snapshot.meta, &query);
         let node_query = NodeLayout::node_query(&snapshot.meta, coded.as_ref());
         Self { query, coded, node_query, threshold }
     }

@@ -4,12 +4,10 @@
 //! ([`lists`]). [`search`] merges the answers of all segments; [`vacuum`] marks dead rows in any of them.
 
 pub mod batch;
-pub mod block;
 pub mod check;
 pub mod columns;
 pub mod compact;
 pub mod empty;
-pub mod encoder;
 pub mod flush;
 pub mod graph;
 pub mod growing;
@@ -20,17 +18,18 @@ pub mod pages;
 pub mod passes;
 pub mod report;
 pub mod request;
-pub mod row_code;
 pub mod rows;
 pub mod search;
 pub mod threshold;
 pub mod vacuum;
 pub mod vectors;
 
-use crate::distance::Space;
+use crate::codec::encoder::CodedQuery;
+use crate::distance::{PreparedQuery, Space};
 use crate::pg::error::Problem;
 use crate::pg::relation::Relation;
 use crate::storage::manifest::Sealed;
+use crate::storage::meta::Meta;
 use crate::storage::part::Layout;
 use crate::storage::snapshot::Snapshot;
 use crate::structure::{Quantizer, Structure};
@@ -69,6 +68,16 @@ pub struct Plan {
 /// How rows of a space lie on pages.
 pub fn row_layout(space: Space) -> Layout {
     Layout::for_rows(space.row_bytes())
+}
+
+/// A query for the codes of an index, of rows or of its lists' centroids; `None` if it has none.
+pub fn coded_query(meta: &Meta, query: &PreparedQuery) -> Option<CodedQuery> {
+    match (meta.structure, meta.quantizer) {
+        (Structure::Graph(_), Quantizer::None) => None,
+        (Structure::Graph(_), Quantizer::Rabitq | Quantizer::Sq8) | (Structure::Lists(_), _) => {
+            Some(CodedQuery::new(meta.space, meta.seed, query.row()))
+        }
+    }
 }
 
 /// Rows of an index that no vacuum has buried.

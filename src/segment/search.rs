@@ -1,7 +1,6 @@
 //! One search over all segments of an index: a merge of their streams.
 
 use super::corrupt;
-use super::encoder::CodedQuery;
 use super::graph::compact::NodeQuery;
 use super::graph::flat::FlatSearch;
 use super::graph::read::{Codes, SealedGraph};
@@ -14,6 +13,7 @@ use super::passes::{Passes, Returned};
 use super::report::{self, Report, StepReport};
 use super::request::{Effort, HeapRows, Hit, Request, Terms};
 use super::rows::NodeRows;
+use crate::codec::encoder::CodedQuery;
 use crate::distance::{PreparedQuery, Space};
 use crate::filter::{Bitset, Condition};
 use crate::graph::search::{Onward, Search, Work};
@@ -137,7 +137,7 @@ impl IndexSearch {
         let Request { query, conditions: all_conditions, terms } = request;
         let conditions = &all_conditions[..];
         let meta = &snapshot.meta;
-        let coded = CodedQuery::of(meta, &query);
+        let coded = super::coded_query(meta, &query);
         let node_query = NodeLayout::node_query(meta, coded.as_ref());
         let mut runs = Vec::new();
         for (segment, structure) in with_states(&snapshot) {

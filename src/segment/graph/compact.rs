@@ -1,14 +1,14 @@
 //! A compact graph: each node's code lies once, against the origin, apart from its neighbours' numbers.
 //!
-//! A node's code: its numbers (see [`row_code`]), then four bits a dimension.
+//! A node's code: its numbers (see [`row`](super::row)), then four bits a dimension.
 
+use crate::codec::encoder::{CodedQuery, Encoder, is_near};
+use crate::codec::layout::block::Centre;
+use crate::codec::layout::row::{self, CODE};
 use crate::codec::nibble::{self, Query};
 use crate::codec::rabitq::Factors;
 use crate::codec::rotation::rotated_dims;
 use crate::distance::Space;
-use crate::segment::block::Centre;
-use crate::segment::encoder::{CodedQuery, Encoder, is_near};
-use crate::segment::row_code::{self, CODE};
 use crate::segment::row_layout;
 use crate::storage::page::PAYLOAD;
 use crate::storage::part::Layout;
@@ -44,11 +44,11 @@ impl NodeCodes {
     /// Writes the code of a rotated vector.
     pub fn encode(self, encoder: &Encoder, vector: &[f32], bytes: &mut [u8]) {
         let factors = encoder.encode_nibbles(vector, &mut bytes[CODE..]);
-        row_code::put_factors(bytes, factors);
+        row::put_factors(bytes, factors);
     }
 
     fn parts(self, bytes: &[u8]) -> Option<(Factors, &[u8])> {
-        row_code::split(bytes, self.bytes())
+        row::split(bytes, self.bytes())
     }
 
     /// The estimated score of a node and how far it may be off; `None` if the bytes are no code.

@@ -2,9 +2,9 @@
 
 use super::compact::{NodeCodes, NodeQuery};
 use super::wide::SlotLayout;
+use crate::codec::encoder::CodedQuery;
 use crate::distance::Space;
 use crate::search::cost_model::GraphCodes;
-use crate::segment::encoder::CodedQuery;
 use crate::segment::vectors::Place;
 use crate::storage::manifest::GraphParts;
 use crate::storage::meta::Meta;

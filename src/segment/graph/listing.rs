@@ -3,9 +3,9 @@
 use super::flat::{Blocks, NodeEstimates, wanted_rows};
 use super::source::Source;
 use crate::codec::fastscan::BLOCK;
+use crate::codec::layout::block::Estimates;
 use crate::memory;
 use crate::search::rerank::Work;
-use crate::segment::block::Estimates;
 use crate::segment::graph::layout::NodeLayout;
 use crate::segment::request::HeapRows;
 use crate::segment::threshold::{Listed, ROWS, Threshold, Verdict};

@@ -5,12 +5,12 @@ use super::ranking::Ranking;
 use super::rotated::Rotated;
 use crate::cluster::{self, Matrix};
 use crate::codec::fastscan::BLOCK;
+use crate::codec::layout::block::{BlockLayout, Centre};
 use crate::codec::rabitq::{Factors, Query};
 use crate::codec::rotation::rotated_dims;
 use crate::distance::Metric;
 use crate::graph::bulk::Near;
 use crate::memory;
-use crate::segment::block::{BlockLayout, Centre};
 use crate::util::bits;
 use crate::util::random::{Random, Spread};
 use rayon::prelude::*;
@@ -204,8 +204,8 @@ impl Least {
 mod tests {
     use super::super::rotated::Rows;
     use super::*;
+    use crate::codec::encoder::Encoder;
     use crate::distance::{Arena, ElementKind, Space};
-    use crate::segment::encoder::Encoder;
 
     #[test]
     fn every_cluster_is_led_to_however_many_share_a_list() {

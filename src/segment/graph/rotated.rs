@@ -1,9 +1,9 @@
 //! The rows of a segment in the making, as codes see them.
 
 use crate::cluster::Matrix;
+use crate::codec::encoder::{Encoder, widen};
 use crate::distance::{Arena, Metric, Space, padded};
 use crate::graph::build::Nodes;
-use crate::segment::encoder::{Encoder, widen};
 use rayon::prelude::*;
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, Ordering};

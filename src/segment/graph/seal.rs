@@ -3,6 +3,7 @@
 use super::near::{self, Neighbourhoods};
 use super::rotated::{Rotated, Rows};
 use super::write::{self, Writer};
+use crate::codec::encoder::{self, Encoder};
 use crate::distance::{Arena, Space};
 use crate::filter::Table;
 use crate::graph::build::{self, Graph, Known, Options, Prior};
@@ -11,7 +12,6 @@ use crate::graph::levels;
 use crate::memory;
 use crate::pg::progress::{self, Phase};
 use crate::pg::threads;
-use crate::segment::encoder::{self, Encoder};
 use crate::segment::graph::layout::NodeLayout;
 use crate::segment::{Entry, Plan, TID_BYTES, Tid, rows};
 use crate::storage::draft::Draft;

@@ -1,11 +1,11 @@
 //! What a search of a segment with a graph reads.
 
 use super::compact::NodeQuery;
+use crate::codec::encoder::CodedQuery;
 use crate::distance::PreparedQuery;
 use crate::filter::Bitset;
 use crate::pg::relation::Relation;
 use crate::segment::corrupt;
-use crate::segment::encoder::CodedQuery;
 use crate::segment::graph::layout::NodeLayout;
 use crate::segment::request::HeapRows;
 use crate::segment::rows::NodeRows;

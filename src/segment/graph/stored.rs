@@ -3,10 +3,10 @@
 use super::compact::NodeCodes;
 use super::layout::NodeLayout;
 use super::links::place_of;
+use crate::codec::encoder::Encoder;
 use crate::graph::packed::Packing;
 use crate::pg::relation::Relation;
 use crate::segment::corrupt;
-use crate::segment::encoder::Encoder;
 use crate::segment::vectors::Vectors;
 use crate::storage::manifest::{GraphParts, Sealed};
 use crate::storage::meta::Meta;

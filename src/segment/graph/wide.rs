@@ -5,12 +5,12 @@
 //! multiplies by, then the codes in blocks of 32. The centre of the codes is the node's own vector. On upper layers the
 //! vector is left out: it is on the base layer.
 
+use crate::codec::encoder::{Encoder, is_near};
 use crate::codec::fastscan::{BLOCK, block_bytes, pack};
 use crate::codec::rabitq::Query;
 use crate::codec::rotation::rotated_dims;
 use crate::distance::Space;
 use crate::graph::ahead::Ahead;
-use crate::segment::encoder::{Encoder, is_near};
 
 impl Encoder {
     /// Writes the slot of a node: its row, its rotated vector, and its neighbours' numbers and rotated vectors.
@@ -154,8 +154,8 @@ impl SlotLayout {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec::encoder::CodedQuery;
     use crate::distance::{ElementKind, Metric, PreparedQuery};
-    use crate::segment::encoder::CodedQuery;
 
     fn row(dims: usize, phase: f32) -> Vec<f32> {
         (0..dims).map(|i| ((i * i) as f32 * 0.017 + phase).sin()).collect()

@@ -3,13 +3,13 @@
 use super::compact::{self, NodeCodes};
 use super::rotated::{Rotated, Rows};
 use super::wide::SlotLayout;
+use crate::codec::encoder::Code;
 use crate::codec::fastscan::BLOCK;
+use crate::codec::layout::block::BlockLayout;
 use crate::graph::build::{Graph, Layer};
 use crate::graph::packed::Packing;
 use crate::memory;
 use crate::pg::threads;
-use crate::segment::block::BlockLayout;
-use crate::segment::encoder::Code;
 use crate::segment::graph::layout::NodeLayout;
 use crate::segment::row_layout;
 use crate::storage::draft::Draft;

@@ -2,10 +2,10 @@
 
 use super::group::GroupLayout;
 use super::{MAX_GROUP_RUNS, MAX_ROW_RUNS, RUN_PAGES, Root, TAPE_ALIGNMENT, block_in, root_of};
+use crate::codec::encoder::{Code, Encoder};
 use crate::pg::buffer::{self, Exclusive, Pinned};
 use crate::pg::relation::Relation;
 use crate::pg::wal::{RECORD_PAGES, Record};
-use crate::segment::encoder::{Code, Encoder};
 use crate::segment::{Entry, row_layout};
 use crate::storage::meta::Meta;
 use crate::storage::page::{self, Kind, Stamp};

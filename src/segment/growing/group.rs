@@ -5,12 +5,12 @@
 //! columns; for rows with codes a block (see [`BlockLayout`]). While a group
 //! fills, its codes lie one after another in the room of the packed ones; whoever brings the last one packs them.
 
+use crate::codec::encoder::{self, Code};
 use crate::codec::fastscan::{self, BLOCK};
+use crate::codec::layout::block::{BlockLayout, Centre, Estimates};
 use crate::codec::rabitq::Query;
 use crate::distance::Space;
 use crate::filter;
-use crate::segment::block::{BlockLayout, Centre, Estimates};
-use crate::segment::encoder::{self, Code};
 use crate::segment::{Entry, TID_BYTES, Tid};
 use crate::storage::meta::Meta;
 use crate::storage::page::PAYLOAD;
@@ -159,8 +159,8 @@ fn pack(layout: BlockLayout, codes: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec::encoder::{CodedQuery, Encoder};
     use crate::distance::{ElementKind, Metric};
-    use crate::segment::encoder::{CodedQuery, Encoder};
 
     #[test]
     fn estimates_are_the_same_before_and_after_packing() {

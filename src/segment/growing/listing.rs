@@ -3,12 +3,12 @@
 use super::group::GroupLayout;
 use super::read::{Lane, RowCursor};
 use super::search::{Source, is_wanted, score};
+use crate::codec::layout::block::{Centre, Estimates};
 use crate::filter::Condition;
 use crate::memory;
 use crate::pg::relation::Relation;
 use crate::search::rerank::Work;
 use crate::segment::Tid;
-use crate::segment::block::{Centre, Estimates};
 use crate::segment::threshold::{ROWS, Threshold, Verdict};
 use crate::storage::meta::{Growing, Meta};
 

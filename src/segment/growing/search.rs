@@ -2,14 +2,14 @@
 
 use super::group::GroupLayout;
 use super::read::{Lane, RowCursor};
+use crate::codec::encoder::CodedQuery;
+use crate::codec::layout::block::Centre;
 use crate::distance::PreparedQuery;
 use crate::filter::{Condition, condition};
 use crate::pg::buffer::PageCopy;
 use crate::pg::error::Problem;
 use crate::pg::relation::Relation;
 use crate::search::rerank::{Onward, Reranker, Step, Work};
-use crate::segment::block::Centre;
-use crate::segment::encoder::CodedQuery;
 use crate::segment::request::Hit;
 use crate::segment::row_layout;
 use crate::storage::meta::{Growing, Meta};

@@ -1,16 +1,16 @@
 //! Assigning rows to lists, and encoding them against their centroids.
 
-use super::bytes::ByteLayout;
 use super::centroids::{Centroids, Lists};
-use super::fine::FineLayout;
+use crate::codec::encoder::{Encoder, subtract, widen};
+use crate::codec::layout::block::BlockLayout;
+use crate::codec::layout::bytes::ByteLayout;
+use crate::codec::layout::fine::FineLayout;
 use crate::codec::rabitq::{Factors, Query};
 use crate::codec::rotation::Rotation;
 use crate::distance::{Arena, Space};
 use crate::memory;
 use crate::pg::threads::Aside;
 use crate::segment::Plan;
-use crate::segment::block::BlockLayout;
-use crate::segment::encoder::{Encoder, subtract, widen};
 use crate::structure::{ListOptions, Quantizer};
 use rayon::prelude::*;
 use std::sync::Arc;

@@ -6,15 +6,15 @@
 
 use super::spill;
 use crate::cluster::Matrix;
+use crate::codec::encoder::{CodedQuery, subtract};
 use crate::codec::fastscan::BLOCK;
+use crate::codec::layout::block::BlockLayout;
 use crate::codec::rabitq::{self, Factors, Query, Target};
 use crate::codec::rotation::Rotation;
 use crate::distance::{Element, Metric};
 use crate::memory;
 use crate::pg::error::Problem;
 use crate::pg::relation::Relation;
-use crate::segment::block::BlockLayout;
-use crate::segment::encoder::{CodedQuery, subtract};
 use crate::storage::draft::Draft;
 use crate::storage::manifest::Codebook;
 use crate::storage::meta::Meta;

@@ -2,14 +2,14 @@
 
 use super::centroids::CentroidReader;
 use super::scan::{Codes, Entries, Scan, Scanned, Scans, Seen};
+use crate::codec::encoder::CodedQuery;
+use crate::codec::layout::block::Centre;
 use crate::distance::PreparedQuery;
 use crate::filter::Bitset;
 use crate::memory;
 use crate::pg::relation::Relation;
 use crate::search::rerank::Work;
-use crate::segment::block::Centre;
 use crate::segment::corrupt;
-use crate::segment::encoder::CodedQuery;
 use crate::segment::request::HeapRows;
 use crate::segment::rows::SealedRows;
 use crate::segment::threshold::{Listed, ROWS, Threshold, Verdict};

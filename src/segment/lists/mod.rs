@@ -3,9 +3,7 @@
 //! list by list, the lists nearest to the query first.
 
 pub mod assign;
-pub mod bytes;
 pub mod centroids;
-pub mod fine;
 pub mod listing;
 pub mod merge;
 pub mod ranked;

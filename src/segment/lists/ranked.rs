@@ -4,12 +4,12 @@
 //! probed: what a list too many costs is far more than comparing its centroid.
 
 use super::centroids::{CentroidBlocks, CentroidReader};
+use crate::codec::encoder::CodedQuery;
 use crate::codec::fastscan::BLOCK;
+use crate::codec::layout::block::Centre;
 use crate::distance::{Element, Metric, Space};
 use crate::pg::relation::Relation;
 use crate::search::rerank::Keyed;
-use crate::segment::block::Centre;
-use crate::segment::encoder::CodedQuery;
 use crate::storage::manifest::Codebook;
 use crate::storage::meta::Meta;
 use crate::storage::page::Kind;

@@ -1,14 +1,14 @@
 //! Estimates of a list's rows, block by block.
 
-use super::bytes::ByteLayout;
-use super::spill::SpillBlocks;
 use crate::codec::fastscan::BLOCK;
+use crate::codec::layout::block::{BlockLayout, Centre};
+use crate::codec::layout::bytes::ByteLayout;
+use crate::codec::layout::spill::SpillBlocks;
 use crate::codec::rabitq::Query;
 use crate::codec::scalar;
 use crate::distance::Space;
 use crate::filter::Bitset;
 use crate::pg::relation::Relation;
-use crate::segment::block::{BlockLayout, Centre};
 use crate::segment::corrupt;
 use crate::storage::manifest::{ListParts, Sealed};
 use crate::storage::page::Kind;
@@ -67,7 +67,7 @@ pub enum Codes {
 }
 
 impl Codes {
-    /// `vector` is the query (see [`crate::segment::encoder::widen`]).
+    /// `vector` is the query (see [`crate::codec::encoder::widen`]).
     pub fn new(space: Space, quantizer: Quantizer, vector: &[f32]) -> Self {
         match (quantizer, ByteLayout::new(space)) {
             (Quantizer::Sq8, Some(layout)) => Codes::Bytes(layout, scalar::Query::new(vector)),

@@ -1,10 +1,12 @@
 //! Search of all segments with lists: rows in ascending order of their exact score, as many as are asked for.
 
 use super::centroids::CentroidReader;
-use super::fine::FineLayout;
 use super::ranked::RankedLists;
 use super::scan::{Codes, Entries, Row, Scan, Scanned, Scans, Seen};
+use crate::codec::encoder::CodedQuery;
 use crate::codec::fastscan::BLOCK;
+use crate::codec::layout::block::Centre;
+use crate::codec::layout::fine::FineLayout;
 use crate::codec::multibit;
 use crate::distance::{PreparedQuery, Space};
 use crate::filter::Bitset;
@@ -13,9 +15,7 @@ use crate::pg::relation::Relation;
 use crate::search::cost_model::{ListFacts, Probing};
 use crate::search::rerank::{Onward, Reranker, Step, Work};
 use crate::search::strategy::{self, ListStrategy, SCANNED_PER_RETURNED};
-use crate::segment::block::Centre;
 use crate::segment::corrupt;
-use crate::segment::encoder::CodedQuery;
 use crate::segment::request::{HeapRows, Hit, SeenShare, Terms};
 use crate::segment::rows::SealedRows;
 use crate::segment::vectors::{Place, Vectors};

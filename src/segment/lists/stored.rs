@@ -1,13 +1,13 @@
 //! Reading a sealed segment with lists row by row, without a query: for merging and for checking.
 
 use super::assign::{Assigned, Assigner, CHUNK};
-use super::spill::SpillBlocks;
 use super::write::{Bits, RowSource};
 use crate::codec::fastscan::BLOCK;
+use crate::codec::layout::block::BlockLayout;
+use crate::codec::layout::spill::SpillBlocks;
 use crate::distance::{Arena, Space};
 use crate::memory;
 use crate::pg::relation::Relation;
-use crate::segment::block::BlockLayout;
 use crate::segment::columns::StoredColumns;
 use crate::segment::rows::SealedRows;
 use crate::segment::{Tid, corrupt};

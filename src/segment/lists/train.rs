@@ -2,13 +2,13 @@
 
 use super::centroids::{Centroids, Lists};
 use crate::cluster::{self, Matrix};
+use crate::codec::encoder::widen;
 use crate::codec::rotation::Rotation;
 use crate::distance::{Metric, Space};
 use crate::memory;
 use crate::pg::progress;
 use crate::pg::threads;
 use crate::segment::Plan;
-use crate::segment::encoder::widen;
 use crate::storage::draft::Draft;
 use std::sync::atomic::{AtomicU64, Ordering};
 

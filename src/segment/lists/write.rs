@@ -2,8 +2,8 @@
 
 use super::assign::Formats;
 use super::centroids::Lists;
-use super::spill::SpillBlocks;
 use crate::codec::fastscan::BLOCK;
+use crate::codec::layout::spill::SpillBlocks;
 use crate::codec::rabitq::Factors;
 use crate::distance::Space;
 use crate::memory;

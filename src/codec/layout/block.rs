@@ -25,7 +25,7 @@ pub struct Centre {
 }
 
 impl Centre {
-    /// For a query and a centre as numbers (see [`crate::segment::encoder::widen`]).
+    /// For a query and a centre as numbers (see [`crate::codec::encoder::widen`]).
     pub fn new(metric: Metric, query: &[f32], centre: &[f32]) -> Self {
         let score = Self::score_of(metric, query, centre);
         let squared = match metric {

@@ -4,9 +4,7 @@ use crate::codec::rabitq::{self, Factors, Query, Target};
 use crate::codec::rotation::Rotation;
 use crate::codec::rounding::Rounding;
 use crate::codec::{multibit, nibble};
-use crate::distance::{Element, ElementKind, Metric, PreparedQuery, Space};
-use crate::storage::meta::Meta;
-use crate::structure::{Quantizer, Structure};
+use crate::distance::{Element, ElementKind, Metric, Space};
 use half::f16;
 
 /// A code of one bit a dimension and the numbers that go with it.
@@ -60,16 +58,6 @@ pub struct CodedQuery {
 }
 
 impl CodedQuery {
-    /// For an index that has codes, of rows or of its lists' centroids; `None` for others.
-    pub fn of(meta: &Meta, query: &PreparedQuery) -> Option<Self> {
-        match (meta.structure, meta.quantizer) {
-            (Structure::Graph(_), Quantizer::None) => None,
-            (Structure::Graph(_), Quantizer::Rabitq | Quantizer::Sq8) | (Structure::Lists(_), _) => {
-                Some(Self::new(meta.space, meta.seed, query.row()))
-            }
-        }
-    }
-
     /// `row` is a query in an index with this seed.
     pub fn new(space: Space, seed: u64, row: &[u8]) -> Self {
         Self::of_vector(seed, widen(space, row), 0.0)

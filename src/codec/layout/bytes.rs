@@ -1,9 +1,9 @@
 //! Codes of a byte a dimension, one row after another: the numbers of its grid, then the code.
 
+use crate::codec::encoder;
 use crate::codec::rabitq::Target;
 use crate::codec::scalar::{self, Grid, Query};
 use crate::distance::{Metric, Space};
-use crate::segment::encoder;
 
 /// Where things are in a row's code.
 #[derive(Clone, Copy, Debug)]

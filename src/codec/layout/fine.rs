@@ -1,10 +1,10 @@
-//! Codes of several bits a dimension, one row after another, with their numbers before them (see [`row_code`]).
+//! Codes of several bits a dimension, one row after another, with their numbers before them (see [`row`](super::row)).
 
+use crate::codec::layout::block::Centre;
+use crate::codec::layout::row::{self, CODE};
 use crate::codec::multibit::{self, Query};
 use crate::codec::rabitq::Factors;
 use crate::codec::rotation::rotated_dims;
-use crate::segment::block::Centre;
-use crate::segment::row_code::{self, CODE};
 
 /// Where things are in a row's fine code.
 #[derive(Clone, Copy, Debug)]
@@ -34,12 +34,12 @@ impl FineLayout {
     }
 
     pub fn put_factors(self, fine: &mut [u8], factors: Factors) {
-        row_code::put_factors(fine, factors);
+        row::put_factors(fine, factors);
     }
 
     /// The estimated score of a row and how far it may be off; `None` if the bytes are no fine code.
     pub fn estimate(self, fine: &[u8], query: &Query, centre: Centre) -> Option<(f32, f32)> {
-        let (factors, code) = row_code::split(fine, self.bytes())?;
+        let (factors, code) = row::split(fine, self.bytes())?;
         Some(query.estimate(code, self.bits, factors, (centre.score, centre.distance)))
     }
 }

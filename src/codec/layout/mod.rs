@@ -1,0 +1,7 @@
+//! Where codes and the numbers beside them lie in bytes.
+
+pub mod block;
+pub mod bytes;
+pub mod fine;
+pub mod row;
+pub mod spill;
