@@ -50,6 +50,9 @@ pub struct ListOptions {
     pub rerank: Rerank,
 }
 
+/// Most lists of an index.
+pub const MAX_LISTS: u32 = 1 << 16;
+
 /// Where the exact vectors are that decide the order of the rows found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Rerank {

@@ -1,6 +1,6 @@
 //! What an index scan costs, told to the planner.
 
-use crate::config::settings;
+use super::effort;
 use crate::pg::compat;
 use crate::pg::relation::Relation;
 use crate::search::cost_model::{Cost, GraphFacts, Range, growing_cost};
@@ -23,7 +23,7 @@ const LONGEST_IN_LINE: usize = 2000;
 /// What searching the sealed segments costs, of whose rows a share matches.
 fn sealed_cost(snapshot: &Snapshot, share: Option<f64>, range: Option<Range>) -> Cost {
     let (meta, sealed) = (&snapshot.meta, &snapshot.manifest.sealed);
-    let effort = settings::effort(snapshot);
+    let effort = effort::effort(snapshot);
     // Of a segment, the rows that a search has to look out for, if these are not nearly all.
     let matches = |segment: &Sealed| {
         let live = segment.rows.saturating_sub(segment.tombstones);

@@ -4,6 +4,7 @@ mod attributes;
 mod build;
 mod calibrate;
 mod cost;
+mod effort;
 mod explain;
 mod gather;
 mod handler;

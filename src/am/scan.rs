@@ -1,8 +1,8 @@
 //! Index scans: ORDER BY a distance.
 
+use super::effort;
 use super::planner::reuse_distance;
 use super::{attributes, opclass};
-use crate::config::settings;
 use crate::distance::{Metric, PreparedQuery};
 use crate::pg::compat;
 use crate::pg::error::Problem;
@@ -188,9 +188,9 @@ unsafe fn begin(scan: pg_sys::IndexScanDesc, relation: Relation) -> State {
         bound_of(radius).filter(|_| centre.is_some_and(|centre| centre.row() == query.row()))
     });
     if snapshot.manifest.calibration.is_none() {
-        settings::warn_of_missing_calibration(relation);
+        effort::warn_of_missing_calibration(relation);
     }
-    let effort = settings::effort(&snapshot);
+    let effort = effort::effort(&snapshot);
     let request = Request { query, conditions, terms: Terms { effort, within, without: None } };
     // SAFETY: the argument of an operator that takes a vector.
     let asked_for =

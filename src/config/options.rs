@@ -6,7 +6,7 @@ use crate::distance::Space;
 use crate::pg::compat;
 use crate::pg::error::Problem;
 use crate::pg::relation::Relation;
-use crate::segment::lists::train::MAX_LISTS;
+use crate::structure::MAX_LISTS;
 use crate::structure::{GraphLayout, GraphOptions, ListOptions, Quantizer, Rerank, Structure};
 use pgrx::{PgSqlErrorCode, pg_guard, pg_sys};
 use std::ffi::CStr;

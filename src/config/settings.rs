@@ -1,15 +1,8 @@
 //! The settings `vdb.…`.
 
 use crate::pg::compat;
-use crate::pg::error::Problem;
-use crate::pg::relation::Relation;
-use crate::search::rerank::Onward;
-use crate::segment::request::Effort;
-use crate::storage::snapshot::Snapshot;
-use crate::structure::Quantizer;
-use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, PgSqlErrorCode, PostgresGucEnum};
-use std::cell::RefCell;
-use std::collections::HashSet;
+use crate::structure::MAX_LISTS;
+use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
 use std::time::Duration;
 
 /// Greatest `vdb.ef_search`.
@@ -23,7 +16,7 @@ static FLUSH_ROWS: GucSetting<i32> = GucSetting::<i32>::new(10_000);
 /// Whether a scan goes on when more rows are asked for than it has found, and in which order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PostgresGucEnum)]
 #[allow(non_camel_case_types)] // the names that users write
-enum IterativeScan {
+pub enum IterativeScan {
     strict,
     relaxed,
     off,
@@ -33,59 +26,34 @@ static ITERATIVE_SCAN: GucSetting<IterativeScan> = GucSetting::<IterativeScan>::
 static MAX_SCAN_TUPLES: GucSetting<i32> = GucSetting::<i32>::new(0);
 static SCAN_MEM: GucSetting<i32> = GucSetting::<i32>::new(256 << 10);
 
-/// How hard a search of this index tries.
-pub fn effort(snapshot: &Snapshot) -> Effort {
-    let lists = snapshot.manifest.codebook().map_or(1, |codebook| codebook.lists);
-    let curve = snapshot.manifest.calibration.as_ref().map(|calibration| &calibration.curve);
-    let wanted = target_recall().zip(curve).and_then(|(recall, curve)| curve.effort_for(recall));
-    let probes = match (wanted, PROBES.get().max(0) as u32) {
-        (Some(wanted), _) => wanted,
-        (None, 0) => automatic_probes(lists, snapshot.meta.quantizer),
-        (None, probes) => probes,
-    };
-    Effort {
-        ef: wanted.map_or(EF_SEARCH.get().max(1) as usize, |wanted| wanted as usize),
-        probes: probes.min(lists) as usize,
-        onward: match ITERATIVE_SCAN.get() {
-            IterativeScan::strict => Onward::Strict,
-            IterativeScan::relaxed => Onward::Relaxed,
-            IterativeScan::off => Onward::Stop,
-        },
-        rows: match MAX_SCAN_TUPLES.get() {
-            0 => u64::MAX,
-            rows => rows.unsigned_abs().into(),
-        },
-        bytes: SCAN_MEM.get().max(0) as usize * 1024,
-    }
+/// Candidates of a search of a graph.
+pub fn ef_search() -> usize {
+    EF_SEARCH.get().max(1) as usize
+}
+
+/// Lists probed; 0 for as many as suit the index.
+pub fn probes() -> u32 {
+    PROBES.get().max(0) as u32
+}
+
+/// What a scan does when more rows are asked for than it has found.
+pub fn iterative_scan() -> IterativeScan {
+    ITERATIVE_SCAN.get()
+}
+
+/// Rows that a scan returns at most; 0 for any number.
+pub fn max_scan_tuples() -> u64 {
+    MAX_SCAN_TUPLES.get().unsigned_abs().into()
+}
+
+/// Bytes of memory of a scan.
+pub fn scan_bytes() -> usize {
+    SCAN_MEM.get().max(0) as usize * 1024
 }
 
 /// The recall that searches are to reach, if they are told by that.
-fn target_recall() -> Option<f64> {
+pub fn target_recall() -> Option<f64> {
     Some(TARGET_RECALL.get()).filter(|&recall| recall > 0.0)
-}
-
-thread_local! {
-    /// Indexes whose missing calibration the user of this session was told of.
-    static WARNED: RefCell<HashSet<u32>> = RefCell::default();
-}
-
-/// Tells the user, once, that `vdb.target_recall` cannot be kept to: the index was not calibrated.
-pub fn warn_of_missing_calibration(index: Relation) {
-    if target_recall().is_some() && WARNED.with_borrow_mut(|warned| warned.insert(index.oid().to_u32())) {
-        Problem::new(
-            PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-            format!("index \"{}\" is searched without regard to vdb.target_recall", index.name()),
-        )
-        .detail("It has not been calibrated; vdb.ef_search and vdb.probes apply.")
-        .hint(format!("Run SELECT * FROM vdb_calibrate('{}').", index.name()))
-        .warn();
-    }
-}
-
-/// Lists probed of so many, if the user does not say: recall@10 is then at least 0.95 on the project's data sets.
-fn automatic_probes(lists: u32, quantizer: Quantizer) -> u32 {
-    let share = if quantizer.has_second_lists() { 2.0 } else { 4.0 };
-    (share * f64::from(lists).sqrt()) as u32
 }
 
 static FLUSH_AGE: GucSetting<i32> = GucSetting::<i32>::new(3600);
@@ -160,7 +128,7 @@ pub fn register() {
         c"Higher values find more of the true neighbours and take longer; 0 chooses by the number of lists.",
         &PROBES,
         0,
-        crate::segment::lists::train::MAX_LISTS as i32,
+        MAX_LISTS as i32,
     );
     GucRegistry::define_float_guc(
         c"vdb.target_recall",

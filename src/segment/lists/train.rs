@@ -10,6 +10,7 @@ use crate::pg::progress;
 use crate::pg::threads;
 use crate::segment::Plan;
 use crate::storage::draft::Draft;
+use crate::structure::MAX_LISTS;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Rows sampled for each list.
@@ -32,9 +33,6 @@ pub fn lists_wanted(option: u32, rows: u64) -> u32 {
 pub fn are_enough(lists: u32, rows: u64) -> bool {
     rows >= u64::from(lists) * LEAST_ROWS_PER_LIST
 }
-
-/// Most lists of an index.
-pub const MAX_LISTS: u32 = 1 << 16;
 
 /// Rows worth sampling for so many lists, when a row has so many dimensions and the sample may take `memory` bytes.
 pub fn sample_rows(lists: u32, dims: usize, memory: usize) -> usize {

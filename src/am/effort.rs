@@ -1,0 +1,64 @@
+//! How hard a scan tries, as the settings say.
+
+use crate::config::settings::{self, IterativeScan};
+use crate::pg::error::Problem;
+use crate::pg::relation::Relation;
+use crate::search::rerank::Onward;
+use crate::segment::request::Effort;
+use crate::storage::snapshot::Snapshot;
+use crate::structure::Quantizer;
+use pgrx::PgSqlErrorCode;
+use std::cell::RefCell;
+use std::collections::HashSet;
+
+/// How hard a search of this index tries.
+pub fn effort(snapshot: &Snapshot) -> Effort {
+    let lists = snapshot.manifest.codebook().map_or(1, |codebook| codebook.lists);
+    let curve = snapshot.manifest.calibration.as_ref().map(|calibration| &calibration.curve);
+    let wanted = settings::target_recall().zip(curve).and_then(|(recall, curve)| curve.effort_for(recall));
+    let probes = match (wanted, settings::probes()) {
+        (Some(wanted), _) => wanted,
+        (None, 0) => automatic_probes(lists, snapshot.meta.quantizer),
+        (None, probes) => probes,
+    };
+    Effort {
+        ef: wanted.map_or(settings::ef_search(), |wanted| wanted as usize),
+        probes: probes.min(lists) as usize,
+        onward: match settings::iterative_scan() {
+            IterativeScan::strict => Onward::Strict,
+            IterativeScan::relaxed => Onward::Relaxed,
+            IterativeScan::off => Onward::Stop,
+        },
+        rows: match settings::max_scan_tuples() {
+            0 => u64::MAX,
+            rows => rows,
+        },
+        bytes: settings::scan_bytes(),
+    }
+}
+
+thread_local! {
+    /// Indexes whose missing calibration the user of this session was told of.
+    static WARNED: RefCell<HashSet<u32>> = RefCell::default();
+}
+
+/// Tells the user, once, that `vdb.target_recall` cannot be kept to: the index was not calibrated.
+pub fn warn_of_missing_calibration(index: Relation) {
+    if settings::target_recall().is_some()
+        && WARNED.with_borrow_mut(|warned| warned.insert(index.oid().to_u32()))
+    {
+        Problem::new(
+            PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            format!("index \"{}\" is searched without regard to vdb.target_recall", index.name()),
+        )
+        .detail("It has not been calibrated; vdb.ef_search and vdb.probes apply.")
+        .hint(format!("Run SELECT * FROM vdb_calibrate('{}').", index.name()))
+        .warn();
+    }
+}
+
+/// Lists probed of so many, if the user does not say: recall@10 is then at least 0.95 on the project's data sets.
+fn automatic_probes(lists: u32, quantizer: Quantizer) -> u32 {
+    let share = if quantizer.has_second_lists() { 2.0 } else { 4.0 };
+    (share * f64::from(lists).sqrt()) as u32
+}

@@ -1,0 +1,179 @@
+//! The structure of the source: which folder may take from which, and no file from one that takes from it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Imports of one file from others: the files by their paths below `src`.
+type Imports = BTreeMap<String, BTreeSet<String>>;
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn rust_files(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).expect("a folder of the source") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            rust_files(&path, files);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+}
+
+/// The code without comments and without the unit tests at its end.
+fn code_of(source: &str) -> String {
+    let code = source.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+    let code = code.split("#[cfg(any(test, feature = \"pg_test\"))]\n#[pgrx::pg_schema]").next();
+    let lines = code.unwrap_or_default().lines();
+    lines.map(|line| line.split("//").next().unwrap_or_default().to_owned() + "\n").collect()
+}
+
+/// Paths that begin with `crate` or `super`, groups in braces spelled out, as segments from the crate's root.
+fn paths_of(code: &str, module: &[String]) -> Vec<Vec<String>> {
+    let mut paths = Vec::new();
+    for (at, word) in code.match_indices("crate::").chain(code.match_indices("super::")) {
+        let is_inner = code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':');
+        if is_inner {
+            continue;
+        }
+        let mut base = if word == "crate::" { Vec::new() } else { parent(module) };
+        let mut rest = &code[at + word.len()..];
+        while let Some(outer) = rest.strip_prefix("super::") {
+            base.pop();
+            rest = outer;
+        }
+        spell_out(rest, &base, &mut paths);
+    }
+    paths
+}
+
+fn parent(module: &[String]) -> Vec<String> {
+    module[..module.len().saturating_sub(1)].to_vec()
+}
+
+/// Appends every path that `rest` begins with: one, or those of a group.
+fn spell_out(rest: &str, base: &[String], paths: &mut Vec<Vec<String>>) {
+    let mut path = base.to_vec();
+    let mut rest = rest;
+    loop {
+        if let Some(group) = rest.strip_prefix('{') {
+            let mut depth = 1;
+            let end = group.find(|c| {
+                depth += i32::from(c == '{') - i32::from(c == '}');
+                depth == 0
+            });
+            let group = &group[..end.unwrap_or(group.len())];
+            let mut depth = 0;
+            let members = group.split(|c| {
+                depth += i32::from(c == '{') - i32::from(c == '}');
+                c == ',' && depth == 0
+            });
+            members.for_each(|member| spell_out(member.trim(), &path, paths));
+            return;
+        }
+        let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
+        path.push(rest[..end].to_owned());
+        match rest[end..].strip_prefix("::") {
+            Some(further) => rest = further,
+            None => break,
+        }
+    }
+    paths.push(path);
+}
+
+fn imports() -> Imports {
+    let source = root().join("src");
+    let mut files = Vec::new();
+    rust_files(&source, &mut files);
+    let name = |file: &Path| file.strip_prefix(&source).expect("below src").display().to_string();
+    let module = |name: &str| -> Vec<String> {
+        let path = name.trim_end_matches(".rs");
+        let path = path.strip_suffix("/mod").unwrap_or(path);
+        path.split('/').map(String::from).collect()
+    };
+    let of_module: BTreeMap<Vec<String>, String> =
+        files.iter().map(|file| (module(&name(file)), name(file))).collect();
+    let mut imports = Imports::new();
+    for file in &files {
+        let (name, source) = (name(file), fs::read_to_string(file).expect("a source file"));
+        let found = imports.entry(name.clone()).or_default();
+        for path in paths_of(&code_of(&source), &module(&name)) {
+            let longest = (1..=path.len()).rev().find_map(|len| of_module.get(&path[..len]));
+            found.extend(longest.filter(|other| **other != name).cloned());
+        }
+    }
+    imports
+}
+
+/// A file's folder below `src`, or the file itself if it lies in none.
+fn folder_of(file: &str) -> &str {
+    file.split_once('/').map_or(file.trim_end_matches(".rs"), |(folder, _)| folder)
+}
+
+/// A circle that a file is in, if there is one.
+fn circle<'a>(
+    imports: &'a Imports,
+    file: &'a str,
+    path: &mut Vec<&'a str>,
+    done: &mut BTreeSet<&'a str>,
+) -> Option<String> {
+    if let Some(first) = path.iter().position(|other| *other == file) {
+        return Some(path[first..].join(" → "));
+    }
+    if !done.insert(file) {
+        return None;
+    }
+    path.push(file);
+    let found = imports[file].iter().find_map(|other| circle(imports, other, path, done));
+    path.pop();
+    found
+}
+
+#[test]
+fn no_file_takes_from_one_that_takes_from_it() {
+    let mut imports = imports();
+    // A folder's own file names its parts; what these take from it are words that all of them share.
+    for (file, of_file) in &mut imports {
+        if let Some(folder) = file.strip_suffix("/mod.rs").filter(|_| file.ends_with("/mod.rs")) {
+            let prefix = folder.to_owned() + "/";
+            of_file.retain(|other| !other.starts_with(&prefix));
+        }
+    }
+    assert!(imports.len() > 100, "{}", imports.len());
+    let mut done = BTreeSet::new();
+    for file in imports.keys() {
+        assert_eq!(circle(&imports, file, &mut Vec::new(), &mut done), None);
+    }
+}
+
+/// The table of layers in ARCHITECTURE.md: a folder, and what it may take from.
+fn layers() -> BTreeMap<String, BTreeSet<String>> {
+    let text = fs::read_to_string(root().join("ARCHITECTURE.md")).expect("ARCHITECTURE.md");
+    let rows = text.lines().skip_while(|line| !line.starts_with("| folder |")).skip(2);
+    let cells = |row: &str| -> Vec<String> { row.split('|').map(|cell| cell.trim().into()).collect() };
+    let names = |cell: &str| -> BTreeSet<String> {
+        cell.split(|c: char| !c.is_alphanumeric() && c != '_')
+            .filter(|name| !name.is_empty())
+            .map(Into::into)
+            .collect()
+    };
+    let table = rows.take_while(|line| line.starts_with('|')).map(cells);
+    table.map(|cells| (cells[1].trim_matches('`').into(), names(&cells[2]))).collect()
+}
+
+#[test]
+fn folders_take_from_others_as_the_table_of_layers_says() {
+    let mut taken: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (file, others) in imports() {
+        let folder = folder_of(&file).to_owned();
+        let from = taken.entry(folder.clone()).or_default();
+        from.extend(others.iter().map(|other| folder_of(other).to_owned()).filter(|other| *other != folder));
+    }
+    taken.remove("lib");
+    for (folder, from) in &taken {
+        println!("| `{folder}` | {} |", from.iter().cloned().collect::<Vec<_>>().join(", "));
+    }
+    assert_eq!(taken, layers());
+}
