@@ -2,8 +2,8 @@
 //!
 //! Keeps the section in which pgrx describes the extension's SQL entities in the linked library.
 //!
-//! cargo-pgrx would pass the same flag through RUSTFLAGS and so compile every dependency a second time;
-//! the Makefile therefore switches that off (`CARGO_PGRX_DISABLE_GC_SECTIONS_WORKAROUND`).
+//! cargo-pgrx would pass the same flag through RUSTFLAGS and so compile every dependency a second
+//! time; the Makefile therefore switches that off (`CARGO_PGRX_DISABLE_GC_SECTIONS_WORKAROUND`).
 
 fn main() {
     // `pg_ge_n` from PostgreSQL n on, so that code need not list the versions that it is for.

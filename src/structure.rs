@@ -14,7 +14,8 @@ pub enum Quantizer {
 }
 
 impl Quantizer {
-    /// Whether rows in lists are entered in a second one (see [`crate::segment::lists::spill`]), where there are two.
+    /// Whether rows in lists are entered in a second one (see [`crate::segment::lists::spill`]),
+    /// where there are two.
     pub fn has_second_lists(self) -> bool {
         self == Quantizer::Rabitq
     }
@@ -34,7 +35,8 @@ pub struct GraphOptions {
 /// Where a graph's codes lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum GraphLayout {
-    /// The codes of a node's neighbours lie with it: a hop is one read, and each code is there many times.
+    /// The codes of a node's neighbours lie with it: a hop is one read, and each code is there many
+    /// times.
     Wide,
     /// Each node's code is there once.
     Compact,

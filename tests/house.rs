@@ -1,4 +1,5 @@
-//! The structure of the source: which folder may take from which, and no file from one that takes from it.
+//! The structure of the source: which folder may take from which, and no file from one that takes
+//! from it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -30,7 +31,8 @@ fn code_of(source: &str) -> String {
     lines.map(|line| line.split("//").next().unwrap_or_default().to_owned() + "\n").collect()
 }
 
-/// Paths that begin with `crate` or `super`, groups in braces spelled out, as segments from the crate's root.
+/// Paths that begin with `crate` or `super`, groups in braces spelled out, as segments from the
+/// crate's root.
 fn paths_of(code: &str, module: &[String]) -> Vec<Vec<String>> {
     let mut paths = Vec::new();
     for (at, word) in code.match_indices("crate::").chain(code.match_indices("super::")) {
@@ -134,7 +136,8 @@ fn circle<'a>(
 #[test]
 fn no_file_takes_from_one_that_takes_from_it() {
     let mut imports = imports();
-    // A folder's own file names its parts; what these take from it are words that all of them share.
+    // A folder's own file names its parts; what these take from it are words that all of them
+    // share.
     for (file, of_file) in &mut imports {
         if let Some(folder) = file.strip_suffix("/mod.rs").filter(|_| file.ends_with("/mod.rs")) {
             let prefix = folder.to_owned() + "/";

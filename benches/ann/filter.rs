@@ -1,4 +1,5 @@
-//! Searches under a filter: recall, and time beside an unfiltered search and an exact scan of the rows that match.
+//! Searches under a filter: recall, and time beside an unfiltered search and an exact scan of the
+//! rows that match.
 
 use crate::Arguments;
 use crate::load::{percentiles, report, target};
@@ -13,7 +14,8 @@ const LIMITS: [usize; 3] = [1, 10, 100];
 /// Percentages of the rows that match.
 const SHARES: [f32; 7] = [50.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.01];
 
-/// Percentiles, from 0 to 100, of each row: spread evenly, and by how near the row is to one of them.
+/// Percentiles, from 0 to 100, of each row: spread evenly, and by how near the row is to one of
+/// them.
 fn attributes(data: &Dataset) -> [Vec<f32>; 2] {
     let rows = data.base.len();
     let percent = |rank: usize| 100.0 * rank as f32 / rows as f32;

@@ -145,7 +145,8 @@ pub fn under_load(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// Three quarters of the rows are indexed, the rest flushed and merged: against an index of all rows.
+/// Three quarters of the rows are indexed, the rest flushed and merged: against an index of all
+/// rows.
 pub fn merge(arguments: &Arguments) -> Result<()> {
     let data = arguments.data()?;
     let (_own, target) = target(arguments, &data.metric)?;

@@ -1,4 +1,5 @@
-//! Benchmarks on real data, through SQL: recall, speed of queries, builds and inserts, size of the index.
+//! Benchmarks on real data, through SQL: recall, speed of queries, builds and inserts, size of the
+//! index.
 //!
 //! ```text
 //! cargo bench --bench ann -- run [--data FOLDER] [--rows N] [--url URL] [--am vdb_hnsw] [--with "m=16"] [--setting vdb.ef_search]
@@ -8,10 +9,12 @@
 //! cargo bench --bench ann -- filter [--queries 200] …
 //! cargo bench --bench ann -- demo [--data FOLDER] --cluster FOLDER
 //! ```
-//! `load` measures inserts and searches at the same time, `merge` what merging segments costs and gives,
-//! `filter` searches under conditions; they take the options of `run`. `--rows` takes the first rows of the data only. Without `--data` it takes the word vectors of `make data`; `tests/support/data.rs` tells the format of others.
-//! Without `--url` it starts a server of its own. `--am hnsw --setting hnsw.ef_search --extension vector` measures
-//! pgvector in the same way; give both the same `--url`, with another database for each.
+//! `load` measures inserts and searches at the same time, `merge` what merging segments costs and
+//! gives, `filter` searches under conditions; they take the options of `run`. `--rows` takes the
+//! first rows of the data only. Without `--data` it takes the word vectors of `make data`;
+//! `tests/support/data.rs` tells the format of others. Without `--url` it starts a server of its
+//! own. `--am hnsw --setting hnsw.ef_search --extension vector` measures pgvector in the same way;
+//! give both the same `--url`, with another database for each.
 
 mod demo;
 mod filter;

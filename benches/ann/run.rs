@@ -133,8 +133,8 @@ pub fn measure(
     })
 }
 
-/// Searches by one backend for all queries in one statement, as often as time permits: the recall, and searches a
-/// second. What a client adds to a search is not in it.
+/// Searches by one backend for all queries in one statement, as often as time permits: the recall,
+/// and searches a second. What a client adds to a search is not in it.
 fn measure_in_server(target: &Target, data: &Dataset, settings: &str, time: Duration) -> Result<(f64, f64)> {
     let mut client = target.connect()?;
     // A thousand searches in one statement are estimated to be worth compiling.

@@ -58,7 +58,8 @@ fn checksum_of(attributes: &[u64]) -> u32 {
     crc32fast::hash(bytemuck::cast_slice(attributes))
 }
 
-/// Of every row of the table that the transaction sees and the index has a place for, its checksums.
+/// Of every row of the table that the transaction sees and the index has a place for, its
+/// checksums.
 fn rows_of_table(index: Relation) -> HashMap<Tid, Checksums> {
     let mut rows = HashMap::new();
     let mut add = |entry: Entry| {

@@ -61,7 +61,8 @@ fn vdb_last_search() -> TableIterator<
     TableIterator::new(rows.collect::<Vec<_>>())
 }
 
-/// Searches an index for the `k` rows nearest to a query that meet a condition, and tells what the search did.
+/// Searches an index for the `k` rows nearest to a query that meet a condition, and tells what the
+/// search did.
 ///
 /// Arguments: the index, the query (a vector, or its text), `k`, the condition in SQL or null.
 #[pg_extern(sql = false)]
@@ -86,7 +87,8 @@ fn vdb_explain_search(
         name!(pages, i64),
     ),
 > {
-    // SAFETY: PostgreSQL passes four arguments, whose types are those that the functions are declared with.
+    // SAFETY: PostgreSQL passes four arguments, whose types are those that the functions are
+    // declared with.
     let (index, query, of, k, filter) = unsafe {
         let arguments = (*call).args.as_slice((*call).nargs as usize);
         let [index, query, k, filter] = arguments else { unreachable!("it is declared with four") };

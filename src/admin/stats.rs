@@ -328,7 +328,8 @@ fn vdb_index_tasks(
     }))
 }
 
-/// The tasks of all indexes that the user may see. Those that are locked, dropped meanwhile or not ready have none.
+/// The tasks of all indexes that the user may see. Those that are locked, dropped meanwhile or not
+/// ready have none.
 #[pg_extern(sql = false)]
 #[allow(clippy::type_complexity)] // The columns of the SQL function.
 fn vdb_all_tasks() -> TableIterator<

@@ -10,13 +10,15 @@ use crate::types::{VARLENA_HEADER, Varlena};
 use pgrx::PgSqlErrorCode::*;
 use pgrx::{pg_extern, pg_sys};
 
-/// Filter columns of an index at most: the rows of a growing segment keep their keys on one page with much else.
+/// Filter columns of an index at most: the rows of a growing segment keep their keys on one page
+/// with much else.
 const MAX_COLUMNS: usize = 15;
 
 /// Support functions of filter operator classes: each tells what the column's key is made of.
 macro_rules! support_functions {
     ($($name:ident: $kind:expr;)*) => {
-        /// In the order of the numbers that support functions return, from [`opclass::FIRST_FILTER`] on.
+        /// In the order of the numbers that support functions return, from
+        /// [`opclass::FIRST_FILTER`] on.
         const KINDS: &[Kind] = &[$($kind),*];
 
         $(
@@ -76,7 +78,8 @@ fn collation_of(collation: pg_sys::Oid) -> Collation {
     if [pg_sys::InvalidOid, pg_sys::C_COLLATION_OID].contains(&collation) {
         return Collation::Bytes;
     }
-    // SAFETY: the catalog is looked up in the transaction of the caller; a collation of a column exists.
+    // SAFETY: the catalog is looked up in the transaction of the caller; a collation of a column
+    // exists.
     match unsafe { pg_sys::get_collation_isdeterministic(collation) } {
         true => Collation::Equality,
         false => Collation::Nothing,
@@ -86,7 +89,8 @@ fn collation_of(collation: pg_sys::Oid) -> Collation {
 /// A row's attributes, of the values of an index's columns, the vector's first.
 ///
 /// # Safety
-/// There are a value and a null flag for each column; the values are of the types that the kinds stand for.
+/// There are a value and a null flag for each column; the values are of the types that the kinds
+/// stand for.
 pub unsafe fn of_values(
     index: Relation,
     kinds: &[Kind],
@@ -142,7 +146,8 @@ unsafe fn key_of(kind: Kind, collation: pg_sys::Oid, value: pg_sys::Datum) -> u6
 /// # Safety
 /// The value is an array.
 unsafe fn elements_of(array: pg_sys::Datum) -> (Vec<Option<pg_sys::Datum>>, pg_sys::Oid) {
-    // SAFETY: the caller's promise; `deconstruct_array` sets as many elements and null flags as it counts.
+    // SAFETY: the caller's promise; `deconstruct_array` sets as many elements and null flags as it
+    // counts.
     unsafe {
         let array = pg_sys::pg_detoast_datum(array.cast_mut_ptr()).cast::<pg_sys::ArrayType>();
         let element_type = (*array).elemtype;
@@ -258,7 +263,8 @@ unsafe fn test_of(index: Relation, kinds: &[Kind], column: usize, scan_key: &pg_
     test(scan_key.sk_argument)
 }
 
-/// What an operator's right argument holds: of the column's type, unless the operator compares two types of a family.
+/// What an operator's right argument holds: of the column's type, unless the operator compares two
+/// types of a family.
 fn argument_kind(column: Kind, subtype: pg_sys::Oid) -> Kind {
     match (column, subtype) {
         (Kind::Int2 | Kind::Int4 | Kind::Int8, pg_sys::INT2OID) => Kind::Int2,

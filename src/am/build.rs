@@ -47,8 +47,8 @@ impl Build {
         }
     }
 
-    /// Appends pages for the vectors of rows that threads are assigning to lists just now. A graph's are appended while it is
-    /// built.
+    /// Appends pages for the vectors of rows that threads are assigning to lists just now. A
+    /// graph's are appended while it is built.
     fn prepare_pages(&mut self) {
         let rerank = match self.plan.structure {
             Structure::Lists(options) => options.rerank,
@@ -74,8 +74,9 @@ impl Build {
     }
 }
 
-/// Blocks sampled together: to begin a scan costs as much as reading a dozen rows, and blocks have few that are large. Those
-/// that are larger still lie out of line, so that there are many on a block.
+/// Blocks sampled together: to begin a scan costs as much as reading a dozen rows, and blocks have
+/// few that are large. Those that are larger still lie out of line, so that there are many on a
+/// block.
 fn blocks_of_a_scan(space: Space) -> u32 {
     const ROWS: usize = 16;
     const INLINE: usize = 2000;
@@ -161,7 +162,8 @@ unsafe fn build(
     info: *mut pg_sys::IndexInfo,
     kind: IndexKind,
 ) -> *mut pg_sys::IndexBuildResult {
-    // SAFETY: PostgreSQL passes open relations; the index is ours alone until its transaction commits.
+    // SAFETY: PostgreSQL passes open relations; the index is ours alone until its transaction
+    // commits.
     let relation = unsafe { Relation::from_raw(index) };
     let meta = new_meta(relation, kind);
     // SAFETY: a plain read of a setting.
@@ -212,7 +214,8 @@ unsafe fn build(
     result.into_pg()
 }
 
-/// An unlogged index after a crash: its init fork holds a meta page, a manifest page and empty lanes.
+/// An unlogged index after a crash: its init fork holds a meta page, a manifest page and empty
+/// lanes.
 ///
 /// # Safety
 /// The argument is that of `ambuildempty`.

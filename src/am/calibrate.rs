@@ -30,8 +30,8 @@ struct Query {
     place: Option<(u32, u32)>,
 }
 
-/// Measures the recall of ever greater efforts with `sample` rows of the table, until it hardly grows, and stores the
-/// curve in the index, which is locked so that it may be changed.
+/// Measures the recall of ever greater efforts with `sample` rows of the table, until it hardly
+/// grows, and stores the curve in the index, which is locked so that it may be changed.
 pub fn calibrate(relation: Relation, sample: usize) -> Curve {
     let snapshot = Snapshot::read(relation);
     let mut queries = sample_rows(relation, sample);
@@ -87,8 +87,8 @@ fn sample_rows(relation: Relation, sample: usize) -> Vec<Query> {
     kept.into_iter().filter_map(query).collect()
 }
 
-/// Finds the places of those rows in lists, or of their nodes: such as they have to themselves, on the base layer of a
-/// graph. Leaves out those that have other nodes.
+/// Finds the places of those rows in lists, or of their nodes: such as they have to themselves, on
+/// the base layer of a graph. Leaves out those that have other nodes.
 fn place(relation: Relation, snapshot: &Snapshot, queries: &mut Vec<Query>) {
     let mut by_tid: HashMap<Tid, usize> =
         queries.iter().enumerate().map(|(number, query)| (query.tid, number)).collect();
@@ -126,7 +126,8 @@ fn measure(relation: Relation, snapshot: &Snapshot, queries: &[Query]) -> Curve 
     const STEPS: usize = 4;
     const GROWTH: f64 = 0.001;
     const HIGH: f64 = 0.95;
-    // SAFETY: the index is open and locked, in a transaction; the table is closed below, or by its abort.
+    // SAFETY: the index is open and locked, in a transaction; the table is closed below, or by its
+    // abort.
     let heap = unsafe {
         let table = pg_sys::IndexGetRelation(relation.oid(), false);
         pg_sys::table_open(table, pg_sys::AccessShareLock as pg_sys::LOCKMODE)
@@ -135,7 +136,8 @@ fn measure(relation: Relation, snapshot: &Snapshot, queries: &[Query]) -> Curve 
         Structure::Graph(_) => (K as u32, settings::MAX_EF_SEARCH as u32),
         Structure::Lists(_) => (1, snapshot.manifest.codebook().map_or(1, |codebook| codebook.lists)),
     };
-    // SAFETY: the table and the index are open; a snapshot is active in a transaction that runs a query or a command.
+    // SAFETY: the table and the index are open; a snapshot is active in a transaction that runs a
+    // query or a command.
     let mut rows = unsafe { HeapRows::new(heap, relation, pg_sys::GetActiveSnapshot()) };
     let mut curve = Curve::default();
     let mut effort = first.min(most);

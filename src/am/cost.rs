@@ -11,11 +11,12 @@ use crate::storage::snapshot::Snapshot;
 use crate::structure::{Quantizer, Structure};
 use pgrx::{pg_guard, pg_sys};
 
-/// Nanoseconds of one unit of the planner's cost, where everything is in memory: a plan that reads so many rows by a
-/// btree and sorts them takes as long as it costs (see ARCHITECTURE.md for what was measured).
+/// Nanoseconds of one unit of the planner's cost, where everything is in memory: a plan that reads
+/// so many rows by a btree and sorts them takes as long as it costs (see ARCHITECTURE.md for what
+/// was measured).
 const UNIT: f64 = 700.0;
-/// The same of rows whose vectors lie out of line: fetching those is no part of what such a plan costs, but most of what
-/// it takes.
+/// The same of rows whose vectors lie out of line: fetching those is no part of what such a plan
+/// costs, but most of what it takes.
 const UNIT_OUT_OF_LINE: f64 = 3500.0;
 /// Rows are made no longer than so many bytes.
 const LONGEST_IN_LINE: usize = 2000;
@@ -100,15 +101,16 @@ pub unsafe extern "C-unwind" fn amcostestimate(
     correlation: *mut f64,
     pages: *mut f64,
 ) {
-    // SAFETY: PostgreSQL passes valid planner nodes and out-parameters; the index is locked by the planner.
+    // SAFETY: PostgreSQL passes valid planner nodes and out-parameters; the index is locked by the
+    // planner.
     unsafe {
         let clauses = pgrx::PgList::<pg_sys::IndexClause>::from_pg((*path).indexclauses);
         let has_filters = clauses.iter_ptr().any(|clause| (*clause).indexcol != 0);
         let spheres = spheres_of(&*path);
         if (*path).indexorderbys.is_null() && spheres == 0 || asks_for_null(&*path) {
-            // Rows without a vector are not in the index, so that such paths are dropped (see `range`). Until then they
-            // cost more than any other, lest the planner drops these; but a finite sum, for of infinite ones it would make
-            // numbers that are none.
+            // Rows without a vector are not in the index, so that such paths are dropped (see
+            // `range`). Until then they cost more than any other, lest the planner drops these; but
+            // a finite sum, for of infinite ones it would make numbers that are none.
             compat::disable(&mut (*path).path);
             *startup_cost = NEVER;
             *total_cost = NEVER;

@@ -57,7 +57,8 @@ pub fn warn_of_missing_calibration(index: Relation) {
     }
 }
 
-/// Lists probed of so many, if the user does not say: recall@10 is then at least 0.95 on the project's data sets.
+/// Lists probed of so many, if the user does not say: recall@10 is then at least 0.95 on the
+/// project's data sets.
 fn automatic_probes(lists: u32, quantizer: Quantizer) -> u32 {
     let share = if quantizer.has_second_lists() { 2.0 } else { 4.0 };
     (share * f64::from(lists).sqrt()) as u32

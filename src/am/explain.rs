@@ -26,7 +26,8 @@ unsafe fn steps_of(scan: pg_sys::IndexScanDesc) -> Vec<String> {
     }
 }
 
-/// A step in words, as in: `segment 3 graph graph (effort 100, 5000 of 340475 rows, expected 0.512 ms, …)`.
+/// A step in words, as in:
+/// `segment 3 graph graph (effort 100, 5000 of 340475 rows, expected 0.512 ms, …)`.
 fn line(step: &StepReport) -> String {
     let StepReport { structure, step: way, rows, effort, returned, work, pages, expected, .. } = step;
     let place = step.segment.map_or_else(|| "all segments".into(), |segment| format!("segment {segment}"));

@@ -1,4 +1,5 @@
-//! A table's rows, read by parallel workers as well: to fetch and unpack large values takes longer than to hand them over.
+//! A table's rows, read by parallel workers as well: to fetch and unpack large values takes longer
+//! than to hand them over.
 
 use super::table::{Extent, Source, malformed};
 use super::{attributes, opclass};
@@ -23,7 +24,8 @@ const MESSAGE_BYTES: usize = 1 << 15;
 /// After so many rows of its own the backend looks for those of workers.
 const ROWS_PER_LOOK: u64 = 16;
 
-/// As [`Source::scan`] of all, with the help of up to `workers` workers if the table is large enough. Rows come in any order.
+/// As [`Source::scan`] of all, with the help of up to `workers` workers if the table is large
+/// enough. Rows come in any order.
 pub fn scan(source: Source, workers: usize, visit: &mut dyn FnMut(Entry)) -> f64 {
     // SAFETY: it is open.
     let (heap, index) = (source.table(), unsafe { Relation::from_raw(source.index) });
@@ -71,13 +73,14 @@ impl Share {
     }
 }
 
-/// What a worker sends. It begins with a tag; what follows is aligned as numbers of eight bytes are.
+/// What a worker sends. It begins with a tag; what follows is aligned as numbers of eight bytes
+/// are.
 #[derive(Debug, PartialEq)]
 enum Message {
     /// Rows, each with its length, its heap tuple and its attributes ahead.
     Rows,
-    /// The end of a share: rows of the table, whether a chain of heap tuples does not fit the index (see PostgreSQL's
-    /// `ii_BrokenHotChain`).
+    /// The end of a share: rows of the table, whether a chain of heap tuples does not fit the index
+    /// (see PostgreSQL's `ii_BrokenHotChain`).
     End { tuples: f64, has_broken_chains: bool },
 }
 
@@ -105,8 +108,8 @@ impl Message {
         bytemuck::cast_slice(&words).to_vec()
     }
 
-    /// Calls `visit` with the rows of a message, if it has any; `None` if it makes no sense. Rows have so many words of
-    /// attributes.
+    /// Calls `visit` with the rows of a message, if it has any; `None` if it makes no sense. Rows
+    /// have so many words of attributes.
     fn read(message: &[u8], words: usize, visit: &mut dyn FnMut(Entry)) -> Option<Self> {
         let mut rest = message;
         match take_word(&mut rest)? {
@@ -142,7 +145,8 @@ fn take_word(bytes: &mut &[u8]) -> Option<u64> {
 #[pg_guard]
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn vdb_scan_table(segment: *mut pg_sys::dsm_segment, toc: *mut pg_sys::shm_toc) {
-    // SAFETY: as PostgreSQL passes them. The locks are those that the leader holds, which are shared with its workers.
+    // SAFETY: as PostgreSQL passes them. The locks are those that the leader holds, which are
+    // shared with its workers.
     unsafe {
         let mut member = Member::new(segment, toc);
         let task: Task = member.task();

@@ -27,7 +27,8 @@ pub unsafe extern "C-unwind" fn aminsert(
     _index_unchanged: bool,
     _index_info: *mut pg_sys::IndexInfo,
 ) -> bool {
-    // SAFETY: PostgreSQL passes an open index, one value and null flag per column, and a valid address.
+    // SAFETY: PostgreSQL passes an open index, one value and null flag per column, and a valid
+    // address.
     unsafe {
         if *isnull {
             return false;

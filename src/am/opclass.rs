@@ -68,7 +68,8 @@ pub fn support_number(index: Relation, column: usize) -> i32 {
     }
 }
 
-/// The metric of an operator family for vectors of a type; `None` if it is for filter columns, or lacks a function.
+/// The metric of an operator family for vectors of a type; `None` if it is for filter columns, or
+/// lacks a function.
 ///
 /// # Safety
 /// In a transaction; the family is of one of our access methods.

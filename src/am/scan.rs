@@ -71,7 +71,8 @@ pub unsafe extern "C-unwind" fn amrescan(
     orderbys: pg_sys::ScanKey,
     orderby_count: i32,
 ) {
-    // SAFETY: PostgreSQL passes as many keys as counted, and `ambeginscan`'s scan with room for them.
+    // SAFETY: PostgreSQL passes as many keys as counted, and `ambeginscan`'s scan with room for
+    // them.
     unsafe {
         if !keys.is_null() && key_count > 0 {
             std::ptr::copy(keys, (*scan).keyData, key_count as usize);
@@ -121,8 +122,8 @@ pub unsafe extern "C-unwind" fn amgettuple(
         };
         let Some(tid) = tid else { return false };
         *(&raw mut (*scan).xs_heaptid).cast::<crate::segment::Tid>() = checked_tid(relation, tid);
-        // The rows come in exact order. Whether they meet the conditions the executor looks at again: keys tell less than
-        // values, and a corrupt page must not let a row through.
+        // The rows come in exact order. Whether they meet the conditions the executor looks at
+        // again: keys tell less than values, and a corrupt page must not let a row through.
         (*scan).xs_recheckorderby = false;
         (*scan).xs_recheck = true;
         true
@@ -160,7 +161,8 @@ unsafe fn begin(scan: pg_sys::IndexScanDesc, relation: Relation) -> State {
     // SAFETY: the keys are of this index.
     let conditions = unsafe { attributes::conditions(relation, &snapshot.meta.filters, keys) };
     let Some(conditions) = conditions else { return State::Done };
-    // SAFETY: a sphere's argument is one; the operators' right arguments are of the operator class's type and not null.
+    // SAFETY: a sphere's argument is one; the operators' right arguments are of the operator
+    // class's type and not null.
     let query_at = |value| unsafe { opclass::with_row(space, value, |row| query_of(space, row)) };
     let sphere = match keys.iter().find(|key| attributes::is_sphere(key)) {
         None => None,
@@ -177,13 +179,15 @@ unsafe fn begin(scan: pg_sys::IndexScanDesc, relation: Relation) -> State {
     let order = order.filter(|order| !is_null(order));
     let query = order.and_then(|order| query_at(order.sk_argument));
     let Some(query) = query else {
-        // Without an order, with one by null, or by a query that has no direction: rows come as they lie.
+        // Without an order, with one by null, or by a query that has no direction: rows come as
+        // they lie.
         let bound = sphere.and_then(|(centre, radius)| Some((centre?, bound_of(radius)?)));
         let bound = bound
             .map(|(centre, within)| RangeQuery::new(&snapshot, centre, Threshold { within, exact: false }));
         return State::Listing(Reported::new(relation, Listing::new(snapshot, conditions, bound)));
     };
-    // The sphere bounds the search if it is around the query; else its rows are picked out by the executor.
+    // The sphere bounds the search if it is around the query; else its rows are picked out by the
+    // executor.
     let within = sphere.and_then(|(centre, radius)| {
         bound_of(radius).filter(|_| centre.is_some_and(|centre| centre.row() == query.row()))
     });
@@ -222,6 +226,7 @@ fn query_of(space: crate::distance::Space, row: &[u8]) -> Option<PreparedQuery> 
 
 #[pg_guard]
 pub unsafe extern "C-unwind" fn amendscan(scan: pg_sys::IndexScanDesc) {
-    // SAFETY: the state is `ambeginscan`'s. What it holds is given back now; it is dropped with its memory context.
+    // SAFETY: the state is `ambeginscan`'s. What it holds is given back now; it is dropped with its
+    // memory context.
     unsafe { *(*scan).opaque.cast::<State>() = State::Idle };
 }

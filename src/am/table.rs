@@ -28,7 +28,8 @@ pub enum Extent {
         first: u32,
         count: u32,
     },
-    /// One process's share of all, of which others scan the rest; the scan is ended when it is through.
+    /// One process's share of all, of which others scan the rest; the scan is ended when it is
+    /// through.
     Share(pg_sys::TableScanDesc),
 }
 
@@ -45,8 +46,8 @@ impl<'a> Source<'a> {
         Self { heap, index, info, space, kinds, row_context: new_row_context() }
     }
 
-    /// Calls `visit` with every row that the index has a place for; returns the number of the table's rows. The progress of
-    /// a scan of all is shown if `show_progress` says so.
+    /// Calls `visit` with every row that the index has a place for; returns the number of the
+    /// table's rows. The progress of a scan of all is shown if `show_progress` says so.
     pub fn scan(self, extent: Extent, show_progress: bool, visit: &mut dyn FnMut(Entry)) -> f64 {
         let mut state = Scan { source: self, visit };
         let (first, count, scan) = match extent {
@@ -54,11 +55,11 @@ impl<'a> Source<'a> {
             Extent::Blocks { first, count } => (first, count, std::ptr::null_mut()),
             Extent::Share(scan) => (0, pg_sys::InvalidBlockNumber, scan),
         };
-        // Where a shared scan begins is its own affair, as nothing else is allowed; all others go through the blocks in
-        // their order.
+        // Where a shared scan begins is its own affair, as nothing else is allowed; all others go
+        // through the blocks in their order.
         let allow_sync = !scan.is_null();
-        // SAFETY: the relations are open; the callback gets back the state passed here, which lives until the scan has
-        // ended.
+        // SAFETY: the relations are open; the callback gets back the state passed here, which lives
+        // until the scan has ended.
         unsafe {
             pg_sys::table_index_build_range_scan(
                 self.heap,
@@ -88,13 +89,14 @@ impl<'a> Source<'a> {
     }
 }
 
-/// Calls `visit` with every row of the index's table that the transaction sees and the index has a place for.
+/// Calls `visit` with every row of the index's table that the transaction sees and the index has a
+/// place for.
 ///
 /// Expressions and predicates of the index are its owner's code, and run as such.
 pub fn for_each_visible_row(index: Relation, visit: &mut dyn FnMut(Entry)) {
     let _as_owner = AsOwner::of(index);
-    // SAFETY: the index is open and locked; the table is closed below, or by transaction abort. A scan for a concurrent
-    // build sees what a snapshot of its own sees.
+    // SAFETY: the index is open and locked; the table is closed below, or by transaction abort. A
+    // scan for a concurrent build sees what a snapshot of its own sees.
     unsafe {
         let table = pg_sys::IndexGetRelation(index.oid(), false);
         let heap = pg_sys::table_open(table, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
@@ -139,8 +141,8 @@ unsafe extern "C-unwind" fn add_row(
     _tuple_is_alive: bool,
     state: *mut std::ffi::c_void,
 ) {
-    // SAFETY: `scan` passes its state; PostgreSQL passes one value and null flag per index column, and the
-    // values come from the indexed columns, whose types the operator classes fix.
+    // SAFETY: `scan` passes its state; PostgreSQL passes one value and null flag per index column,
+    // and the values come from the indexed columns, whose types the operator classes fix.
     unsafe {
         let Scan { source, visit } = &mut *state.cast::<Scan>();
         if *isnull {

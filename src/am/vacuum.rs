@@ -1,4 +1,5 @@
-//! VACUUM, and the validation of CREATE INDEX CONCURRENTLY: PostgreSQL's callback is asked about every row.
+//! VACUUM, and the validation of CREATE INDEX CONCURRENTLY: PostgreSQL's callback is asked about
+//! every row.
 
 use super::calibrate;
 use crate::maintenance;
@@ -45,9 +46,11 @@ pub unsafe extern "C-unwind" fn amvacuumcleanup(
         pages::sweep_now(relation);
         let mut result = result(stats);
         if stats.is_null() {
-            // A vacuum has no snapshot that would keep pages from being used again while it reads them.
+            // A vacuum has no snapshot that would keep pages from being used again while it reads
+            // them.
             let _lock = IndexLock::wait(relation, Purpose::Manifest);
-            // Nobody has asked about every row: those whose transactions were rolled back are among them.
+            // Nobody has asked about every row: those whose transactions were rolled back are among
+            // them.
             result.num_index_tuples = segment::rows(relation) as f64;
             result.estimated_count = true;
         }

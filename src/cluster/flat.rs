@@ -7,7 +7,8 @@ use crate::util::random::Random;
 use rayon::prelude::*;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Rows whose products with all centroids are computed at once: they and the products stay in the processor's caches.
+/// Rows whose products with all centroids are computed at once: they and the products stay in the
+/// processor's caches.
 const CHUNK: usize = 256;
 
 /// What memory is asked for.
@@ -39,8 +40,8 @@ fn multiply(a: &[f32], b: &[f32], dims: usize, products: &mut [f32]) {
     let (rows, columns) = (a.len() / dims, b.len() / dims);
     assert_eq!(products.len(), rows * columns);
     let (dims_stride, columns_stride) = (dims as isize, columns as isize);
-    // SAFETY: the strides keep within the slices, whose lengths are `rows · dims`, `columns · dims` and
-    // `rows · columns`.
+    // SAFETY: the strides keep within the slices, whose lengths are `rows · dims`, `columns · dims`
+    // and `rows · columns`.
     unsafe {
         matrixmultiply::sgemm(
             rows,
@@ -61,8 +62,8 @@ fn multiply(a: &[f32], b: &[f32], dims: usize, products: &mut [f32]) {
     }
 }
 
-/// The number and score of the nearest centroid: the squared distance without the row's own squared norm, which is the
-/// same for all.
+/// The number and score of the nearest centroid: the squared distance without the row's own squared
+/// norm, which is the same for all.
 fn least(products: &[f32], norms: &[f32]) -> (u32, f32) {
     // In lanes, so that the comparisons run on vector registers.
     const LANES: usize = 8;
@@ -120,7 +121,8 @@ pub fn centroids(
     centroids
 }
 
-/// First centroids: rows drawn with a probability that grows with the squared distance to those drawn before.
+/// First centroids: rows drawn with a probability that grows with the squared distance to those
+/// drawn before.
 fn seed(rows: &Matrix, count: usize, random: &mut Random, cancel: &AtomicBool) -> Matrix {
     let mut seeds = Matrix::new(rows.dims);
     let mut distances = memory::filled(f32::INFINITY, rows.rows(), CENTROIDS);
@@ -148,7 +150,8 @@ fn seed(rows: &Matrix, count: usize, random: &mut Random, cancel: &AtomicBool) -
     seeds
 }
 
-/// Moves each centroid to the mean of its rows; one without rows goes to a row that is far from its own centroid.
+/// Moves each centroid to the mean of its rows; one without rows goes to a row that is far from its
+/// own centroid.
 fn update(rows: &Matrix, nearest: &[(u32, f32)], centroids: &mut Matrix, spherical: bool) {
     let dims = rows.dims;
     let mut counts = vec![0u32; centroids.rows()];

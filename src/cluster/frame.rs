@@ -1,4 +1,5 @@
-//! Rows of any size brought to numbers near one around zero, so that squares and their differences fit an `f32`.
+//! Rows of any size brought to numbers near one around zero, so that squares and their differences
+//! fit an `f32`.
 
 use super::Matrix;
 use crate::memory;

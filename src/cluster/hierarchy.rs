@@ -1,4 +1,5 @@
-//! Many centroids at the cost of few: the rows are cut into coarse clusters, each of these into its share.
+//! Many centroids at the cost of few: the rows are cut into coarse clusters, each of these into its
+//! share.
 
 use super::Matrix;
 use super::flat::{self, Lloyd};
@@ -100,7 +101,8 @@ fn distinct_rows(rows: &Matrix, count: usize) -> Matrix {
     rows.select(numbers.into_iter())
 }
 
-/// Cuts `total` into shares in proportion to the sizes, none greater than its size; `total` is at most their sum.
+/// Cuts `total` into shares in proportion to the sizes, none greater than its size; `total` is at
+/// most their sum.
 fn shares(sizes: &[usize], total: usize) -> Vec<usize> {
     let sum: usize = sizes.iter().sum();
     let exact = |size: usize| size as f64 * total as f64 / sum as f64;
@@ -150,7 +152,8 @@ mod tests {
             assert_eq!(found.rows(), count);
             let assigned = flat::assign(&rows, &found, &AtomicBool::new(false));
             let error = assigned.iter().map(|(_, distance)| distance).sum::<f32>() / rows.rows() as f32;
-            // Within a crowd the mean squared distance to its middle is 4/12; between crowds 100 or more.
+            // Within a crowd the mean squared distance to its middle is 4/12; between crowds 100 or
+            // more.
             assert!(error < 20.0, "{count}: {error}");
             let mut sizes = vec![0; count];
             assigned.iter().for_each(|(cluster, _)| sizes[*cluster as usize] += 1);

@@ -10,7 +10,8 @@ use crate::memory;
 use frame::Frame;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
-/// Centroids of the rows, as many as wanted, or as there are rows; fewer where rows cannot be told apart.
+/// Centroids of the rows, as many as wanted, or as there are rows; fewer where rows cannot be told
+/// apart.
 ///
 /// `done` counts the centroids found. Returns early, with anything, once `cancel` is set.
 pub fn centroids(rows: &Matrix, options: Options, cancel: &AtomicBool, done: &AtomicU64) -> Matrix {

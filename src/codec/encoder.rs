@@ -13,7 +13,8 @@ pub struct Code {
     pub bits: Vec<u8>,
 }
 
-/// A row's numbers: of unit length under cosine, bits as zeros and ones. Bytes that are no row give none.
+/// A row's numbers: of unit length under cosine, bits as zeros and ones. Bytes that are no row give
+/// none.
 ///
 /// Not for sparse rows.
 pub fn widen(space: Space, row: &[u8]) -> Vec<f32> {
@@ -39,8 +40,8 @@ pub fn subtract(vector: &[f32], shift: &[f32]) -> Vec<f32> {
     vector.iter().zip(shift).map(|(x, shift)| x - shift).collect()
 }
 
-/// Scales a vector to unit length. A squared norm outside [`rabitq::ORDINARY`] makes it NaN: the operators' distances, in
-/// single precision, are then nothing that a code could tell.
+/// Scales a vector to unit length. A squared norm outside [`rabitq::ORDINARY`] makes it NaN: the
+/// operators' distances, in single precision, are then nothing that a code could tell.
 fn normalize(vector: &mut [f32]) {
     let squared = f32::dot(vector, vector) as f32;
     let norm = if rabitq::ORDINARY.contains(&squared) { squared.sqrt() } else { f32::NAN };
@@ -79,8 +80,8 @@ impl CodedQuery {
     }
 }
 
-/// Whether two numbers beside codes are the same, up to what sums lose from processor to processor. Those of huge or tiny
-/// vectors may be infinite, or none at all.
+/// Whether two numbers beside codes are the same, up to what sums lose from processor to processor.
+/// Those of huge or tiny vectors may be infinite, or none at all.
 pub fn is_near(a: f32, b: f32) -> bool {
     let is_near = (a - b).abs() <= 1e-3 * (a.abs() + b.abs()) + 1e-6;
     is_near || a == b || a.is_nan() && b.is_nan()
@@ -146,7 +147,8 @@ impl Encoder {
         nibble::encode(vector, self.target, code)
     }
 
-    /// The row that a code of four bits a dimension stands for; under cosine its length means nothing.
+    /// The row that a code of four bits a dimension stands for; under cosine its length means
+    /// nothing.
     pub fn decode_nibbles(&self, code: &[u8], factors: Factors) -> Vec<u8> {
         let mut vector = nibble::decode(code, factors, self.target);
         self.rotation.undo(&mut vector);

@@ -1,8 +1,10 @@
-//! Inner products of one query with 32 one-bit codes at a time, from tables of four dimensions held in registers.
+//! Inner products of one query with 32 one-bit codes at a time, from tables of four dimensions held
+//! in registers.
 //!
-//! The idea is André, Kermarrec, Le Scouarnec's ("Cache locality is not enough", VLDB 2015), as RaBitQ uses it. Each
-//! group of four dimensions has a table of 16 sums, in a byte each; a byte shuffle looks up one group of many codes.
-//! The portable kernel is the specification; the others are equal to it bit for bit.
+//! The idea is André, Kermarrec, Le Scouarnec's ("Cache locality is not enough", VLDB 2015), as
+//! RaBitQ uses it. Each group of four dimensions has a table of 16 sums, in a byte each; a byte
+//! shuffle looks up one group of many codes. The portable kernel is the specification; the others
+//! are equal to it bit for bit.
 
 use crate::util::cpu::vectorized;
 
@@ -20,7 +22,8 @@ pub fn block_bytes(dims: usize) -> usize {
     dims / GROUP * GROUP_BYTES
 }
 
-/// Lays out up to 32 codes as a block: for each group 16 bytes, in each the nibbles of codes `i` and `i + 16`.
+/// Lays out up to 32 codes as a block: for each group 16 bytes, in each the nibbles of codes `i`
+/// and `i + 16`.
 ///
 /// A code has one bit a dimension, dimension 0 first in each byte. Missing codes are zero.
 pub fn pack(codes: &[&[u8]], dims: usize) -> Vec<u8> {
@@ -56,7 +59,8 @@ pub fn unpack(block: &[u8], code: usize) -> Vec<u8> {
 /// The tables of one query.
 #[derive(Clone, Debug)]
 pub struct Table {
-    /// For each group the sums over the subsets of its dimensions, as multiples of `step` above `low`.
+    /// For each group the sums over the subsets of its dimensions, as multiples of `step` above
+    /// `low`.
     entries: Vec<[u8; 16]>,
     low: f32,
     step: f32,
@@ -85,7 +89,8 @@ impl Table {
         self.step
     }
 
-    /// Sums of entries for each code of a block. A block of another size than the query's counts as far as it goes.
+    /// Sums of entries for each code of a block. A block of another size than the query's counts as
+    /// far as it goes.
     #[inline(always)]
     pub fn sums(&self, block: &[u8]) -> [u32; BLOCK] {
         let mut sums = [0u32; BLOCK];
@@ -106,7 +111,8 @@ vectorized! {
     /// Fills a query's entries; returns what they are multiples above, and of what.
     fn tabulate(query: &[f32], entries: &mut [[u8; 16]]) -> (f32, f32) {
         let (groups, _) = query.as_chunks::<GROUP>();
-        // The least sum of a group is that of its negative numbers, the greatest that of its positive ones.
+        // The least sum of a group is that of its negative numbers, the greatest that of its
+        // positive ones.
         let (mut low, mut high) = (0f32, 0f32);
         for group in groups {
             low = low.min(group.iter().map(|x| x.min(0.0)).sum());
@@ -166,8 +172,9 @@ mod x86 {
     use super::{BLOCK, GROUP_BYTES};
     use std::arch::x86_64::*;
 
-    /// Even bytes and odd bytes of the looked-up entries are summed apart, in 16 bits: the sums of codes 0, 2, … 14; of 1,
-    /// 3, … 15; of 16, 18, … 30; of 17, 19, … 31. Brings them into order, and adds those of the groups that are left.
+    /// Even bytes and odd bytes of the looked-up entries are summed apart, in 16 bits: the sums of
+    /// codes 0, 2, … 14; of 1, 3, … 15; of 16, 18, … 30; of 17, 19, … 31. Brings them into order,
+    /// and adds those of the groups that are left.
     #[inline]
     #[target_feature(enable = "sse2")]
     fn finish(

@@ -1,8 +1,10 @@
-//! RaBitQ with several bits a dimension (Gao et al.: "Practical and Asymptotically Optimal Quantization of
-//! High-Dimensional Vectors in Euclidean Space for Approximate Nearest Neighbor Search", SIGMOD 2025).
+//! RaBitQ with several bits a dimension (Gao et al.: "Practical and Asymptotically Optimal
+//! Quantization of High-Dimensional Vectors in Euclidean Space for Approximate Nearest Neighbor
+//! Search", SIGMOD 2025).
 //!
-//! The estimator is that of one bit (see [`super::rabitq`]), with `v` on the grid of `2^bits` steps around zero whose
-//! direction is nearest to the residual's. A code is `bits` planes of one bit a dimension, the lowest first.
+//! The estimator is that of one bit (see [`super::rabitq`]), with `v` on the grid of `2^bits` steps
+//! around zero whose direction is nearest to the residual's. A code is `bits` planes of one bit a
+//! dimension, the lowest first.
 
 use super::rabitq::{Factors, Products, Target};
 use super::rounding::Rounding;
@@ -30,8 +32,8 @@ pub fn encode(vector: &[f32], centre: &[f32], target: Target, bits: usize, code:
     factors
 }
 
-/// For each dimension of a rotated vector the step on the grid around a rotated centre, and what goes with a code of
-/// these steps.
+/// For each dimension of a rotated vector the step on the grid around a rotated centre, and what
+/// goes with a code of these steps.
 pub fn quantize(vector: &[f32], centre: &[f32], target: Target, bits: usize) -> (Vec<u8>, Factors) {
     let residual: Vec<f32> = vector.iter().zip(centre).map(|(x, c)| x - c).collect();
     let grid = Grid::new(&residual, bits);
@@ -60,7 +62,8 @@ struct Grid {
 
 impl Grid {
     fn new(residual: &[f32], bits: usize) -> Self {
-        // How many root mean squares of the residual the grid's half covers: wide grids for few outliers, or fine ones.
+        // How many root mean squares of the residual the grid's half covers: wide grids for few
+        // outliers, or fine ones.
         const RANGES: [f32; 8] = [1.0, 1.4, 1.8, 2.2, 2.6, 3.0, 3.5, 4.0];
         let squared: f32 = residual.iter().map(|x| x * x).sum();
         let scale = (squared / residual.len() as f32).sqrt();
@@ -82,7 +85,8 @@ impl Grid {
     }
 }
 
-/// Sums of so many dimensions each, so that they are computed side by side. Rotated vectors have a multiple of as many.
+/// Sums of so many dimensions each, so that they are computed side by side. Rotated vectors have a
+/// multiple of as many.
 const LANES: usize = 16;
 
 vectorized! {
@@ -105,7 +109,8 @@ vectorized! {
         [along, squares].map(|lanes| lanes.iter().sum())
     }
 
-    /// The centre's products with the steps from the middle and with the residual, and the residual's squared norm.
+    /// The centre's products with the steps from the middle and with the residual, and the
+    /// residual's squared norm.
     fn products_of(residual: &[f32], centre: &[f32], grid: Grid) -> [f32; 3] {
         let [mut along, mut dot, mut squared] = [[0f32; LANES]; 3];
         let (residuals, centres) = (residual.as_chunks::<LANES>().0, centre.as_chunks::<LANES>().0);
@@ -140,7 +145,8 @@ impl Query {
         Self { sums: sums.collect(), total: rotated.iter().sum(), rounding }
     }
 
-    /// The estimated score of a code and how far it may be off, from the centre's exact score and distance.
+    /// The estimated score of a code and how far it may be off, from the centre's exact score and
+    /// distance.
     pub fn estimate(&self, code: &[u8], bits: usize, factors: Factors, centre: (f64, f64)) -> (f32, f32) {
         let plane_bytes = self.sums.len() / 2;
         let mut product = -middle(bits) * self.total;

@@ -1,8 +1,10 @@
-//! RaBitQ with four bits a dimension, two dimensions a byte: for codes that are looked at one by one.
+//! RaBitQ with four bits a dimension, two dimensions a byte: for codes that are looked at one by
+//! one.
 //!
-//! The estimator is that of [`super::multibit`]. Of each 64 dimensions the first 32 are the low halves of the code's bytes,
-//! the last 32 the high halves. The query is rounded to a byte a dimension, so that products are sums of small integers;
-//! what rounding may add is part of the bound.
+//! The estimator is that of [`super::multibit`]. Of each 64 dimensions the first 32 are the low
+//! halves of the code's bytes, the last 32 the high halves. The query is rounded to a byte a
+//! dimension, so that products are sums of small integers; what rounding may add is part of the
+//! bound.
 
 use super::multibit;
 use super::rabitq::{EPSILON, Factors, Target};
@@ -79,7 +81,8 @@ impl Query {
         let sum: f32 = steps.iter().map(|&steps| rounded(steps)).sum();
         let squared: f32 = rotated.iter().zip(&steps).map(|(x, &steps)| (x - rounded(steps)).powi(2)).sum();
         let middle = multibit::middle(BITS);
-        // A vector on the grid is `middle · √d` long at most, and rounding knows nothing of its direction.
+        // A vector on the grid is `middle · √d` long at most, and rounding knows nothing of its
+        // direction.
         let step_error = EPSILON * middle * squared.sqrt();
         let slack = rounding.around(origin, middle * (steps.len() as f32).sqrt());
         let origin = (origin.0 as f32, origin.1 as f32);

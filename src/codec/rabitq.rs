@@ -1,8 +1,9 @@
 //! RaBitQ with one bit a dimension.
 //!
-//! For a residual `r = o - c` of a rotated vector `o` to a rotated centre `c`, the code is the sign of each dimension,
-//! `v` the vector of `±1/2` with these signs. Then `⟨r, q - c⟩ ≈ ‖r‖² / ⟨r, v⟩ · ⟨v, q - c⟩`, unbiased over the
-//! rotations; the centre enters through numbers stored beside the code, so one table of a query serves every centre.
+//! For a residual `r = o - c` of a rotated vector `o` to a rotated centre `c`, the code is the sign
+//! of each dimension, `v` the vector of `±1/2` with these signs. Then
+//! `⟨r, q - c⟩ ≈ ‖r‖² / ⟨r, v⟩ · ⟨v, q - c⟩`, unbiased over the rotations; the centre enters
+//! through numbers stored beside the code, so one table of a query serves every centre.
 
 use super::fastscan::{BLOCK, GROUP, Table};
 use super::rounding::{Rounding, Slack, hypot_bound};
@@ -14,8 +15,8 @@ use crate::util::cpu::vectorized;
 pub enum Target {
     /// Squared Euclidean distance.
     L2Squared,
-    /// Negative inner product, up to a constant that the centre's own score brings along. On unit vectors and with the
-    /// centre's cosine distance, that is the cosine distance.
+    /// Negative inner product, up to a constant that the centre's own score brings along. On unit
+    /// vectors and with the centre's cosine distance, that is the cosine distance.
     NegativeInnerProduct,
 }
 
@@ -41,16 +42,19 @@ impl Factors {
     }
 }
 
-/// Squared norms of residuals that codes tell: beyond these, products of single precision overflow or vanish.
+/// Squared norms of residuals that codes tell: beyond these, products of single precision overflow
+/// or vanish.
 pub const ORDINARY: std::ops::Range<f32> = 1e-30..1e30;
 
 /// Standard deviations that the error bound allows for (the paper's `ε₀`, which takes 1.9).
 ///
-/// At 768 dimensions a wider bound costs nothing and recall@10 reaches 0.998 instead of 0.993; at 100 dimensions it
-/// costs a third of the speed and reaches 0.996 instead of 0.987 (800 of 2,300 lists).
+/// At 768 dimensions a wider bound costs nothing and recall@10 reaches 0.998 instead of 0.993; at
+/// 100 dimensions it costs a third of the speed and reaches 0.996 instead of 0.987 (800 of 2,300
+/// lists).
 pub const EPSILON: f32 = 2.5;
 
-/// Encodes a rotated vector against a rotated centre: the bits, dimension 0 first in each byte, go to `code`.
+/// Encodes a rotated vector against a rotated centre: the bits, dimension 0 first in each byte, go
+/// to `code`.
 pub fn encode(vector: &[f32], centre: &[f32], target: Target, code: &mut [u8]) -> Factors {
     debug_assert_eq!(vector.len(), centre.len());
     debug_assert_eq!(vector.len(), code.len() * 8);
@@ -69,8 +73,8 @@ pub fn encode(vector: &[f32], centre: &[f32], target: Target, code: &mut [u8]) -
 }
 
 vectorized! {
-    /// Writes the signs of a residual; its squared norm and the sum of its absolute values, the centre's product with the
-    /// signs and with the residual.
+    /// Writes the signs of a residual; its squared norm and the sum of its absolute values, the
+    /// centre's product with the signs and with the residual.
     fn signs_and_sums(vector: &[f32], centre: &[f32], code: &mut [u8]) -> [f32; 4] {
         // Sums of so many dimensions each, so that they are computed side by side.
         const LANES: usize = 16;
@@ -203,8 +207,8 @@ impl Query {
         Self { table: Table::new(rotated), half_sum: rotated.iter().sum::<f32>() / 2.0, rounding }
     }
 
-    /// How far estimates of a block may be off, in 99 of 100 cases, from the numbers beside the codes, the estimates, and
-    /// the centre's exact score and distance.
+    /// How far estimates of a block may be off, in 99 of 100 cases, from the numbers beside the
+    /// codes, the estimates, and the centre's exact score and distance.
     pub fn bounds(
         &self,
         numbers: &[[f32; BLOCK]; 3],
@@ -220,7 +224,8 @@ impl Query {
 
     /// How far the tables' rounding may put a product off, in 99 of 100 cases.
     fn table_error(&self) -> f32 {
-        // An entry's error is uniform within half a step: its variance is a twelfth of the step's square.
+        // An entry's error is uniform within half a step: its variance is a twelfth of the step's
+        // square.
         EPSILON * self.table.step() * (self.table.groups() as f32 / 12.0).sqrt()
     }
 
@@ -258,8 +263,8 @@ pub mod tests {
         (0..dims).map(dimension).collect()
     }
 
-    /// Errors of estimates over many rotations of one triple of vectors whose residuals are as different as can be, and
-    /// their bounds.
+    /// Errors of estimates over many rotations of one triple of vectors whose residuals are as
+    /// different as can be, and their bounds.
     ///
     /// `estimate` gets the rotated row, centre and query, and the centre's score.
     pub fn sample(
@@ -308,8 +313,8 @@ pub mod tests {
         }
     }
 
-    /// Vectors around a point far from the origin: what the query's tables and single precision add exceeds by far what
-    /// the code loses.
+    /// Vectors around a point far from the origin: what the query's tables and single precision add
+    /// exceeds by far what the code loses.
     #[test]
     fn bounds_hold_where_tables_are_coarser_than_codes() {
         let dims = 64;

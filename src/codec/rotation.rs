@@ -1,8 +1,9 @@
 //! A random rotation in `O(d log d)`: rounds of random signs and fast Hadamard transforms.
 //!
-//! A transform needs a power of two; where the dimensions are none, it is applied to the first and to the last so many
-//! of them by turns, and a rotation by 45° mixes the two halves in between (a Kac walk). The order of summation is
-//! fixed, so the result is the same to the last bit on every processor.
+//! A transform needs a power of two; where the dimensions are none, it is applied to the first and
+//! to the last so many of them by turns, and a rotation by 45° mixes the two halves in between (a
+//! Kac walk). The order of summation is fixed, so the result is the same to the last bit on every
+//! processor.
 
 use crate::util::cpu::vectorized;
 use crate::util::random::Random;
@@ -55,7 +56,8 @@ impl Rotation {
         rotated
     }
 
-    /// Rotates `vector` in place. It has [`Self::dims`] numbers, of which those beyond the original are zero.
+    /// Rotates `vector` in place. It has [`Self::dims`] numbers, of which those beyond the original
+    /// are zero.
     pub fn apply(&self, vector: &mut [f32]) {
         debug_assert_eq!(vector.len(), self.dims);
         apply_rounds(&self.signs, vector);
@@ -109,11 +111,13 @@ fn mix(vector: &mut [f32]) {
     }
 }
 
-/// Fast Walsh-Hadamard transform, scaled so that lengths stay as they are. The length is a power of two, 64 or more.
+/// Fast Walsh-Hadamard transform, scaled so that lengths stay as they are. The length is a power of
+/// two, 64 or more.
 #[inline(always)]
 fn hadamard(vector: &mut [f32]) {
     const FIRST: usize = 8;
-    // The first three steps within eight numbers: loops over one, two and four of them would be mostly overhead.
+    // The first three steps within eight numbers: loops over one, two and four of them would be
+    // mostly overhead.
     let (eights, _) = vector.as_chunks_mut::<FIRST>();
     for v in eights {
         let (a, b, c, d) = (v[0] + v[1], v[2] + v[3], v[4] + v[5], v[6] + v[7]);

@@ -7,13 +7,15 @@ use crate::util::cpu::vectorized;
 pub struct Rounding {
     /// The rotated query's norm.
     norm: f32,
-    /// Half the distance between numbers as large as what was subtracted from query and rows before they were rotated.
+    /// Half the distance between numbers as large as what was subtracted from query and rows before
+    /// they were rotated.
     shift: f32,
     /// Of each number that an estimate is made of.
     relative: f32,
 }
 
-/// How far rounding may put the estimates of one centre's codes off, for each of the numbers that these are made of.
+/// How far rounding may put the estimates of one centre's codes off, for each of the numbers that
+/// these are made of.
 #[derive(Clone, Copy, Debug)]
 pub struct Slack {
     add: f32,
@@ -30,14 +32,16 @@ impl Rounding {
         Self { norm: squared_norm(rotated).sqrt(), shift: shift * f32::EPSILON, relative }
     }
 
-    /// For codes whose vectors have a norm of `code_norm` at most, around a centre of this score and distance.
+    /// For codes whose vectors have a norm of `code_norm` at most, around a centre of this score
+    /// and distance.
     pub fn around(self, (score, distance): (f64, f64), code_norm: f32) -> Slack {
         let Self { norm, shift, relative } = self;
         let (score, distance) = (score.abs() as f32, distance as f32);
         // The centre is no longer than the query and what lies between them.
         let centre = relative * (score + norm * (norm + distance));
-        // A shift puts a row off by `shift`, and so its squared distance `s` from the query by `2 · shift · √s`, which is at
-        // most `shift · (s / d + d)` for any `d`; and the centre likewise.
+        // A shift puts a row off by `shift`, and so its squared distance `s` from the query by
+        // `2 · shift · √s`, which is at most `shift · (s / d + d)` for any `d`; and the centre
+        // likewise.
         let between = if distance > 0.0 { distance } else { 1.0 };
         Slack {
             add: 2.0 * relative,

@@ -1,7 +1,8 @@
-//! Scalar quantization: a byte a dimension, on a grid from the vector's least to its greatest number.
+//! Scalar quantization: a byte a dimension, on a grid from the vector's least to its greatest
+//! number.
 //!
-//! What the rounding took is known, so the bound on an estimate's error always holds (Cauchy and Schwarz), unlike
-//! [`super::rabitq`]'s, which hardly ever fails but is much tighter for its size.
+//! What the rounding took is known, so the bound on an estimate's error always holds (Cauchy and
+//! Schwarz), unlike [`super::rabitq`]'s, which hardly ever fails but is much tighter for its size.
 
 use super::rabitq::{ORDINARY, Target};
 use simsimd::SpatialSimilarity;
@@ -76,7 +77,8 @@ impl Query {
         Self { code, grid, norm: grid.squared.sqrt() }
     }
 
-    /// The estimated score of a code, and how far it may be off; under cosine of unit vectors less 1.
+    /// The estimated score of a code, and how far it may be off; under cosine of unit vectors less
+    /// 1.
     pub fn estimate(&self, code: &[u8], grid: &Grid, target: Target) -> (f32, f32) {
         let (query, code): (&[i8], &[i8]) = (bytemuck::cast_slice(&self.code), bytemuck::cast_slice(code));
         let product = <i8 as SpatialSimilarity>::dot(query, code).unwrap_or_default();
@@ -96,7 +98,8 @@ impl Query {
         match target {
             Target::L2Squared => {
                 let squared = a.squared + b.squared;
-                // What overflows or vanishes in single precision has no bound, but for the distance of zeros.
+                // What overflows or vanishes in single precision has no bound, but for the distance
+                // of zeros.
                 let is_ordinary = ORDINARY.contains(&squared) || a.is_zero() && b.is_zero();
                 let bound = 2.0 * error + ROUNDING * squared;
                 (squared - 2.0 * product, if is_ordinary { bound } else { f32::INFINITY })

@@ -16,8 +16,8 @@ use std::sync::OnceLock;
 const DEFAULT_M: i32 = 16;
 const DEFAULT_EF_CONSTRUCTION: i32 = 64;
 const DEFAULT_BITS: i32 = 1;
-/// A graph's vectors of so few dimensions are compared as fast as codes, and codes of few dimensions tell little: where
-/// clusters lie far apart, walks by their estimates lose their way.
+/// A graph's vectors of so few dimensions are compared as fast as codes, and codes of few
+/// dimensions tell little: where clusters lie far apart, walks by their estimates lose their way.
 const MOST_UNCODED_DIMS: u32 = 16;
 /// Most rows of a growing segment.
 pub const MAX_FLUSH_ROWS: i32 = 1_000_000;
@@ -38,7 +38,8 @@ struct StoredMaintenance {
     compact_segments: i32,
 }
 
-/// Options about an index's maintenance, where they are set; else the settings of the same names hold.
+/// Options about an index's maintenance, where they are set; else the settings of the same names
+/// hold.
 pub struct Maintenance {
     pub flush_rows: Option<u64>,
     pub compact_segments: Option<usize>,
@@ -123,7 +124,8 @@ fn add_enum(
     };
     let end = pg_sys::relopt_enum_elt_def { string_val: std::ptr::null(), symbol_val: 0 };
     let members: Vec<_> = members.iter().map(member).chain([end]).collect();
-    // SAFETY: PostgreSQL copies the strings and keeps the members, which live as long as the process.
+    // SAFETY: PostgreSQL copies the strings and keeps the members, which live as long as the
+    // process.
     unsafe {
         pg_sys::add_enum_reloption(
             kind,
@@ -188,8 +190,8 @@ pub fn register() {
 }
 
 /// # Safety
-/// `options` is what PostgreSQL passes to `amoptions`; the elements describe the fields of `Stored`, which begins with
-/// [`StoredMaintenance`].
+/// `options` is what PostgreSQL passes to `amoptions`; the elements describe the fields of
+/// `Stored`, which begins with [`StoredMaintenance`].
 unsafe fn parse<Stored>(
     options: pg_sys::Datum,
     validate: bool,

@@ -166,7 +166,8 @@ pub fn register() {
         GucContext::Userset,
         GucFlags::UNIT_KB,
     );
-    // What a worker of the server keeps to is set by a superuser, or by an index's owner as options of the index.
+    // What a worker of the server keeps to is set by a superuser, or by an index's owner as options
+    // of the index.
     let define_for_superuser = |name, short, long, setting, min, max, flags| {
         define_as(name, short, long, setting, min, max, GucContext::Suset, flags);
     };

@@ -6,7 +6,8 @@ use crate::memory;
 /// Rows of one space, appended and addressed by number.
 pub struct Arena {
     space: Space,
-    /// Chunks never grow, so a row stays where it is and no memory is kept in reserve but the last chunk's.
+    /// Chunks never grow, so a row stays where it is and no memory is kept in reserve but the last
+    /// chunk's.
     chunks: Vec<Vec<Word>>,
     place: Place,
     /// Squared norm of each row, if the metric asks for it.

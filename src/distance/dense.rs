@@ -3,7 +3,8 @@
 use super::widen::{self, Sum};
 use half::f16;
 
-/// Below this many dimensions the call into a SIMD kernel costs more than the arithmetic (see `benches/kernels.rs`).
+/// Below this many dimensions the call into a SIMD kernel costs more than the arithmetic (see
+/// `benches/kernels.rs`).
 const PLAIN_LOOP_DIMS: usize = 16;
 
 /// A number that a dense vector holds.

@@ -1,8 +1,9 @@
 //! Distances between vectors, over plain slices.
 //!
-//! Every distance that a user sees and every distance that an index orders by comes from here, so that the two
-//! are equal to the last bit. Products and squared differences of `f32` run on simsimd's kernels, chosen for the
-//! processor at run time; very short vectors take a plain loop, which is faster there.
+//! Every distance that a user sees and every distance that an index orders by comes from here, so
+//! that the two are equal to the last bit. Products and squared differences of `f32` run on
+//! simsimd's kernels, chosen for the processor at run time; very short vectors take a plain loop,
+//! which is faster there.
 
 mod arena;
 pub mod bits;
@@ -16,7 +17,8 @@ pub use arena::Arena;
 pub use dense::Element;
 pub use space::{ElementKind, Metric, PreparedQuery, Space};
 
-/// Cosine distance from the three inner products of two vectors: `1 - ab / sqrt(aa * bb)`, in `[0, 2]`.
+/// Cosine distance from the three inner products of two vectors: `1 - ab / sqrt(aa * bb)`, in
+/// `[0, 2]`.
 ///
 /// A zero vector has no direction: the result is then NaN, which PostgreSQL orders last.
 pub fn cosine_from_products(ab: f64, aa: f64, bb: f64) -> f64 {

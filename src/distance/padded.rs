@@ -1,4 +1,5 @@
-//! Products of vectors of whole vector registers, in single precision: for who compares many and shows none to a user.
+//! Products of vectors of whole vector registers, in single precision: for who compares many and
+//! shows none to a user.
 
 use crate::util::cpu::vectorized;
 

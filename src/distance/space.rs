@@ -1,7 +1,8 @@
 //! A space: what a stored row is made of and how two of them are compared.
 //!
-//! Rows are the bytes that an index stores: `f32` or `f16` numbers of a dense vector, packed bits, or, for a sparse
-//! vector, a `u32` count followed by that many `i32` indices and `f32` values. All in the machine's byte order.
+//! Rows are the bytes that an index stores: `f32` or `f16` numbers of a dense vector, packed bits,
+//! or, for a sparse vector, a `u32` count followed by that many `i32` indices and `f32` values. All
+//! in the machine's byte order.
 
 use super::sparse::SparseSlice;
 use super::{Element, bits};
@@ -78,11 +79,12 @@ impl Space {
         })
     }
 
-    /// The score of two rows whose squared norms are known: a number that orders as the distance does.
+    /// The score of two rows whose squared norms are known: a number that orders as the distance
+    /// does.
     ///
-    /// That is the squared distance for L2, the negative inner product, and the distance itself for the others,
-    /// computed as the SQL operator computes it. `None` if the bytes are no rows of this space. NaN is positive, so that it is
-    /// the last in the total order, as in PostgreSQL's.
+    /// That is the squared distance for L2, the negative inner product, and the distance itself for
+    /// the others, computed as the SQL operator computes it. `None` if the bytes are no rows of
+    /// this space. NaN is positive, so that it is the last in the total order, as in PostgreSQL's.
     pub fn score(&self, a: &[u8], b: &[u8], norms: impl FnOnce() -> Option<(f64, f64)>) -> Option<f64> {
         let score = self.raw_score(a, b, norms)?;
         Some(if score.is_nan() { f64::NAN } else { score })
@@ -114,8 +116,8 @@ impl Space {
         }
     }
 
-    /// The score of rows at this distance, as the SQL operator of this space tells distances; a little greater if it has
-    /// to be rounded.
+    /// The score of rows at this distance, as the SQL operator of this space tells distances; a
+    /// little greater if it has to be rounded.
     pub fn score_of_distance(&self, distance: f64) -> f64 {
         match self.metric {
             Metric::L2 if distance < 0.0 => f64::NEG_INFINITY,
@@ -217,7 +219,8 @@ impl PreparedQuery {
         &bytemuck::cast_slice(&self.row)[..self.bytes]
     }
 
-    /// The score of a stored row (see [`Space::score`]); `None` if the bytes are no row of the space.
+    /// The score of a stored row (see [`Space::score`]); `None` if the bytes are no row of the
+    /// space.
     pub fn score(&self, row: &[u8]) -> Option<f64> {
         self.space.score(self.row(), row, || Some((self.squared_norm, self.space.squared_norm(row)?)))
     }

@@ -1,7 +1,8 @@
 //! Distances between half-precision vectors, accumulated in single precision.
 //!
-//! simsimd's own half-precision kernels accumulate in half precision on processors that can: too coarse for distances
-//! that users compare with exact ones. The portable version is the specification of the other.
+//! simsimd's own half-precision kernels accumulate in half precision on processors that can: too
+//! coarse for distances that users compare with exact ones. The portable version is the
+//! specification of the other.
 
 use half::f16;
 

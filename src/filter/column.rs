@@ -1,8 +1,8 @@
-//! A segment's filter column: a code for each row, as short as the column's keys allow, and the least and greatest code
-//! of each block of rows.
+//! A segment's filter column: a code for each row, as short as the column's keys allow, and the
+//! least and greatest code of each block of rows.
 //!
-//! Code 0 is null. Others are either the key's distance from the least one, or its rank among the distinct keys; both
-//! keep the order, so that a range of keys is a range of codes.
+//! Code 0 is null. Others are either the key's distance from the least one, or its rank among the
+//! distinct keys; both keep the order, so that a range of keys is a range of codes.
 
 use super::Test;
 use super::bitset::Bitset;
@@ -111,8 +111,8 @@ impl Coding {
         }
     }
 
-    /// Whether each code stands for one key: a span of all 64 bits leaves no room for null, so the two greatest keys
-    /// have one code.
+    /// Whether each code stands for one key: a span of all 64 bits leaves no room for null, so the
+    /// two greatest keys have one code.
     pub fn is_exact(self) -> bool {
         !matches!(self, Coding::Offset { base: 0, width: 8 })
     }
@@ -216,8 +216,8 @@ impl Matcher {
         }
     }
 
-    /// Takes out of `rows` those that are not accepted; `codes` are those of the rows from `first` on, which is a
-    /// multiple of 64, `width` bytes each.
+    /// Takes out of `rows` those that are not accepted; `codes` are those of the rows from `first`
+    /// on, which is a multiple of 64, `width` bytes each.
     pub fn retain(&self, rows: &mut Bitset, first: usize, codes: &[u8], width: usize) {
         let words = &mut rows.words_mut()[first / BITS..];
         match width {

@@ -53,7 +53,8 @@ pub const GREATEST: u64 = u64::MAX - 1;
 const TEXT_HASH: u64 = 0xFFFF_FFFF;
 
 impl Kind {
-    /// Whether different values have different keys, so that a row's key tells whether it meets a condition.
+    /// Whether different values have different keys, so that a row's key tells whether it meets a
+    /// condition.
     pub fn is_exact(self) -> bool {
         match self {
             Kind::Int2 | Kind::Int4 | Kind::Int8 | Kind::Float4 | Kind::Float8 => true,

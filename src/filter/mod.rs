@@ -1,8 +1,8 @@
-//! Filter columns: values as keys in their order, columns of them encoded for a segment, conditions, and the sets of
-//! rows that meet them.
+//! Filter columns: values as keys in their order, columns of them encoded for a segment,
+//! conditions, and the sets of rows that meet them.
 //!
-//! A row's *attributes* are words: one whose bits tell which columns are null, then a key for each column. An index
-//! without filter columns has no attributes at all.
+//! A row's *attributes* are words: one whose bits tell which columns are null, then a key for each
+//! column. An index without filter columns has no attributes at all.
 
 pub mod bitset;
 pub mod column;

@@ -2,7 +2,8 @@
 
 use crate::util::cpu::vectorized;
 
-/// A node's score in single precision and its number, as one number: to compare two of them takes one instruction.
+/// A node's score in single precision and its number, as one number: to compare two of them takes
+/// one instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ahead(u64);
 
@@ -14,7 +15,8 @@ impl Ahead {
     pub fn new(score: f32, node: u32) -> Self {
         // NaN sorts last, whatever its sign.
         let score = if score.is_nan() { f32::NAN } else { score };
-        // The bits of floats are in order once the sign is turned round, and of negative ones everything.
+        // The bits of floats are in order once the sign is turned round, and of negative ones
+        // everything.
         let bits = score.to_bits();
         let mask = (bits.cast_signed() >> 31).cast_unsigned() | 1 << 31;
         Self(u64::from(bits ^ mask) << 32 | u64::from(node))

@@ -46,7 +46,8 @@ impl Layer {
 
     /// The neighbours of a node at this moment.
     ///
-    /// While others write, the list may mix an old and a new state: every entry is still some node of the layer.
+    /// While others write, the list may mix an old and a new state: every entry is still some node
+    /// of the layer.
     pub fn neighbours(&self, node: u32) -> impl Iterator<Item = u32> {
         let slot = self.slot(node);
         let count = slot[0].load(Ordering::Acquire) as usize;
@@ -131,15 +132,18 @@ pub trait Prior: Sync {
 pub enum Known {
     /// Its neighbours, all of which are still there.
     Neighbours(Vec<u32>),
-    /// Some neighbours are gone: the others, and the neighbours of those that are gone, of which some are chosen.
+    /// Some neighbours are gone: the others, and the neighbours of those that are gone, of which
+    /// some are chosen.
     Candidates(Vec<u32>),
 }
 
-/// Builds the graph of nodes `0..nodes`, of which `layers[l]` are on layer `l + 1`, on the current rayon pool.
+/// Builds the graph of nodes `0..nodes`, of which `layers[l]` are on layer `l + 1`, on the current
+/// rayon pool.
 ///
-/// Nodes of an older graph keep their neighbours; where some are gone, their neighbours take their place (as in
-/// FreshDiskANN: Singh et al. 2021). New nodes are inserted after that; each also leads to one drawn at random. `done`
-/// counts finished nodes. Returns early, with an unfinished graph, once `cancel` is set.
+/// Nodes of an older graph keep their neighbours; where some are gone, their neighbours take their
+/// place (as in FreshDiskANN: Singh et al. 2021). New nodes are inserted after that; each also
+/// leads to one drawn at random. `done` counts finished nodes. Returns early, with an unfinished
+/// graph, once `cancel` is set.
 pub fn build(
     source: &impl Nodes,
     nodes: u32,
@@ -161,8 +165,8 @@ pub fn build(
     }
     let order = InsertionOrder::new(nodes, layers);
     builder.insert_all(&order, 0, |node| is_old[node as usize], cancel, done);
-    // Nodes between clusters lose their neighbours in one of them when they get nearer ones in the other: edges that lead
-    // anywhere, and stay, keep the graph in one piece.
+    // Nodes between clusters lose their neighbours in one of them when they get nearer ones in the
+    // other: edges that lead anywhere, and stay, keep the graph in one piece.
     let anywhere = |node: u32| (mix(node.into()) % u64::from(nodes)) as u32;
     builder.lead_away(nodes, |node| (!is_old[node as usize]).then(|| anywhere(node)), cancel);
     graph
@@ -234,8 +238,8 @@ impl<'a, N: Nodes> Builder<'a, N> {
         });
     }
 
-    /// Has nodes lead to others on the base layer that are farther away than their neighbours, each to the first few that
-    /// `away` tells, over its last neighbours if there is no room.
+    /// Has nodes lead to others on the base layer that are farther away than their neighbours, each
+    /// to the first few that `away` tells, over its last neighbours if there is no room.
     pub fn lead_away<A: IntoIterator<Item = u32>>(
         &self,
         nodes: u32,
@@ -268,7 +272,8 @@ impl<'a, N: Nodes> Builder<'a, N> {
         upper.take_while(|layer| node < layer.nodes()).count()
     }
 
-    /// Links a node as an older graph did; `false` if it was not there, or nothing of its neighbourhood is left.
+    /// Links a node as an older graph did; `false` if it was not there, or nothing of its
+    /// neighbourhood is left.
     fn take_over(&self, node: u32, prior: &impl Prior, cancel: &AtomicBool) -> bool {
         if cancel.load(Ordering::Relaxed) {
             return false;
@@ -292,14 +297,16 @@ impl<'a, N: Nodes> Builder<'a, N> {
         true
     }
 
-    /// Links a new node, on its layers from `lowest` up, to those nearest to it, which are sought from `entry`.
+    /// Links a new node, on its layers from `lowest` up, to those nearest to it, which are sought
+    /// from `entry`.
     pub fn insert(&self, node: u32, entry: u32, lowest: usize, scratch: &mut Scratch) {
         let (level, top) = (self.level(node), self.level(entry));
         let mut nearest = self.candidate(node, entry);
         for layer in (level + 1..=top).rev() {
             nearest = self.descend(node, nearest, &self.graph.layers[layer]);
         }
-        // Until its lists are complete on every layer, nobody may find the node: he would be in a dead end.
+        // Until its lists are complete on every layer, nobody may find the node: he would be in a
+        // dead end.
         let mut entries = vec![nearest];
         let mut chosen = Vec::with_capacity(level + 1);
         // Above the entry's layers there is nobody yet.
@@ -385,8 +392,8 @@ impl<'a, N: Nodes> Builder<'a, N> {
         best.into_sorted_vec()
     }
 
-    /// Splits candidates in ascending order: those that are nearer to the node than to any chosen before (the paper's
-    /// algorithm 4), at most `degree` of them, and the others.
+    /// Splits candidates in ascending order: those that are nearer to the node than to any chosen
+    /// before (the paper's algorithm 4), at most `degree` of them, and the others.
     pub fn split(&self, candidates: &[Candidate], degree: usize) -> (Vec<Candidate>, Vec<Candidate>) {
         let (mut chosen, mut others): (Vec<Candidate>, Vec<Candidate>) = (Vec::with_capacity(degree), vec![]);
         for &candidate in candidates {
@@ -402,10 +409,12 @@ impl<'a, N: Nodes> Builder<'a, N> {
         (chosen, others)
     }
 
-    /// Neighbours of a new node: the chosen ones, then the nearest of the others as far as there is room.
+    /// Neighbours of a new node: the chosen ones, then the nearest of the others as far as there is
+    /// room.
     ///
-    /// A full list is filled up at birth but not when it overflows later. On GloVe (100k × 100, m = 16) a build that
-    /// fills up at both took 2.5 times as long; the time that a search takes to a given recall was the same.
+    /// A full list is filled up at birth but not when it overflows later. On GloVe (100k × 100, m =
+    /// 16) a build that fills up at both took 2.5 times as long; the time that a search takes to a
+    /// given recall was the same.
     fn select(&self, candidates: &[Candidate], degree: usize) -> Vec<Candidate> {
         if candidates.len() <= degree {
             return candidates.to_vec();

@@ -1,9 +1,11 @@
-//! Building a graph of nodes that are all there at once: the base layer from rough neighbourhoods, not by searches.
+//! Building a graph of nodes that are all there at once: the base layer from rough neighbourhoods,
+//! not by searches.
 //!
-//! Each node chooses its neighbours among candidates that somebody else has found, by the same rule as in an incremental
-//! build; then everybody is linked back to. That takes a few distances for each candidate, where a search takes as many
-//! for each node that it visits. The upper layers, a small share of the nodes, are built by insertion as ever, and so
-//! is what the base layer does not lead to in the end.
+//! Each node chooses its neighbours among candidates that somebody else has found, by the same rule
+//! as in an incremental build; then everybody is linked back to. That takes a few distances for
+//! each candidate, where a search takes as many for each node that it visits. The upper layers, a
+//! small share of the nodes, are built by insertion as ever, and so is what the base layer does not
+//! lead to in the end.
 
 use super::Candidate;
 use super::build::{Builder, Graph, Nodes, Options, Scratch};
@@ -22,7 +24,8 @@ pub trait Near: Sync {
     fn away(&self, node: u32) -> Option<u32>;
 }
 
-/// Builds the graph of nodes `0..nodes`, of which `layers[l]` are on layer `l + 1`, on the current rayon pool.
+/// Builds the graph of nodes `0..nodes`, of which `layers[l]` are on layer `l + 1`, on the current
+/// rayon pool.
 ///
 /// `done` counts finished nodes. Returns early, with an unfinished graph, once `cancel` is set.
 pub fn build(
@@ -63,8 +66,8 @@ pub fn build(
 /// The base layer in the making.
 struct Base<'a, 'b, N> {
     builder: &'a Builder<'b, N>,
-    /// Of each node's neighbours so many, the first ones, were chosen for their direction; the others fill the list up
-    /// and make room when they have to.
+    /// Of each node's neighbours so many, the first ones, were chosen for their direction; the
+    /// others fill the list up and make room when they have to.
     chosen: Vec<AtomicU8>,
 }
 
@@ -109,8 +112,8 @@ impl<N: Nodes> Base<'_, '_, N> {
         }
     }
 
-    /// Adds `node` to the neighbours of `to`, in place of one that is there to fill the list up; if there is none, chooses
-    /// anew.
+    /// Adds `node` to the neighbours of `to`, in place of one that is there to fill the list up; if
+    /// there is none, chooses anew.
     fn link(&self, to: u32, node: u32) {
         let base = &self.builder.graph.layers[0];
         let _held = self.builder.lock(to);
@@ -121,8 +124,8 @@ impl<N: Nodes> Base<'_, '_, N> {
             return;
         }
         if count < base.degree {
-            // If it was among the others, it changes places with the first of them; else that one, the nearest, goes to
-            // the end, over the farthest if there is no room.
+            // If it was among the others, it changes places with the first of them; else that one,
+            // the nearest, goes to the end, over the farthest if there is no room.
             match neighbours[count..].iter().position(|&other| other == node) {
                 Some(at) => neighbours.swap(count, count + at),
                 None if neighbours.len() < base.degree => {
@@ -149,9 +152,9 @@ impl<N: Nodes> Base<'_, '_, N> {
         base.set(to, kept.into_iter().chain(others).take(base.degree).map(|candidate| candidate.node));
     }
 
-    /// Has nodes lead away from where they are, too, as those do in an incremental build that came when there were few.
-    /// Candidates were all near: of rows in clusters, those of one cluster, and a search that has come to the wrong one would
-    /// not get out of it.
+    /// Has nodes lead away from where they are, too, as those do in an incremental build that came
+    /// when there were few. Candidates were all near: of rows in clusters, those of one cluster,
+    /// and a search that has come to the wrong one would not get out of it.
     fn lead_away(&self, near: &impl Near, nodes: u32, cancel: &AtomicBool) {
         let upper = self.builder.graph.layers.get(1);
         let away = |node| -> Vec<u32> {

@@ -3,7 +3,8 @@
 use crate::memory;
 use crate::util::random::{Spread, fraction, mix};
 
-/// Highest level of a node; more would need more than 2^48 nodes even at `m = 2`… and nobody descends that far.
+/// Highest level of a node; more would need more than 2^48 nodes even at `m = 2`… and nobody
+/// descends that far.
 const MAX_LEVEL: u8 = 24;
 
 /// The level of row `row`: geometric with ratio `1 / m`, reproducible from the seed.
@@ -33,10 +34,12 @@ pub fn regroup(groups: &[Vec<u32>], layers: &[u32]) -> Vec<u32> {
     order
 }
 
-/// The order in which nodes are inserted: level by level from the top, within a level in steps of the golden ratio.
+/// The order in which nodes are inserted: level by level from the top, within a level in steps of
+/// the golden ratio.
 ///
-/// Rows that follow one another are often alike. Were they inserted at the same time, on two threads, neither would
-/// find the other; and rows that come sorted make worse graphs than shuffled ones.
+/// Rows that follow one another are often alike. Were they inserted at the same time, on two
+/// threads, neither would find the other; and rows that come sorted make worse graphs than shuffled
+/// ones.
 pub struct InsertionOrder {
     /// First node and number of nodes of each level, from the top, and the order within it.
     levels: Vec<(u32, u32, Spread)>,

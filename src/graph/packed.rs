@@ -1,4 +1,5 @@
-//! Neighbour lists packed in words: how many there are, then their numbers, each in as many bits as the greatest takes.
+//! Neighbour lists packed in words: how many there are, then their numbers, each in as many bits as
+//! the greatest takes.
 
 /// Bits of how many numbers a list has.
 const COUNT_BITS: u32 = 8;
@@ -39,8 +40,8 @@ impl Packing {
         }
     }
 
-    /// Appends the numbers of a list; `None`, perhaps after some of them, if the bytes are none or have one that is not
-    /// below `end`.
+    /// Appends the numbers of a list; `None`, perhaps after some of them, if the bytes are none or
+    /// have one that is not below `end`.
     pub fn unpack(self, bytes: &[u8], end: u32, numbers: &mut Vec<u32>) -> Option<()> {
         let (words, _) = bytes.as_chunks::<{ size_of::<u32>() }>();
         let mut words = words.iter().map(|&word| u64::from(u32::from_ne_bytes(word)));

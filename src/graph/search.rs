@@ -9,12 +9,14 @@ use std::collections::BinaryHeap;
 
 /// A stored graph and the distances from one query to its nodes.
 ///
-/// An implementation that meets a corrupt graph does not return; node numbers that it returns are below `nodes`.
+/// An implementation that meets a corrupt graph does not return; node numbers that it returns are
+/// below `nodes`.
 pub trait GraphReader {
     fn nodes(&self) -> u32;
     /// Number of layers above the base layer.
     fn upper_layers(&self) -> usize;
-    /// Replaces `neighbours` by those of `node` on `layer`, the base layer being 0. Not called if there are estimates.
+    /// Replaces `neighbours` by those of `node` on `layer`, the base layer being 0. Not called if
+    /// there are estimates.
     fn neighbours(&mut self, layer: usize, node: u32, neighbours: &mut Vec<u32>);
     /// Told of a node whose base-layer neighbours will most likely be asked for soon.
     fn announce(&mut self, _node: u32) {}
@@ -24,11 +26,13 @@ pub trait GraphReader {
     fn has_estimates(&self) -> bool {
         false
     }
-    /// Appends to `found` the distances of some nodes, and to `estimated` their base-layer neighbours with estimates.
+    /// Appends to `found` the distances of some nodes, and to `estimated` their base-layer
+    /// neighbours with estimates.
     ///
     /// Called only if there are estimates.
     fn visit(&mut self, _nodes: &[u32], _found: &mut Vec<Candidate>, _estimated: &mut Vec<Ahead>) {}
-    /// Appends to `estimated` the neighbours on an upper layer of a node whose distance is known, with estimates.
+    /// Appends to `estimated` the neighbours on an upper layer of a node whose distance is known,
+    /// with estimates.
     ///
     /// Called only if there are estimates.
     fn estimate_upper(&mut self, _layer: usize, _found: Candidate, _estimated: &mut Vec<Ahead>) {}
@@ -42,9 +46,9 @@ pub trait GraphReader {
     fn poll(&mut self) {}
 }
 
-/// Nodes by which a search enters the base layer: one for so many candidates that it is to look at, and a few at most. Rows
-/// that lie in clusters are linked to one another there, and seldom to those of another cluster; what looks nearest from
-/// above may be in the wrong one.
+/// Nodes by which a search enters the base layer: one for so many candidates that it is to look at,
+/// and a few at most. Rows that lie in clusters are linked to one another there, and seldom to
+/// those of another cluster; what looks nearest from above may be in the wrong one.
 const CANDIDATES_PER_ENTRY: usize = 8;
 const MOST_ENTRIES: usize = 16;
 
@@ -57,14 +61,17 @@ const TOGETHER: usize = 4;
 pub use crate::search::rerank::{Onward, Work};
 use crate::search::strategy::WalkBudget;
 
-/// Nodes compared before the share of those wanted means anything, and how many times fewer than expected are too few.
+/// Nodes compared before the share of those wanted means anything, and how many times fewer than
+/// expected are too few.
 const FIRST_LOOK: usize = 128;
 const FEWER: f64 = 4.0;
 
 /// The state of a search between two calls.
 ///
-/// Results come in ascending order. When `ef` of them are used up, the search is resumed with `ef` doubled; what becomes
-/// of a node that is found only then, but is nearer than one already returned, [`Onward`] tells. When the graph is exhausted, nodes that cannot be reached are compared one by one: no node is lost.
+/// Results come in ascending order. When `ef` of them are used up, the search is resumed with `ef`
+/// doubled; what becomes of a node that is found only then, but is nearer than one already
+/// returned, [`Onward`] tells. When the graph is exhausted, nodes that cannot be reached are
+/// compared one by one: no node is lost.
 pub struct Search {
     ef: usize,
     visited: Vec<u64>,
@@ -94,12 +101,12 @@ pub struct Search {
 
 /// A node that is not to be there.
 ///
-/// Had the graph been built without it, the nodes that lead to it would lead to others in its direction: its neighbours.
-/// Each edge to it leads to the next of those.
+/// Had the graph been built without it, the nodes that lead to it would lead to others in its
+/// direction: its neighbours. Each edge to it leads to the next of those.
 struct Without {
     node: u32,
-    /// Its neighbours that no edge was led to yet, in no particular order, with estimates if there are any; `None` until
-    /// the first is asked for.
+    /// Its neighbours that no edge was led to yet, in no particular order, with estimates if there
+    /// are any; `None` until the first is asked for.
     detours: Option<Vec<Ahead>>,
 }
 
@@ -166,7 +173,8 @@ impl Search {
         detours.pop()
     }
 
-    /// Gives up at nodes beyond a score, and after the first `ef`: what else is within it, another search finds.
+    /// Gives up at nodes beyond a score, and after the first `ef`: what else is within it, another
+    /// search finds.
     pub fn within(mut self, score: Option<f64>) -> Self {
         self.within = score;
         self
@@ -197,8 +205,9 @@ impl Search {
         ahead * size_of::<u64>() + self.pool.capacity() * size_of::<Candidate>()
     }
 
-    /// Goes on until there are `ef` more candidates, twice as many each time, and leaves what becomes of them to the graph,
-    /// which has been asked for their scores. `false` if there are none left, or if the search gives up.
+    /// Goes on until there are `ef` more candidates, twice as many each time, and leaves what
+    /// becomes of them to the graph, which has been asked for their scores. `false` if there are
+    /// none left, or if the search gives up.
     pub fn round<G: GraphReader>(&mut self, graph: &mut G) -> bool {
         match self.state {
             State::Fresh => self.enter(graph),
@@ -218,8 +227,8 @@ impl Search {
         self.ef
     }
 
-    /// The next nearest node; `None` when every node was returned, or when the search gives up, or would have to go on
-    /// and is not to.
+    /// The next nearest node; `None` when every node was returned, or when the search gives up, or
+    /// would have to go on and is not to.
     pub fn next<G: GraphReader>(&mut self, graph: &mut G, onward: Onward) -> Option<Candidate> {
         loop {
             if self.state == State::Fresh {
@@ -295,8 +304,8 @@ impl Search {
         }
     }
 
-    /// Replaces the nodes where the search comes to an upper layer by the nearest that it finds there, `width` at most, in
-    /// ascending order. Ends when some in turn are no nearer than those.
+    /// Replaces the nodes where the search comes to an upper layer by the nearest that it finds
+    /// there, `width` at most, in ascending order. Ends when some in turn are no nearer than those.
     fn descend<G: GraphReader>(
         &mut self,
         graph: &mut G,
@@ -417,8 +426,8 @@ impl Search {
 
     /// Compares a node exactly when it is visited, its neighbours by estimates until then.
     ///
-    /// A node may wait in the frontier several times, with the estimates of several neighbours: the nearest of them
-    /// are the best ones, as the error grows with the distance to the neighbour.
+    /// A node may wait in the frontier several times, with the estimates of several neighbours: the
+    /// nearest of them are the best ones, as the error grows with the distance to the neighbour.
     fn walk_by_estimates<G: GraphReader>(&mut self, graph: &mut G) {
         let (mut nodes, mut found, mut estimated) = (Vec::new(), Vec::new(), Vec::new());
         loop {
@@ -461,7 +470,8 @@ impl Search {
         }
     }
 
-    /// Has nodes wait for their turn, or be put aside if they are too far. Of those put aside some were visited before.
+    /// Has nodes wait for their turn, or be put aside if they are too far. Of those put aside some
+    /// were visited before.
     fn sort_out(&mut self, estimated: &[Ahead]) {
         let limit = self.limit().unwrap_or(Ahead::FARTHEST);
         // Each goes to both ends and stays at one of them: a branch would be taken as often as not.

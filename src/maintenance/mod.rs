@@ -1,5 +1,5 @@
-//! Keeping indexes in shape: what is due ([`policy`]), who does it (the backend that finds it due, or a [`worker`]), and
-//! what became of it.
+//! Keeping indexes in shape: what is due ([`policy`]), who does it (the backend that finds it due,
+//! or a [`worker`]), and what became of it.
 
 pub mod policy;
 mod worker;
@@ -73,8 +73,8 @@ pub fn due(relation: Relation, snapshot: &Snapshot, limits: Limits) -> Due {
 
 /// The index as it is now, and what it waits for.
 ///
-/// Under the manifest's lock: workers and vacuums have no snapshot that keeps pages from being used again while they are
-/// being read.
+/// Under the manifest's lock: workers and vacuums have no snapshot that keeps pages from being used
+/// again while they are being read.
 fn survey(relation: Relation, limits: Limits) -> (Snapshot, Due) {
     let _lock = IndexLock::wait(relation, Purpose::Manifest);
     let snapshot = Snapshot::read(relation);
@@ -124,8 +124,8 @@ pub fn flush(relation: Relation, lock: &IndexLock, limit: u64, priority: Priorit
     })
 }
 
-/// Merges all segments of an index that fit into memory, in this backend; returns the rows of the new segment, `None`
-/// if there was nothing to gain.
+/// Merges all segments of an index that fit into memory, in this backend; returns the rows of the
+/// new segment, `None` if there was nothing to gain.
 pub fn compact_all(relation: Relation) -> Option<u64> {
     let lock = IndexLock::wait(relation, Purpose::Compact);
     let everything = |meta: &Meta, manifest: &Manifest| {
@@ -137,8 +137,8 @@ pub fn compact_all(relation: Relation) -> Option<u64> {
     compact::compact(relation, &lock, everything, plan)
 }
 
-/// Does what is most urgent, if its lock is free and it has not failed just now; `noted` hears of it before it begins.
-/// False if there was nothing to do.
+/// Does what is most urgent, if its lock is free and it has not failed just now; `noted` hears of
+/// it before it begins. False if there was nothing to do.
 fn run_next(relation: Relation, limits: Limits, threads: usize, noted: impl Fn(TaskKind)) -> bool {
     let (snapshot, due) = survey(relation, limits);
     let may_begin = |kind| snapshot.manifest.tasks.retry_at(kind) <= now();

@@ -1,7 +1,9 @@
-//! What is due: when the growing segment is flushed, which segments are compacted, and how urgent that is.
+//! What is due: when the growing segment is flushed, which segments are compacted, and how urgent
+//! that is.
 //!
-//! Size-tiered compaction: segments of about the same size are merged once there are enough of them, so that a row is
-//! copied as many times as there are tiers. Pure rules; the queue of an index is what they say of its manifest.
+//! Size-tiered compaction: segments of about the same size are merged once there are enough of
+//! them, so that a row is copied as many times as there are tiers. Pure rules; the queue of an
+//! index is what they say of its manifest.
 
 use crate::storage::tasks::Priority;
 
@@ -158,7 +160,8 @@ mod tests {
         assert_eq!(compaction(&shapes(&[(9000, 3000)]), limits), None);
     }
 
-    /// Segments as rows come in flushes and are merged: their number stays small, and each row is copied seldom.
+    /// Segments as rows come in flushes and are merged: their number stays small, and each row is
+    /// copied seldom.
     #[test]
     fn merging_costs_a_logarithm() {
         let (mut segments, mut copied) = (Vec::<Shape>::new(), 0);

@@ -1,5 +1,6 @@
-//! Background workers: one is started by whoever finds work due, and ends when there is none left; with
-//! `shared_preload_libraries = 'vdb'` a launcher has one look through every database now and then.
+//! Background workers: one is started by whoever finds work due, and ends when there is none left;
+//! with `shared_preload_libraries = 'vdb'` a launcher has one look through every database now and
+//! then.
 
 use super::{Limits, flush, limits, note_failure, run_next};
 use crate::config::settings;
@@ -24,8 +25,8 @@ const BETWEEN_REQUESTS: Duration = Duration::from_millis(500);
 /// How long a worker waits for an index that somebody else has locked, and how often it tries.
 const LOCKED_PAUSE: Duration = Duration::from_secs(1);
 const LOCKED_ATTEMPTS: u32 = 30;
-/// How long a worker stays although nothing is due, longer than [`BETWEEN_REQUESTS`], so that what becomes due just after
-/// its last look is done too; and how often it looks.
+/// How long a worker stays although nothing is due, longer than [`BETWEEN_REQUESTS`], so that what
+/// becomes due just after its last look is done too; and how often it looks.
 const IDLE_TIME: Duration = Duration::from_secs(1);
 const IDLE_PAUSE: Duration = Duration::from_millis(100);
 /// How long a worker waits for a place among the [`settings::max_workers`].
@@ -44,8 +45,8 @@ pub fn register() {
     }
 }
 
-/// Sees to it that an index whose growing segment has so many rows is flushed: by a worker, or here and now if there can
-/// be none.
+/// Sees to it that an index whose growing segment has so many rows is flushed: by a worker, or here
+/// and now if there can be none.
 pub fn flush_is_due(relation: Relation, rows: u64, limits: Limits) {
     let is_started = can_be_left(relation) && ask_for_worker(relation, limits);
     // Should no worker have come although one was asked for, the rows must not become too many.
@@ -70,7 +71,8 @@ pub fn look_after(relation: Relation) {
     }
 }
 
-/// As [`look_after`], for an index that only its own transaction can see: a worker waits for its commit.
+/// As [`look_after`], for an index that only its own transaction can see: a worker waits for its
+/// commit.
 pub fn look_after_soon(relation: Relation) {
     if !relation.is_temporary() && settings::max_workers() > 0 {
         ask_for_worker(relation, limits(relation, &Meta::read(relation)));
@@ -117,7 +119,8 @@ enum Outcome {
 pub extern "C-unwind" fn vdb_worker_main(_argument: pg_sys::Datum) {
     let request = worker::request();
     worker::connect(Some(request.database));
-    // Whoever has a place will look at this index too, unless it has looked already, and then its place is free soon.
+    // Whoever has a place will look at this index too, unless it has looked already, and then its
+    // place is free soon.
     let begin = Instant::now();
     while !worker::take_place(settings::max_workers()) {
         if begin.elapsed() >= PLACE_TIME {

@@ -1,6 +1,8 @@
-//! The system's allocator with a reserve: an allocation that fails takes the reserve's place, so that work can end in an error.
+//! The system's allocator with a reserve: an allocation that fails takes the reserve's place, so
+//! that work can end in an error.
 //!
-//! Rust aborts the process where an allocation fails that cannot tell so, and an allocator must not unwind.
+//! Rust aborts the process where an allocation fails that cannot tell so, and an allocator must not
+//! unwind.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ptr::null_mut;
@@ -42,7 +44,8 @@ pub fn arm() -> bool {
 
 /// Gives a reserve that nobody holds any more back to the system.
 fn unmap(reserve: *mut u8) {
-    // SAFETY: mapped by `arm`, and nobody knows of it any more. Nothing can be done about a failure.
+    // SAFETY: mapped by `arm`, and nobody knows of it any more. Nothing can be done about a
+    // failure.
     unsafe { libc::munmap(reserve.cast(), RESERVE) };
 }
 

@@ -1,8 +1,8 @@
 //! Memory that may not be to be had: an error in place of an abort.
 //!
-//! Large requests go through this module. A refused one panics with its size and purpose; `pg::memory` turns that into an
-//! error. Small allocations are as everywhere: where one fails, a reserve steps in (see [`allocator`]), and the next call
-//! of [`check`] ends the work.
+//! Large requests go through this module. A refused one panics with its size and purpose;
+//! `pg::memory` turns that into an error. Small allocations are as everywhere: where one fails, a
+//! reserve steps in (see [`allocator`]), and the next call of [`check`] ends the work.
 
 mod allocator;
 
@@ -20,7 +20,8 @@ pub struct OutOfMemory {
 
 static RAISE: OnceLock<fn(OutOfMemory) -> !> = OnceLock::new();
 
-/// Declares what ends the work on whatever thread it is refused; called once when the library is loaded.
+/// Declares what ends the work on whatever thread it is refused; called once when the library is
+/// loaded.
 pub fn register(raise: fn(OutOfMemory) -> !) {
     let _ = RAISE.set(raise);
 }
@@ -33,7 +34,8 @@ fn refuse(what: &'static str, bytes: usize) -> ! {
     }
 }
 
-/// Sets the reserve aside for small allocations, at the beginning of work that may take much memory.
+/// Sets the reserve aside for small allocations, at the beginning of work that may take much
+/// memory.
 pub fn arm() {
     if !allocator::arm() {
         refuse("a reserve", allocator::RESERVE);

@@ -4,9 +4,11 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::panic::CaughtError;
 use std::panic::AssertUnwindSafe;
 
-/// Does some work in a subtransaction, which an error aborts; returns the error's message. Interrupts end the statement.
+/// Does some work in a subtransaction, which an error aborts; returns the error's message.
+/// Interrupts end the statement.
 pub fn attempt<T>(work: impl FnOnce() -> T) -> Result<T, String> {
-    // SAFETY: in a transaction; the context and the owner are those that PostgreSQL's own languages put back.
+    // SAFETY: in a transaction; the context and the owner are those that PostgreSQL's own languages
+    // put back.
     let (context, owner) = unsafe {
         let before = (pg_sys::CurrentMemoryContext, pg_sys::CurrentResourceOwner);
         pg_sys::BeginInternalSubTransaction(std::ptr::null());
@@ -45,10 +47,12 @@ pub fn attempt<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     result
 }
 
-/// Lets interrupts through again after an error that was caught. An error that Rust raises passes no code of PostgreSQL
-/// that would, so that one raised under a content lock would make the process deaf to signals.
+/// Lets interrupts through again after an error that was caught. An error that Rust raises passes
+/// no code of PostgreSQL that would, so that one raised under a content lock would make the process
+/// deaf to signals.
 pub fn allow_interrupts() {
-    // SAFETY: this process's own counters; the locks that held interrupts off are released by the abort that follows.
+    // SAFETY: this process's own counters; the locks that held interrupts off are released by the
+    // abort that follows.
     unsafe {
         pg_sys::InterruptHoldoffCount = 0;
         pg_sys::QueryCancelHoldoffCount = 0;

@@ -23,7 +23,8 @@ thread_local! {
     static RECENT: RefCell<Recent> = RefCell::new(Recent { buffers: vec![0; FIRST_RECENT] });
 }
 
-/// The buffers where pages were seen last, in a table that grows with the relations whose pages they are.
+/// The buffers where pages were seen last, in a table that grows with the relations whose pages
+/// they are.
 struct Recent {
     buffers: Vec<pg_sys::Buffer>,
 }
@@ -95,7 +96,8 @@ impl Pinned {
 
     /// Pins an existing page, trying first the buffer where this backend saw it last.
     ///
-    /// That saves the look-up in the shared hash table, the greater part of what a cached page costs.
+    /// That saves the look-up in the shared hash table, the greater part of what a cached page
+    /// costs.
     pub fn read_recent(relation: Relation, block: u32) -> Self {
         let guess = RECENT.with_borrow(|recent| recent.get(relation, block));
         if guess != pg_sys::InvalidBuffer as pg_sys::Buffer && relation.is_in_buffer(block, guess) {
@@ -108,7 +110,8 @@ impl Pinned {
         pinned
     }
 
-    /// Pins a page whose content is about to be replaced, zeroed and locked exclusively, without reading it.
+    /// Pins a page whose content is about to be replaced, zeroed and locked exclusively, without
+    /// reading it.
     pub fn overwrite(relation: Relation, block: u32) -> Exclusive {
         fault::point(Fault::read);
         // SAFETY: as in `read`; this mode returns the buffer locked exclusively.
@@ -138,7 +141,8 @@ impl Pinned {
     }
 
     pub fn share(self) -> Shared {
-        // SAFETY: the buffer is pinned and not locked by us: the only way to a lock is to give the pin away.
+        // SAFETY: the buffer is pinned and not locked by us: the only way to a lock is to give the
+        // pin away.
         unsafe { pg_sys::LockBuffer(self.id, pg_sys::BUFFER_LOCK_SHARE as i32) };
         Shared { pinned: self }
     }
@@ -157,7 +161,8 @@ impl Pinned {
     }
 
     fn page(&self) -> &Page {
-        // SAFETY: a pinned buffer's page is valid memory of PAGE_SIZE bytes until the pin is released.
+        // SAFETY: a pinned buffer's page is valid memory of PAGE_SIZE bytes until the pin is
+        // released.
         unsafe { &*pg_sys::BufferGetPage(self.id).cast::<Page>() }
     }
 
@@ -229,7 +234,8 @@ impl Deref for Exclusive {
 impl Exclusive {
     /// Fills a page of which a full image is logged afterwards (see [`super::wal::log_new_pages`]).
     pub fn fill(&mut self, fill: impl FnOnce(&mut Page)) {
-        // SAFETY: the exclusive lock makes this the only reference; the page lives as long as the pin.
+        // SAFETY: the exclusive lock makes this the only reference; the page lives as long as the
+        // pin.
         fill(unsafe { &mut *pg_sys::BufferGetPage(self.pinned.id).cast::<Page>() });
         // SAFETY: pinned and locked exclusively, as MarkBufferDirty asks.
         unsafe { pg_sys::MarkBufferDirty(self.pinned.id) };

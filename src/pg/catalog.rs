@@ -1,5 +1,5 @@
-//! What PostgreSQL's catalogs say, read without SQL: a worker acts as a superuser, under settings that are a database
-//! owner's.
+//! What PostgreSQL's catalogs say, read without SQL: a worker acts as a superuser, under settings
+//! that are a database owner's.
 
 use super::method;
 use pgrx::pg_sys;
@@ -83,7 +83,8 @@ pub fn databases() -> Vec<u32> {
     databases
 }
 
-/// Calls `visit` with the fixed part of each row of a catalog, as PostgreSQL's own launcher reads pg_database.
+/// Calls `visit` with the fixed part of each row of a catalog, as PostgreSQL's own launcher reads
+/// pg_database.
 ///
 /// # Safety
 /// In a transaction, with a catalog. The rows are valid during the call only.

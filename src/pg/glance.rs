@@ -1,13 +1,15 @@
 //! Reading pages that nobody changes without pinning them.
 //!
-//! A pin takes longer than looking at the few hundred bytes that it is for. A [`Sighting`] copies bytes from the buffer
-//! where this backend saw a page last, and looks at the buffer's header before and after: PostgreSQL gives a buffer to
-//! another page only after it has changed the header, under the header's lock. So the bytes are the page's, unless the
-//! buffer went to another page and came back, two reads from disk, while a few hundred bytes were copied. Who glances must
+//! A pin takes longer than looking at the few hundred bytes that it is for. A [`Sighting`] copies
+//! bytes from the buffer where this backend saw a page last, and looks at the buffer's header
+//! before and after: PostgreSQL gives a buffer to another page only after it has changed the
+//! header, under the header's lock. So the bytes are the page's, unless the buffer went to another
+//! page and came back, two reads from disk, while a few hundred bytes were copied. Who glances must
 //! bear that: bytes may be wrong as those of a damaged page are.
 //!
-//! A pin also tells PostgreSQL that the page is in use. Only pages of some usage count are glanced at; with less they are
-//! pinned, which raises it. So a page that is looked at now and then keeps its place in the buffers.
+//! A pin also tells PostgreSQL that the page is in use. Only pages of some usage count are glanced
+//! at; with less they are pinned, which raises it. So a page that is looked at now and then keeps
+//! its place in the buffers.
 
 use super::buffer::{PAGE_SIZE, recent_buffers};
 use super::relation::{FileTag, Relation};
@@ -63,9 +65,9 @@ impl Sighting {
         self.number().is_some()
     }
 
-    /// Copies words of the page from `offset` on, a multiple of eight bytes, as many as there is room for. `false` if they
-    /// may not be the page's; then it must be pinned. Any thread may do this; the main thread counts the page
-    /// ([`super::buffer::count_pages`]).
+    /// Copies words of the page from `offset` on, a multiple of eight bytes, as many as there is
+    /// room for. `false` if they may not be the page's; then it must be pinned. Any thread may do
+    /// this; the main thread counts the page ([`super::buffer::count_pages`]).
     pub fn copy(self, file: FileTag, offset: usize, words: &mut [u64]) -> bool {
         assert!(offset.is_multiple_of(size_of::<u64>()) && offset + size_of_val(words) <= PAGE_SIZE);
         let Some(number) = self.number() else { return false };
@@ -75,8 +77,9 @@ impl Sighting {
         }
         let page = page(number).wrapping_add(offset).cast::<u64>();
         for (i, word) in words.iter_mut().enumerate() {
-            // SAFETY: within a buffer of shared memory, which is never unmapped, and aligned as buffers are; others may
-            // write there meanwhile, which a relaxed load may see in any state.
+            // SAFETY: within a buffer of shared memory, which is never unmapped, and aligned as
+            // buffers are; others may write there meanwhile, which a relaxed load may see in any
+            // state.
             *word = unsafe { AtomicU64::from_ptr(page.wrapping_add(i).cast_mut()) }.load(Ordering::Relaxed);
         }
         fence(Ordering::Acquire);
@@ -94,15 +97,16 @@ fn page(number: usize) -> *const u8 {
     unsafe { pg_sys::BufferBlocks }.cast::<u8>().cast_const().wrapping_add(number * PAGE_SIZE)
 }
 
-/// The least usage count of pages that are glanced at: the clock that takes one from each page at every round must pass
-/// twice before such a page's buffer is given away.
+/// The least usage count of pages that are glanced at: the clock that takes one from each page at
+/// every round must pass twice before such a page's buffer is given away.
 const LEAST_USED: u32 = 2;
 
 /// Whether a buffer holds a page of enough use.
 fn holds(header: *const pg_sys::BufferDesc, file: FileTag, block: u32, order: Ordering) -> bool {
     const VALID: u32 = pg_sys::BM_VALID | pg_sys::BM_TAG_VALID;
-    // SAFETY: the header of a shared buffer, as its number was one; its state is an atomic number, and its tag may be read
-    // at any time: if it is written meanwhile, the state or the second look tells.
+    // SAFETY: the header of a shared buffer, as its number was one; its state is an atomic number,
+    // and its tag may be read at any time: if it is written meanwhile, the state or the second look
+    // tells.
     let (state, tag) = unsafe {
         let state = AtomicU32::from_ptr((&raw const (*header).state.value).cast_mut()).load(order);
         (state, (&raw const (*header).tag).read_volatile())

@@ -33,8 +33,8 @@ impl Indexed {
     /// # Safety
     /// An open index.
     unsafe fn of(index: Relation) -> Self {
-        // SAFETY: the caller's promise; an index has at least one column, and an expression for each that is none of its
-        // table's.
+        // SAFETY: the caller's promise; an index has at least one column, and an expression for
+        // each that is none of its table's.
         unsafe {
             let column = (*(*index.raw()).rd_index).indkey.values.as_slice(1)[0];
             if column != 0 {
@@ -52,7 +52,8 @@ impl Indexed {
 
 impl HeapRows {
     /// # Safety
-    /// The relations are an open table and an open index of it; the snapshot is registered or active.
+    /// The relations are an open table and an open index of it; the snapshot is registered or
+    /// active.
     pub unsafe fn new(heap: pg_sys::Relation, index: Relation, snapshot: pg_sys::Snapshot) -> Self {
         // SAFETY: the caller's promise.
         unsafe {
@@ -67,13 +68,14 @@ impl HeapRows {
         }
     }
 
-    /// Calls `visit` with the indexed value of the row that an index entry points to, if the snapshot sees one.
+    /// Calls `visit` with the indexed value of the row that an index entry points to, if the
+    /// snapshot sees one.
     pub fn fetch(&mut self, tid: [u8; 6], visit: impl FnOnce(pg_sys::Datum)) {
         let mut tid = checked_tid(self.index, tid);
         let (fetch, slot, snapshot) = (self.fetch, self.slot, self.snapshot);
         let indexed = &self.indexed;
-        // SAFETY: everything was made by `new`. The slot's tuple is valid until it is cleared; what expressions and
-        // detoasting allocate, until the context is reset.
+        // SAFETY: everything was made by `new`. The slot's tuple is valid until it is cleared; what
+        // expressions and detoasting allocate, until the context is reset.
         unsafe {
             let (mut again, mut all_dead) = (false, false);
             let seen = pg_sys::table_index_fetch_tuple(
@@ -114,7 +116,8 @@ impl HeapRows {
     }
 }
 
-/// An address from an index's page, which may be corrupt: the table would grow by the page at the block number that is none.
+/// An address from an index's page, which may be corrupt: the table would grow by the page at the
+/// block number that is none.
 pub fn checked_tid(index: Relation, tid: [u8; 6]) -> [u8; 6] {
     let [block @ .., offset_low, offset_high] = tid;
     if block == [0xff; 4] || [offset_low, offset_high] == [0; 2] {

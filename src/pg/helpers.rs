@@ -1,4 +1,5 @@
-//! Threads that help a search, if processors are idle. A backend that has once needed any keeps them: they sleep.
+//! Threads that help a search, if processors are idle. A backend that has once needed any keeps
+//! them: they sleep.
 
 use super::memory::raise_panic;
 use super::threads::quiet_pool;
@@ -19,8 +20,8 @@ pub struct Helpers {
     pool: &'static rayon::ThreadPool,
 }
 
-/// Helpers of this backend: as many as a query may have parallel workers, and as there are other processors, if one of these
-/// is idle just now.
+/// Helpers of this backend: as many as a query may have parallel workers, and as there are other
+/// processors, if one of these is idle just now.
 pub fn idle() -> Option<Helpers> {
     // SAFETY: a plain read of a setting.
     let allowed = usize::try_from(unsafe { pg_sys::max_parallel_workers_per_gather }).unwrap_or_default();
@@ -31,7 +32,8 @@ pub fn idle() -> Option<Helpers> {
     POOL.with(|pool| *pool.get_or_init(|| Helpers::new(allowed.min(processors - 1))))
 }
 
-/// Processes and threads of the system that run or could run, this one among them; `None` if it does not tell.
+/// Processes and threads of the system that run or could run, this one among them; `None` if it
+/// does not tell.
 fn running() -> Option<usize> {
     let load = std::fs::read_to_string("/proc/loadavg").ok()?;
     running_of(&load)
@@ -49,8 +51,8 @@ impl Helpers {
         Some(Self { pool: Box::leak(Box::new(pool)) })
     }
 
-    /// Does the pieces of some work, by their numbers, on the main thread and on all others, whoever is free. Returns what each
-    /// thread has made of its pieces, the main thread's first.
+    /// Does the pieces of some work, by their numbers, on the main thread and on all others,
+    /// whoever is free. Returns what each thread has made of its pieces, the main thread's first.
     pub fn share<S: Send>(
         self,
         pieces: usize,

@@ -1,4 +1,5 @@
-//! Interrupts of long work: cancel, terminate, timeouts; and in a worker somebody who waits for the index.
+//! Interrupts of long work: cancel, terminate, timeouts; and in a worker somebody who waits for the
+//! index.
 
 use super::error::Problem;
 use super::relation::Relation;
@@ -32,7 +33,8 @@ pub fn check() {
     }
 }
 
-/// From now on, until this returns `relation`'s work ends as soon as somebody waits for a lock on it.
+/// From now on, until this returns `relation`'s work ends as soon as somebody waits for a lock on
+/// it.
 pub fn yielding<T>(relation: Relation, work: impl FnOnce() -> T) -> T {
     struct Reset;
     impl Drop for Reset {

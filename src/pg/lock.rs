@@ -1,7 +1,7 @@
 //! Locks of an index that outlast content locks.
 //!
-//! They are heavyweight locks on page numbers of the index, so that they are held across computations, seen in
-//! `pg_locks`, part of deadlock detection and released by transaction abort.
+//! They are heavyweight locks on page numbers of the index, so that they are held across
+//! computations, seen in `pg_locks`, part of deadlock detection and released by transaction abort.
 
 use super::relation::Relation;
 use pgrx::pg_sys;
@@ -10,7 +10,8 @@ use pgrx::pg_sys;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Purpose {
-    /// Changing the manifest, or burying rows: held for as long as it takes to write a record or to read all TIDs.
+    /// Changing the manifest, or burying rows: held for as long as it takes to write a record or to
+    /// read all TIDs.
     Manifest = 0,
     /// Sealing frozen rows. Who holds it may take [`Purpose::Manifest`], not the other way round.
     Flush = 1,

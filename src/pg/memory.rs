@@ -17,7 +17,8 @@ pub fn register() {
     memory::register(raise);
 }
 
-/// On the main thread an error; on others a panic, which comes to the main thread (see [`raise_panic`]).
+/// On the main thread an error; on others a panic, which comes to the main thread (see
+/// [`raise_panic`]).
 fn raise(error: OutOfMemory) -> ! {
     if MAIN.get() != Some(&thread::current().id()) {
         resume_unwind(Box::new(error));

@@ -1,4 +1,5 @@
-//! Which access methods are ours, whatever their names: those whose handlers name our function for inserts.
+//! Which access methods are ours, whatever their names: those whose handlers name our function for
+//! inserts.
 
 use super::relation::Relation;
 use pgrx::pg_sys;
@@ -13,7 +14,8 @@ thread_local! {
     static KNOWN: RefCell<HashMap<pg_sys::Oid, bool>> = RefCell::default();
 }
 
-/// Declares the function by which our access methods are told; called once when the library is loaded.
+/// Declares the function by which our access methods are told; called once when the library is
+/// loaded.
 pub fn register(insert: InsertFunction) {
     INSERT.set(insert);
     // SAFETY: PostgreSQL calls the function whenever a row of pg_am changes.

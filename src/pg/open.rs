@@ -12,8 +12,8 @@ const READ: pg_sys::LOCKMODE = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
 /// As an INSERT locks an index.
 const CHANGE: pg_sys::LOCKMODE = pg_sys::RowExclusiveLock as pg_sys::LOCKMODE;
 
-/// An index of ours, open and fit to be used. Its lock is kept until the transaction ends; that of [`Self::try_to_read`] is
-/// given back.
+/// An index of ours, open and fit to be used. Its lock is kept until the transaction ends; that of
+/// [`Self::try_to_read`] is given back.
 pub struct OpenIndex {
     relation: Relation,
     /// The lock that is given back when it is closed.
@@ -78,7 +78,8 @@ impl OpenIndex {
         Self::named(index, READ, owner::has_rights_of)
     }
 
-    /// Opens an index that the user has named, to tell what it consists of: to its owner, and to those who may monitor.
+    /// Opens an index that the user has named, to tell what it consists of: to its owner, and to
+    /// those who may monitor.
     pub fn to_tell_of(index: pg_sys::Oid) -> Self {
         Self::named(index, READ, |owner| owner::has_rights_of(owner) || owner::may_monitor())
     }
@@ -173,8 +174,8 @@ impl OpenIndex {
     }
 }
 
-/// Locks the table of an index, which comes before the index in the order of PostgreSQL's DDL, after a check; the invalid
-/// number if it is none.
+/// Locks the table of an index, which comes before the index in the order of PostgreSQL's DDL,
+/// after a check; the invalid number if it is none.
 fn lock_table(index: pg_sys::Oid, check: impl Fn(pg_sys::Oid)) -> pg_sys::Oid {
     // SAFETY: in a transaction.
     unsafe {
@@ -189,7 +190,8 @@ fn lock_table(index: pg_sys::Oid, check: impl Fn(pg_sys::Oid)) -> pg_sys::Oid {
 
 /// Raises the error of a relation that the user has no right to.
 fn refuse(relation: pg_sys::Oid, why: pg_sys::AclResult::Type, of: pg_sys::ObjectType::Type) -> ! {
-    // SAFETY: in a transaction; the name is PostgreSQL's copy, or null for what was dropped just now.
+    // SAFETY: in a transaction; the name is PostgreSQL's copy, or null for what was dropped just
+    // now.
     unsafe { pg_sys::aclcheck_error(why, of, pg_sys::get_rel_name(relation)) };
     unreachable!("an error does not return")
 }

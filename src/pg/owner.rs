@@ -1,13 +1,16 @@
-//! The rights under which code runs that an index's owner has written: expressions, predicates, what they call.
+//! The rights under which code runs that an index's owner has written: expressions, predicates,
+//! what they call.
 
 use super::compat;
 use super::relation::Relation;
 use pgrx::pg_sys;
 
-/// While it lives, the process acts for a relation's owner in a security-restricted operation, with a nest level of
-/// settings of its own and `pg_catalog, pg_temp` for its search path: as PostgreSQL 17's REINDEX does.
+/// While it lives, the process acts for a relation's owner in a security-restricted operation, with
+/// a nest level of settings of its own and `pg_catalog, pg_temp` for its search path: as PostgreSQL
+/// 17's REINDEX does.
 ///
-/// An error gives the rights back, too: the abort of a transaction restores those that it began with.
+/// An error gives the rights back, too: the abort of a transaction restores those that it began
+/// with.
 pub struct AsOwner {
     user: pg_sys::Oid,
     context: i32,
@@ -17,7 +20,8 @@ pub struct AsOwner {
 impl AsOwner {
     pub fn of(relation: Relation) -> Self {
         let (mut user, mut context) = (pg_sys::InvalidOid, 0);
-        // SAFETY: in a transaction; what is set here is set back when the value is dropped, or by the transaction's abort.
+        // SAFETY: in a transaction; what is set here is set back when the value is dropped, or by
+        // the transaction's abort.
         let nest_level = unsafe {
             pg_sys::GetUserIdAndSecContext(&mut user, &mut context);
             let restricted = context | pg_sys::SECURITY_RESTRICTED_OPERATION as i32;
@@ -48,7 +52,8 @@ pub fn has_rights_of(owner: pg_sys::Oid) -> bool {
     unsafe { pg_sys::has_privs_of_role(pg_sys::GetUserId(), owner) }
 }
 
-/// Whether the current user may see what others' relations consist of, as PostgreSQL's own statistics are seen.
+/// Whether the current user may see what others' relations consist of, as PostgreSQL's own
+/// statistics are seen.
 pub fn may_monitor() -> bool {
     has_rights_of(pg_sys::Oid::from_u32(pg_sys::ROLE_PG_READ_ALL_STATS))
 }

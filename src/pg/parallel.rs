@@ -1,4 +1,5 @@
-//! PostgreSQL's parallel workers: processes that scan a table together with the backend, and send it messages.
+//! PostgreSQL's parallel workers: processes that scan a table together with the backend, and send
+//! it messages.
 
 use super::compat;
 use super::error::Problem;
@@ -17,7 +18,8 @@ enum Key {
     Queues = 3,
 }
 
-/// Bytes of a queue: room for some dozens of the largest rows, so that nobody waits for anybody's next time slice.
+/// Bytes of a queue: room for some dozens of the largest rows, so that nobody waits for anybody's
+/// next time slice.
 const QUEUE_BYTES: usize = 1 << 18;
 
 /// Which rows of a table are there to be scanned.
@@ -40,8 +42,8 @@ pub struct Team {
 }
 
 impl Team {
-    /// Starts up to `workers` workers, each of which calls `function`, an exported function of this library; `None` if there
-    /// is no room for any.
+    /// Starts up to `workers` workers, each of which calls `function`, an exported function of this
+    /// library; `None` if there is no room for any.
     pub fn start(
         function: &CStr,
         workers: usize,
@@ -53,8 +55,9 @@ impl Team {
             return None;
         }
         let task = bytemuck::bytes_of(task);
-        // SAFETY: the order of calls is the one that PostgreSQL asks for; all that is allocated was estimated before, and
-        // the workers start after everything is in its place. The table is open and locked.
+        // SAFETY: the order of calls is the one that PostgreSQL asks for; all that is allocated was
+        // estimated before, and the workers start after everything is in its place. The table is
+        // open and locked.
         unsafe {
             pg_sys::EnterParallelMode();
             let context = pg_sys::CreateParallelContext(c"vdb".as_ptr(), function.as_ptr(), workers as i32);
@@ -120,7 +123,8 @@ impl Team {
                 match unsafe { pg_sys::shm_mq_receive(queue, &mut bytes, &mut data, true) } {
                     pg_sys::shm_mq_result::SHM_MQ_SUCCESS => {
                         any = true;
-                        // SAFETY: the message's bytes stay where they are until the queue is asked for the next one.
+                        // SAFETY: the message's bytes stay where they are until the queue is asked
+                        // for the next one.
                         visit(unsafe { std::slice::from_raw_parts(data.cast(), bytes) });
                     }
                     result => return result == pg_sys::shm_mq_result::SHM_MQ_WOULD_BLOCK,
@@ -181,7 +185,8 @@ impl Member {
     /// # Safety
     /// The arguments are those of the function that [`Team::start`] was given.
     pub unsafe fn new(segment: *mut pg_sys::dsm_segment, toc: *mut pg_sys::shm_toc) -> Self {
-        // SAFETY: the leader has put as many queues there as there are workers, whose numbers begin with 0.
+        // SAFETY: the leader has put as many queues there as there are workers, whose numbers begin
+        // with 0.
         let queue = unsafe {
             let queues = pg_sys::shm_toc_lookup(toc, Key::Queues as u64, false).cast::<u8>();
             let worker = pg_sys::ParallelWorkerNumber.max(0) as usize;
@@ -221,8 +226,9 @@ impl Member {
     }
 }
 
-/// Workers that PostgreSQL would use to make an index, going by the table's size, `maintenance_work_mem`,
-/// `max_parallel_maintenance_workers`, and whether the index's expressions may be computed by workers.
+/// Workers that PostgreSQL would use to make an index, going by the table's size,
+/// `maintenance_work_mem`, `max_parallel_maintenance_workers`, and whether the index's expressions
+/// may be computed by workers.
 pub fn workers_for(table: Relation, index: Relation, info: &pg_sys::IndexInfo) -> usize {
     // SAFETY: both are open.
     let workers = unsafe { compat::build_workers(info, table.oid(), index.oid()) };

@@ -58,8 +58,8 @@ pub unsafe fn right_type(operator: pg_sys::Oid) -> pg_sys::Oid {
     right
 }
 
-/// The C function of this name and of arguments of these types in the schema of an operator's function, if the current
-/// user may call it. Needs no right on the schema, and raises nothing.
+/// The C function of this name and of arguments of these types in the schema of an operator's
+/// function, if the current user may call it. Needs no right on the schema, and raises nothing.
 ///
 /// # Safety
 /// To be called in a transaction, with an operator.
@@ -70,7 +70,8 @@ pub unsafe fn function_beside(
 ) -> Option<pg_sys::Oid> {
     const C_LANGUAGE: u32 = 13;
     let none = pg_sys::Datum::from(0);
-    // SAFETY: the caller's promise; a list of the catalog's rows, released when they were looked through.
+    // SAFETY: the caller's promise; a list of the catalog's rows, released when they were looked
+    // through.
     unsafe {
         let schema = pg_sys::get_func_namespace(pg_sys::get_opcode(operator));
         let cache = pg_sys::SysCacheIdentifier::PROCNAMEARGSNSP as i32;
@@ -168,7 +169,8 @@ pub fn int8(number: i64) -> Expression {
 /// An operator between two expressions.
 ///
 /// # Safety
-/// The operator returns a value of type `result`, and the expressions are of the types of its arguments.
+/// The operator returns a value of type `result`, and the expressions are of the types of its
+/// arguments.
 pub unsafe fn operation(
     operator: pg_sys::Oid,
     result: pg_sys::Oid,
@@ -184,7 +186,8 @@ pub unsafe fn operation(
     }
 }
 
-/// A restriction by a clause that mentions the same tables as another's: on the same sides, unless they are swapped.
+/// A restriction by a clause that mentions the same tables as another's: on the same sides, unless
+/// they are swapped.
 ///
 /// # Safety
 /// The restriction is the planner's.
@@ -193,7 +196,8 @@ pub unsafe fn restriction_like(
     clause: *mut pg_sys::Expr,
     is_swapped: bool,
 ) -> *mut pg_sys::RestrictInfo {
-    // SAFETY: the caller's promise; a copy of the whole node, whose cached figures are those of nobody yet.
+    // SAFETY: the caller's promise; a copy of the whole node, whose cached figures are those of
+    // nobody yet.
     unsafe {
         let mut copy = PgBox::<pg_sys::RestrictInfo>::alloc_node(pg_sys::NodeTag::T_RestrictInfo);
         *copy = *other;

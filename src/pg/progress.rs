@@ -2,7 +2,8 @@
 
 use pgrx::pg_sys;
 
-/// Phases of a build; the numbers are PostgreSQL's sub-phases, of which 1 is fixed as "initializing".
+/// Phases of a build; the numbers are PostgreSQL's sub-phases, of which 1 is fixed as
+/// "initializing".
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(i64)]
 pub enum Phase {

@@ -1,4 +1,5 @@
-//! A search as a query of its own, put together from nodes: no text of a user's becomes part of a statement.
+//! A search as a query of its own, put together from nodes: no text of a user's becomes part of a
+//! statement.
 
 use super::compat;
 use super::error::Problem;
@@ -82,7 +83,8 @@ fn is_of_expression(index: Relation) -> bool {
     unsafe { (*(*index.raw()).rd_index).indkey.values.as_slice(1)[0] == 0 }
 }
 
-/// Whether a plan leaves the index's expression to the index, so that the user does not run what the owner has written.
+/// Whether a plan leaves the index's expression to the index, so that the user does not run what
+/// the owner has written.
 ///
 /// # Safety
 /// A plan of a query of [`add_order`].
@@ -196,7 +198,8 @@ unsafe fn condition(text: &CStr) -> Expression {
     }
 }
 
-/// Whether an expression stands for all columns of something, which the parser takes among targets only.
+/// Whether an expression stands for all columns of something, which the parser takes among targets
+/// only.
 ///
 /// # Safety
 /// A node as it was parsed.
@@ -309,7 +312,8 @@ unsafe fn execute(plan: *mut pg_sys::PlannedStmt, text: &CStr) {
     }
 }
 
-/// While it lives, the transaction may not write. The abort of a transaction, or of a part of it, ends that, too.
+/// While it lives, the transaction may not write. The abort of a transaction, or of a part of it,
+/// ends that, too.
 struct ReadOnly {
     before: bool,
 }

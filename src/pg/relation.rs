@@ -68,16 +68,19 @@ impl Relation {
         FileId { relation: self.oid().to_u32(), file }
     }
 
-    /// The type of an index's first column: of what is indexed, where the index keeps something else.
+    /// The type of an index's first column: of what is indexed, where the index keeps something
+    /// else.
     pub fn first_column_type(self) -> pg_sys::Oid {
-        // SAFETY: an open relation has a descriptor; its tuple descriptor is valid while it is open.
+        // SAFETY: an open relation has a descriptor; its tuple descriptor is valid while it is
+        // open.
         let descriptor = unsafe { pgrx::PgTupleDesc::from_pg_unchecked(self.data().rd_att) };
         descriptor.get(0).map_or(pg_sys::InvalidOid, |column| column.atttypid)
     }
 
     /// The modifier that the first column's type was declared with; -1 if it has none.
     pub fn first_column_typmod(self) -> i32 {
-        // SAFETY: an open relation has a descriptor; its tuple descriptor is valid while it is open.
+        // SAFETY: an open relation has a descriptor; its tuple descriptor is valid while it is
+        // open.
         let descriptor = unsafe { pgrx::PgTupleDesc::from_pg_unchecked(self.data().rd_att) };
         descriptor.get(0).map_or(-1, |column| column.type_mod())
     }
@@ -98,7 +101,8 @@ impl Relation {
     /// Whether `buffer` holds this page still; if so, it is pinned now.
     pub(super) fn is_in_buffer(self, block: u32, buffer: pg_sys::Buffer) -> bool {
         let file = compat::file_locator(self.data());
-        // SAFETY: any valid buffer number will do: PostgreSQL compares the buffer's tag after pinning it.
+        // SAFETY: any valid buffer number will do: PostgreSQL compares the buffer's tag after
+        // pinning it.
         unsafe { pg_sys::ReadRecentBuffer(file, pg_sys::ForkNumber::MAIN_FORKNUM, block, buffer) }
     }
 
@@ -107,10 +111,12 @@ impl Relation {
         FileTag(compat::file_locator(self.data()))
     }
 
-    /// The block of this relation's main fork that a shared buffer of an index below `NBuffers` holds, if it holds one.
+    /// The block of this relation's main fork that a shared buffer of an index below `NBuffers`
+    /// holds, if it holds one.
     pub(super) fn block_in_buffer(self, index: usize) -> Option<u32> {
-        // SAFETY: the descriptors are an array of `NBuffers` in shared memory. A tag that changes while it is read tells of
-        // no block or of another, which is all the same to statistics; `BufferGetTag` would ask for a pin.
+        // SAFETY: the descriptors are an array of `NBuffers` in shared memory. A tag that changes
+        // while it is read tells of no block or of another, which is all the same to statistics;
+        // `BufferGetTag` would ask for a pin.
         let tag = unsafe {
             let descriptor = pg_sys::BufferDescriptors.add(index);
             (&raw const (*descriptor).bufferdesc.tag).read_volatile()
@@ -130,7 +136,8 @@ impl Relation {
         self.form().relpersistence == pg_sys::RELPERSISTENCE_TEMP as std::ffi::c_char
     }
 
-    /// Whether it is a temporary relation of another session, whose pages only that session can read.
+    /// Whether it is a temporary relation of another session, whose pages only that session can
+    /// read.
     pub fn is_foreign_temporary(self) -> bool {
         self.is_temporary() && !self.data().rd_islocaltemp
     }
@@ -163,7 +170,8 @@ impl Relation {
         data.rd_createSubid != NO_SUBTRANSACTION || new_file != NO_SUBTRANSACTION
     }
 
-    /// Whether changes must be written to the WAL; PostgreSQL's macro of the same meaning is not in the bindings.
+    /// Whether changes must be written to the WAL; PostgreSQL's macro of the same meaning is not in
+    /// the bindings.
     pub fn needs_wal(self) -> bool {
         // SAFETY: plain reads of variables that are set at server start.
         let minimal = unsafe { pg_sys::wal_level < pg_sys::WalLevel::WAL_LEVEL_REPLICA as i32 };
@@ -178,7 +186,8 @@ pub fn in_recovery() -> bool {
     unsafe { pg_sys::RecoveryInProgress() }
 }
 
-/// The next transaction id, with its epoch: pages given up now are out of everybody's sight once it is old.
+/// The next transaction id, with its epoch: pages given up now are out of everybody's sight once it
+/// is old.
 pub fn next_full_transaction_id() -> u64 {
     // SAFETY: reads shared state; callable at any time.
     unsafe { pg_sys::ReadNextFullTransactionId().value }
@@ -186,8 +195,8 @@ pub fn next_full_transaction_id() -> u64 {
 
 /// Whether no snapshot can be as old as transaction `id` any more.
 ///
-/// Uses the horizon of shared relations, as PostgreSQL's indexes did before version 16. That of temporary tables ignores
-/// the session's own snapshots, which cursors hold.
+/// Uses the horizon of shared relations, as PostgreSQL's indexes did before version 16. That of
+/// temporary tables ignores the session's own snapshots, which cursors hold.
 pub fn is_before_all_snapshots(id: u64) -> bool {
     let id = pg_sys::FullTransactionId { value: id };
     // SAFETY: a null relation asks for the horizon of shared relations.

@@ -1,4 +1,5 @@
-//! Computations on threads, while the backend's main thread listens for cancel, terminate and timeouts.
+//! Computations on threads, while the backend's main thread listens for cancel, terminate and
+//! timeouts.
 
 use super::memory::raise_panic;
 use crate::memory;
@@ -12,8 +13,8 @@ use std::time::Duration;
 /// How often the main thread looks for interrupts while threads compute.
 const POLL: Duration = Duration::from_millis(10);
 
-/// Threads that a maintenance command may use: `max_parallel_maintenance_workers` and the backend itself, but no more
-/// than there are processors.
+/// Threads that a maintenance command may use: `max_parallel_maintenance_workers` and the backend
+/// itself, but no more than there are processors.
 pub fn maintenance_threads() -> usize {
     // SAFETY: a plain read of a setting.
     let workers = unsafe { pg_sys::max_parallel_maintenance_workers };
@@ -21,32 +22,37 @@ pub fn maintenance_threads() -> usize {
     (workers.max(0) as usize + 1).min(processors)
 }
 
-/// Runs `work` on a pool of `threads` threads, calling `poll` on the main thread every now and then.
+/// Runs `work` on a pool of `threads` threads, calling `poll` on the main thread every now and
+/// then.
 ///
-/// `work` must not call PostgreSQL, and must return soon after its flag is set: then the result is discarded, because
-/// the interrupt that set it raises its error here. A panic in `work` becomes an ordinary error.
+/// `work` must not call PostgreSQL, and must return soon after its flag is set: then the result is
+/// discarded, because the interrupt that set it raises its error here. A panic in `work` becomes an
+/// ordinary error.
 pub fn run<T: Send>(threads: usize, poll: impl FnMut(), work: impl FnOnce(&AtomicBool) -> T + Send) -> T {
     let mut result = None;
     stream(threads, poll, |cancel, put| put(work(cancel)), |value| result = Some(value));
     result.expect("a panic in the computation has been raised by the scope")
 }
 
-/// As [`run`], but `work` puts out one thing after another, which `take` gets on the main thread while `work` goes on.
+/// As [`run`], but `work` puts out one thing after another, which `take` gets on the main thread
+/// while `work` goes on.
 pub fn stream<T: Send>(
     threads: usize,
     mut poll: impl FnMut(),
     work: impl FnOnce(&AtomicBool, &dyn Fn(T)) + Send,
     mut take: impl FnMut(T),
 ) {
-    // pgrx's check that only one thread calls PostgreSQL forgets that thread at every error: remind it before others start.
+    // pgrx's check that only one thread calls PostgreSQL forgets that thread at every error: remind
+    // it before others start.
     pg_sys::submodules::thread_check::check_active_thread();
     memory::arm();
     let pool = pool(threads);
     let cancel = AtomicBool::new(false);
     let done = catch_unwind(AssertUnwindSafe(|| {
         pool.in_place_scope(|scope| {
-            // Set on every way out, so that an error raised below does not wait for the whole computation; the receiver,
-            // which goes before that, lets nobody wait who has something to put.
+            // Set on every way out, so that an error raised below does not wait for the whole
+            // computation; the receiver, which goes before that, lets nobody wait who has something
+            // to put.
             let _cancel_on_exit = SetOnDrop(&cancel);
             let (sender, receiver) = sync_channel(1);
             let cancel = &cancel;
@@ -90,7 +96,8 @@ impl<T: Send + 'static> Aside<T> {
         Self { threads, pool: None, under_way: None, cancel: Arc::default() }
     }
 
-    /// Starts a computation, once the one before is done, whose result it returns. As to `work`, see [`run`].
+    /// Starts a computation, once the one before is done, whose result it returns. As to `work`,
+    /// see [`run`].
     pub fn start(&mut self, work: impl FnOnce(&AtomicBool) -> T + Send + 'static) -> Option<T> {
         let before = self.wait();
         pg_sys::submodules::thread_check::check_active_thread();
@@ -149,7 +156,8 @@ fn pool(threads: usize) -> rayon::ThreadPool {
 
 /// A pool whose threads receive no signals: PostgreSQL's handlers must run on the main thread.
 pub(super) fn quiet_pool(threads: usize) -> Result<rayon::ThreadPool, rayon::ThreadPoolBuildError> {
-    // SAFETY: the sets are initialised by sigfillset and by the first pthread_sigmask; the mask is restored.
+    // SAFETY: the sets are initialised by sigfillset and by the first pthread_sigmask; the mask is
+    // restored.
     unsafe {
         let mut all = std::mem::zeroed();
         let mut before = std::mem::zeroed();

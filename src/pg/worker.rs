@@ -39,8 +39,8 @@ fn describe(name: &CStr, function: &CStr) -> pg_sys::BackgroundWorker {
     worker
 }
 
-/// Starts a worker that will call `function`, an exported function of this library; false if the server has no room for
-/// one more.
+/// Starts a worker that will call `function`, an exported function of this library; false if the
+/// server has no room for one more.
 pub fn start(name: &CStr, function: &CStr, request: Request) -> bool {
     let mut worker = describe(name, function);
     let bytes = bytemuck::bytes_of(&request);
@@ -49,7 +49,8 @@ pub fn start(name: &CStr, function: &CStr, request: Request) -> bool {
     unsafe { pg_sys::RegisterDynamicBackgroundWorker(&mut worker, std::ptr::null_mut()) }
 }
 
-/// Has the server start a worker whenever it is started itself; only while `shared_preload_libraries` are loaded.
+/// Has the server start a worker whenever it is started itself; only while
+/// `shared_preload_libraries` are loaded.
 pub fn start_with_server(name: &CStr, function: &CStr) {
     let mut worker = describe(name, function);
     const SECONDS_TO_RESTART: i32 = 10;
@@ -66,22 +67,25 @@ pub fn is_preloading() -> bool {
 
 /// What this worker was asked for.
 pub fn request() -> Request {
-    // SAFETY: set before a worker's main function is called; the bytes are those that `start` wrote.
+    // SAFETY: set before a worker's main function is called; the bytes are those that `start`
+    // wrote.
     let extra = unsafe { (*pg_sys::MyBgworkerEntry).bgw_extra };
     let bytes: Vec<u8> = extra[..size_of::<Request>()].iter().map(|&byte| byte as u8).collect();
     bytemuck::pod_read_unaligned(&bytes)
 }
 
 unsafe extern "C" {
-    /// PostgreSQL's handler of SIGTERM, which ends the process at its next look for interrupts. The bindings' wrapper
-    /// is no C function.
+    /// PostgreSQL's handler of SIGTERM, which ends the process at its next look for interrupts. The
+    /// bindings' wrapper is no C function.
     fn die(signal: i32);
     fn SignalHandlerForConfigReload(signal: i32);
 }
 
-/// Begins a worker's life: signals, and a connection to a database, or to none but for the shared catalogs.
+/// Begins a worker's life: signals, and a connection to a database, or to none but for the shared
+/// catalogs.
 pub fn connect(database: Option<u32>) {
-    // SAFETY: the handlers are PostgreSQL's own; a worker's main function calls this once, first of all.
+    // SAFETY: the handlers are PostgreSQL's own; a worker's main function calls this once, first of
+    // all.
     unsafe {
         libc::signal(libc::SIGTERM, die as *const () as libc::sighandler_t);
         libc::signal(libc::SIGHUP, SignalHandlerForConfigReload as *const () as libc::sighandler_t);
@@ -109,7 +113,8 @@ pub fn transaction<T>(work: impl FnOnce() -> T) -> Result<T, Failure> {
     unsafe {
         pg_sys::SetCurrentStatementStartTimestamp();
         pg_sys::StartTransactionCommand();
-        // Taken and let go of: from it PostgreSQL learns which transactions are over, and so which pages are free.
+        // Taken and let go of: from it PostgreSQL learns which transactions are over, and so which
+        // pages are free.
         pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
         pg_sys::PopActiveSnapshot();
     }
@@ -184,7 +189,8 @@ pub fn report_progress_of(relation: Relation) {
     }
 }
 
-/// Takes one of `count` places for workers, for the rest of this process's life; false if all are taken.
+/// Takes one of `count` places for workers, for the rest of this process's life; false if all are
+/// taken.
 pub fn take_place(count: u32) -> bool {
     (0..count).any(lock_place)
 }

@@ -201,7 +201,8 @@ const PROBED_LIST: f64 = 300.0;
 /// A comparison, and each byte of it.
 const COMPARISON: f64 = 150.0;
 const COMPARISON_BYTE: f64 = 0.1;
-/// A row that matches, whose vector is compared, without the bytes of that; the same if it is fetched from the table.
+/// A row that matches, whose vector is compared, without the bytes of that; the same if it is
+/// fetched from the table.
 const MATCH: f64 = 200.0;
 const FETCH: f64 = 700.0;
 const FETCH_BYTE: f64 = 0.2;
@@ -212,12 +213,14 @@ const BLOCK_ROWS: f64 = 32.0;
 /// Rows compared at least, and for each row in the square root of those that match.
 const FLAT_LEAST_COMPARED: f64 = 20.0;
 const FLAT_COMPARED: f64 = 0.6;
-/// Nodes visited for each candidate where estimates lead the way, which promise more than they keep.
+/// Nodes visited for each candidate where estimates lead the way, which promise more than they
+/// keep.
 const CODED_HOPS: f64 = 3.5;
 const CODED_HOP: f64 = 900.0;
 const CODED_HOP_DIM: f64 = 0.4;
 const ENTRY_HOPS: f64 = 4.0;
-/// A node's own code, and each of its dimensions; the share of rows compared by such codes that is compared by single bits.
+/// A node's own code, and each of its dimensions; the share of rows compared by such codes that is
+/// compared by single bits.
 const OWN_CODE: f64 = 60.0;
 const OWN_CODE_DIM: f64 = 0.06;
 const OWN_COMPARED: f64 = 0.5;

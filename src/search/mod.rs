@@ -1,5 +1,5 @@
-//! How a search goes about: which way it takes, in which order rows are compared, what recall an effort reaches. Nothing
-//! here knows of PostgreSQL.
+//! How a search goes about: which way it takes, in which order rows are compared, what recall an
+//! effort reaches. Nothing here knows of PostgreSQL.
 
 pub mod cost_model;
 pub mod recall_curve;

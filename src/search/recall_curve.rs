@@ -1,4 +1,5 @@
-//! How recall grows with the effort of a search: what a calibration has measured, and what it says for a target.
+//! How recall grows with the effort of a search: what a calibration has measured, and what it says
+//! for a target.
 
 use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
@@ -28,8 +29,8 @@ impl Curve {
         self.points.iter().map(|&(effort, recall)| (effort, f64::from(recall) / WHOLE))
     }
 
-    /// The least effort that should reach a recall; the greatest one measured if none does. `None` if nothing was
-    /// measured.
+    /// The least effort that should reach a recall; the greatest one measured if none does. `None`
+    /// if nothing was measured.
     ///
     /// Between two points recall grows with the logarithm of the effort.
     pub fn effort_for(&self, recall: f64) -> Option<u32> {
@@ -94,8 +95,8 @@ impl<T: Copy + PartialEq> Nearest<T> {
 
     /// The share of these rows that an answer has, given in order of score.
     ///
-    /// Rows that are nearer than the farthest and not among these are not there for everybody, and do not count. At the
-    /// farthest one's distance there may be more of them.
+    /// Rows that are nearer than the farthest and not among these are not there for everybody, and
+    /// do not count. At the farthest one's distance there may be more of them.
     pub fn recall(&self, answer: impl IntoIterator<Item = (T, f64)>) -> f64 {
         let farthest = self.farthest();
         let is_among = |row: T| self.rows.iter().any(|scored| scored.row == row);

@@ -1,7 +1,8 @@
 //! Re-ranking by bound: an exact score is computed only for what may still come next.
 //!
-//! Candidates have an estimated score and a bound on its error. They come out in ascending order of exact scores, as
-//! many as are asked for; a candidate is compared once its lower bound is the least of all.
+//! Candidates have an estimated score and a bound on its error. They come out in ascending order of
+//! exact scores, as many as are asked for; a candidate is compared once its lower bound is the
+//! least of all.
 
 use crate::memory;
 use crate::util::bits;
@@ -98,16 +99,16 @@ pub struct Reranker<T> {
 
 /// What memory is asked for.
 const CANDIDATES: &str = "candidates of a search";
-/// So many rows a search wants most likely at most; if it wants more, then so many times as many, up to a number beyond
-/// which it wants all.
+/// So many rows a search wants most likely at most; if it wants more, then so many times as many,
+/// up to a number beyond which it wants all.
 const FIRST: usize = 64;
 const MORE: usize = 8;
 const MOST: usize = 4096;
 /// Candidates compared at once, so that the memory of one is on its way while another is looked at.
 const TOGETHER: usize = 6;
 
-/// Who wants more than [`FIRST`] may go on to the end, and nothing is to be lost on the way: from then on the bound allows
-/// for so many times the error.
+/// Who wants more than [`FIRST`] may go on to the end, and nothing is to be lost on the way: from
+/// then on the bound allows for so many times the error.
 const DEEP_ERRORS: f32 = 2.0;
 
 /// What to do next.
@@ -143,7 +144,8 @@ impl<T: Copy + Ord> Default for Reranker<T> {
 }
 
 impl<T: Copy + Ord> Reranker<T> {
-    /// For all candidates whose score is at most `bound`; for the first ones in order if there is no bound.
+    /// For all candidates whose score is at most `bound`; for the first ones in order if there is
+    /// no bound.
     pub fn new(bound: Option<f64>, onward: Onward) -> Self {
         // Rounding must not leave out what is on the bound.
         let limit = bound.map_or(f32::INFINITY, |bound| (bound as f32).next_up());
@@ -151,7 +153,8 @@ impl<T: Copy + Ord> Reranker<T> {
         Self { limit, wants_all: bound.is_some(), allowance, onward, ..Self::default() }
     }
 
-    /// One for a share of the candidates, to be offered on another thread; [`Self::absorb`] brings it back. Both begin here.
+    /// One for a share of the candidates, to be offered on another thread; [`Self::absorb`] brings
+    /// it back. Both begin here.
     pub fn share(&self) -> Self {
         let Self { limit, first, wants_all, allowance, allowance_before, onward, last, .. } = *self;
         Self { limit, first, wants_all, allowance, allowance_before, onward, last, ..Self::default() }
@@ -175,7 +178,8 @@ impl<T: Copy + Ord> Reranker<T> {
         self.last
     }
 
-    /// Takes back what [`Self::step`] has just returned as the next; `last` is what [`Self::last`] was before that.
+    /// Takes back what [`Self::step`] has just returned as the next; `last` is what [`Self::last`]
+    /// was before that.
     pub fn take_back(&mut self, value: T, score: f64, last: f64) {
         memory::push_to_heap(&mut self.compared, Reverse(Keyed { key: score, value }), CANDIDATES);
         self.last = last;
@@ -191,7 +195,8 @@ impl<T: Copy + Ord> Reranker<T> {
             + self.compared.capacity() * size_of::<Keyed<f64, T>>()
     }
 
-    /// Adds a candidate whose score is `estimate`, give or take `error`; an infinite error means that nothing is known.
+    /// Adds a candidate whose score is `estimate`, give or take `error`; an infinite error means
+    /// that nothing is known.
     pub fn add(&mut self, value: T, estimate: f32, error: f32) {
         let error = self.allowance * error;
         let lower = estimate - error;
@@ -219,8 +224,8 @@ impl<T: Copy + Ord> Reranker<T> {
 
     /// Adds those of at most 32 candidates that may be among the first, and skips the rest.
     ///
-    /// Returns the limit that decided, which [`Self::recall`] wants to know. Only places whose bits in `wanted` are set
-    /// are of candidates, and only if `value` tells one.
+    /// Returns the limit that decided, which [`Self::recall`] wants to know. Only places whose bits
+    /// in `wanted` are set are of candidates, and only if `value` tells one.
     pub fn offer(
         &mut self,
         scores: &[f32],
@@ -248,11 +253,12 @@ impl<T: Copy + Ord> Reranker<T> {
         limit
     }
 
-    /// Adds those candidates that were skipped when they were offered, or recalled, under the `limit` of then, and that
-    /// may be among those wanted by now.
+    /// Adds those candidates that were skipped when they were offered, or recalled, under the
+    /// `limit` of then, and that may be among those wanted by now.
     ///
-    /// Returns the limit that decided, for the next time. No row is added twice: who is skipped lies beyond the limit, and
-    /// so does all that is added when it is recalled, so that limits only grow from one time to the next.
+    /// Returns the limit that decided, for the next time. No row is added twice: who is skipped
+    /// lies beyond the limit, and so does all that is added when it is recalled, so that limits
+    /// only grow from one time to the next.
     pub fn recall(
         &mut self,
         scores: &[f32],
@@ -281,8 +287,8 @@ impl<T: Copy + Ord> Reranker<T> {
         self.bound_first(score as f32);
     }
 
-    /// The most promising candidates: to know them better, by comparing them or by better estimates, lets more of
-    /// those be skipped that are yet to be offered.
+    /// The most promising candidates: to know them better, by comparing them or by better
+    /// estimates, lets more of those be skipped that are yet to be offered.
     pub fn promising(&mut self) -> Vec<T> {
         (0..FIRST).map_while(|_| self.candidates.pop().map(|candidate| candidate.0.value)).collect()
     }
@@ -292,8 +298,8 @@ impl<T: Copy + Ord> Reranker<T> {
         self.compared.peek().is_some_and(|Reverse(next)| next.key == score)
     }
 
-    /// What comes next. Whatever is found too late for the order, because its bound was wrong or because it was added
-    /// late, is left out.
+    /// What comes next. Whatever is found too late for the order, because its bound was wrong or
+    /// because it was added late, is left out.
     pub fn step(&mut self) -> Step<T> {
         loop {
             let bound = self.candidates.peek().map_or(f32::INFINITY, |candidate| candidate.0.key);

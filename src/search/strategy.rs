@@ -1,4 +1,5 @@
-//! Which way a segment is searched: the rules that choose by what each way would take (see [`super::cost_model`]).
+//! Which way a segment is searched: the rules that choose by what each way would take (see
+//! [`super::cost_model`]).
 
 use super::cost_model::{COLUMN_ROW, Cost, FLAT_ROWS, FURTHER_ROW, GraphFacts, ListFacts, Probing, Range};
 
@@ -7,7 +8,8 @@ use super::cost_model::{COLUMN_ROW, Cost, FLAT_ROWS, FURTHER_ROW, GraphFacts, Li
 pub struct WalkBudget {
     /// Nodes that it may compare, and a few more.
     pub nodes: usize,
-    /// The share of nodes that are wanted: if there are far fewer on the way, what is wanted is far from the query.
+    /// The share of nodes that are wanted: if there are far fewer on the way, what is wanted is far
+    /// from the query.
     pub share: f64,
 }
 
@@ -27,7 +29,8 @@ pub enum GraphStrategy {
     Nothing,
     /// Past the graph, row by row.
     Flat,
-    /// Through the graph, until `ef` rows that match are found, or past it once the budget is spent.
+    /// Through the graph, until `ef` rows that match are found, or past it once the budget is
+    /// spent.
     Graph { ef: usize, budget: WalkBudget },
 }
 
@@ -52,8 +55,8 @@ impl GraphFacts {
 }
 
 impl ListFacts {
-    /// Rule *few matches*: lists are not worth ranking if comparing every row that matches takes less time. Else they
-    /// are probed, `probes` of them where all rows match (see [`probe`]).
+    /// Rule *few matches*: lists are not worth ranking if comparing every row that matches takes
+    /// less time. Else they are probed, `probes` of them where all rows match (see [`probe`]).
     pub fn choose(self, probes: usize) -> ListStrategy {
         let matches = self.matches.unwrap_or(self.rows);
         // Rows in two lists are looked at twice.
@@ -88,12 +91,14 @@ impl ListFacts {
     }
 }
 
-/// Matching candidates that a walk through a graph keeps at least: those that will be wanted, and some to choose from.
+/// Matching candidates that a walk through a graph keeps at least: those that will be wanted, and
+/// some to choose from.
 const LEAST_EF: f64 = 16.0;
 
-/// Rule *effort under a filter*: with a share `s` of the rows matching, the walk looks at `ef / s^¼` candidates, `ef · s^¾`
-/// of which match. The nearest ten that match are farther than the nearest ten of all, so more must be looked at; but
-/// not as many more as they are fewer, for the walk does not stop before it has found enough.
+/// Rule *effort under a filter*: with a share `s` of the rows matching, the walk looks at
+/// `ef / s^¼` candidates, `ef · s^¾` of which match. The nearest ten that match are farther than
+/// the nearest ten of all, so more must be looked at; but not as many more as they are fewer, for
+/// the walk does not stop before it has found enough.
 pub fn filtered_ef(ef: usize, share: f64) -> usize {
     let wanted = (ef as f64 * share.powf(0.75)).max(LEAST_EF.min(ef as f64));
     wanted.ceil() as usize
@@ -104,8 +109,8 @@ pub fn choose(facts: GraphFacts, ef: usize) -> GraphStrategy {
     if facts.matches == Some(0) || facts.rows == 0 {
         return GraphStrategy::Nothing;
     }
-    // Rule *range*: in no order all rows are listed. In order a walk finds the nearest, and what is left is looked for past
-    // the graph; a walk that would look at every row does no better.
+    // Rule *range*: in no order all rows are listed. In order a walk finds the nearest, and what is
+    // left is looked for past the graph; a walk that would look at every row does no better.
     if facts.range == Some(Range::All) || facts.range.is_some() && ef >= facts.rows {
         return GraphStrategy::Flat;
     }
@@ -118,14 +123,15 @@ pub fn choose(facts: GraphFacts, ef: usize) -> GraphStrategy {
     }
 }
 
-/// Without a filter a walk may take so many times as long as a flat search should: a query that is far from everything has
-/// a long way, but its bounds tell little, so that a flat search compares tens of thousands of rows (GloVe, ef 250: 12 ms
-/// instead of 1.5 for four queries in ten).
+/// Without a filter a walk may take so many times as long as a flat search should: a query that is
+/// far from everything has a long way, but its bounds tell little, so that a flat search compares
+/// tens of thousands of rows (GloVe, ef 250: 12 ms instead of 1.5 for four queries in ten).
 const UNFILTERED_TIMES: f64 = 4.0;
 
-/// Rule *change of step*: a walk that has taken as long as a flat search would is given up for one. So whatever misleads
-/// the estimate, rows asked for without end most likely, takes a few times as long at most. One that meets far fewer matches
-/// than expected is given up much earlier: they are far from the query.
+/// Rule *change of step*: a walk that has taken as long as a flat search would is given up for one.
+/// So whatever misleads the estimate, rows asked for without end most likely, takes a few times as
+/// long at most. One that meets far fewer matches than expected is given up much earlier: they are
+/// far from the query.
 fn budget(facts: GraphFacts, flat: f64) -> WalkBudget {
     let (share, times) = facts.matches.map_or((0.0, UNFILTERED_TIMES), |_| (facts.share(), 1.0));
     WalkBudget { nodes: (times * flat / facts.each()) as usize, share }
@@ -142,8 +148,9 @@ pub enum ListStrategy {
     Lists(Probing),
 }
 
-/// Rule *probes under a filter*: with a share `s` of the rows matching, `probes / √s` lists. Where those have fewer matches than they should
-/// have if matches were spread evenly, the filter goes with the vectors, and farther lists are probed until they do.
+/// Rule *probes under a filter*: with a share `s` of the rows matching, `probes / √s` lists. Where
+/// those have fewer matches than they should have if matches were spread evenly, the filter goes
+/// with the vectors, and farther lists are probed until they do.
 ///
 /// `None` if no row matches.
 pub fn probe(rows: usize, matches: usize, lists: usize, probes: usize) -> Option<Probing> {

@@ -49,7 +49,8 @@ pub struct Check {
 const MOST_ALIKE: usize = 20;
 
 impl Check {
-    /// Checks what a vacuum or a publication might change: that each page has one owner, tombstones, growing rows.
+    /// Checks what a vacuum or a publication might change: that each page has one owner,
+    /// tombstones, growing rows.
     ///
     /// `visit` tells what is wrong with a live row, given its heap tuple, vector and attributes.
     pub fn begin(relation: Relation, visit: &mut RowVisitor) -> Self {
@@ -119,8 +120,9 @@ impl Check {
         // On a standby replay may have extended the file for a generation that is not there yet.
         if !in_recovery() {
             for block in lost.into_iter().flat_map(|extent| extent.start..extent.start + extent.pages) {
-                // What was appended and never given to anybody is free: the next task finds it. Such a page is blank, or
-                // was written for a generation that was not published: a part of its manifest, a lane.
+                // What was appended and never given to anybody is free: the next task finds it.
+                // Such a page is blank, or was written for a generation that was not published: a
+                // part of its manifest, a lane.
                 let page = Pinned::read(self.relation, block).share().copy();
                 let is_unpublished = page::is(&page.0, Kind::Manifest, 0) || growing::is_unused_root(&page.0);
                 if page.0.iter().any(|&byte| byte != 0) && !is_unpublished {
@@ -130,7 +132,8 @@ impl Check {
         }
     }
 
-    /// Checks the sealed segments: pages, checksums, tombstones, graphs and lists; `deep` computes every code again.
+    /// Checks the sealed segments: pages, checksums, tombstones, graphs and lists; `deep` computes
+    /// every code again.
     pub fn segments(&mut self, deep: bool) {
         let snapshot = self.snapshot.clone();
         for codebook in &snapshot.manifest.codebooks {
@@ -348,8 +351,8 @@ impl Check {
         }
     }
 
-    /// Calls `visit` with every live row of the sealed segments, as [`Self::begin`] does with growing rows. Where the
-    /// index has no vectors it gets none.
+    /// Calls `visit` with every live row of the sealed segments, as [`Self::begin`] does with
+    /// growing rows. Where the index has no vectors it gets none.
     ///
     /// A row that is alive now was alive when the growing rows were visited.
     pub fn sealed_rows(&mut self, visit: &mut RowVisitor) {

@@ -1,4 +1,5 @@
-//! The filter columns of a sealed segment: written, read row by row, and asked which rows meet conditions.
+//! The filter columns of a sealed segment: written, read row by row, and asked which rows meet
+//! conditions.
 
 use super::corrupt;
 use crate::filter::column::{self, BLOCK_ROWS, Coding, Zone};

@@ -4,8 +4,9 @@
 //! 2. Their live rows are merged into a new segment, whose pages the manifest lists as *creating*.
 //! 3. One record lists the new segment in place of the old ones, whose pages become free.
 //!
-//! Only steps 1 and 3 hold the manifest's lock. What a vacuum has buried in between is buried in the new segment before
-//! step 3. After a crash or an error before step 3 the old segments are as they were.
+//! Only steps 1 and 3 hold the manifest's lock. What a vacuum has buried in between is buried in
+//! the new segment before step 3. After a crash or an error before step 3 the old segments are as
+//! they were.
 
 use super::rows::SealedRows;
 use super::{Plan, Tid, graph, lists, pages, vacuum};
@@ -39,7 +40,8 @@ pub struct Job {
 pub fn bytes_per_row(meta: &Meta) -> usize {
     match meta.structure {
         Structure::Graph(options) => {
-            // The older graph's lists and the new one's, with the row's number, checksum and address.
+            // The older graph's lists and the new one's, with the row's number, checksum and
+            // address.
             let lists = 2 * (2 * usize::from(options.m) + 1) * size_of::<u32>();
             const OTHERS: usize = 64;
             meta.space.row_bytes().unwrap_or(SPARSE_BYTES) + lists + OTHERS

@@ -1,13 +1,16 @@
 //! Flushing: the growing segment is frozen, a new one opened, and the frozen rows are sealed.
 //!
 //! The steps, and what a crash after each leaves behind:
-//! 1. One record opens a new growing segment and lists the old one as *flushing*: it is still searched.
+//! 1. One record opens a new growing segment and lists the old one as *flushing*: it is still
+//!    searched.
 //! 2. The old lanes are frozen. A writer that comes late sees it and turns to the new segment.
-//! 3. The sealed segment's pages are written. Nobody refers to them yet; the manifest lists them as *creating*.
+//! 3. The sealed segment's pages are written. Nobody refers to them yet; the manifest lists them as
+//!    *creating*.
 //! 4. One record lists the sealed segment in place of the flushing one, whose pages become free.
 //!
-//! After a crash before step 4 the flushing segment is taken up by the next flush, which also frees what step 3 wrote.
-//! Only steps 1, 2 and 4 hold the manifest's lock: inserts, searches, vacuums and compactions go on.
+//! After a crash before step 4 the flushing segment is taken up by the next flush, which also frees
+//! what step 3 wrote. Only steps 1, 2 and 4 hold the manifest's lock: inserts, searches, vacuums
+//! and compactions go on.
 
 use super::batch::{Batch, Target};
 use super::lists::centroids::Lists;
@@ -23,10 +26,11 @@ use crate::storage::snapshot::Snapshot;
 use crate::storage::tasks::{Priority, TaskKind};
 use crate::structure::{ListOptions, Structure};
 
-/// Seals the growing segment if it has at least `limit` rows, and whatever an interrupted flush has left.
+/// Seals the growing segment if it has at least `limit` rows, and whatever an interrupted flush has
+/// left.
 ///
-/// `plan` is asked how, once it is certain that there is something to do. Returns the rows sealed, `None` if there was
-/// nothing to do.
+/// `plan` is asked how, once it is certain that there is something to do. Returns the rows sealed,
+/// `None` if there was nothing to do.
 pub fn flush(
     relation: Relation,
     lock: &IndexLock,
@@ -79,7 +83,8 @@ pub fn flush(
     Some(rows)
 }
 
-/// Steps 1 and 2; `all` tells whether the growing segment is frozen as well, or only what was left is taken up.
+/// Steps 1 and 2; `all` tells whether the growing segment is frozen as well, or only what was left
+/// is taken up.
 fn freeze(relation: Relation, all: bool, priority: Priority) {
     let mut edit = Edit::open(relation);
     edit.begin_task(TaskKind::Flush, priority);
@@ -106,7 +111,8 @@ fn for_each_frozen_row(relation: Relation, snapshot: &Snapshot, mut visit: impl 
     }
 }
 
-/// The index's lists. An index that was empty so far gets its centroids now, if the frozen rows suffice.
+/// The index's lists. An index that was empty so far gets its centroids now, if the frozen rows
+/// suffice.
 fn lists_of(relation: Relation, snapshot: &Snapshot, plan: Plan, options: ListOptions) -> Lists {
     if let Some(lists) = Lists::read(relation, snapshot) {
         return lists;

@@ -1,8 +1,10 @@
-//! Rows in no particular order: every row that meets the conditions and lies within a score, whatever the structure.
+//! Rows in no particular order: every row that meets the conditions and lies within a score,
+//! whatever the structure.
 //!
-//! Codes tell of most rows that they are within the bound or beyond it; the rest is compared exactly, where vectors are
-//! in the index. The executor checks every row again, so that a row too many does no harm; a row too few would. A listing
-//! goes through segments stretch by stretch (some rows of a graph, a list, a lane) and keeps no more than the rows of one.
+//! Codes tell of most rows that they are within the bound or beyond it; the rest is compared
+//! exactly, where vectors are in the index. The executor checks every row again, so that a row too
+//! many does no harm; a row too few would. A listing goes through segments stretch by stretch (some
+//! rows of a graph, a list, a lane) and keeps no more than the rows of one.
 
 use super::graph::compact::NodeQuery;
 use super::graph::layout::NodeLayout;

@@ -28,8 +28,8 @@ thread_local! {
 const REMEMBERED_SETS: usize = 64;
 const REMEMBERED_BYTES: usize = 8 << 20;
 
-/// The rows of a segment that a search is to find, if these are not nearly all: those that may meet the conditions, and of many
-/// that are dead the others. Some dead ones may be among them.
+/// The rows of a segment that a search is to find, if these are not nearly all: those that may meet
+/// the conditions, and of many that are dead the others. Some dead ones may be among them.
 pub fn matching(
     relation: Relation,
     meta: &Meta,

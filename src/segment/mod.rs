@@ -1,7 +1,9 @@
-//! Segments: rows that belong together, growing until they are sealed with a structure to search them by.
+//! Segments: rows that belong together, growing until they are sealed with a structure to search
+//! them by.
 //!
-//! [`growing`] takes inserts; [`flush`] freezes it and has its rows sealed: with a graph ([`graph`]) or in lists
-//! ([`lists`]). [`search`] merges the answers of all segments; [`vacuum`] marks dead rows in any of them.
+//! [`growing`] takes inserts; [`flush`] freezes it and has its rows sealed: with a graph
+//! ([`graph`]) or in lists ([`lists`]). [`search`] merges the answers of all segments; [`vacuum`]
+//! marks dead rows in any of them.
 
 pub mod batch;
 pub mod check;

@@ -17,10 +17,12 @@ pub enum Owner {
     Nobody,
 }
 
-/// Every run of pages that the current generation knows of, with its owner; the caller holds the manifest's lock.
+/// Every run of pages that the current generation knows of, with its owner; the caller holds the
+/// manifest's lock.
 ///
-/// The length of the relation is to be read before. What a writer appended until then is in his lane by now; of what is
-/// appended while the lanes are read one after another, some may be missing.
+/// The length of the relation is to be read before. What a writer appended until then is in his
+/// lane by now; of what is appended while the lanes are read one after another, some may be
+/// missing.
 pub fn owned(relation: Relation, meta: &Meta, manifest: &Manifest) -> Vec<(Owner, Extent)> {
     let mut owned = vec![(Owner::Meta, Extent { start: meta::BLOCK, pages: 1 })];
     let mut add = |owner, extents: &mut dyn Iterator<Item = Extent>| {

@@ -1,5 +1,5 @@
-//! Rows in ascending order of score in little memory: pass by pass over all rows, each of which keeps the nearest of those
-//! that the passes before have not returned.
+//! Rows in ascending order of score in little memory: pass by pass over all rows, each of which
+//! keeps the nearest of those that the passes before have not returned.
 
 use super::Tid;
 use super::listing::{Listing, RangeQuery};

@@ -47,7 +47,8 @@ pub struct Effort {
     pub probes: usize,
     /// What happens after the first rows.
     pub onward: Onward,
-    /// Rows that a search returns at most, and bytes of memory beyond which one in strict order goes on with less.
+    /// Rows that a search returns at most, and bytes of memory beyond which one in strict order
+    /// goes on with less.
     pub rows: u64,
     pub bytes: usize,
 }
@@ -80,6 +81,7 @@ pub struct Terms {
     pub effort: Effort,
     /// The greatest score wanted, if there is one.
     pub within: Option<f64>,
-    /// A segment and a row of it, a node of its graph if it has one, that a search takes no notice of on its way.
+    /// A segment and a row of it, a node of its graph if it has one, that a search takes no notice
+    /// of on its way.
     pub without: Option<(u32, u32)>,
 }

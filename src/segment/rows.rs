@@ -10,8 +10,8 @@ use crate::storage::part::Layout;
 use crate::storage::part_reader::PartReader;
 use crate::storage::part_writer::PartWriter;
 
-/// Writes the parts that tell a new segment's rows, given in the order of their ordinals with their attributes in
-/// `columns` filter columns.
+/// Writes the parts that tell a new segment's rows, given in the order of their ordinals with their
+/// attributes in `columns` filter columns.
 pub fn write(
     draft: &mut Draft,
     columns: usize,

@@ -35,7 +35,8 @@ use std::rc::Rc;
 /// Rows of one or more segments in ascending order of score.
 enum Stream {
     Growing(GrowingSearch),
-    /// The segment's number in the manifest, the search of its graph, the nodes that are wanted if not all are.
+    /// The segment's number in the manifest, the search of its graph, the nodes that are wanted if
+    /// not all are.
     Graph {
         index: usize,
         search: Search,
@@ -263,8 +264,8 @@ impl IndexSearch {
         self.passes = Some(Box::new(passes));
     }
 
-    /// Brings a stream's next hit among the heads. Of rows with equal scores, as far as they are known, the one with the
-    /// least TID comes first.
+    /// Brings a stream's next hit among the heads. Of rows with equal scores, as far as they are
+    /// known, the one with the least TID comes first.
     fn pull(&mut self, relation: Relation, heap: &mut HeapRows, number: usize) {
         if self.runs[number].ready.is_empty() {
             self.advance(relation, heap, number);

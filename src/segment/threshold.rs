@@ -14,8 +14,8 @@ pub struct Threshold {
     pub exact: bool,
 }
 
-/// Multiple of its error that an estimate may be off. 99 rows in 100 keep to the error; fewer than one in 10^13 exceed
-/// three times it.
+/// Multiple of its error that an estimate may be off. 99 rows in 100 keep to the error; fewer than
+/// one in 10^13 exceed three times it.
 const ALLOWANCE: f32 = 3.0;
 
 /// What an estimate says of a row.
@@ -39,7 +39,8 @@ vectorized! {
 }
 
 impl Threshold {
-    /// The places of the estimates, 32 at most, that may be within, each with its verdict: most are beyond.
+    /// The places of the estimates, 32 at most, that may be within, each with its verdict: most are
+    /// beyond.
     pub fn sort_out(
         self,
         scores: &[f32],

@@ -1,8 +1,9 @@
 //! Vacuum: rows whose heap tuples are gone get tombstones.
 //!
-//! Reads TIDs and tombstones only. The manifest's lock, held all the time, keeps flushes and compactions from publishing
-//! meanwhile; each of them looks again for what was buried since it copied its rows ([`bury_all_but`]), before it lets
-//! go of that lock. So nobody brings a dead row back.
+//! Reads TIDs and tombstones only. The manifest's lock, held all the time, keeps flushes and
+//! compactions from publishing meanwhile; each of them looks again for what was buried since it
+//! copied its rows ([`bury_all_but`]), before it lets go of that lock. So nobody brings a dead row
+//! back.
 
 use super::{TID_BYTES, Tid, growing};
 use crate::pg::buffer::Pinned;
@@ -45,8 +46,8 @@ pub fn vacuum(relation: Relation, mut is_dead: impl FnMut(Tid) -> bool) -> Outco
     outcome
 }
 
-/// Buries the rows of a segment that is about to be published, whose heap tuples are not among `live`, in ascending
-/// order.
+/// Buries the rows of a segment that is about to be published, whose heap tuples are not among
+/// `live`, in ascending order.
 pub fn bury_all_but(relation: Relation, segment: &mut Sealed, live: &[Tid]) {
     bury(relation, segment, &mut |tid| live.binary_search(&tid).is_err());
 }
@@ -86,7 +87,8 @@ fn bury(relation: Relation, segment: &mut Sealed, is_dead: &mut impl FnMut(Tid) 
     buried
 }
 
-/// Sets the bits of those `rows` that are dead and were not; all bits lie on page `index` of the tombstones.
+/// Sets the bits of those `rows` that are dead and were not; all bits lie on page `index` of the
+/// tombstones.
 ///
 /// Returns how many were dead before, and how many are now in addition.
 fn bury_rows(

@@ -8,7 +8,8 @@ use crate::pg::relation::Relation;
 
 /// A number for a segment or codebook, and pages to write it to.
 ///
-/// Its pages cost the maintenance lock for a moment each time, not for as long as they are being filled.
+/// Its pages cost the maintenance lock for a moment each time, not for as long as they are being
+/// filled.
 pub struct Draft<'a> {
     id: u32,
     generation: u64,
@@ -19,8 +20,8 @@ pub struct Draft<'a> {
 enum Pages<'a> {
     /// An index that is being created: nobody else sees it.
     Own(&'a mut Edit),
-    /// The manifest lists what was taken until the segment is published, so that the pages of an interrupted task are
-    /// found again.
+    /// The manifest lists what was taken until the segment is published, so that the pages of an
+    /// interrupted task are found again.
     Listed(Relation),
 }
 
@@ -55,8 +56,8 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Appends pages to an index that is being created, which [`Self::allocate`] takes later: to do while threads compute.
-    /// Elsewhere nothing.
+    /// Appends pages to an index that is being created, which [`Self::allocate`] takes later: to do
+    /// while threads compute. Elsewhere nothing.
     pub fn prepare(&mut self, pages: u32) {
         if let Pages::Own(edit) = &mut self.pages
             && pages > 0

@@ -16,8 +16,9 @@ use crate::storage::snapshot::Snapshot;
 
 /// The next generation of an index, in the making.
 ///
-/// If it is dropped without being published, the index stays as it was; pages it took from the free list are free
-/// again, pages it appended to the relation are found by the next sweep (see [`crate::segment::pages`]).
+/// If it is dropped without being published, the index stays as it was; pages it took from the free
+/// list are free again, pages it appended to the relation are found by the next sweep (see
+/// [`crate::segment::pages`]).
 pub struct Edit {
     relation: Relation,
     pub meta: Meta,
@@ -117,7 +118,8 @@ impl Edit {
         extent::coalesce(&mut self.manifest.free);
     }
 
-    /// Notes that a task has begun, whose lock the caller holds, and frees what an interrupted one has left.
+    /// Notes that a task has begun, whose lock the caller holds, and frees what an interrupted one
+    /// has left.
     pub fn begin_task(&mut self, kind: TaskKind, priority: Priority) {
         self.manifest.tasks.begin(kind, priority, process_id(), now());
         let is_left = |creating: &mut Creating| creating.task == kind;
@@ -158,8 +160,9 @@ impl Edit {
 
     /// Writes the manifest to fresh pages.
     fn write_manifest(&mut self) -> ManifestRoot {
-        // Taking pages for the manifest changes the free list that it records: whole runs vanish from it, and of one
-        // run the start moves, whose variable-length encoding may grow by a few bytes.
+        // Taking pages for the manifest changes the free list that it records: whole runs vanish
+        // from it, and of one run the start moves, whose variable-length encoding may grow by a few
+        // bytes.
         const SLACK: usize = 16;
         self.manifest.freed_now = std::mem::take(&mut self.freed);
         let bytes = manifest::encode(&self.manifest).len() + SLACK;

@@ -66,8 +66,8 @@ impl Extents {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Freed {
     pub extent: Extent,
-    /// Next transaction id at the moment the pages were given up: older snapshots may still read them. 0 once nobody
-    /// does.
+    /// Next transaction id at the moment the pages were given up: older snapshots may still read
+    /// them. 0 once nobody does.
     pub since: u64,
     /// Whose pages they were; 0 if that does not matter any more.
     pub segment: u32,
@@ -84,7 +84,8 @@ impl Freed {
     }
 }
 
-/// Takes `wanted` usable pages from `free`, as few runs as possible; returns fewer pages if there are no more.
+/// Takes `wanted` usable pages from `free`, as few runs as possible; returns fewer pages if there
+/// are no more.
 pub fn take(free: &mut Vec<Freed>, wanted: u32) -> Vec<Extent> {
     let mut taken = Vec::new();
     let mut missing = wanted;
@@ -106,7 +107,8 @@ pub fn take(free: &mut Vec<Freed>, wanted: u32) -> Vec<Extent> {
     taken
 }
 
-/// Joins free runs that touch and may be used from the same moment on; keeps the list short and its runs long.
+/// Joins free runs that touch and may be used from the same moment on; keeps the list short and its
+/// runs long.
 pub fn coalesce(free: &mut Vec<Freed>) {
     free.sort_by_key(|freed| freed.extent.start);
     free.dedup_by(|next, freed| {
@@ -121,7 +123,8 @@ pub fn coalesce(free: &mut Vec<Freed>) {
 
 /// The blocks below `blocks` that no extent holds, and the extents that overlap one before them.
 ///
-/// Sorts the extents by their start. Extents may lie beyond `blocks`; nothing is said about the blocks between them.
+/// Sorts the extents by their start. Extents may lie beyond `blocks`; nothing is said about the
+/// blocks between them.
 pub fn gaps(extents: &mut [Extent], blocks: u32) -> (Vec<Extent>, Vec<Extent>) {
     extents.sort_by_key(|extent| extent.start);
     let (mut gaps, mut overlaps, mut next) = (Vec::new(), Vec::new(), 0);

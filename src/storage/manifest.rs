@@ -112,7 +112,8 @@ impl Sealed {
     }
 }
 
-/// The parts that tell a segment's rows, whatever they are searched by: see the fields of [`Sealed`].
+/// The parts that tell a segment's rows, whatever they are searched by: see the fields of
+/// [`Sealed`].
 pub struct Told {
     pub rows: u32,
     pub tids: Part,
@@ -120,7 +121,8 @@ pub struct Told {
     pub columns: Vec<Column>,
 }
 
-/// A filter column of a segment: the dictionary, the blocks' zones, the rows' codes, one after another.
+/// A filter column of a segment: the dictionary, the blocks' zones, the rows' codes, one after
+/// another.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Column {
     pub coding: Coding,
@@ -138,10 +140,11 @@ pub enum Parts {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GraphParts {
     pub nodes: u32,
-    /// Nodes of layer 1, 2, …: nodes are ordered by descending level, so each layer is a prefix of the ordinals.
+    /// Nodes of layer 1, 2, …: nodes are ordered by descending level, so each layer is a prefix of
+    /// the ordinals.
     pub layers: Vec<u32>,
-    /// The exact vectors of the nodes, as [`crate::distance::Space`] lays them out; empty if they are in wide slots or in
-    /// the table.
+    /// The exact vectors of the nodes, as [`crate::distance::Space`] lays them out; empty if they
+    /// are in wide slots or in the table.
     pub vectors: Part,
     /// Where each node's vector begins and ends in the tape, for rows of varying length.
     pub offsets: Option<Part>,

@@ -50,7 +50,8 @@ pub struct Meta {
     /// Counts the changes of the manifest.
     pub generation: u64,
     pub manifest: ManifestRoot,
-    /// Next transaction id when this generation was published (see [`super::extent::Freed::since`]).
+    /// Next transaction id when this generation was published (see
+    /// [`super::extent::Freed::since`]).
     pub published_at: u64,
     pub next_segment: u32,
     pub growing: Growing,

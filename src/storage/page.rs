@@ -1,11 +1,13 @@
-//! The frame of a page: PostgreSQL's header, our payload, and a special area that says what the page is.
+//! The frame of a page: PostgreSQL's header, our payload, and a special area that says what the
+//! page is.
 
 use crate::pg::buffer::{PAGE_SIZE, Page};
 use crate::pg::error::Problem;
 
 /// PostgreSQL's page header.
 pub(super) const HEADER: usize = 24;
-/// Special area: `u16` magic, `u8` kind, `u8` format version, `u32` segment, `u32` generation, `u32` zero.
+/// Special area: `u16` magic, `u8` kind, `u8` format version, `u32` segment, `u32` generation,
+/// `u32` zero.
 pub(super) const SPECIAL: usize = 16;
 pub(super) const SPECIAL_AT: usize = PAGE_SIZE - SPECIAL;
 const MAGIC: u16 = 0x76DB;
@@ -68,8 +70,8 @@ pub fn format(page: &mut Page, stamp: Stamp) {
     area[8..12].copy_from_slice(&stamp.generation.to_ne_bytes());
 }
 
-/// Says that only the first `used` bytes of the payload hold content. The rest is a hole: it is zero once the page was
-/// logged, and WAL records neither contain it nor look for changes in it.
+/// Says that only the first `used` bytes of the payload hold content. The rest is a hole: it is
+/// zero once the page was logged, and WAL records neither contain it nor look for changes in it.
 pub fn set_used(page: &mut Page, used: usize) {
     debug_assert!(used <= PAYLOAD);
     page[12..14].copy_from_slice(&((HEADER + used) as u16).to_ne_bytes()); // pd_lower

@@ -23,7 +23,8 @@ pub struct PartReader<'a> {
     sightings: Vec<Sighting>,
 }
 
-/// A page that stays as it is: pinned on a primary, copied on a standby, where replay may rewrite a recycled page.
+/// A page that stays as it is: pinned on a primary, copied on a standby, where replay may rewrite a
+/// recycled page.
 enum Held {
     Pinned(Pinned),
     Copied(Box<PageCopy>),
@@ -82,8 +83,9 @@ impl<'a> PartReader<'a> {
         checked_block(self.relation, &self.part.pages, page)
     }
 
-    /// Visits the first `bytes` bytes of slots in the order of `indices`; while one is looked at, the next ones are on
-    /// their way from memory. A page is held once for all that follow one another on it.
+    /// Visits the first `bytes` bytes of slots in the order of `indices`; while one is looked at,
+    /// the next ones are on their way from memory. A page is held once for all that follow one
+    /// another on it.
     pub fn for_each_slot(&mut self, indices: &[u32], bytes: usize, mut visit: impl FnMut(u32, &[u8])) {
         // PostgreSQL keeps the first eight pins of a backend in a fast array.
         const AHEAD: usize = 5;
@@ -117,7 +119,8 @@ impl<'a> PartReader<'a> {
         }
     }
 
-    /// Visits rows of a part laid out by [`Layout::for_rows`] for rows of `bytes` bytes, as [`Self::for_each_slot`] does.
+    /// Visits rows of a part laid out by [`Layout::for_rows`] for rows of `bytes` bytes, as
+    /// [`Self::for_each_slot`] does.
     pub fn for_each_row(&mut self, indices: &[u32], bytes: usize, mut visit: impl FnMut(u32, &[u8])) {
         match self.part.layout {
             Layout::Slots { .. } => self.for_each_slot(indices, bytes, visit),
@@ -158,8 +161,9 @@ impl<'a> PartReader<'a> {
         self.announce_page(page, [(page::HEADER + at, bytes)]);
     }
 
-    /// Visits the first `bytes` bytes of slots in the order of `indices` as [`Self::for_each_slot`] does, but glances at
-    /// them: for short slots, asked for at random, that may be wrong once in a blue moon (see [`crate::pg::glance`]).
+    /// Visits the first `bytes` bytes of slots in the order of `indices` as [`Self::for_each_slot`]
+    /// does, but glances at them: for short slots, asked for at random, that may be wrong once in a
+    /// blue moon (see [`crate::pg::glance`]).
     pub fn glance_at_each(&mut self, indices: &[u32], bytes: usize, mut visit: impl FnMut(u32, &[u8])) {
         const WORD: usize = size_of::<u64>();
         let (layout, relation) = (self.part.layout, self.relation);
@@ -208,7 +212,8 @@ impl<'a> PartReader<'a> {
         numbers
     }
 
-    /// The first `bytes` bytes of row `index` of a part laid out by [`Layout::for_rows`] for rows of so many bytes.
+    /// The first `bytes` bytes of row `index` of a part laid out by [`Layout::for_rows`] for rows
+    /// of so many bytes.
     pub fn row(&mut self, index: u64, bytes: usize) -> &[u8] {
         match self.part.layout {
             Layout::Slots { .. } => self.slot(index).get(..bytes).unwrap_or_default(),
@@ -234,7 +239,8 @@ impl<'a> PartReader<'a> {
     }
 }
 
-/// A page is not what the manifest says: on a standby replay has overtaken the reader, elsewhere it is corruption.
+/// A page is not what the manifest says: on a standby replay has overtaken the reader, elsewhere it
+/// is corruption.
 pub fn lost(relation: Relation, block: u32, kind: Kind, segment: u32) -> ! {
     if in_recovery() {
         crate::pg::error::Problem::new(

@@ -91,7 +91,8 @@ impl PartWriter {
         }
     }
 
-    /// Logs what was written and is not logged yet. Whoever makes the pages' content on threads goes on meanwhile.
+    /// Logs what was written and is not logged yet. Whoever makes the pages' content on threads
+    /// goes on meanwhile.
     fn log(&mut self) {
         let mut first = 0;
         for extent in self.pages.iter() {

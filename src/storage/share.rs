@@ -34,9 +34,10 @@ struct Share<S> {
 }
 
 impl PartReader<'_> {
-    /// Visits rows as [`Self::for_each_row`] does, but in any order, by their positions in `indices`, and on several threads,
-    /// each of which has a state of its own, at best. Rows are glanced at (see [`crate::pg::glance`]), so they may be wrong
-    /// once in a blue moon. Returns the states; `None`, and nothing is done, if there is little to do or nobody to help.
+    /// Visits rows as [`Self::for_each_row`] does, but in any order, by their positions in
+    /// `indices`, and on several threads, each of which has a state of its own, at best. Rows are
+    /// glanced at (see [`crate::pg::glance`]), so they may be wrong once in a blue moon. Returns
+    /// the states; `None`, and nothing is done, if there is little to do or nobody to help.
     pub fn share_rows<S: Send>(
         &mut self,
         indices: &[u32],
@@ -175,7 +176,8 @@ mod tests {
             expected.clear();
             reader.for_each_row(&indices, BYTES, |_, row| expected.push(row.to_vec()));
         };
-        // The first look makes the pages known, and further ones raise their use, so that they may be glanced at.
+        // The first look makes the pages known, and further ones raise their use, so that they may
+        // be glanced at.
         (0..3).for_each(|_| see(&mut reader));
         let helpers = Helpers::new(2).expect("room for two threads");
         let keep =

@@ -24,7 +24,8 @@ thread_local! {
 
 /// Indexes whose manifests a backend remembers.
 const CACHED_INDEXES: usize = 64;
-/// On a standby, replay may overtake a reader between two pages; more often than this in a row is no coincidence.
+/// On a standby, replay may overtake a reader between two pages; more often than this in a row is
+/// no coincidence.
 const ATTEMPTS: usize = 100;
 
 impl Snapshot {

@@ -62,7 +62,8 @@ impl TaskLog {
         self.0.iter_mut().rev().find(|task| task.kind == kind)
     }
 
-    /// Whoever begins a task holds the lock of its kind: what is still called running was interrupted.
+    /// Whoever begins a task holds the lock of its kind: what is still called running was
+    /// interrupted.
     pub fn begin(&mut self, kind: TaskKind, priority: Priority, pid: i32, now: u64) {
         if let Some(last) = self.last(kind)
             && last.state == State::Running

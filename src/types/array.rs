@@ -5,12 +5,14 @@ use crate::pg::error::Problem;
 use pgrx::PgSqlErrorCode::*;
 use pgrx::pg_sys;
 
-/// Any one-dimensional array of `int4`, `float4`, `float8` or `numeric`, as single-precision numbers.
+/// Any one-dimensional array of `int4`, `float4`, `float8` or `numeric`, as single-precision
+/// numbers.
 pub struct NumberArray(Vec<f32>);
 
 pgrx::impl_sql_translatable!(NumberArray, "real[]");
 
-// SAFETY: PostgreSQL passes an array, of the element type that `sql/vdb.sql` declares; the type is checked below.
+// SAFETY: PostgreSQL passes an array, of the element type that `sql/vdb.sql` declares; the type is
+// checked below.
 unsafe impl<'fcx> pgrx::callconv::ArgAbi<'fcx> for NumberArray {
     unsafe fn unbox_arg_unchecked(arg: pgrx::callconv::Arg<'_, 'fcx>) -> Self {
         // SAFETY: the functions are STRICT, so the datum is a valid array.
@@ -100,7 +102,8 @@ impl NewArray {
     }
 
     fn build(element_type: pg_sys::Oid, count: usize, data: &[u8]) -> Self {
-        // Header, then length and lower bound of the one dimension, aligned for eight-byte elements.
+        // Header, then length and lower bound of the one dimension, aligned for eight-byte
+        // elements.
         const OVERHEAD: usize = (size_of::<pg_sys::ArrayType>() + 8).next_multiple_of(8);
         let mut varlena = Varlena::alloc(OVERHEAD + data.len());
         let bytes = varlena.bytes_mut();

@@ -70,7 +70,8 @@ impl<E: DenseElement> Dense<E> {
         self.varlena.into_datum()
     }
 
-    /// A new value of as many dimensions as `elements` yields; more or fewer than the type allows raises an error.
+    /// A new value of as many dimensions as `elements` yields; more or fewer than the type allows
+    /// raises an error.
     pub fn collect(elements: impl ExactSizeIterator<Item = E>) -> Self {
         let dims = elements.len();
         check::dims(E::TYPE_NAME, dims, MAX_DIMS).or_raise();

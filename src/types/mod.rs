@@ -1,7 +1,7 @@
 //! The SQL types `vector`, `halfvec` and `sparsevec`, and functions on PostgreSQL's `bit`.
 //!
-//! Names, semantics, text and binary forms and the layout on disk are pgvector's, so that a column can be taken
-//! over as it is.
+//! Names, semantics, text and binary forms and the layout on disk are pgvector's, so that a column
+//! can be taken over as it is.
 
 mod aggregate;
 mod array;

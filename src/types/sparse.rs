@@ -1,7 +1,7 @@
 //! `sparsevec`: vectors of which most dimensions are zero.
 //!
-//! Layout (pgvector's): length word, `i32` dimensions, `i32` non-zero elements, `i32` zero, then the ascending
-//! zero-based indices and the values.
+//! Layout (pgvector's): length word, `i32` dimensions, `i32` non-zero elements, `i32` zero, then
+//! the ascending zero-based indices and the values.
 
 use super::check;
 use super::varlena::{VARLENA_HEADER, Varlena, sql_varlena_type};
@@ -48,7 +48,8 @@ impl SparseVec {
         self.0.into_datum()
     }
 
-    /// A vector of `dims` dimensions with `values`, none of them zero, at ascending zero-based `indices`.
+    /// A vector of `dims` dimensions with `values`, none of them zero, at ascending zero-based
+    /// `indices`.
     pub fn new(dims: usize, indices: &[i32], values: &[f32]) -> Result<Self, Problem> {
         check::dims("sparsevec", dims, MAX_DIMS)?;
         if indices.len() > MAX_NON_ZEROS {

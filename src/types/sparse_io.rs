@@ -1,4 +1,5 @@
-//! Text form `{index:value,…}/dimensions` (indices from one), binary form and type modifier of `sparsevec`.
+//! Text form `{index:value,…}/dimensions` (indices from one), binary form and type modifier of
+//! `sparsevec`.
 
 use super::check;
 use super::sparse::{MAX_DIMS, MAX_NON_ZEROS, SparseVec};

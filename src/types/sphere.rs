@@ -1,5 +1,5 @@
-//! Spheres: a centre and a radius, which an index can look within. `vector <<->> sphere` is the same as
-//! `vector <-> centre < radius`; an operator of its own is what an index can be asked with.
+//! Spheres: a centre and a radius, which an index can look within. `vector <<->> sphere` is the
+//! same as `vector <-> centre < radius`; an operator of its own is what an index can be asked with.
 
 use super::dense::{
     halfvec_cosine_distance, halfvec_l1_distance, halfvec_l2_distance, halfvec_negative_inner_product,

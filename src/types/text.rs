@@ -5,7 +5,8 @@ use pgrx::PgSqlErrorCode::*;
 use std::ffi::{c_char, c_int};
 
 unsafe extern "C" {
-    // Part of the server (src/common/f2s.c), missing in pgrx's bindings. Writes at most 16 bytes, raises no error.
+    // Part of the server (src/common/f2s.c), missing in pgrx's bindings. Writes at most 16 bytes,
+    // raises no error.
     fn float_to_shortest_decimal_bufn(f: f32, result: *mut c_char) -> c_int;
 }
 
@@ -99,7 +100,8 @@ impl<'a> Scanner<'a> {
         &rest[..len]
     }
 
-    /// A finite number after optional white space. Too large a number is out of range; too small a one is zero.
+    /// A finite number after optional white space. Too large a number is out of range; too small a
+    /// one is zero.
     pub fn float(&mut self) -> Result<f32, Problem> {
         self.skip_space();
         let word = self.word();

@@ -1,5 +1,5 @@
-//! Values with a variable length: borrowed from PostgreSQL without a copy where they are stored plainly, freed after
-//! use where they had to be decompressed.
+//! Values with a variable length: borrowed from PostgreSQL without a copy where they are stored
+//! plainly, freed after use where they had to be decompressed.
 
 use pgrx::pg_sys;
 use std::ptr::NonNull;
@@ -27,9 +27,11 @@ impl Varlena {
         Self { ptr, owned: plain != original }
     }
 
-    /// Allocates a zeroed value of `bytes` bytes, length word included, in the current memory context.
+    /// Allocates a zeroed value of `bytes` bytes, length word included, in the current memory
+    /// context.
     pub fn alloc(bytes: usize) -> Self {
-        // SAFETY: palloc0 returns writable memory of that size or raises an error; a varlena length word begins it.
+        // SAFETY: palloc0 returns writable memory of that size or raises an error; a varlena length
+        // word begins it.
         let ptr = unsafe {
             let ptr = pg_sys::palloc0(bytes).cast::<u8>();
             pgrx::varlena::set_varsize_4b(ptr.cast(), bytes as i32);
@@ -66,7 +68,8 @@ impl Varlena {
 impl Drop for Varlena {
     fn drop(&mut self) {
         if self.owned {
-            // SAFETY: an owned value was allocated by PostgreSQL's allocator and is referred to by nobody else.
+            // SAFETY: an owned value was allocated by PostgreSQL's allocator and is referred to by
+            // nobody else.
             unsafe { pg_sys::pfree(self.ptr.as_ptr().cast()) };
         }
     }
@@ -79,10 +82,12 @@ macro_rules! sql_varlena_type {
     ($type:ty, $name:literal) => {
         pgrx::impl_sql_translatable!($type, $name);
 
-        // SAFETY: PostgreSQL passes a varlena of the declared SQL type; `wrap` checks its inner lengths.
+        // SAFETY: PostgreSQL passes a varlena of the declared SQL type; `wrap` checks its inner
+        // lengths.
         unsafe impl<'fcx> pgrx::callconv::ArgAbi<'fcx> for $type {
             unsafe fn unbox_arg_unchecked(arg: pgrx::callconv::Arg<'_, 'fcx>) -> Self {
-                // SAFETY: the functions are STRICT or take an `Option`, so the datum is not null here.
+                // SAFETY: the functions are STRICT or take an `Option`, so the datum is not null
+                // here.
                 unsafe {
                     let datum = arg.unbox_arg_using_from_datum::<pgrx::pg_sys::Datum>();
                     Self::wrap($crate::types::varlena::Varlena::from_datum(

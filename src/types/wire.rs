@@ -16,7 +16,8 @@ impl Reader {
     }
 
     pub fn u16(&mut self) -> u16 {
-        // SAFETY: the buffer is valid during the call; reading past its end raises a protocol error.
+        // SAFETY: the buffer is valid during the call; reading past its end raises a protocol
+        // error.
         unsafe { pg_sys::pq_getmsgint(self.buffer, 2) as u16 }
     }
 

@@ -21,7 +21,8 @@ pub fn places(mut bits: u32) -> impl Iterator<Item = usize> {
 /// The lowest bits of 32 bytes, the first byte's being the lowest.
 #[inline(always)]
 pub fn pack(flags: &[u8; 32]) -> u32 {
-    // The product brings the lowest bits of eight bytes, each its own place apart, together in the highest byte.
+    // The product brings the lowest bits of eight bytes, each its own place apart, together in the
+    // highest byte.
     const GATHER: u64 = 0x0102_0408_1020_4080;
     let (bytes, _) = flags.as_chunks::<8>();
     let bits = bytes.iter().map(|&eight| (u64::from_le_bytes(eight).wrapping_mul(GATHER) >> 56) as u32);

@@ -21,8 +21,9 @@ pub fn prefetch_at(address: *const u8, len: usize) {
     let _ = (address, len, CACHE_LINE);
 }
 
-/// Functions whose loops are compiled several times, for wider and wider vector registers; the processor decides which
-/// is run. They do the same arithmetic in the same order, so the result is the same to the last bit.
+/// Functions whose loops are compiled several times, for wider and wider vector registers; the
+/// processor decides which is run. They do the same arithmetic in the same order, so the result is
+/// the same to the last bit.
 macro_rules! vectorized {
     ($($(#[$meta:meta])* $vis:vis fn $name:ident($($argument:ident: $type:ty),* $(,)?) $(-> $result:ty)? $body:block)*) => {$(
         $(#[$meta])*

@@ -10,7 +10,8 @@ pub fn mix(mut x: u64) -> u64 {
 
 const GAMMA: u64 = 0x9E37_79B9_7F4A_7C15;
 
-/// The golden ratio of 32 bits, odd: its multiples lie far from one another (Knuth, multiplicative hashing).
+/// The golden ratio of 32 bits, odd: its multiples lie far from one another (Knuth, multiplicative
+/// hashing).
 pub const GOLDEN: u32 = 0x9E37_79B1;
 
 /// splitmix64.

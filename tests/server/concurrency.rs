@@ -294,7 +294,8 @@ fn isolation_levels_hold_over_searches() {
         let (server, mut client) = start(&[], index, 500);
         let nearest = "SELECT id FROM items ORDER BY v <-> vec(7) LIMIT 5";
 
-        // REPEATABLE READ: the same answer before and after others insert, delete, vacuum and compact.
+        // REPEATABLE READ: the same answer before and after others insert, delete, vacuum and
+        // compact.
         let mut other = server.connect();
         client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ").expect("a transaction");
         let before = by_index(&mut client, nearest);

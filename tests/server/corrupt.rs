@@ -12,7 +12,8 @@ pub const HEADER: usize = 24;
 pub const SPECIAL: usize = 16;
 /// Where in the special area the page's kind stands; content begins after the header.
 pub const KIND: usize = PAGE - SPECIAL + 2;
-/// Kinds of pages: all but the meta page, which a server reads before anything else, and that no page has.
+/// Kinds of pages: all but the meta page, which a server reads before anything else, and that no
+/// page has.
 const KINDS: std::ops::RangeInclusive<u8> = 2..=21;
 
 /// Kinds of a sealed segment's pages.
@@ -119,7 +120,8 @@ fn damaged_pages_do_not_crash_the_server() {
                 }
             }
             assert_eq!(number(&mut client, &pages), before, "{what}: the table grew");
-            // A check tells, unless it stumbles; a compaction copies no damage into a sound segment.
+            // A check tells, unless it stumbles; a compaction copies no damage into a sound
+            // segment.
             let check = client.query(&format!("SELECT finding FROM vdb_check('{table}_v', true)"), &[]);
             let is_found = match &check {
                 Ok(findings) => !findings.is_empty(),

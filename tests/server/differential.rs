@@ -300,7 +300,8 @@ fn joins_on_a_filter_column_are_planned_and_answered() {
     }
 }
 
-/// An answer that does not fit into `vdb.scan_mem` is complete, or in relaxed order an error that names the setting.
+/// An answer that does not fit into `vdb.scan_mem` is complete, or in relaxed order an error that
+/// names the setting.
 #[test]
 fn little_memory_does_not_shorten_an_answer() {
     let server = Server::start(&[]);

@@ -1,4 +1,5 @@
-//! Work that an error ends anywhere: it leaves no lock, no pin and no task behind, and the index as sound as before.
+//! Work that an error ends anywhere: it leaves no lock, no pin and no task behind, and the index as
+//! sound as before.
 //!
 //! `VDB_FAULTS=all`, which `make test-assert` sets, tries some six times as many places.
 
@@ -115,7 +116,8 @@ fn all_places() -> bool {
     std::env::var("VDB_FAULTS").is_ok_and(|which| which == "all")
 }
 
-/// Times at which something fails, one after another: dense at first, then further and further apart.
+/// Times at which something fails, one after another: dense at first, then further and further
+/// apart.
 fn places() -> impl Iterator<Item = u32> {
     let growth = if all_places() { 1.25 } else { 5.0 };
     std::iter::successors(Some(1), move |&at| Some((f64::from(at) * growth).ceil() as u32))
@@ -134,7 +136,8 @@ fn a_fault_anywhere_leaves_nothing_behind() {
                     let what = format!("{index}, {fault} {at}: {step}");
                     client.batch_execute(&format!("SET vdb.fault_at = {at}")).expect("a setting");
                     let result = client.batch_execute(step);
-                    // A page is read while nothing is to fail: the next ones are counted from the beginning.
+                    // A page is read while nothing is to fail: the next ones are counted from the
+                    // beginning.
                     client.batch_execute("SET vdb.fault_at = 0").expect("a setting");
                     client
                         .batch_execute("SELECT FROM items ORDER BY v <-> vec(5) LIMIT 1")

@@ -1,4 +1,5 @@
-//! Conditions on filter columns: whatever happens to the rows, an index returns those that match and no others.
+//! Conditions on filter columns: whatever happens to the rows, an index returns those that match
+//! and no others.
 
 use crate::lifecycle::{NOTHING_LEFT, findings, number, wait_until};
 use crate::support::data::{Dataset, glove_folder};
@@ -68,8 +69,8 @@ const CONDITIONS: &[&str] = &[
     "(meta ->> 'year')::int > 2018 AND ready AND tenant < 20",
 ];
 
-/// An index returns as many rows as there are, up to the limit, all of them match, and they are the nearest: all where
-/// there are fewer than the limit, else as far as codes promise.
+/// An index returns as many rows as there are, up to the limit, all of them match, and they are the
+/// nearest: all where there are fewer than the limit, else as far as codes promise.
 fn assert_found(client: &mut Client, conditions: &[&str], stage: &str) {
     const LIMIT: usize = 15;
     // Several, for the codes of an index, which are drawn at random, may miss the answers of one.

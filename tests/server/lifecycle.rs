@@ -25,8 +25,8 @@ pub fn start(settings: &[&str], index: &str, rows: u32) -> (Server, Client) {
 /// Without codes, so that there is time to interrupt a compaction.
 pub const SLOWLY_MERGED: &str = "vdb_hnsw (v vector_l1_ops) WITH (m = 40, ef_construction = 800)";
 
-/// Fills two segments of one size, whatever the workers are at, and waits until a worker merges them; of an index with
-/// `vdb.compact_segments = 2` and [`start`]'s first ten rows.
+/// Fills two segments of one size, whatever the workers are at, and waits until a worker merges
+/// them; of an index with `vdb.compact_segments = 2` and [`start`]'s first ten rows.
 pub fn begin_compaction(client: &mut Client) {
     client.batch_execute("SET vdb.flush_rows = 100000").expect("a setting");
     for rows in ["11, 3000", "3001, 6000"] {
@@ -308,7 +308,8 @@ fn a_task_that_fails_is_seen_and_tried_again() {
         "EXISTS (SELECT FROM vdb_tasks WHERE state = 'failed' AND error LIKE '%interrupted%')",
     );
     assert_eq!(findings(&mut client, "items_v"), [""; 0]);
-    // A task that has failed is not tried again within two seconds; nobody else would ask for a worker later.
+    // A task that has failed is not tried again within two seconds; nobody else would ask for a
+    // worker later.
     std::thread::sleep(Duration::from_secs(3));
     client.batch_execute("VACUUM items").expect("a VACUUM, which asks for a worker");
     wait_until(

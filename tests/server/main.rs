@@ -1,4 +1,5 @@
-//! Tests against real servers, as users see them. They need the extension installed: `make test` does that.
+//! Tests against real servers, as users see them. They need the extension installed: `make test`
+//! does that.
 
 mod bitflips;
 mod churn;

@@ -4,11 +4,13 @@ use crate::support::server::{Server, unprivileged};
 use postgres::Client;
 use std::path::Path;
 
-/// Rows and dimensions of the table: enough that a build takes several times the least of the limits.
+/// Rows and dimensions of the table: enough that a build takes several times the least of the
+/// limits.
 const ROWS: usize = 12_000;
 const DIMS: usize = 64;
 
-/// Sets how much more memory a process may map than it has by now, in megabytes; `None` for as much as it likes.
+/// Sets how much more memory a process may map than it has by now, in megabytes; `None` for as much
+/// as it likes.
 fn limit(pid: i32, megabytes: Option<u64>) {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
     let line = status.lines().find(|line| line.starts_with("VmSize:")).expect("it has a size");
@@ -26,7 +28,8 @@ fn pid(client: &mut Client) -> i32 {
     client.query_one("SELECT pg_backend_pid()", &[]).expect("the session goes on").get(0)
 }
 
-/// Runs statements under one limit after another, each in a session of its own; returns how many were refused.
+/// Runs statements under one limit after another, each in a session of its own; returns how many
+/// were refused.
 ///
 /// None may end the session, and none may fail for another reason.
 fn refusals(server: &Server, statements: &[&str]) -> usize {

@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 const ROWS: i64 = 4500;
 const INDEXED: i64 = 4400;
 
-/// A table that is large enough for a worker by its own account. Its rows' versions lie on many pages; some are dead, some
-/// have no vector. `told(v)` is `v`, and reports every thousandth time who has computed it; `refused(v)` likes one less.
+/// A table that is large enough for a worker by its own account. Its rows' versions lie on many
+/// pages; some are dead, some have no vector. `told(v)` is `v`, and reports every thousandth time
+/// who has computed it; `refused(v)` likes one less.
 const SETUP: &str = "
     CREATE EXTENSION vdb;
     CREATE TABLE items (id int, bucket int, v vector(3), filler text DEFAULT repeat('x', 500))

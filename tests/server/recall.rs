@@ -81,7 +81,8 @@ fn recall_on_word_vectors() {
         assert!(many >= 0.985, "recall {many} with {options:?} at 400 probes");
         assert!(many > defaults, "more probes find more: {defaults}, {many}");
     }
-    // Rows with codes are in second lists, too: what 15 of 632 lists hold is more (0.82 against 0.73).
+    // Rows with codes are in second lists, too: what 15 of 632 lists hold is more (0.82 against
+    // 0.73).
     let [bits, fine, bytes, exact] = few[..] else { panic!("four kinds of lists") };
     assert!(bits.min(fine) > bytes.max(exact) + 0.04, "second lists: {few:?}");
     let few = recall("SET vdb.probes = 5");
@@ -94,7 +95,8 @@ fn calibrated_indexes_reach_their_target() {
         eprintln!("SKIPPED: calibrated_indexes_reach_their_target: no word vectors; run `make data`");
         return;
     };
-    // So many that their mean is certain: one query's recall is off by 0.17 or so, two means of 200 by 0.02.
+    // So many that their mean is certain: one query's recall is off by 0.17 or so, two means of 200
+    // by 0.02.
     const QUERIES: usize = 1000;
     // Queries that are like the rows: words are sorted, and rare ones are not like frequent ones.
     let data = Dataset::load(&folder).expect("the data set").hold_back(ROWS, ROWS / QUERIES, 10);

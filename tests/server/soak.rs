@@ -1,4 +1,5 @@
-//! A server under load, killed again and again: nothing that was committed is lost, nothing else appears.
+//! A server under load, killed again and again: nothing that was committed is lost, nothing else
+//! appears.
 //!
 //! `VDB_SOAK_ROUNDS` kills (5 unless it is set; `make soak` sets 50).
 
@@ -17,7 +18,8 @@ const WRITERS: i32 = 3;
 /// Ids of each writer.
 const SPAN: i32 = 3000;
 
-/// What a writer knows of its rows: the seed of each vector that is committed, and what nobody has confirmed.
+/// What a writer knows of its rows: the seed of each vector that is committed, and what nobody has
+/// confirmed.
 #[derive(Default)]
 struct Known {
     seeds: HashMap<i32, i32>,
@@ -75,7 +77,8 @@ fn write(mut client: Client, writer: i32, mut known: Known, mut random: Random, 
     known
 }
 
-/// Half of each page that was changed since `before` gets its old content: what a power cut may leave behind.
+/// Half of each page that was changed since `before` gets its old content: what a power cut may
+/// leave behind.
 fn tear(file: &Path, before: &[u8], random: &mut Random) {
     const PAGE: usize = 8192;
     let mut content = std::fs::read(file).expect("the index's file");

@@ -40,7 +40,8 @@ fn a_standby_answers_as_the_primary_and_takes_over() {
     wait_until(&mut client, NOTHING_LEFT);
     let compactions = "SELECT count(*) FROM vdb_tasks WHERE kind = 'compaction' AND state = 'completed'";
     assert!(number(&mut client, compactions) > 0);
-    // The commit of a transaction that has an id writes out the WAL before it, workers' records too.
+    // The commit of a transaction that has an id writes out the WAL before it, workers' records
+    // too.
     client.batch_execute("SELECT txid_current()").expect("a transaction");
     let position: String =
         client.query_one("SELECT pg_current_wal_flush_lsn()::text", &[]).expect("a position").get(0);

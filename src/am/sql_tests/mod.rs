@@ -41,7 +41,8 @@ pub fn assert_exact(table: &str, operator: &str, query: &str) {
     assert_eq!(by_index, exactly, "{table} {operator} {query}");
 }
 
-/// The index returns at least nine of the ten rows that exact search returns, in order: bounds hold for 99 in 100.
+/// The index returns at least nine of the ten rows that exact search returns, in order: bounds hold
+/// for 99 in 100.
 pub fn assert_near(table: &str, operator: &str, query: &str) {
     let (by_index, exactly) = distances(table, operator, query);
     let found = exactly.iter().filter(|distance| by_index.contains(distance)).count();

@@ -111,7 +111,8 @@ mod tests {
         .unwrap();
         let query = lines("SELECT v::text FROM far WHERE id = 7").remove(0);
         let near = format!("v <-> '{query}'");
-        // Scans within a scan, before its row is projected and after; versions of rows that the index does not point to.
+        // Scans within a scan, before its row is projected and after; versions of rows that the
+        // index does not point to.
         Spi::run("UPDATE far SET seen = 1 WHERE id % 2 = 0").unwrap();
         for statement in [
             format!(

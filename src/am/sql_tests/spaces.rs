@@ -63,7 +63,8 @@ mod tests {
     #[pg_test]
     fn compact_graphs_return_the_neighbours_of_every_space() {
         let query = clustered(3000);
-        // More candidates than the two clusters in the middle, which look near from above, have rows.
+        // More candidates than the two clusters in the middle, which look near from above, have
+        // rows.
         Spi::run("SET vdb.ef_search = 200").unwrap();
         for (name, metric, operator) in [
             ("vector", "l2", "<->"),

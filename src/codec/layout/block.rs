@@ -1,7 +1,7 @@
 //! Blocks of 32 one-bit codes with the numbers that make estimates and bounds of them.
 //!
-//! A block: what the codec adds for each code, what it multiplies by, how far it may be off (`f32`s), then the codes as
-//! FastScan wants them (see [`fastscan::pack`]).
+//! A block: what the codec adds for each code, what it multiplies by, how far it may be off
+//! (`f32`s), then the codes as FastScan wants them (see [`fastscan::pack`]).
 
 use crate::codec::fastscan::{self, BLOCK};
 use crate::codec::rabitq::{Factors, Query};
@@ -35,8 +35,8 @@ impl Centre {
         Self { score, distance: squared.sqrt() }
     }
 
-    /// A centre's exact score alone. That is a squared distance where codes and lists are ranked by one: lists of bits,
-    /// too, are of those whose numbers are near.
+    /// A centre's exact score alone. That is a squared distance where codes and lists are ranked by
+    /// one: lists of bits, too, are of those whose numbers are near.
     pub fn score_of(metric: Metric, query: &[f32], centre: &[f32]) -> f64 {
         match metric {
             Metric::InnerProduct => -f32::dot(query, centre),
@@ -45,7 +45,8 @@ impl Centre {
         }
     }
 
-    /// As [`Self::new`], where the sum of the two squared norms is known: then one product tells all of it.
+    /// As [`Self::new`], where the sum of the two squared norms is known: then one product tells
+    /// all of it.
     pub fn with_norms(metric: Metric, query: &[f32], centre: &[f32], squared_norms: f64) -> Self {
         let constant = match metric {
             Metric::InnerProduct => 0.0,
@@ -115,7 +116,8 @@ impl BlockLayout {
         (factors, fastscan::unpack(&block[NUMBERS * size_of::<f32>()..self.bytes()], code))
     }
 
-    /// What is added, multiplied by, and the error of each code of a block, and the codes; `None` if it is none.
+    /// What is added, multiplied by, and the error of each code of a block, and the codes; `None`
+    /// if it is none.
     fn parts(self, block: &[u8]) -> Option<(&[[f32; BLOCK]; 3], &[u8])> {
         let (numbers, codes) = block.get(..self.bytes())?.split_at(NUMBERS * size_of::<f32>());
         Some((bytemuck::try_from_bytes(numbers).ok()?, codes))
@@ -127,7 +129,8 @@ impl BlockLayout {
         Some(query.estimate(codes, adds, rescales, centre_score))
     }
 
-    /// Estimated scores and how far they may be off, for every code of a block; `None` if it is none.
+    /// Estimated scores and how far they may be off, for every code of a block; `None` if it is
+    /// none.
     pub fn estimate(self, block: &[u8], query: &Query, centre: Centre) -> Option<Estimates> {
         let (numbers, codes) = self.parts(block)?;
         let [adds, rescales, _] = numbers;

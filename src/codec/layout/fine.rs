@@ -1,4 +1,5 @@
-//! Codes of several bits a dimension, one row after another, with their numbers before them (see [`row`](super::row)).
+//! Codes of several bits a dimension, one row after another, with their numbers before them (see
+//! [`row`](super::row)).
 
 use crate::codec::layout::block::Centre;
 use crate::codec::layout::row::{self, CODE};
@@ -37,7 +38,8 @@ impl FineLayout {
         row::put_factors(fine, factors);
     }
 
-    /// The estimated score of a row and how far it may be off; `None` if the bytes are no fine code.
+    /// The estimated score of a row and how far it may be off; `None` if the bytes are no fine
+    /// code.
     pub fn estimate(self, fine: &[u8], query: &Query, centre: Centre) -> Option<(f32, f32)> {
         let (factors, code) = row::split(fine, self.bytes())?;
         Some(query.estimate(code, self.bits, factors, (centre.score, centre.distance)))

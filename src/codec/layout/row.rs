@@ -1,5 +1,5 @@
-//! Codes that lie one after another, each with its numbers before it: what the codec adds, what it multiplies by, how far
-//! it may be off (`f32`s).
+//! Codes that lie one after another, each with its numbers before it: what the codec adds, what it
+//! multiplies by, how far it may be off (`f32`s).
 
 use crate::codec::rabitq::Factors;
 

@@ -1,4 +1,5 @@
-//! EXPLAIN ANALYZE of an index scan shows lines of ours. PostgreSQL 18 is the first to let extensions.
+//! EXPLAIN ANALYZE of an index scan shows lines of ours. PostgreSQL 18 is the first to let
+//! extensions.
 
 use pgrx::pg_sys;
 
@@ -40,8 +41,8 @@ mod hook {
         plan_name: *const std::ffi::c_char,
         explain: *mut pg_sys::ExplainState,
     ) {
-        // SAFETY: PostgreSQL passes valid nodes, whose tags tell their types. A plan that was executed has not ended
-        // yet: the scan, if there is one, is open.
+        // SAFETY: PostgreSQL passes valid nodes, whose tags tell their types. A plan that was
+        // executed has not ended yet: the scan, if there is one, is open.
         unsafe {
             if let Some(previous) = PREVIOUS {
                 previous(state, ancestors, relationship, plan_name, explain);

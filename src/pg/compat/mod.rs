@@ -1,6 +1,8 @@
-//! What differs between PostgreSQL's major versions, all of it: elsewhere there is one code for all.
+//! What differs between PostgreSQL's major versions, all of it: elsewhere there is one code for
+//! all.
 //!
-//! `pg_ge_n` is set from version *n* on (`.cargo/build.rs`), so a version that comes counts as the last one known.
+//! `pg_ge_n` is set from version *n* on (`.cargo/build.rs`), so a version that comes counts as the
+//! last one known.
 
 mod explain;
 mod read_stream;
@@ -145,7 +147,8 @@ pub unsafe fn send(queue: *mut pg_sys::shm_mq_handle, message: &[u8]) -> pg_sys:
     }
 }
 
-/// Workers that PostgreSQL would use to build an index. From version 17 on it tells for indexes of any kind.
+/// Workers that PostgreSQL would use to build an index. From version 17 on it tells for indexes of
+/// any kind.
 ///
 /// # Safety
 /// `table` and `index` are open.
@@ -190,7 +193,8 @@ pub unsafe fn may_call(function: pg_sys::Oid) -> bool {
     result == pg_sys::AclResult::ACLCHECK_OK
 }
 
-/// Sets a search path of PostgreSQL's own names. Whoever calls code must not choose what its author's names stand for.
+/// Sets a search path of PostgreSQL's own names. Whoever calls code must not choose what its
+/// author's names stand for.
 ///
 /// # Safety
 /// Within a nest level of settings that is ended in time.
@@ -213,7 +217,8 @@ pub unsafe fn restrict_search_path() {
     }
 }
 
-/// Marks a path as one that no plan takes while there is another, where PostgreSQL counts such paths.
+/// Marks a path as one that no plan takes while there is another, where PostgreSQL counts such
+/// paths.
 pub fn disable(path: &mut pg_sys::Path) {
     #[cfg(not(pg_ge_18))]
     let _ = path;

@@ -1,10 +1,11 @@
-//! Pages that are read one after another. From PostgreSQL 17 on neighbours are read from disk together, and before they
-//! are asked for; before that the operating system sees to it.
+//! Pages that are read one after another. From PostgreSQL 17 on neighbours are read from disk
+//! together, and before they are asked for; before that the operating system sees to it.
 
 #[cfg(pg_ge_17)]
 pub use stream::for_each_buffer;
 
-/// Calls `visit` with buffers of the main fork, in the order of `blocks`; their pins are the callee's.
+/// Calls `visit` with buffers of the main fork, in the order of `blocks`; their pins are the
+/// callee's.
 ///
 /// The relation is open; a block beyond its end raises an error.
 #[cfg(not(pg_ge_17))]
@@ -40,7 +41,8 @@ mod stream {
         }
     }
 
-    /// Calls `visit` with buffers of the main fork, in the order of `blocks`; their pins are the callee's.
+    /// Calls `visit` with buffers of the main fork, in the order of `blocks`; their pins are the
+    /// callee's.
     ///
     /// The relation is open; a block beyond its end raises an error.
     pub fn for_each_buffer(
@@ -51,7 +53,8 @@ mod stream {
         let mut blocks = Blocks { coming: &mut blocks, asked: VecDeque::new() };
         // The stream's callback and the loop below take turns.
         let blocks = &raw mut blocks;
-        // SAFETY: the relation is open; the callback gets back what is passed here, which outlives the stream.
+        // SAFETY: the relation is open; the callback gets back what is passed here, which outlives
+        // the stream.
         let stream = Stream(unsafe {
             pg_sys::read_stream_begin_relation(
                 (pg_sys::READ_STREAM_MAINTENANCE | pg_sys::READ_STREAM_FULL) as i32,

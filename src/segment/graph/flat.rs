@@ -1,6 +1,8 @@
-//! Search of a segment with a graph row by row, past the graph: codes decide which rows are compared, if there are any.
+//! Search of a segment with a graph row by row, past the graph: codes decide which rows are
+//! compared, if there are any.
 //!
-//! The answer is exact, up to the bounds of the codes. It is the better way where few rows are wanted, or there are few.
+//! The answer is exact, up to the bounds of the codes. It is the better way where few rows are
+//! wanted, or there are few.
 
 use super::compact::{NodeCodes, NodeQuery};
 use super::source::Source;
@@ -25,7 +27,8 @@ pub struct FlatSearch {
     /// Rows that another search has returned.
     given: HashSet<u32>,
     rows: Reranker<u32>,
-    /// For each block that was read the limit under which its rows were offered (see [`Reranker::offer`]).
+    /// For each block that was read the limit under which its rows were offered (see
+    /// [`Reranker::offer`]).
     limits: Vec<f32>,
 }
 
@@ -42,7 +45,8 @@ impl FlatSearch {
         Self { started: false, given: HashSet::new(), rows, limits: Vec::new() }
     }
 
-    /// Goes on where another search has given up: after the rows that it has returned, up to a score.
+    /// Goes on where another search has given up: after the rows that it has returned, up to a
+    /// score.
     pub fn after(mut self, (rows, score): (Vec<u32>, f64)) -> Self {
         memory::reserve_set(&mut self.given, rows.len(), ROWS);
         self.given.extend(rows);
@@ -123,8 +127,8 @@ impl FlatSearch {
         }
     }
 
-    /// Calls `visit` with estimates of at most 32 rows after another, those rows, and the bits of those that are wanted:
-    /// of all rows that are, and always in the same order.
+    /// Calls `visit` with estimates of at most 32 rows after another, those rows, and the bits of
+    /// those that are wanted: of all rows that are, and always in the same order.
     fn scan(&mut self, source: Source, visit: impl FnMut(&mut Reranker<u32>, Estimates, Together, u32)) {
         match source.node_query {
             Some(query) => self.scan_nodes(source, query, visit),
@@ -161,8 +165,8 @@ impl FlatSearch {
         });
     }
 
-    /// Offers all rows by their blocks of codes, on several threads, and returns the blocks' limits; `None` if that is not
-    /// worth while.
+    /// Offers all rows by their blocks of codes, on several threads, and returns the blocks'
+    /// limits; `None` if that is not worth while.
     fn share_blocks(&mut self, blocks: &Blocks, reader: &mut PartReader) -> Option<Vec<f32>> {
         let reranker = &self.rows;
         let begin = || (reranker.share(), Vec::new());
@@ -279,7 +283,8 @@ impl<'a> Blocks<'a> {
         });
     }
 
-    /// Estimates of a block by its place among all, its rows, and the bits of those that are wanted.
+    /// Estimates of a block by its place among all, its rows, and the bits of those that are
+    /// wanted.
     fn look_at(&self, place: usize, bytes: &[u8]) -> (Estimates, Range<usize>, u32) {
         let rows = rows_of_block(self.numbers[place], self.rows);
         let estimates = self.layout.estimate(bytes, self.tables, self.centre);

@@ -11,8 +11,8 @@ use crate::segment::request::HeapRows;
 use crate::segment::threshold::{Listed, ROWS, Threshold, Verdict};
 use std::ops::Range;
 
-/// Calls `visit` with the rows of a stretch that are wanted and lie within a score, and with some beyond it unless scores
-/// are asked for.
+/// Calls `visit` with the rows of a stretch that are wanted and lie within a score, and with some
+/// beyond it unless scores are asked for.
 pub fn list(
     source: Source,
     stretch: Range<u32>,

@@ -1,5 +1,5 @@
-//! Merging segments with graphs: the largest graph is taken over without its dead nodes and the other rows are inserted,
-//! or all rows get a new one, whichever is better.
+//! Merging segments with graphs: the largest graph is taken over without its dead nodes and the
+//! other rows are inserted, or all rows get a new one, whichever is better.
 
 use super::seal::{Batch, Taken, is_bulky};
 use super::stored::StoredGraph;
@@ -12,11 +12,13 @@ use crate::storage::manifest::{Parts, Sealed};
 use crate::storage::snapshot::Snapshot;
 use crate::structure::GraphOptions;
 
-/// A graph of which so great a share of rows is dead is built anew: there would be little to take over.
+/// A graph of which so great a share of rows is dead is built anew: there would be little to take
+/// over.
 const MOST_DEAD: f64 = 0.5;
 
-/// Nor is one taken over to which more than this share of the rows would have to be added one by one, if all can be linked
-/// in bulk: that takes a third of the time for each row, and links them better.
+/// Nor is one taken over to which more than this share of the rows would have to be added one by
+/// one, if all can be linked in bulk: that takes a third of the time for each row, and links them
+/// better.
 const MOST_NEW: f64 = 0.25;
 
 /// Makes one segment of the live rows of `sources`; `None` if there are none.

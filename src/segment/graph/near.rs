@@ -1,5 +1,6 @@
-//! Rough neighbourhoods of all rows of a segment in the making: rows are put into lists around centroids, and each is
-//! estimated, by codes of one bit a dimension, against the rows of the lists nearest to it.
+//! Rough neighbourhoods of all rows of a segment in the making: rows are put into lists around
+//! centroids, and each is estimated, by codes of one bit a dimension, against the rows of the lists
+//! nearest to it.
 
 use super::ranking::Ranking;
 use super::rotated::Rotated;
@@ -29,7 +30,8 @@ const SCANNED: usize = 4096;
 /// Lists that those are in.
 const PROBES: usize = SCANNED / LIST_ROWS;
 
-/// Bytes in memory for each row of so many dimensions: of its code, its list, and the share of the rows that is sampled.
+/// Bytes in memory for each row of so many dimensions: of its code, its list, and the share of the
+/// rows that is sampled.
 pub fn bytes_per_row(dims: usize) -> usize {
     const NUMBERS: usize = 32;
     let lists = PROBES * size_of::<u32>();
@@ -144,8 +146,9 @@ impl Near for Neighbourhoods<'_> {
     }
 
     fn away(&self, node: u32) -> Option<u32> {
-        // Any member of the lists near it, each as likely as another: one of the nearest list would be of the nearest cluster,
-        // and of lists with many clusters each is to be led to as often as one with a list of its own.
+        // Any member of the lists near it, each as likely as another: one of the nearest list would
+        // be of the nearest cluster, and of lists with many clusters each is to be led to as often
+        // as one with a list of its own.
         let lists = || self.near_lists(node).iter().map(|&list| &self.members[list as usize]);
         let members = lists().map(Vec::len).sum::<usize>().max(1);
         let place = Random::new(node.into()).next() % members as u64;
@@ -153,8 +156,9 @@ impl Near for Neighbourhoods<'_> {
     }
 }
 
-/// The blocks of a list that a node looks at: all, but for lists of far more rows than there are on average, of data that
-/// cannot be told apart. A list's nodes ascend, so that the window is about the node's own place.
+/// The blocks of a list that a node looks at: all, but for lists of far more rows than there are on
+/// average, of data that cannot be told apart. A list's nodes ascend, so that the window is about
+/// the node's own place.
 fn window(blocks: usize, node: usize, nodes: usize) -> Range<usize> {
     const MOST: usize = SCANNED / BLOCK;
     let first = (node * blocks / nodes.max(1)).saturating_sub(MOST / 2);

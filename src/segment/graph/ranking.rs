@@ -1,7 +1,8 @@
-//! Lists by the distance of their centroids from a row: all of them, or where they are very many those in groups near it.
+//! Lists by the distance of their centroids from a row: all of them, or where they are very many
+//! those in groups near it.
 //!
-//! Every row of a build ranks lists whose number grows with the rows, so that ranking all of them would be most of a
-//! large build.
+//! Every row of a build ranks lists whose number grows with the rows, so that ranking all of them
+//! would be most of a large build.
 
 use crate::cluster::{self, Matrix};
 use crate::codec::rabitq::Query;
@@ -74,8 +75,8 @@ impl Ranking {
         &self.centroids
     }
 
-    /// Fills `best` with the lists that seem to be the nearest to a vector, whose tables are given as well, in ascending
-    /// order.
+    /// Fills `best` with the lists that seem to be the nearest to a vector, whose tables are given
+    /// as well, in ascending order.
     pub fn rank(&self, vector: &[f32], tables: &Query, best: &mut [(f32, u32)]) {
         let Some(Groups { heads, lists, probes }) = &self.groups else {
             return self.centroids.rank(vector, tables, best);

@@ -40,8 +40,8 @@ pub struct Codes<'a> {
 }
 
 impl<'a> SealedGraph<'a> {
-    /// `codes` are given if the segment's base layer has them; `wanted` are the nodes that may be returned, if not all
-    /// may.
+    /// `codes` are given if the segment's base layer has them; `wanted` are the nodes that may be
+    /// returned, if not all may.
     pub fn new(
         relation: Relation,
         segment: &'a Sealed,

@@ -55,7 +55,8 @@ pub struct Rotated<'a> {
 }
 
 impl<'a> Rotated<'a> {
-    /// Rotates all rows, on the current rayon pool, if they fit into so many bytes; else each when it is asked for.
+    /// Rotates all rows, on the current rayon pool, if they fit into so many bytes; else each when
+    /// it is asked for.
     ///
     /// Returns early, with anything, once `cancel` is set.
     pub fn new(rows: Rows<'a>, encoder: &'a Encoder, room: usize, cancel: &AtomicBool) -> Self {
@@ -78,7 +79,8 @@ impl<'a> Rotated<'a> {
         Self { rows, encoder, all, places: None }
     }
 
-    /// The same under other numbers: of node `i`, which had the number `old[i]`, `rows` tells the row.
+    /// The same under other numbers: of node `i`, which had the number `old[i]`, `rows` tells the
+    /// row.
     pub fn renumbered<'b>(self, rows: Rows<'b>, old: Vec<u32>) -> Rotated<'b>
     where
         'a: 'b,

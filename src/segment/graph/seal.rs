@@ -27,8 +27,8 @@ const ROWS: &str = "rows of a segment";
 
 /// Rows on their way into one sealed segment.
 ///
-/// Rows with equal bytes share one graph node: else a crowd of equal vectors would have only one another as
-/// neighbours, and cut themselves off from the rest of the graph.
+/// Rows with equal bytes share one graph node: else a crowd of equal vectors would have only one
+/// another as neighbours, and cut themselves off from the rest of the graph.
 pub struct Batch {
     options: GraphOptions,
     arena: Arena,
@@ -69,8 +69,8 @@ pub struct Taken {
     nodes: Vec<u32>,
 }
 
-/// Whether so many nodes are linked in bulk (see [`bulk`]): if they can be encoded, and are worth putting into lists. Codes
-/// of few dimensions say too little.
+/// Whether so many nodes are linked in bulk (see [`bulk`]): if they can be encoded, and are worth
+/// putting into lists. Codes of few dimensions say too little.
 pub fn is_bulky(space: Space, nodes: u32) -> bool {
     const LEAST_NODES: u32 = 2000;
     const LEAST_DIMS: u32 = 17;
@@ -188,8 +188,8 @@ impl Batch {
         self.push_node(entry).is_some()
     }
 
-    /// Adds a row that is to be a node of its own; returns its number in the arena, `None` if the bytes are no row of
-    /// the space.
+    /// Adds a row that is to be a node of its own; returns its number in the arena, `None` if the
+    /// bytes are no row of the space.
     pub fn push_node(&mut self, entry: Entry) -> Option<u32> {
         if !self.arena.push(entry.row) {
             return None;
@@ -201,7 +201,8 @@ impl Batch {
         Some(number)
     }
 
-    /// Tells the code of the row that was added last as a node: its vector is what the code stands for.
+    /// Tells the code of the row that was added last as a node: its vector is what the code stands
+    /// for.
     pub fn push_code(&mut self, code: &[u8]) {
         memory::extend(&mut self.codes, code, ROWS);
     }
@@ -213,7 +214,8 @@ impl Batch {
         self.attributes_of_duplicates.push(entry.attributes);
     }
 
-    /// Builds the graph on threads and writes the segment's pages; the caller adds it to the manifest.
+    /// Builds the graph on threads and writes the segment's pages; the caller adds it to the
+    /// manifest.
     pub fn seal(self, draft: &mut Draft, plan: Plan) -> Sealed {
         self.seal_after(draft, plan, Taken::default())
     }

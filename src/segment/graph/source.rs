@@ -43,8 +43,8 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// Calls `visit` with rows and their exact scores: of those, given with their nodes, that are alive and that the scan's
-    /// snapshot sees, if that is looked at.
+    /// Calls `visit` with rows and their exact scores: of those, given with their nodes, that are
+    /// alive and that the scan's snapshot sees, if that is looked at.
     pub fn compare(self, heap: &mut HeapRows, rows: &[(u32, u32)], mut visit: impl FnMut(u32, f64)) {
         let Self { relation, segment, parts, query, .. } = self;
         let score = |row: u32, bytes: &[u8]| {

@@ -69,7 +69,8 @@ impl<'a> StoredGraph<'a> {
         self.vectors.is_some()
     }
 
-    /// Calls `visit` with a node's vector, or with what its code stands for where the index has no vectors.
+    /// Calls `visit` with a node's vector, or with what its code stands for where the index has no
+    /// vectors.
     pub fn vector(&mut self, node: u32, mut visit: impl FnMut(&[u8])) {
         if let Some(vectors) = &mut self.vectors {
             return vectors.for_each(&[node], |_, row| visit(row));

@@ -1,4 +1,5 @@
-//! Search of a segment with a compact graph: codes lead the way, and their bounds decide which rows are compared.
+//! Search of a segment with a compact graph: codes lead the way, and their bounds decide which rows
+//! are compared.
 
 use super::compact::{NodeCodes, NodeQuery};
 use super::links::Links;
@@ -24,7 +25,8 @@ pub struct Walk {
     nodes: Option<Rc<Bitset>>,
     /// Nodes by their codes, rows by their vectors; a node's number is that of its first row.
     rows: Reranker<u32>,
-    /// All nodes that were offered, and the limits under which so many of them were (see [`Reranker::offer`]).
+    /// All nodes that were offered, and the limits under which so many of them were (see
+    /// [`Reranker::offer`]).
     estimates: Estimates,
     offers: Vec<(Range<usize>, f32)>,
     onward: Onward,
@@ -51,8 +53,8 @@ enum State {
 }
 
 impl Walk {
-    /// A search as `search` says, `within` a score if one is given: at rows beyond it, or after the first ones, it gives
-    /// up.
+    /// A search as `search` says, `within` a score if one is given: at rows beyond it, or after the
+    /// first ones, it gives up.
     pub fn new(search: Search, nodes: Option<Rc<Bitset>>, within: Option<f64>, onward: Onward) -> Self {
         Self {
             search,
@@ -94,8 +96,8 @@ impl Walk {
         self.search.bytes() + self.rows.bytes() + self.estimates.bytes()
     }
 
-    /// The next nearest row; `None` when every row was returned, or when the search gives up, or would have to go on and
-    /// is not to.
+    /// The next nearest row; `None` when every row was returned, or when the search gives up, or
+    /// would have to go on and is not to.
     pub fn next(&mut self, source: Source, heap: &mut HeapRows) -> Option<Hit> {
         loop {
             let is_due = matches!(self.state, State::Fresh | State::Round { left: 0 });
@@ -139,7 +141,8 @@ impl Walk {
         }
     }
 
-    /// Makes candidates of the nodes that the graph leads to next; `false` if it is not to go on, or gives up.
+    /// Makes candidates of the nodes that the graph leads to next; `false` if it is not to go on,
+    /// or gives up.
     fn go_on(&mut self, source: Source) -> bool {
         if self.state != State::Fresh && self.onward == Onward::Stop {
             return false;
@@ -251,7 +254,8 @@ struct CompactGraph<'a> {
     links: Links<'a>,
     layout: NodeCodes,
     codes: PartReader<'a>,
-    /// Of those rounds before this, so many, and of all nodes wanted on the base layer that this one has asked for.
+    /// Of those rounds before this, so many, and of all nodes wanted on the base layer that this
+    /// one has asked for.
     estimates: &'a mut Estimates,
     before: usize,
 }

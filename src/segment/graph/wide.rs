@@ -1,9 +1,9 @@
-//! A graph with codes: a node's vector, its neighbours and their codes lie together, so that one hop is one read, one
-//! exact distance and one pass over the codes.
+//! A graph with codes: a node's vector, its neighbours and their codes lie together, so that one
+//! hop is one read, one exact distance and one pass over the codes.
 //!
-//! A node's slot: the vector, `u32` number of neighbours, their node numbers, what the codec adds for each, what it
-//! multiplies by, then the codes in blocks of 32. The centre of the codes is the node's own vector. On upper layers the
-//! vector is left out: it is on the base layer.
+//! A node's slot: the vector, `u32` number of neighbours, their node numbers, what the codec adds
+//! for each, what it multiplies by, then the codes in blocks of 32. The centre of the codes is the
+//! node's own vector. On upper layers the vector is left out: it is on the base layer.
 
 use crate::codec::encoder::{Encoder, is_near};
 use crate::codec::fastscan::{BLOCK, block_bytes, pack};
@@ -13,7 +13,8 @@ use crate::distance::Space;
 use crate::graph::ahead::Ahead;
 
 impl Encoder {
-    /// Writes the slot of a node: its row, its rotated vector, and its neighbours' numbers and rotated vectors.
+    /// Writes the slot of a node: its row, its rotated vector, and its neighbours' numbers and
+    /// rotated vectors.
     pub fn encode_slot<V: AsRef<[f32]>>(
         &self,
         layout: SlotLayout,
@@ -53,7 +54,8 @@ pub struct SlotLayout {
 }
 
 impl SlotLayout {
-    /// Slots of the base layer, for a space whose rows have one length, and up to `degree` neighbours.
+    /// Slots of the base layer, for a space whose rows have one length, and up to `degree`
+    /// neighbours.
     pub fn base(space: Space, degree: usize) -> Self {
         Self { vector_bytes: space.row_bytes().unwrap_or(0), ..Self::upper(space, degree) }
     }
@@ -100,7 +102,8 @@ impl SlotLayout {
         numbers.get(..count as usize)
     }
 
-    /// Whether a slot says the same as one that was just encoded, up to what sums lose from processor to processor.
+    /// Whether a slot says the same as one that was just encoded, up to what sums lose from
+    /// processor to processor.
     pub fn says_the_same(self, slot: &[u8], encoded: &[u8]) -> bool {
         let (slot, encoded) = (&slot[..self.bytes()], &encoded[..self.bytes()]);
         let factors = self.adds()..self.blocks();
@@ -113,7 +116,8 @@ impl SlotLayout {
             && numbers(slot).into_iter().zip(numbers(encoded)).all(|(a, b)| is_near(a, b))
     }
 
-    /// Appends to `estimated` the neighbours in a slot with estimated distances, from the node's own `score`.
+    /// Appends to `estimated` the neighbours in a slot with estimated distances, from the node's
+    /// own `score`.
     ///
     /// `None` if the slot cannot be one of a graph of `nodes` nodes.
     pub fn estimate(

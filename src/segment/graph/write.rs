@@ -88,8 +88,8 @@ impl Writer<'_> {
         GraphPages { vectors: no_vectors(draft), offsets: None, base, upper, row_codes, node_codes: None }
     }
 
-    /// Neighbours, a code for each node, and vectors unless they are in the table only. Rows that were decoded keep their
-    /// `codes`, one for each row of the arena.
+    /// Neighbours, a code for each node, and vectors unless they are in the table only. Rows that
+    /// were decoded keep their `codes`, one for each row of the arena.
     pub fn compact(
         &self,
         draft: &mut Draft,
@@ -148,12 +148,14 @@ struct Coder<'a> {
     rotated: &'a Rotated<'a>,
 }
 
-/// Rows whose codes are computed while those before them are written, and the bytes of these at most.
+/// Rows whose codes are computed while those before them are written, and the bytes of these at
+/// most.
 const CODED_BATCH: u32 = 4096;
 const CODED_BYTES: usize = 8 << 20;
 
 impl Coder<'_> {
-    /// A part of `count` rows of `bytes` bytes, which `encode` makes on threads, each from its number.
+    /// A part of `count` rows of `bytes` bytes, which `encode` makes on threads, each from its
+    /// number.
     fn write(
         &self,
         draft: &mut Draft,

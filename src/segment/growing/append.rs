@@ -98,8 +98,8 @@ pub fn append(relation: Relation, meta: &Meta, lane: usize, entry: Entry, code: 
         root.tape += row.len().next_multiple_of(TAPE_ALIGNMENT) as u64;
     }
     root.rows += 1;
-    // A page that its first byte is written to may hold anything, or nothing that can be read: it was free, or appended
-    // before a crash. It is logged whole.
+    // A page that its first byte is written to may hold anything, or nothing that can be read: it
+    // was free, or appended before a crash. It is logged whole.
     let open = |block, is_fresh| match is_fresh {
         true => Pinned::overwrite(relation, block),
         false => Pinned::read(relation, block).exclusive(),

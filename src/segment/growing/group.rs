@@ -1,9 +1,10 @@
 //! Groups of 32 rows: their heap tuples, and their codes in one block.
 //!
-//! A group: `u32` bits of dead rows, `u32` whether the codes are packed, 32 heap tuples' addresses; for rows of varying
-//! length 32 `u64`s, where each begins on the tape; the rows' attributes (see [`crate::filter`]), if there are filter
-//! columns; for rows with codes a block (see [`BlockLayout`]). While a group
-//! fills, its codes lie one after another in the room of the packed ones; whoever brings the last one packs them.
+//! A group: `u32` bits of dead rows, `u32` whether the codes are packed, 32 heap tuples' addresses;
+//! for rows of varying length 32 `u64`s, where each begins on the tape; the rows' attributes (see
+//! [`crate::filter`]), if there are filter columns; for rows with codes a block (see
+//! [`BlockLayout`]). While a group fills, its codes lie one after another in the room of the packed
+//! ones; whoever brings the last one packs them.
 
 use crate::codec::encoder::{self, Code};
 use crate::codec::fastscan::{self, BLOCK};
@@ -33,7 +34,8 @@ pub struct GroupLayout {
 }
 
 impl GroupLayout {
-    /// Groups have codes of single bits if the index has any codes, unless a block of them is longer than a page.
+    /// Groups have codes of single bits if the index has any codes, unless a block of them is
+    /// longer than a page.
     pub fn new(space: Space, quantizer: Quantizer, columns: usize) -> Self {
         let has_offsets = space.row_bytes().is_none();
         let codes = BlockLayout::new(space.dims as usize);
@@ -64,7 +66,8 @@ impl GroupLayout {
         self.block() + self.codes.map_or(0, BlockLayout::bytes)
     }
 
-    /// Bytes of a group that hold something once the row in a place is in: codes come last, one after another.
+    /// Bytes of a group that hold something once the row in a place is in: codes come last, one
+    /// after another.
     pub fn used(self, place: usize) -> usize {
         self.bytes() - self.codes.map_or(0, |codes| (ROWS - 1 - place) * codes.code_bytes())
     }
@@ -80,8 +83,8 @@ impl GroupLayout {
         (group / per_page, group % per_page * self.bytes(), place)
     }
 
-    /// Writes a row into its group: its heap tuple and attributes, where it begins on the tape, and its code if the
-    /// layout has codes.
+    /// Writes a row into its group: its heap tuple and attributes, where it begins on the tape, and
+    /// its code if the layout has codes.
     pub fn put(self, group: &mut [u8], place: usize, entry: Entry, offset: u64, code: Option<&Code>) {
         let at = TIDS + place * TID_BYTES as usize;
         group[at..][..entry.tid.len()].copy_from_slice(&entry.tid);

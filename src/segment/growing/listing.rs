@@ -18,7 +18,8 @@ pub struct Listed {
     pub work: Work,
 }
 
-/// Calls `visit` with the rows of a lane that may meet the conditions and lie within the bound, if one is given.
+/// Calls `visit` with the rows of a lane that may meet the conditions and lie within the bound, if
+/// one is given.
 pub fn list(
     relation: Relation,
     meta: &Meta,

@@ -1,11 +1,12 @@
 //! The growing segment: rows are appended, searched by scan, and one day sealed.
 //!
-//! Writers are spread over several *lanes*, so that they do not queue on one page. A lane has a root page, pages of
-//! [`group`]s (heap tuples and codes) and pages of rows. Invariants:
-//! - A row is published by the record that raises the root's `rows`; what it says then is never changed, only its
-//!   tombstone is set.
-//! - Every page that a root lists exists after a crash and on a standby: the record that lists a page writes it, or a
-//!   later page of the same run, so that replay extends the file at least as far.
+//! Writers are spread over several *lanes*, so that they do not queue on one page. A lane has a
+//! root page, pages of [`group`]s (heap tuples and codes) and pages of rows. Invariants:
+//! - A row is published by the record that raises the root's `rows`; what it says then is never
+//!   changed, only its tombstone is set.
+//! - Every page that a root lists exists after a crash and on a standby: the record that lists a
+//!   page writes it, or a later page of the same run, so that replay extends the file at least as
+//!   far.
 //! - A lane is written under its root's exclusive lock, and never after the root was frozen.
 
 mod append;
@@ -141,7 +142,8 @@ pub fn runs(relation: Relation, growing: &Growing) -> usize {
     growing.lanes.iter().map(used).max().unwrap_or(0)
 }
 
-/// Opens a new growing segment in the next generation, with up to `spare` runs of free pages for each lane.
+/// Opens a new growing segment in the next generation, with up to `spare` runs of free pages for
+/// each lane.
 pub fn open(edit: &mut Edit, spare: usize) -> Growing {
     let relation = edit.relation();
     let segment = edit.new_segment();
@@ -167,7 +169,8 @@ pub fn rows(relation: Relation, growing: &Growing) -> u64 {
     growing.lanes.iter().map(|&block| u64::from(read_root(relation, block, growing.segment).rows)).sum()
 }
 
-/// Whether a page is a lane's root to which nothing was ever appended. An error before its segment was published leaves it.
+/// Whether a page is a lane's root to which nothing was ever appended. An error before its segment
+/// was published leaves it.
 pub fn is_unused_root(page: &Page) -> bool {
     page::is_of(page, Kind::Lane)
         && Root::read(page::payload(page)).is_some_and(|root| {

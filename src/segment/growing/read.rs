@@ -119,7 +119,8 @@ impl Lane {
         copy_page(relation, self.group_block(relation, page), Kind::GrowingGroups, self.segment, copy);
     }
 
-    /// Calls `visit` with each page of groups, each group on it, its first row and its number of rows.
+    /// Calls `visit` with each page of groups, each group on it, its first row and its number of
+    /// rows.
     pub(super) fn for_each_group(
         &self,
         relation: Relation,
@@ -186,7 +187,8 @@ fn sparse_row_bytes(relation: Relation, row: &[u8]) -> usize {
     SPARSE_COUNT_BYTES + 8 * count
 }
 
-/// Sets the tombstones of rows whose heap tuples `is_dead`; returns (live rows left, rows newly dead).
+/// Sets the tombstones of rows whose heap tuples `is_dead`; returns (live rows left, rows newly
+/// dead).
 pub fn bury(
     relation: Relation,
     meta: &Meta,

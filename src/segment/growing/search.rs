@@ -43,7 +43,8 @@ pub struct GrowingSearch {
 }
 
 impl GrowingSearch {
-    /// Scans every row that is published now and may meet the conditions, for those `within` a score.
+    /// Scans every row that is published now and may meet the conditions, for those `within` a
+    /// score.
     pub fn new(
         source: Source,
         growing: &Growing,

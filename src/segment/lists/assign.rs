@@ -100,7 +100,8 @@ impl Assigned {
     }
 }
 
-/// Assigns rows to the lists of one codebook, some thousands after another, while the main thread fetches the next ones.
+/// Assigns rows to the lists of one codebook, some thousands after another, while the main thread
+/// fetches the next ones.
 pub struct Assigner {
     pub lists: Lists,
     coder: Arc<Coder>,

@@ -1,8 +1,8 @@
 //! The codebook: centroids, and codes by which the nearest of thousands are found in microseconds.
 //!
-//! The codes estimate inner products, against the mean of all centroids. A block of them is followed by the centroids'
-//! squared norms: with both, squared distances are estimated as well. One-bit and fine codes, and squared norms, are of
-//! vectors less the codebook's [`shift`].
+//! The codes estimate inner products, against the mean of all centroids. A block of them is
+//! followed by the centroids' squared norms: with both, squared distances are estimated as well.
+//! One-bit and fine codes, and squared norms, are of vectors less the codebook's [`shift`].
 
 use super::spill;
 use crate::cluster::Matrix;
@@ -27,8 +27,9 @@ use crate::util::cpu::vectorized;
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-/// What is subtracted from vectors before they are rotated, so that rounding does not grow with the distance from zero:
-/// the centroids' median in each dimension, where that changes no distance and most of them lie nearer to it than zero.
+/// What is subtracted from vectors before they are rotated, so that rounding does not grow with the
+/// distance from zero: the centroids' median in each dimension, where that changes no distance and
+/// most of them lie nearer to it than zero.
 ///
 /// The median, unlike the mean, is not moved by a few centroids far from all others.
 fn shift(metric: Metric, vectors: &Matrix) -> Vec<f32> {
@@ -80,7 +81,8 @@ pub struct Lists {
 }
 
 impl Lists {
-    /// One list for everything, around the origin: for rows that are too few to have centroids of their own.
+    /// One list for everything, around the origin: for rows that are too few to have centroids of
+    /// their own.
     pub fn origin(dims: usize) -> Self {
         let origin = Matrix { dims, numbers: vec![0.0; dims] };
         Self {
@@ -90,7 +92,8 @@ impl Lists {
         }
     }
 
-    /// Writes centroids that were found among so many rows; the caller adds the codebook to the manifest.
+    /// Writes centroids that were found among so many rows; the caller adds the codebook to the
+    /// manifest.
     pub fn create(draft: &mut Draft, centroids: Centroids, rows: u64) -> Self {
         let codebook = centroids.write(draft, rows);
         Self { codebook: codebook.id, centroids: Arc::new(centroids), new: Some(codebook) }
@@ -123,7 +126,8 @@ impl CentroidBlocks {
         self.0.bytes() + BLOCK * size_of::<f32>()
     }
 
-    /// Estimated inner products, negative, and squared norms of a block's centroids; `None` if it is no block.
+    /// Estimated inner products, negative, and squared norms of a block's centroids; `None` if it
+    /// is no block.
     ///
     /// `centre_product` is the query's inner product with what the codes are against.
     pub fn estimate<'a>(
@@ -144,7 +148,8 @@ const COMPARED: usize = 8;
 const LEAST_PER_RANK: usize = 4;
 
 vectorized! {
-    /// Squared distances, up to the vector's squared norm, of a block's first `lists` centroids; `least` is lowered to them.
+    /// Squared distances, up to the vector's squared norm, of a block's first `lists` centroids;
+    /// `least` is lowered to them.
     fn keys_of(products: &[f32; BLOCK], norms: &[f32; BLOCK], lists: usize, least: &mut [f32; BLOCK]) -> [f32; BLOCK] {
         let mut keys = [f32::INFINITY; BLOCK];
         for i in 0..BLOCK {
@@ -268,14 +273,16 @@ impl Centroids {
         self.rank_more(0, vector, tables, best);
     }
 
-    /// As [`Self::rank`], among lists that `best` holds already; these ones' numbers begin with `number`.
+    /// As [`Self::rank`], among lists that `best` holds already; these ones' numbers begin with
+    /// `number`.
     pub fn rank_more(&self, number: u32, vector: &[f32], tables: &Query, best: &mut [(f32, u32)]) {
         // With a shift the codes' centre is zero, so that the vector as it is will do.
         let centre_product = f32::dot(&self.code_centre, vector);
         let blocks = self.blocks.chunks_exact(self.layout.bytes());
         let stretch = blocks.len().div_ceil((LEAST_PER_RANK * best.len()).div_ceil(BLOCK)).max(1);
         let mut keys = Vec::with_capacity(blocks.len());
-        // Of each lane of a stretch of blocks the least key: as many of these as ranks tell a limit that few others are below.
+        // Of each lane of a stretch of blocks the least key: as many of these as ranks tell a limit
+        // that few others are below.
         let mut least = vec![[f32::INFINITY; BLOCK]; blocks.len().div_ceil(stretch)];
         for (number, block) in blocks.enumerate() {
             let (products, norms) =
@@ -350,7 +357,8 @@ impl<'a> CentroidReader<'a> {
         numbers(relation, dims, self.part.row(list.into(), dims * size_of::<f32>()))
     }
 
-    /// Visits the centroids of some lists; while one is looked at, the next ones are on their way from memory.
+    /// Visits the centroids of some lists; while one is looked at, the next ones are on their way
+    /// from memory.
     pub fn for_each(&mut self, lists: &[u32], mut visit: impl FnMut(u32, &[f32])) {
         let (relation, dims) = (self.relation, self.dims);
         let bytes = dims * size_of::<f32>();

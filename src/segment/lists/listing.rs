@@ -85,8 +85,8 @@ pub fn shifted_query(
     }
 }
 
-/// Calls `visit` with the rows of a list that are wanted and lie within a score, and with some beyond it unless scores are
-/// asked for.
+/// Calls `visit` with the rows of a list that are wanted and lie within a score, and with some
+/// beyond it unless scores are asked for.
 pub fn list(
     source: Source,
     list: u32,

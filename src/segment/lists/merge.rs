@@ -19,7 +19,8 @@ pub struct Merged {
     pub codebook: Option<Codebook>,
 }
 
-/// When an index has so many times as many rows as its centroids were found among, new ones are due.
+/// When an index has so many times as many rows as its centroids were found among, new ones are
+/// due.
 const GROWTH: u64 = 4;
 
 /// Whether rows can be assigned to lists again: not if their exact vectors are in the table only.

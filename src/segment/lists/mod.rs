@@ -1,6 +1,7 @@
-//! Segments with posting lists (IVF): rows are assigned ([`assign`]) to the [`centroids`] of their index, written in the
-//! order of their lists when a batch is sealed ([`seal`]) or segments are merged ([`merge`]), and searched ([`search`])
-//! list by list, the lists nearest to the query first.
+//! Segments with posting lists (IVF): rows are assigned ([`assign`]) to the [`centroids`] of their
+//! index, written in the order of their lists when a batch is sealed ([`seal`]) or segments are
+//! merged ([`merge`]), and searched ([`search`]) list by list, the lists nearest to the query
+//! first.
 
 pub mod assign;
 pub mod centroids;
@@ -19,7 +20,8 @@ use crate::search::cost_model::ListFacts;
 use crate::storage::snapshot::Snapshot;
 use crate::structure::{Rerank, Structure};
 
-/// What is known of the segments of an index, `matches` of whose rows match if there are conditions.
+/// What is known of the segments of an index, `matches` of whose rows match if there are
+/// conditions.
 pub fn facts(snapshot: &Snapshot, matches: Option<usize>) -> ListFacts {
     let (meta, manifest) = (&snapshot.meta, &snapshot.manifest);
     ListFacts {

@@ -1,7 +1,8 @@
 //! The lists of a codebook in the order of their centroids' distances from a query.
 //!
-//! Every centroid is estimated by its code; those that seem to be the nearest are compared exactly before one of them is
-//! probed: what a list too many costs is far more than comparing its centroid.
+//! Every centroid is estimated by its code; those that seem to be the nearest are compared exactly
+//! before one of them is probed: what a list too many costs is far more than comparing its
+//! centroid.
 
 use super::centroids::{CentroidBlocks, CentroidReader};
 use crate::codec::encoder::CodedQuery;
@@ -76,7 +77,8 @@ impl RankedLists {
         }
     }
 
-    /// Ranks a list of so many rows as if the query were not among them: as far away as the others' mean.
+    /// Ranks a list of so many rows as if the query were not among them: as far away as the others'
+    /// mean.
     pub fn without(self, list_and_rows: Option<(u32, u32)>) -> Self {
         Self { without: list_and_rows, ..self }
     }
@@ -113,7 +115,8 @@ impl RankedLists {
     }
 
     fn compare(&mut self, list: u32, centroid: &[f32], query: &CodedQuery) {
-        // Without a shift: with one, which makes the norms those of other vectors, they are not looked at.
+        // Without a shift: with one, which makes the norms those of other vectors, they are not
+        // looked at.
         let squared_norms = self.squared_norm_of_query + f64::from(self.squared_norms[list as usize]);
         let centre = Centre::with_norms(self.space.metric, &query.vector, centroid, squared_norms);
         let number = self.centres.len() as u32;
@@ -126,8 +129,8 @@ impl RankedLists {
     }
 }
 
-/// The score of a centroid that is `n / (n - 1)` times as far away: where the mean of a list is without the row that is the
-/// query.
+/// The score of a centroid that is `n / (n - 1)` times as far away: where the mean of a list is
+/// without the row that is the query.
 fn farther(metric: Metric, score: f64, rows: u32) -> f64 {
     let rows = f64::from(rows.max(2));
     match metric {

@@ -54,7 +54,8 @@ pub struct Scan {
     pub entries: Entries,
     pub range: Range<u32>,
     pub centre: u32,
-    /// For each block the limit under which its rows were offered (see [`crate::search::rerank::Reranker::offer`]).
+    /// For each block the limit under which its rows were offered (see
+    /// [`crate::search::rerank::Reranker::offer`]).
     pub limits: Vec<f32>,
 }
 
@@ -90,8 +91,8 @@ pub struct Seen<'a> {
     pub row: &'a dyn Fn(usize) -> Row,
 }
 
-/// Lists of one segment that are scanned one after another, all in their own entries or all in their second ones: while one
-/// is looked at, the next ones are on their way from memory.
+/// Lists of one segment that are scanned one after another, all in their own entries or all in
+/// their second ones: while one is looked at, the next ones are on their way from memory.
 #[derive(Clone, Copy)]
 pub struct Scans<'a> {
     pub scanned: Scanned<'a>,
@@ -101,7 +102,8 @@ pub struct Scans<'a> {
 }
 
 impl Scans<'_> {
-    /// Calls `visit` with all entries, block by block. Blocks without rows that are wanted may be left out.
+    /// Calls `visit` with all entries, block by block. Blocks without rows that are wanted may be
+    /// left out.
     pub fn for_each_block(self, codes: &Codes, tables: &Query, visit: impl FnMut(Seen)) {
         let Some(Scan { entries, .. }) = self.scans.first() else { return };
         match (codes, entries) {

@@ -16,7 +16,8 @@ use std::sync::Arc;
 
 /// Rows on their way into one sealed segment.
 ///
-/// They are assigned to lists and encoded many at a time; what is kept of a row after that is what the segment keeps.
+/// They are assigned to lists and encoded many at a time; what is kept of a row after that is what
+/// the segment keeps.
 pub struct Batch {
     space: Space,
     plan: Plan,
@@ -24,7 +25,8 @@ pub struct Batch {
     assigner: Assigner,
     tids: Vec<Tid>,
     attributes: Table,
-    /// The vectors of rows that were given to the assigner, [`CHUNK`] in each, unless the table's are used.
+    /// The vectors of rows that were given to the assigner, [`CHUNK`] in each, unless the table's
+    /// are used.
     chunks: Vec<Arc<Arena>>,
     /// The vectors of the rows since then.
     recent: Arena,

@@ -1,4 +1,5 @@
-//! Search of all segments with lists: rows in ascending order of their exact score, as many as are asked for.
+//! Search of all segments with lists: rows in ascending order of their exact score, as many as are
+//! asked for.
 
 use super::centroids::CentroidReader;
 use super::ranked::RankedLists;
@@ -80,7 +81,8 @@ pub struct ListSearch {
     /// What was scanned by codes.
     scans: Vec<Scan>,
     families: Vec<Family>,
-    /// Rows whose fine codes were looked at, and those that were compared, where they may be met in two lists.
+    /// Rows whose fine codes were looked at, and those that were compared, where they may be met in
+    /// two lists.
     looked_at: HashSet<(u32, u32, bool)>,
     /// What is looked at first was.
     started: bool,
@@ -92,11 +94,13 @@ pub struct ListSearch {
     scanned: u64,
     /// See [`Probing`].
     least: u64,
-    /// After so many rows scanned the most promising ones are looked at closer, so that more of the rest are skipped.
+    /// After so many rows scanned the most promising ones are looked at closer, so that more of the
+    /// rest are skipped.
     next_look: u64,
     returned: u64,
     seen: SeenShare,
-    /// What is known of the segments, and the lists probed where all rows are seen; `None` past the lists.
+    /// What is known of the segments, and the lists probed where all rows are seen; `None` past the
+    /// lists.
     facts: Option<(ListFacts, usize)>,
     /// Lists probed so far.
     probed: usize,
@@ -235,7 +239,8 @@ impl ListSearch {
             }
             let last = self.rows.last();
             match self.rows.step() {
-                // Most rows met are dead: as under a filter, more lists are probed before the first row is returned.
+                // Most rows met are dead: as under a filter, more lists are probed before the first
+                // row is returned.
                 Step::Next(row, score) if self.is_thin() => {
                     self.rows.take_back(row, score, last);
                     self.probe(source, heap);

@@ -1,15 +1,19 @@
-//! Second lists: a row is entered once more, in the list whose centroid makes up best for what its own list's misses.
+//! Second lists: a row is entered once more, in the list whose centroid makes up best for what its
+//! own list's misses.
 //!
-//! A query that sees a row's own list farther away than it should is likely to see the second list near, if the residuals
-//! of the row to the two centroids point in different directions: Sun, Simcha, Dopson, Guo, Kumar, "SOAR: Improved
-//! Indexing for Approximate Nearest Neighbor Search" (NeurIPS 2023).
+//! A query that sees a row's own list farther away than it should is likely to see the second list
+//! near, if the residuals of the row to the two centroids point in different directions: Sun,
+//! Simcha, Dopson, Guo, Kumar, "SOAR: Improved Indexing for Approximate Nearest Neighbor Search"
+//! (NeurIPS 2023).
 
 use crate::distance::Element;
 
-/// What a second list is charged for a residual along that of the own list, for each part of it that is perpendicular.
+/// What a second list is charged for a residual along that of the own list, for each part of it
+/// that is perpendicular.
 const ALONG: f32 = 1.0;
 
-/// The second list of a vector whose own list's centroid is `own`, among `candidates`, if there are any.
+/// The second list of a vector whose own list's centroid is `own`, among `candidates`, if there are
+/// any.
 pub fn second_list<'a>(
     vector: &[f32],
     own: &[f32],
@@ -19,7 +23,8 @@ pub fn second_list<'a>(
     let squared = f32::dot(&residual, &residual) as f32;
     let mut other = vec![0f32; vector.len()];
     let mut cost = |centroid: &[f32]| {
-        // The difference of products with vector and centroid would be lost to rounding far from zero.
+        // The difference of products with vector and centroid would be lost to rounding far from
+        // zero.
         other.iter_mut().zip(vector.iter().zip(centroid)).for_each(|(other, (x, c))| *other = x - c);
         let along = f32::dot(&residual, &other) as f32;
         // A vector at its centroid has no direction.
@@ -38,7 +43,8 @@ mod tests {
     fn the_second_list_lies_to_the_side() {
         let own = [0.0, 0.0];
         let vector = [1.0, 0.0];
-        // Both are as far from the vector; the first lies behind it, seen from its own centroid, the other beside it.
+        // Both are as far from the vector; the first lies behind it, seen from its own centroid,
+        // the other beside it.
         let candidates = [(7, [2.5, 0.0]), (9, [1.0, 1.5])];
         let second = |vector: &[f32], candidates: &[(u32, [f32; 2])]| {
             second_list(vector, &own, candidates.iter().map(|(list, centroid)| (*list, &centroid[..])))

@@ -35,7 +35,8 @@ pub struct StoredLists<'a> {
     second_lists: Option<SecondLists<'a>>,
     /// Lists of its codebook.
     lists: u32,
-    /// Lists and codes in place of those in the segment, if they are of another codebook; dead rows included.
+    /// Lists and codes in place of those in the segment, if they are of another codebook; dead rows
+    /// included.
     assigned: Option<Assigned>,
 }
 
@@ -124,7 +125,8 @@ impl<'a> StoredLists<'a> {
         self.assigned.as_ref().map_or(&[], |assigned| &assigned.own.list_of_row)
     }
 
-    /// Reads the rows' second lists, if they are in two and were not assigned anew; an error tells what makes no sense.
+    /// Reads the rows' second lists, if they are in two and were not assigned anew; an error tells
+    /// what makes no sense.
     pub fn read_second_lists(&mut self) -> Result<(), String> {
         if let (Some(spill), None, None) = (&self.parts.spill, &self.assigned, &self.second_lists) {
             self.second_lists = Some(SecondLists::read(self, spill)?);

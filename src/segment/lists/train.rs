@@ -20,8 +20,8 @@ const LEAST_ROWS_PER_LIST: u64 = 8;
 
 /// Lists of an index of so many rows, whose option says how many (0: as many as suit the rows).
 ///
-/// A search pays for every centroid and for the rows of the lists that it probes: the sum is least where the lists grow
-/// with the square root of the rows.
+/// A search pays for every centroid and for the rows of the lists that it probes: the sum is least
+/// where the lists grow with the square root of the rows.
 pub fn lists_wanted(option: u32, rows: u64) -> u32 {
     if option > 0 {
         return option;
@@ -34,7 +34,8 @@ pub fn are_enough(lists: u32, rows: u64) -> bool {
     rows >= u64::from(lists) * LEAST_ROWS_PER_LIST
 }
 
-/// Rows worth sampling for so many lists, when a row has so many dimensions and the sample may take `memory` bytes.
+/// Rows worth sampling for so many lists, when a row has so many dimensions and the sample may take
+/// `memory` bytes.
 pub fn sample_rows(lists: u32, dims: usize, memory: usize) -> usize {
     (lists as usize * ROWS_PER_LIST).min(memory / (dims * size_of::<f32>())).max(1)
 }
@@ -66,7 +67,8 @@ impl Sample {
         is_row
     }
 
-    /// Finds centroids on threads and writes them to a draft; too few rows for so many lists are one list.
+    /// Finds centroids on threads and writes them to a draft; too few rows for so many lists are
+    /// one list.
     ///
     /// `total` is the number of rows that the sample stands for.
     pub fn into_lists<'a>(

@@ -1,4 +1,5 @@
-//! Writing a segment with lists, from rows wherever they are: ordered by list, one pass for each part.
+//! Writing a segment with lists, from rows wherever they are: ordered by list, one pass for each
+//! part.
 
 use super::assign::Formats;
 use super::centroids::Lists;
@@ -69,7 +70,8 @@ impl Format {
     }
 }
 
-/// Writes the pages of a segment that has the rows given with their lists; the caller adds it to the manifest.
+/// Writes the pages of a segment that has the rows given with their lists; the caller adds it to
+/// the manifest.
 pub fn write<S: RowSource>(
     draft: &mut Draft,
     format: &Format,
@@ -135,7 +137,8 @@ fn borrowed(bits: &[(Factors, Vec<u8>)]) -> Vec<(Factors, &[u8])> {
     bits.iter().map(|(factors, code)| (*factors, &code[..])).collect()
 }
 
-/// Writes the entries of rows, which come by their ordinals, in their second lists, if they are in two.
+/// Writes the entries of rows, which come by their ordinals, in their second lists, if they are in
+/// two.
 fn write_spill<S: RowSource>(
     draft: &mut Draft,
     layout: SpillBlocks,
@@ -158,7 +161,8 @@ fn write_spill<S: RowSource>(
     Some(Spill { starts, codes })
 }
 
-/// The first ordinal of each list, and one more for the end; what is listed in the order of the lists.
+/// The first ordinal of each list, and one more for the end; what is listed in the order of the
+/// lists.
 fn order_by_list<T: Copy + Default>(
     placed: impl Iterator<Item = (u32, T)> + Clone,
     lists: usize,
