@@ -180,3 +180,91 @@ fn folders_take_from_others_as_the_table_of_layers_says() {
     }
     assert_eq!(taken, layers());
 }
+
+fn rust_sources() -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for folder in ["src", "tests", "benches", ".cargo"] {
+        rust_files(&root().join(folder), &mut files);
+    }
+    files
+}
+
+fn documents() -> Vec<PathBuf> {
+    let mut documents = Vec::new();
+    for folder in ["", "docs", "benches"] {
+        for entry in fs::read_dir(root().join(folder)).expect("a folder") {
+            documents.push(entry.expect("an entry").path());
+        }
+    }
+    documents.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
+    documents
+}
+
+const COLUMNS: usize = 100;
+const LINES: usize = 600;
+
+#[test]
+fn comments_and_documents_keep_to_their_width_and_files_to_their_length() {
+    let mut wrong = Vec::new();
+    for path in rust_sources() {
+        let source = fs::read_to_string(&path).expect("a source file");
+        if source.lines().count() > LINES {
+            wrong.push(format!("{}: {} lines", path.display(), source.lines().count()));
+        }
+        let mut is_code = false;
+        for (number, line) in source.lines().enumerate() {
+            let Some(comment) = line.trim_start().strip_prefix("//") else { continue };
+            is_code ^= comment.contains("```");
+            // A word may be longer than a line, and code in a comment may be as it is.
+            if line.chars().count() > COLUMNS && !is_code && comment.trim().contains(' ') {
+                wrong.push(format!("{}:{}", path.display(), number + 1));
+            }
+        }
+    }
+    for path in documents() {
+        let text = fs::read_to_string(&path).expect("a document");
+        let mut is_code = false;
+        for (number, line) in text.lines().enumerate() {
+            is_code ^= line.trim_start().starts_with("```");
+            let is_free = is_code || line.starts_with('|') || line.starts_with("    ");
+            if line.chars().count() > COLUMNS && !is_free {
+                wrong.push(format!("{}:{}", path.display(), number + 1));
+            }
+        }
+    }
+    assert_eq!(wrong, [""; 0]);
+}
+
+/// The anchor that a heading of a Markdown document has.
+fn anchor(heading: &str) -> String {
+    // A link's text stands for it.
+    let parts = heading.trim_start_matches('#').trim().split("](");
+    let rest = |part: &str| part.split_once(')').map_or(part, |(_, rest)| rest).to_owned();
+    let text: String =
+        parts.enumerate().map(|(i, part)| if i == 0 { part.into() } else { rest(part) }).collect();
+    let kept = text.to_lowercase();
+    let kept = kept.chars().filter(|c| c.is_alphanumeric() || [' ', '-', '_'].contains(c));
+    kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+}
+
+#[test]
+fn links_lead_somewhere() {
+    let mut wrong = Vec::new();
+    for path in documents() {
+        let text = fs::read_to_string(&path).expect("a document");
+        let links = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        for link in links.filter(|link| !link.contains("://") && !link.contains(' ')) {
+            let (file, fragment) = link.split_once('#').unwrap_or((link, ""));
+            let target =
+                if file.is_empty() { path.clone() } else { path.parent().expect("a folder").join(file) };
+            let has_anchor = || {
+                let text = fs::read_to_string(&target).unwrap_or_default();
+                text.lines().any(|line| line.starts_with('#') && anchor(line) == fragment)
+            };
+            if !target.exists() || !fragment.is_empty() && !has_anchor() {
+                wrong.push(format!("{}: {link}", path.display()));
+            }
+        }
+    }
+    assert_eq!(wrong, [""; 0]);
+}
