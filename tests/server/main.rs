@@ -9,6 +9,7 @@ mod crash;
 mod ddl;
 mod degenerate;
 mod differential;
+mod docs;
 mod faults;
 mod filters;
 mod hostile;
