@@ -1,5 +1,7 @@
 //! What an index is made of, as its options say.
 
+#![forbid(unsafe_code)]
+
 use serde::{Deserialize, Serialize};
 
 /// How a vector is encoded for search.
@@ -14,7 +16,7 @@ pub enum Quantizer {
 }
 
 impl Quantizer {
-    /// Whether rows in lists are entered in a second one (see [`crate::segment::lists::spill`]),
+    /// Whether rows in lists are entered in a second one (see [`crate::cluster::spill`]),
     /// where there are two.
     pub fn has_second_lists(self) -> bool {
         self == Quantizer::Rabitq

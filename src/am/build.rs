@@ -13,7 +13,7 @@ use crate::pg::relation::Relation;
 use crate::pg::{threads, wal};
 use crate::segment::batch::{Batch, Target};
 use crate::segment::lists::assign::CHUNK;
-use crate::segment::lists::centroids::Lists;
+use crate::segment::lists::codebook::Lists;
 use crate::segment::lists::train::{self, Sample};
 use crate::segment::{Entry, Plan, empty, growing, row_layout};
 use crate::storage::draft::Draft;

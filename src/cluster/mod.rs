@@ -1,8 +1,10 @@
 //! Centres of clusters: k-means over rows of `f32`, of which it knows nothing else.
 
+pub mod centroids;
 mod flat;
 mod frame;
 mod hierarchy;
+pub mod spill;
 
 pub use hierarchy::Options;
 

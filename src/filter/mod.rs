@@ -4,6 +4,8 @@
 //! A row's *attributes* are words: one whose bits tell which columns are null, then a key for each
 //! column. An index without filter columns has no attributes at all.
 
+#![forbid(unsafe_code)]
+
 pub mod bitset;
 pub mod column;
 pub mod condition;

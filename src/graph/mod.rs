@@ -7,7 +7,8 @@
 //!
 //! Nothing here knows of PostgreSQL.
 
-pub mod ahead;
+#![forbid(unsafe_code)]
+
 pub mod build;
 pub mod bulk;
 pub mod levels;

@@ -1,9 +1,9 @@
 //! Search of one graph: nodes in ascending order of distance, as many as are asked for.
 
 use super::Candidate;
-use super::ahead::Ahead;
 use crate::memory;
 use crate::util::random::GOLDEN;
+use crate::util::scored::Scored;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
@@ -30,12 +30,12 @@ pub trait GraphReader {
     /// neighbours with estimates.
     ///
     /// Called only if there are estimates.
-    fn visit(&mut self, _nodes: &[u32], _found: &mut Vec<Candidate>, _estimated: &mut Vec<Ahead>) {}
+    fn visit(&mut self, _nodes: &[u32], _found: &mut Vec<Candidate>, _estimated: &mut Vec<Scored>) {}
     /// Appends to `estimated` the neighbours on an upper layer of a node whose distance is known,
     /// with estimates.
     ///
     /// Called only if there are estimates.
-    fn estimate_upper(&mut self, _layer: usize, _found: Candidate, _estimated: &mut Vec<Ahead>) {}
+    fn estimate_upper(&mut self, _layer: usize, _found: Candidate, _estimated: &mut Vec<Scored>) {}
     /// Called when the base layer is reached, at nodes that were compared.
     fn entered(&mut self, _nearest: &[Candidate]) {}
     /// Whether a node may be returned; others only lead the way.
@@ -76,11 +76,11 @@ pub struct Search {
     ef: usize,
     visited: Vec<u64>,
     /// Nodes not expanded, by their scores or estimates.
-    frontier: BinaryHeap<Reverse<Ahead>>,
+    frontier: BinaryHeap<Reverse<Scored>>,
     /// The same, of nodes that were farther than the `ef` best.
-    deferred: Vec<Ahead>,
+    deferred: Vec<Scored>,
     /// Room for those that [`Self::sort_out`] finds near.
-    near: Vec<Ahead>,
+    near: Vec<Scored>,
     /// Scored, not returned.
     pool: BinaryHeap<Reverse<Candidate>>,
     /// The `ef` best of this round.
@@ -107,7 +107,7 @@ struct Without {
     node: u32,
     /// Its neighbours that no edge was led to yet, in no particular order, with estimates if there
     /// are any; `None` until the first is asked for.
-    detours: Option<Vec<Ahead>>,
+    detours: Option<Vec<Scored>>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -155,7 +155,7 @@ impl Search {
     }
 
     /// Where an edge to the node leads that is not to be there; `None` if that is nowhere.
-    fn detour<G: GraphReader>(&mut self, graph: &mut G) -> Option<Ahead> {
+    fn detour<G: GraphReader>(&mut self, graph: &mut G) -> Option<Scored> {
         let without = self.without.as_mut()?;
         let node = without.node;
         let detours = without.detours.get_or_insert_with(|| {
@@ -165,7 +165,7 @@ impl Search {
             } else {
                 let mut neighbours = Vec::new();
                 graph.neighbours(0, node, &mut neighbours);
-                ahead.extend(neighbours.into_iter().map(|neighbour| Ahead::new(0.0, neighbour)));
+                ahead.extend(neighbours.into_iter().map(|neighbour| Scored::new(0.0, neighbour)));
             }
             ahead.sort_unstable_by_key(|ahead| ahead.node().wrapping_mul(GOLDEN));
             ahead
@@ -293,7 +293,7 @@ impl Search {
             self.visited[node as usize / 64] = 0;
         }
         if graph.has_estimates() {
-            let ahead = nearest.iter().map(|nearest| Ahead::new(nearest.score as f32, nearest.node));
+            let ahead = nearest.iter().map(|nearest| Scored::new(nearest.score as f32, nearest.node));
             self.frontier.extend(ahead.map(Reverse));
         } else {
             graph.entered(&nearest);
@@ -383,7 +383,7 @@ impl Search {
         if is_wanted {
             self.keep(candidate);
         }
-        let ahead = Ahead::new(candidate.score as f32, candidate.node);
+        let ahead = Scored::new(candidate.score as f32, candidate.node);
         if is_near {
             memory::push_to_heap(&mut self.frontier, Reverse(ahead), CANDIDATES);
         } else {
@@ -392,9 +392,9 @@ impl Search {
     }
 
     /// What is beyond it is farther than the `ef` best, once there are as many.
-    fn limit(&self) -> Option<Ahead> {
+    fn limit(&self) -> Option<Scored> {
         let worst = self.best.peek().filter(|_| self.best.len() == self.ef);
-        worst.map(|worst| Ahead::new((worst.score as f32).next_up(), 0))
+        worst.map(|worst| Scored::new((worst.score as f32).next_up(), 0))
     }
 
     /// Keeps a node that may be returned.
@@ -464,7 +464,7 @@ impl Search {
             }
             self.sort_out(&estimated);
         }
-        let is_done = |ahead: &Ahead| self.is_visited(ahead.node()) || self.is_without(ahead.node());
+        let is_done = |ahead: &Scored| self.is_visited(ahead.node()) || self.is_without(ahead.node());
         if self.frontier.is_empty() && self.deferred.iter().all(is_done) {
             self.sweep(graph);
         }
@@ -472,13 +472,13 @@ impl Search {
 
     /// Has nodes wait for their turn, or be put aside if they are too far. Of those put aside some
     /// were visited before.
-    fn sort_out(&mut self, estimated: &[Ahead]) {
-        let limit = self.limit().unwrap_or(Ahead::FARTHEST);
+    fn sort_out(&mut self, estimated: &[Scored]) {
+        let limit = self.limit().unwrap_or(Scored::FARTHEST);
         // Each goes to both ends and stays at one of them: a branch would be taken as often as not.
         let first = self.deferred.len();
-        self.deferred.resize(first + estimated.len(), Ahead::FARTHEST);
+        self.deferred.resize(first + estimated.len(), Scored::FARTHEST);
         let (mut near, mut far) = (0, first);
-        self.near.resize(estimated.len(), Ahead::FARTHEST);
+        self.near.resize(estimated.len(), Scored::FARTHEST);
         for &ahead in estimated {
             let is_near = ahead <= limit;
             self.near[near] = ahead;

@@ -5,6 +5,8 @@
 //! them, so that a row is copied as many times as there are tiers. Pure rules; the queue of an
 //! index is what they say of its manifest.
 
+#![forbid(unsafe_code)]
+
 use crate::storage::tasks::Priority;
 
 /// A sealed segment.

@@ -1,8 +1,8 @@
 //! Rows on their way into a sealed segment of either structure.
 
-use super::lists::centroids::Lists;
 use super::{Entry, Plan, graph, lists};
 use crate::distance::Space;
+use crate::segment::lists::codebook::Lists;
 use crate::storage::draft::Draft;
 use crate::storage::manifest::Sealed;
 use crate::structure::{GraphOptions, ListOptions};

@@ -13,12 +13,12 @@
 //! and compactions go on.
 
 use super::batch::{Batch, Target};
-use super::lists::centroids::Lists;
 use super::lists::train::{self, Sample};
 use super::{Entry, Plan, growing, pages, vacuum};
 use crate::pg::error::Problem;
 use crate::pg::lock::{IndexLock, Purpose};
 use crate::pg::relation::Relation;
+use crate::segment::lists::codebook::Lists;
 use crate::storage::draft::Draft;
 use crate::storage::edit::Edit;
 use crate::storage::meta::Meta;

@@ -5,6 +5,8 @@
 //! ([`graph`]) or in lists ([`lists`]). [`search`] merges the answers of all segments; [`vacuum`]
 //! marks dead rows in any of them.
 
+#![forbid(unsafe_code)]
+
 pub mod batch;
 pub mod check;
 pub mod columns;

@@ -3,7 +3,6 @@
 use crate::codec::fastscan::BLOCK;
 use crate::search::rerank::Work;
 use crate::util::bits;
-use crate::util::cpu::vectorized;
 
 /// What rows are listed.
 #[derive(Clone, Copy, Debug)]
@@ -26,18 +25,6 @@ pub enum Verdict {
     Unknown,
 }
 
-vectorized! {
-    /// The bits of those of 32 estimates that are not beyond a score.
-    fn not_beyond(scores: &[f32; BLOCK], errors: &[f32; BLOCK], within: f32) -> u32 {
-        let mut flags = [0u8; BLOCK];
-        for i in 0..BLOCK {
-            let lower = scores[i] - ALLOWANCE * errors[i];
-            flags[i] = u8::from(lower > within) ^ 1;
-        }
-        bits::pack(&flags)
-    }
-}
-
 impl Threshold {
     /// The places of the estimates, 32 at most, that may be within, each with its verdict: most are
     /// beyond.
@@ -53,7 +40,8 @@ impl Threshold {
         all_errors[..errors.len()].copy_from_slice(errors);
         let there = u32::MAX >> (BLOCK - scores.len());
         // Rounded up, so that what lies on the threshold is looked at.
-        let places = not_beyond(&all_scores, &all_errors, (self.within as f32).next_up());
+        let within = (self.within as f32).next_up();
+        let places = bits::not_beyond(&all_scores, &all_errors, ALLOWANCE, within);
         for place in bits::places(places & wanted & there) {
             visit(place, self.judge(scores[place], errors[place]));
         }

@@ -16,6 +16,8 @@
 //!   that manifest.
 //! - Nothing that is read from a page is believed before it was checked against its bounds.
 
+#![forbid(unsafe_code)]
+
 pub mod draft;
 pub mod edit;
 pub mod extent;

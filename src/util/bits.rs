@@ -7,6 +7,15 @@ vectorized! {
     pub fn below(numbers: &[f32; 32], limit: f32) -> u32 {
         pack(&numbers.map(|number| u8::from(number < limit)))
     }
+
+    /// A bit for each of 32 estimates: whether it, less `times` its error, is not beyond a limit.
+    pub fn not_beyond(scores: &[f32; 32], errors: &[f32; 32], times: f32, limit: f32) -> u32 {
+        let mut flags = [0u8; 32];
+        for i in 0..32 {
+            flags[i] = u8::from(scores[i] - times * errors[i] > limit) ^ 1;
+        }
+        pack(&flags)
+    }
 }
 
 /// The places of the bits that are set, from the lowest.

@@ -3,3 +3,4 @@
 pub mod bits;
 pub mod cpu;
 pub mod random;
+pub mod scored;

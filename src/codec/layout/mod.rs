@@ -2,6 +2,7 @@
 
 pub mod block;
 pub mod bytes;
+pub mod centroids;
 pub mod fine;
 pub mod row;
 pub mod spill;

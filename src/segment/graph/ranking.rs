@@ -4,10 +4,10 @@
 //! Every row of a build ranks lists whose number grows with the rows, so that ranking all of them
 //! would be most of a large build.
 
+use crate::cluster::centroids::Centroids;
 use crate::cluster::{self, Matrix};
 use crate::codec::rabitq::Query;
 use crate::codec::rotation::Rotation;
-use crate::segment::lists::centroids::Centroids;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
 /// So many lists are ranked one by one, if there are that many or more of them in groups.

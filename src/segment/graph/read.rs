@@ -6,7 +6,6 @@ use crate::codec::rabitq::Query;
 use crate::distance::PreparedQuery;
 use crate::filter::Bitset;
 use crate::graph::Candidate;
-use crate::graph::ahead::Ahead;
 use crate::graph::search::GraphReader;
 use crate::pg::relation::Relation;
 use crate::segment::corrupt;
@@ -14,6 +13,7 @@ use crate::segment::vectors::{Place, Vectors};
 use crate::storage::manifest::{GraphParts, Sealed};
 use crate::storage::page::Kind;
 use crate::storage::part_reader::PartReader;
+use crate::util::scored::Scored;
 
 /// The graph of a sealed segment as one query sees it.
 ///
@@ -101,7 +101,7 @@ impl GraphReader for SealedGraph<'_> {
         self.codes.is_some()
     }
 
-    fn visit(&mut self, nodes: &[u32], found: &mut Vec<Candidate>, estimated: &mut Vec<Ahead>) {
+    fn visit(&mut self, nodes: &[u32], found: &mut Vec<Candidate>, estimated: &mut Vec<Scored>) {
         let Some(Codes { query: tables, base: slots, .. }) = self.codes else { return };
         let (relation, segment, query) = (self.relation, self.segment, self.query);
         let total = self.parts.nodes;
@@ -118,7 +118,7 @@ impl GraphReader for SealedGraph<'_> {
         self.base.for_each_row(nodes, slots.bytes(), visit);
     }
 
-    fn estimate_upper(&mut self, layer: usize, found: Candidate, estimated: &mut Vec<Ahead>) {
+    fn estimate_upper(&mut self, layer: usize, found: Candidate, estimated: &mut Vec<Scored>) {
         let Some(Codes { query, upper: slots, .. }) = self.codes else { return };
         let (relation, segment) = (self.relation, self.segment);
         let (first, nodes) = place_of(self.parts, layer);

@@ -10,7 +10,7 @@ use crate::codec::fastscan::{BLOCK, block_bytes, pack};
 use crate::codec::rabitq::Query;
 use crate::codec::rotation::rotated_dims;
 use crate::distance::Space;
-use crate::graph::ahead::Ahead;
+use crate::util::scored::Scored;
 
 impl Encoder {
     /// Writes the slot of a node: its row, its rotated vector, and its neighbours' numbers and
@@ -126,7 +126,7 @@ impl SlotLayout {
         nodes: u32,
         query: &Query,
         score: f64,
-        estimated: &mut Vec<Ahead>,
+        estimated: &mut Vec<Scored>,
     ) -> Option<()> {
         let slot = slot.get(self.count()..self.bytes())?;
         let (head, blocks) = slot.split_at(self.blocks() - self.count());
@@ -149,7 +149,7 @@ impl SlotLayout {
             if numbers.iter().fold(false, |is_beyond, &node| is_beyond | (node >= nodes)) {
                 return None;
             }
-            Ahead::append(&scores, numbers, estimated);
+            Scored::append(&scores, numbers, estimated);
         }
         Some(())
     }

@@ -1,6 +1,6 @@
 //! Assigning rows to lists, and encoding them against their centroids.
 
-use super::centroids::{Centroids, Lists};
+use crate::cluster::centroids::Centroids;
 use crate::codec::encoder::{Encoder, subtract, widen};
 use crate::codec::layout::block::BlockLayout;
 use crate::codec::layout::bytes::ByteLayout;
@@ -11,6 +11,7 @@ use crate::distance::{Arena, Space};
 use crate::memory;
 use crate::pg::threads::Aside;
 use crate::segment::Plan;
+use crate::segment::lists::codebook::Lists;
 use crate::structure::{ListOptions, Quantizer};
 use rayon::prelude::*;
 use std::sync::Arc;

@@ -1,6 +1,5 @@
 //! The rows of a segment with lists in no particular order, list by list.
 
-use super::centroids::CentroidReader;
 use super::scan::{Codes, Entries, Scan, Scanned, Scans, Seen};
 use crate::codec::encoder::CodedQuery;
 use crate::codec::layout::block::Centre;
@@ -10,6 +9,7 @@ use crate::memory;
 use crate::pg::relation::Relation;
 use crate::search::rerank::Work;
 use crate::segment::corrupt;
+use crate::segment::lists::codebook::CentroidReader;
 use crate::segment::request::HeapRows;
 use crate::segment::rows::SealedRows;
 use crate::segment::threshold::{Listed, ROWS, Threshold, Verdict};

@@ -1,11 +1,11 @@
 //! Merging segments with lists: list by list, the rows of one codebook keep their codes.
 
 use super::assign::Assigner;
-use super::centroids::Lists;
 use super::stored::StoredLists;
 use super::train::{self, Sample};
 use super::write::{self, Place, RowSource};
 use crate::pg::relation::Relation;
+use crate::segment::lists::codebook::Lists;
 use crate::segment::{Plan, corrupt};
 use crate::storage::draft::Draft;
 use crate::storage::manifest::{Codebook, Manifest, Sealed};

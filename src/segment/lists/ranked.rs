@@ -4,13 +4,14 @@
 //! before one of them is probed: what a list too many costs is far more than comparing its
 //! centroid.
 
-use super::centroids::{CentroidBlocks, CentroidReader};
 use crate::codec::encoder::CodedQuery;
 use crate::codec::fastscan::BLOCK;
 use crate::codec::layout::block::Centre;
+use crate::codec::layout::centroids::CentroidBlocks;
 use crate::distance::{Element, Metric, Space};
 use crate::pg::relation::Relation;
 use crate::search::rerank::Keyed;
+use crate::segment::lists::codebook::CentroidReader;
 use crate::storage::manifest::Codebook;
 use crate::storage::meta::Meta;
 use crate::storage::page::Kind;

@@ -1,12 +1,12 @@
 //! Sealing: rows in memory become a segment with posting lists.
 
 use super::assign::{Assigned, Assigner, CHUNK};
-use super::centroids::Lists;
 use super::write::{self, RowSource};
 use crate::distance::{Arena, Space};
 use crate::filter::Table;
 use crate::memory;
 use crate::pg::progress::{self, Phase};
+use crate::segment::lists::codebook::Lists;
 use crate::segment::{Entry, Plan, TID_BYTES, Tid};
 use crate::storage::draft::Draft;
 use crate::storage::manifest::Sealed;

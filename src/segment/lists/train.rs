@@ -1,6 +1,6 @@
 //! Finding the centroids of an index from a sample of its rows.
 
-use super::centroids::{Centroids, Lists};
+use crate::cluster::centroids::Centroids;
 use crate::cluster::{self, Matrix};
 use crate::codec::encoder::widen;
 use crate::codec::rotation::Rotation;
@@ -9,6 +9,7 @@ use crate::memory;
 use crate::pg::progress;
 use crate::pg::threads;
 use crate::segment::Plan;
+use crate::segment::lists::codebook::Lists;
 use crate::storage::draft::Draft;
 use crate::structure::MAX_LISTS;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -2,12 +2,12 @@
 //! part.
 
 use super::assign::Formats;
-use super::centroids::Lists;
 use crate::codec::fastscan::BLOCK;
 use crate::codec::layout::spill::SpillBlocks;
 use crate::codec::rabitq::Factors;
 use crate::distance::Space;
 use crate::memory;
+use crate::segment::lists::codebook::Lists;
 use crate::segment::{Tid, rows};
 use crate::storage::draft::Draft;
 use crate::storage::manifest::{ListParts, Parts, Sealed, Spill};

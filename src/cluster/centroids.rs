@@ -1,31 +1,19 @@
-//! The codebook: centroids, and codes by which the nearest of thousands are found in microseconds.
+//! Centroids in memory, and codes by which the nearest of thousands are found in microseconds.
 //!
 //! The codes estimate inner products, against the mean of all centroids. A block of them is
 //! followed by the centroids' squared norms: with both, squared distances are estimated as well.
-//! One-bit and fine codes, and squared norms, are of vectors less the codebook's [`shift`].
+//! One-bit and fine codes, and squared norms, are of vectors less the [`shift`].
 
-use super::spill;
-use crate::cluster::Matrix;
-use crate::codec::encoder::{CodedQuery, subtract};
+use super::{Matrix, spill};
+use crate::codec::encoder::subtract;
 use crate::codec::fastscan::BLOCK;
-use crate::codec::layout::block::BlockLayout;
+use crate::codec::layout::centroids::{CentroidBlocks, keys_of};
 use crate::codec::rabitq::{self, Factors, Query, Target};
 use crate::codec::rotation::Rotation;
 use crate::distance::{Element, Metric};
 use crate::memory;
-use crate::pg::error::Problem;
-use crate::pg::relation::Relation;
-use crate::storage::draft::Draft;
-use crate::storage::manifest::Codebook;
-use crate::storage::meta::Meta;
-use crate::storage::page::Kind;
-use crate::storage::part_reader::PartReader;
-use crate::storage::part_writer::write_rows;
-use crate::storage::snapshot::Snapshot;
 use crate::util::bits;
-use crate::util::cpu::vectorized;
 use std::cmp::Ordering;
-use std::sync::Arc;
 
 /// What is subtracted from vectors before they are rotated, so that rounding does not grow with the
 /// distance from zero: the centroids' median in each dimension, where that changes no distance and
@@ -70,95 +58,10 @@ pub struct Centroids {
     layout: CentroidBlocks,
 }
 
-/// The lists that rows are assigned to.
-#[derive(Clone)]
-pub struct Lists {
-    /// Id of the codebook; 0 for one list around the origin.
-    pub codebook: u32,
-    pub centroids: Arc<Centroids>,
-    /// The codebook, if it was just written and is in no manifest yet.
-    pub new: Option<Codebook>,
-}
-
-impl Lists {
-    /// One list for everything, around the origin: for rows that are too few to have centroids of
-    /// their own.
-    pub fn origin(dims: usize) -> Self {
-        let origin = Matrix { dims, numbers: vec![0.0; dims] };
-        Self {
-            codebook: 0,
-            centroids: Arc::new(Centroids::unshifted(origin, &Rotation::new(0, dims))),
-            new: None,
-        }
-    }
-
-    /// Writes centroids that were found among so many rows; the caller adds the codebook to the
-    /// manifest.
-    pub fn create(draft: &mut Draft, centroids: Centroids, rows: u64) -> Self {
-        let codebook = centroids.write(draft, rows);
-        Self { codebook: codebook.id, centroids: Arc::new(centroids), new: Some(codebook) }
-    }
-
-    /// The lists of an index that has centroids.
-    pub fn read(relation: Relation, snapshot: &Snapshot) -> Option<Self> {
-        snapshot.manifest.codebook().map(|codebook| Self::of(relation, snapshot, codebook))
-    }
-
-    /// The lists of one of an index's codebooks.
-    pub fn of(relation: Relation, snapshot: &Snapshot, codebook: &Codebook) -> Self {
-        let dims = snapshot.meta.space.dims as usize;
-        let rotation = Rotation::new(snapshot.meta.seed, dims);
-        let centroids = Centroids::read(relation, codebook, dims, &rotation);
-        Self { codebook: codebook.id, centroids: Arc::new(centroids), new: None }
-    }
-}
-
-/// Blocks of centroids' codes.
-#[derive(Clone, Copy)]
-pub struct CentroidBlocks(BlockLayout);
-
-impl CentroidBlocks {
-    pub fn new(dims: usize) -> Self {
-        Self(BlockLayout::new(dims))
-    }
-
-    pub fn bytes(self) -> usize {
-        self.0.bytes() + BLOCK * size_of::<f32>()
-    }
-
-    /// Estimated inner products, negative, and squared norms of a block's centroids; `None` if it
-    /// is no block.
-    ///
-    /// `centre_product` is the query's inner product with what the codes are against.
-    pub fn estimate<'a>(
-        self,
-        block: &'a [u8],
-        query: &Query,
-        centre_product: f64,
-    ) -> Option<([f32; BLOCK], &'a [f32; BLOCK])> {
-        let (codes, norms) = block.get(..self.bytes())?.split_at(self.0.bytes());
-        let products = self.0.scores(codes, query, -centre_product)?;
-        Some((products, bytemuck::try_cast_slice(norms).ok()?.first_chunk()?))
-    }
-}
-
 /// Centroids whose estimates are the best are compared exactly, so many of them.
 const COMPARED: usize = 8;
 /// Least keys that are looked at for each list that is to be ranked.
 const LEAST_PER_RANK: usize = 4;
-
-vectorized! {
-    /// Squared distances, up to the vector's squared norm, of a block's first `lists` centroids;
-    /// `least` is lowered to them.
-    fn keys_of(products: &[f32; BLOCK], norms: &[f32; BLOCK], lists: usize, least: &mut [f32; BLOCK]) -> [f32; BLOCK] {
-        let mut keys = [f32::INFINITY; BLOCK];
-        for i in 0..BLOCK {
-            keys[i] = if i < lists { norms[i] + 2.0 * products[i] } else { f32::INFINITY };
-            least[i] = least[i].min(keys[i]);
-        }
-        keys
-    }
-}
 
 impl Centroids {
     /// For vectors under a metric, one at least.
@@ -171,7 +74,8 @@ impl Centroids {
         Self::with_shift(vec![0.0; vectors.dims], vectors, rotation)
     }
 
-    fn with_shift(shift: Vec<f32>, vectors: Matrix, rotation: &Rotation) -> Self {
+    /// As [`Self::new`], with a shift that was found before.
+    pub fn with_shift(shift: Vec<f32>, vectors: Matrix, rotation: &Rotation) -> Self {
         let dims = vectors.dims;
         let count = vectors.rows();
         let is_shifted = shift.iter().any(|&x| x != 0.0);
@@ -186,7 +90,7 @@ impl Centroids {
             rotated.numbers.extend(rotation.rotate(&vector));
         }
         let layout = CentroidBlocks::new(dims);
-        let code_bytes = layout.0.code_bytes();
+        let code_bytes = layout.code_bytes();
         let mut blocks = Vec::new();
         for first in (0..count).step_by(BLOCK) {
             let mut codes = vec![0; BLOCK * code_bytes];
@@ -200,21 +104,9 @@ impl Centroids {
             }
             let codes: Vec<(Factors, &[u8])> =
                 factors.into_iter().zip(codes.chunks_exact(code_bytes)).take(members.len()).collect();
-            blocks.extend(layout.0.pack(&codes));
-            blocks.extend_from_slice(bytemuck::cast_slice(&norms));
+            blocks.extend(layout.pack(&codes, &norms));
         }
         Self { vectors, shift, rotated, code_centre, blocks, layout }
-    }
-
-    /// Reads an index's centroids.
-    fn read(relation: Relation, codebook: &Codebook, dims: usize, rotation: &Rotation) -> Self {
-        let mut reader = CentroidReader::new(relation, codebook, dims);
-        let mut vectors = Matrix::new(dims);
-        memory::reserve(&mut vectors.numbers, codebook.lists as usize * dims, "centroids");
-        for list in 0..codebook.lists {
-            vectors.numbers.extend_from_slice(reader.vector(list));
-        }
-        Self::with_shift(reader.shift().to_vec(), vectors, rotation)
     }
 
     pub fn count(&self) -> usize {
@@ -311,17 +203,16 @@ impl Centroids {
         }
     }
 
-    /// Writes the codebook's pages; the caller adds it to the manifest.
-    fn write(&self, draft: &mut Draft, rows_of_index: u64) -> Codebook {
-        let lists = self.count() as u32;
-        let others = [&self.code_centre[..], &self.shift[..]];
-        let rows = self.vectors.numbers.chunks_exact(self.vectors.dims).chain(others);
-        let rows = rows.map(bytemuck::cast_slice::<f32, u8>);
-        let row_bytes = self.vectors.dims * size_of::<f32>();
-        let centroids = write_rows(draft, Kind::Centroids, row_bytes, u64::from(lists) + 2, rows);
-        let blocks = self.blocks.chunks_exact(self.layout.bytes());
-        let codes = write_rows(draft, Kind::Codes, self.layout.bytes(), blocks.len() as u64, blocks);
-        Codebook { id: draft.id(), lists, centroids, codes, rows: rows_of_index }
+    /// What the pages of a codebook hold: vectors, what their codes are against, the shift.
+    pub fn rows(&self) -> impl Iterator<Item = &[f32]> {
+        let vectors = self.vectors.numbers.chunks_exact(self.vectors.dims);
+        vectors.chain([&self.code_centre[..], &self.shift[..]])
+    }
+
+    /// The blocks of the centroids' codes, and the bytes of each.
+    pub fn blocks(&self) -> (impl ExactSizeIterator<Item = &[u8]>, usize) {
+        let bytes = self.layout.bytes();
+        (self.blocks.chunks_exact(bytes), bytes)
     }
 }
 
@@ -333,59 +224,6 @@ fn mean_of(vectors: &Matrix) -> Vec<f32> {
         mean.iter_mut().zip(vectors.row(row)).for_each(|(mean, x)| *mean += x / count);
     }
     mean
-}
-
-/// Reads centroids one by one.
-///
-/// Holds a pin, so it must not outlive the callback in which it was made.
-pub struct CentroidReader<'a> {
-    relation: Relation,
-    codebook: &'a Codebook,
-    part: PartReader<'a>,
-    dims: usize,
-}
-
-impl<'a> CentroidReader<'a> {
-    pub fn new(relation: Relation, codebook: &'a Codebook, dims: usize) -> Self {
-        let part = PartReader::new(relation, &codebook.centroids, Kind::Centroids, codebook.id);
-        Self { relation, codebook, part, dims }
-    }
-
-    /// A list's centroid.
-    pub fn vector(&mut self, list: u32) -> &[f32] {
-        let (relation, dims) = (self.relation, self.dims);
-        numbers(relation, dims, self.part.row(list.into(), dims * size_of::<f32>()))
-    }
-
-    /// Visits the centroids of some lists; while one is looked at, the next ones are on their way
-    /// from memory.
-    pub fn for_each(&mut self, lists: &[u32], mut visit: impl FnMut(u32, &[f32])) {
-        let (relation, dims) = (self.relation, self.dims);
-        let bytes = dims * size_of::<f32>();
-        self.part.for_each_row(lists, bytes, |list, row| visit(list, numbers(relation, dims, row)));
-    }
-
-    /// What the centroids' codes are against.
-    pub fn code_centre(&mut self) -> &[f32] {
-        self.vector(self.codebook.lists)
-    }
-
-    /// What is subtracted from vectors before they are rotated.
-    fn shift(&mut self) -> &[f32] {
-        self.vector(self.codebook.lists + 1)
-    }
-
-    /// The query for the codebook's codes: less the shift.
-    pub fn shifted(&mut self, meta: &Meta, query: &CodedQuery) -> CodedQuery {
-        query.shifted(self.shift(), meta.seed)
-    }
-}
-
-/// A centroid's numbers.
-fn numbers(relation: Relation, dims: usize, row: &[u8]) -> &[f32] {
-    bytemuck::try_cast_slice(row).ok().filter(|vector| vector.len() == dims).unwrap_or_else(|| {
-        Problem::corrupt(format!("a centroid of index \"{}\" is corrupted", relation.name())).raise()
-    })
 }
 
 #[cfg(test)]

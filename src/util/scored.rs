@@ -1,13 +1,13 @@
-//! A node that a search may visit, and how far it seems to be.
+//! A score and a number in one word.
 
 use crate::util::cpu::vectorized;
 
-/// A node's score in single precision and its number, as one number: to compare two of them takes
-/// one instruction.
+/// The score of a node, in single precision, and its number. To compare two of them takes one
+/// instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Ahead(u64);
+pub struct Scored(u64);
 
-impl Ahead {
+impl Scored {
     /// Nothing comes after it.
     pub const FARTHEST: Self = Self(u64::MAX);
 
@@ -42,8 +42,8 @@ impl Ahead {
 }
 
 vectorized! {
-    fn pack(scores: &[f32; 32], nodes: &[u32; 32]) -> [Ahead; 32] {
-        std::array::from_fn(|i| Ahead::new(scores[i], nodes[i]))
+    fn pack(scores: &[f32; 32], nodes: &[u32; 32]) -> [Scored; 32] {
+        std::array::from_fn(|i| Scored::new(scores[i], nodes[i]))
     }
 }
 
@@ -53,12 +53,12 @@ mod tests {
 
     #[test]
     fn nodes_are_ordered_by_score() {
-        assert!(Ahead::new(-f32::NAN, 0) > Ahead::new(f32::INFINITY, 1));
+        assert!(Scored::new(-f32::NAN, 0) > Scored::new(f32::INFINITY, 1));
         let scores = [f32::NEG_INFINITY, -7.5, -0.25, 0.0, 1e-20, 0.5, 3.0, f32::INFINITY];
-        let ahead: Vec<Ahead> =
-            scores.iter().zip((0..8).rev()).map(|(&score, node)| Ahead::new(score, node)).collect();
-        assert!(ahead.is_sorted_by(|a, b| a < b) && ahead.iter().all(|&ahead| ahead < Ahead::FARTHEST));
-        assert!(Ahead::new(1.0, 3) < Ahead::new(1.0, 4));
+        let ahead: Vec<Scored> =
+            scores.iter().zip((0..8).rev()).map(|(&score, node)| Scored::new(score, node)).collect();
+        assert!(ahead.is_sorted_by(|a, b| a < b) && ahead.iter().all(|&ahead| ahead < Scored::FARTHEST));
+        assert!(Scored::new(1.0, 3) < Scored::new(1.0, 4));
         assert!(ahead.iter().zip((0..8).rev()).all(|(ahead, node)| ahead.node() == node));
         assert!(ahead.iter().zip(scores).all(|(ahead, score)| ahead.score() == score));
     }
@@ -68,9 +68,9 @@ mod tests {
         let scores: [f32; 32] = std::array::from_fn(|i| (i as f32 * 0.7).sin());
         let nodes: Vec<u32> = (0..32).map(|i| i * 1000).collect();
         for count in [0, 1, 31, 32] {
-            let mut ahead = vec![Ahead::FARTHEST];
-            Ahead::append(&scores, &nodes[..count], &mut ahead);
-            let expected = scores.iter().zip(&nodes[..count]).map(|(&score, &node)| Ahead::new(score, node));
+            let mut ahead = vec![Scored::FARTHEST];
+            Scored::append(&scores, &nodes[..count], &mut ahead);
+            let expected = scores.iter().zip(&nodes[..count]).map(|(&score, &node)| Scored::new(score, node));
             assert!(ahead[1..].iter().copied().eq(expected));
         }
     }

@@ -1,0 +1,135 @@
+//! The codebook of an index: its centroids and their codes on pages.
+
+use crate::cluster::Matrix;
+use crate::cluster::centroids::Centroids;
+use crate::codec::encoder::CodedQuery;
+use crate::codec::rotation::Rotation;
+use crate::memory;
+use crate::pg::error::Problem;
+use crate::pg::relation::Relation;
+use crate::storage::draft::Draft;
+use crate::storage::manifest::Codebook;
+use crate::storage::meta::Meta;
+use crate::storage::page::Kind;
+use crate::storage::part_reader::PartReader;
+use crate::storage::part_writer::write_rows;
+use crate::storage::snapshot::Snapshot;
+use std::sync::Arc;
+
+/// The lists that rows are assigned to.
+#[derive(Clone)]
+pub struct Lists {
+    /// Id of the codebook; 0 for one list around the origin.
+    pub codebook: u32,
+    pub centroids: Arc<Centroids>,
+    /// The codebook, if it was just written and is in no manifest yet.
+    pub new: Option<Codebook>,
+}
+
+impl Lists {
+    /// One list for everything, around the origin: for rows that are too few to have centroids of
+    /// their own.
+    pub fn origin(dims: usize) -> Self {
+        let origin = Matrix { dims, numbers: vec![0.0; dims] };
+        Self {
+            codebook: 0,
+            centroids: Arc::new(Centroids::unshifted(origin, &Rotation::new(0, dims))),
+            new: None,
+        }
+    }
+
+    /// Writes centroids that were found among so many rows; the caller adds the codebook to the
+    /// manifest.
+    pub fn create(draft: &mut Draft, centroids: Centroids, rows: u64) -> Self {
+        let codebook = write(&centroids, draft, rows);
+        Self { codebook: codebook.id, centroids: Arc::new(centroids), new: Some(codebook) }
+    }
+
+    /// The lists of an index that has centroids.
+    pub fn read(relation: Relation, snapshot: &Snapshot) -> Option<Self> {
+        snapshot.manifest.codebook().map(|codebook| Self::of(relation, snapshot, codebook))
+    }
+
+    /// The lists of one of an index's codebooks.
+    pub fn of(relation: Relation, snapshot: &Snapshot, codebook: &Codebook) -> Self {
+        let dims = snapshot.meta.space.dims as usize;
+        let rotation = Rotation::new(snapshot.meta.seed, dims);
+        let centroids = read(relation, codebook, dims, &rotation);
+        Self { codebook: codebook.id, centroids: Arc::new(centroids), new: None }
+    }
+}
+
+/// Reads an index's centroids.
+fn read(relation: Relation, codebook: &Codebook, dims: usize, rotation: &Rotation) -> Centroids {
+    let mut reader = CentroidReader::new(relation, codebook, dims);
+    let mut vectors = Matrix::new(dims);
+    memory::reserve(&mut vectors.numbers, codebook.lists as usize * dims, "centroids");
+    for list in 0..codebook.lists {
+        vectors.numbers.extend_from_slice(reader.vector(list));
+    }
+    Centroids::with_shift(reader.shift().to_vec(), vectors, rotation)
+}
+
+/// Writes the codebook's pages; the caller adds it to the manifest.
+fn write(centroids: &Centroids, draft: &mut Draft, rows_of_index: u64) -> Codebook {
+    let lists = centroids.count() as u32;
+    let row_bytes = size_of_val(centroids.vector(0));
+    let rows = centroids.rows().map(bytemuck::cast_slice::<f32, u8>);
+    let vectors = write_rows(draft, Kind::Centroids, row_bytes, u64::from(lists) + 2, rows);
+    let (blocks, bytes) = centroids.blocks();
+    let codes = write_rows(draft, Kind::Codes, bytes, blocks.len() as u64, blocks);
+    Codebook { id: draft.id(), lists, centroids: vectors, codes, rows: rows_of_index }
+}
+
+/// Reads centroids one by one.
+///
+/// Holds a pin, so it must not outlive the callback in which it was made.
+pub struct CentroidReader<'a> {
+    relation: Relation,
+    codebook: &'a Codebook,
+    part: PartReader<'a>,
+    dims: usize,
+}
+
+impl<'a> CentroidReader<'a> {
+    pub fn new(relation: Relation, codebook: &'a Codebook, dims: usize) -> Self {
+        let part = PartReader::new(relation, &codebook.centroids, Kind::Centroids, codebook.id);
+        Self { relation, codebook, part, dims }
+    }
+
+    /// A list's centroid.
+    pub fn vector(&mut self, list: u32) -> &[f32] {
+        let (relation, dims) = (self.relation, self.dims);
+        numbers(relation, dims, self.part.row(list.into(), dims * size_of::<f32>()))
+    }
+
+    /// Visits the centroids of some lists; while one is looked at, the next ones are on their way
+    /// from memory.
+    pub fn for_each(&mut self, lists: &[u32], mut visit: impl FnMut(u32, &[f32])) {
+        let (relation, dims) = (self.relation, self.dims);
+        let bytes = dims * size_of::<f32>();
+        self.part.for_each_row(lists, bytes, |list, row| visit(list, numbers(relation, dims, row)));
+    }
+
+    /// What the centroids' codes are against.
+    pub fn code_centre(&mut self) -> &[f32] {
+        self.vector(self.codebook.lists)
+    }
+
+    /// What is subtracted from vectors before they are rotated.
+    fn shift(&mut self) -> &[f32] {
+        self.vector(self.codebook.lists + 1)
+    }
+
+    /// The query for the codebook's codes: less the shift.
+    pub fn shifted(&mut self, meta: &Meta, query: &CodedQuery) -> CodedQuery {
+        query.shifted(self.shift(), meta.seed)
+    }
+}
+
+/// A centroid's numbers.
+fn numbers(relation: Relation, dims: usize, row: &[u8]) -> &[f32] {
+    bytemuck::try_cast_slice(row).ok().filter(|vector| vector.len() == dims).unwrap_or_else(|| {
+        Problem::corrupt(format!("a centroid of index \"{}\" is corrupted", relation.name())).raise()
+    })
+}
