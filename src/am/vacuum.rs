@@ -3,6 +3,7 @@
 
 use super::calibrate;
 use crate::maintenance;
+use crate::pg::heap::checked_tid;
 use crate::pg::lock::{IndexLock, Purpose};
 use crate::pg::relation::Relation;
 use crate::segment::{self, Tid, pages, vacuum};
@@ -20,7 +21,7 @@ pub unsafe extern "C-unwind" fn ambulkdelete(
         let relation = Relation::from_raw((*info).index);
         let callback = callback.expect("a bulk deletion has a callback");
         let outcome = vacuum::vacuum(relation, |tid: Tid| {
-            let mut tid = tid;
+            let mut tid = checked_tid(relation, tid);
             pg_sys::ffi::pg_guard_ffi_boundary(|| callback((&raw mut tid).cast(), callback_state))
         });
         let mut stats = result(stats);

@@ -15,7 +15,7 @@ use crate::storage::manifest::Sealed;
 use crate::storage::page::{self, Kind};
 use crate::storage::part::Layout;
 use crate::storage::part::checked_block;
-use crate::storage::part_reader::lost;
+use crate::storage::part_reader::{lost, page_to_change};
 
 /// Rows left and rows newly buried.
 #[derive(Clone, Copy, Debug, Default)]
@@ -108,7 +108,7 @@ fn bury_rows(
     let (before, alive): (Vec<usize>, Vec<usize>) = rows.partition(was_dead);
     let dead: Vec<usize> = alive.into_iter().filter(|&row| is_dead(row)).collect();
     if !dead.is_empty() {
-        let buffer = Pinned::read(relation, block).exclusive();
+        let buffer = page_to_change(relation, block, Kind::Tombstones, segment.id);
         let mut record = Record::begin(relation);
         record.edit(&buffer, false, |page| {
             for &row in &dead {

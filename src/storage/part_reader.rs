@@ -3,7 +3,7 @@
 use super::page::{self, Kind, PAYLOAD};
 use super::part::{Layout, Part, checked_block};
 use crate::memory;
-use crate::pg::buffer::{Page, PageCopy, Pinned, count_pages};
+use crate::pg::buffer::{Exclusive, Page, PageCopy, Pinned, count_pages};
 use crate::pg::glance::Sighting;
 use crate::pg::relation::{Relation, in_recovery};
 use std::collections::VecDeque;
@@ -237,6 +237,17 @@ impl<'a> PartReader<'a> {
         self.scratch = scratch;
         &bytemuck::cast_slice(&self.scratch)[..len]
     }
+}
+
+/// Locks a page to change it; one that is not of this kind and segment raises an error.
+///
+/// PostgreSQL writes beyond a page that was never formatted when it logs a change of it.
+pub fn page_to_change(relation: Relation, block: u32, kind: Kind, segment: u32) -> Exclusive {
+    let buffer = Pinned::read(relation, block).exclusive();
+    if !page::is(&buffer, kind, segment) {
+        lost(relation, block, kind, segment);
+    }
+    buffer
 }
 
 /// A page is not what the manifest says: on a standby replay has overtaken the reader, elsewhere it

@@ -141,3 +141,63 @@ fn damaged_pages_do_not_crash_the_server() {
         assert!(unread.is_empty(), "{index}: nobody noticed the stamps of pages of kinds {unread:?}");
     }
 }
+
+/// The kind of lanes' roots, and the numbers that these begin with: whether the lane is frozen, its
+/// rows, where its tape ends, its runs.
+const LANE: u8 = 3;
+const NUMBERS: [usize; 8] = [0, 4, 5, 6, 8, 16, 20, 24];
+
+#[test]
+fn damaged_roots_of_lanes_take_no_rows_and_end_no_server() {
+    for column in ["vector(40)", "sparsevec(40)"] {
+        let server = Server::start(&["fsync = off", "autovacuum = off", "statement_timeout = '10s'"]);
+        let mut client = server.connect();
+        client.batch_execute("CREATE EXTENSION vdb").expect("the extension");
+        let mut tables = Vec::new();
+        for number in NUMBERS {
+            let (table, operators) =
+                (format!("items_{number}"), column.split('(').next().unwrap_or_default());
+            client
+                .batch_execute(&format!(
+                    "CREATE TABLE {table} (id int, v {column});
+                     CREATE INDEX {table}_v ON {table} USING vdb_hnsw (v {operators}_l2_ops, id);
+                     INSERT INTO {table} SELECT i, array_agg(sin(i * d))::vector(40)::{column}
+                     FROM generate_series(1, 300) i, generate_series(1, 40) d GROUP BY i;
+                     DELETE FROM {table} WHERE id % 10 = 0"
+                ))
+                .expect("a table");
+            let path = format!(
+                "SELECT current_setting('data_directory') || '/' || pg_relation_filepath('{table}_v')"
+            );
+            let path: String = client.query_one(&path, &[]).expect("a path").get(0);
+            tables.push((table, path, number));
+        }
+        drop(client);
+        server.stop();
+        for (_, path, number) in &tables {
+            let content = read(path).expect("the index's file");
+            let pages = content.chunks_exact(PAGE).enumerate();
+            for (block, page) in pages.filter(|(_, page)| page[KIND] == LANE) {
+                let at = HEADER + number;
+                write_at(path, block, at, &[page[at] ^ 0x40]);
+            }
+        }
+        server.launch();
+        let mut client = server.connect();
+        let mut refused = 0;
+        for (table, _, number) in &tables {
+            for statement in [
+                format!("INSERT INTO {table} SELECT id + 1000, v FROM {table} WHERE id <= 20"),
+                format!("VACUUM {table}"),
+                format!("SELECT vdb_flush('{table}_v')"),
+            ] {
+                if let Err(error) = client.batch_execute(&statement) {
+                    assert!(is_refusal(&error), "{column}, number at {number}: {statement}: {error:?}");
+                    refused += 1;
+                }
+            }
+        }
+        assert!(refused > 8, "{refused}");
+        assert_eq!(server.crashes(), [""; 0]);
+    }
+}

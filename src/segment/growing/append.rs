@@ -4,17 +4,32 @@ use super::group::GroupLayout;
 use super::{MAX_GROUP_RUNS, MAX_ROW_RUNS, RUN_PAGES, Root, TAPE_ALIGNMENT, block_in, root_of};
 use crate::codec::encoder::{Code, Encoder};
 use crate::pg::buffer::{self, Exclusive, Pinned};
+use crate::pg::error::Problem;
 use crate::pg::relation::Relation;
 use crate::pg::wal::{RECORD_PAGES, Record};
 use crate::segment::{Entry, row_layout};
-use crate::storage::meta::Meta;
+use crate::storage::meta::{self, Growing, Meta};
 use crate::storage::page::{self, Kind, Stamp};
 use crate::storage::part::Layout;
+use crate::storage::part_reader::page_to_change;
 
 /// How rows of an index are encoded while they are in a growing segment, if they are.
 pub fn encoder(meta: &Meta) -> Option<Encoder> {
     let has_codes = GroupLayout::of(meta).has_codes();
     if has_codes { Encoder::new(meta.space, meta.seed) } else { None }
+}
+
+/// Raises an error if pages that a lane calls its own are the meta page or the root of a lane.
+fn require_own(relation: Relation, growing: &Growing, blocks: std::ops::Range<u32>) {
+    if blocks.contains(&meta::BLOCK) || growing.lanes.iter().any(|lane| blocks.contains(lane)) {
+        corrupt_runs(relation, growing.segment);
+    }
+}
+
+fn corrupt_runs(relation: Relation, segment: u32) -> ! {
+    Problem::corrupt(format!("index \"{}\" is corrupted", relation.name()))
+        .detail(format!("A lane of growing segment {segment} lists pages that are not its own."))
+        .raise()
 }
 
 /// What became of a row.
@@ -59,6 +74,7 @@ pub fn append(relation: Relation, meta: &Meta, lane: usize, entry: Entry, code: 
     // The pages that the row needs, listed by the record that writes the last of their run.
     let add_run = |root: &mut Root, kind| {
         let start = root.spare_runs.pop().unwrap_or_else(|| buffer::extend(relation, RUN_PAGES));
+        require_own(relation, growing, start..start.saturating_add(RUN_PAGES));
         let runs = if kind == Kind::GrowingGroups { &mut root.group_runs } else { &mut root.row_runs };
         runs.push(start);
         let last = Pinned::overwrite(relation, start + RUN_PAGES - 1);
@@ -92,6 +108,16 @@ pub fn append(relation: Relation, meta: &Meta, lane: usize, entry: Entry, code: 
         pieces.push((block, at, now));
         (rest, at) = (later, 0);
     }
+    let group_block = block_in(&root.group_runs, group_page).expect("the run was just made sure of");
+    for &block in pieces.iter().map(|(block, ..)| block).chain([&group_block]) {
+        require_own(relation, growing, block..block + 1);
+    }
+    // A page that is locked twice would be waited for without end.
+    if pieces.windows(2).any(|pair| pair[0].0 == pair[1].0)
+        || pieces.iter().any(|piece| piece.0 == group_block)
+    {
+        corrupt_runs(relation, segment);
+    }
     let offset = root.tape;
     if layout == Layout::Tape {
         // The next row begins aligned.
@@ -100,11 +126,11 @@ pub fn append(relation: Relation, meta: &Meta, lane: usize, entry: Entry, code: 
     root.rows += 1;
     // A page that its first byte is written to may hold anything, or nothing that can be read: it
     // was free, or appended before a crash. It is logged whole.
-    let open = |block, is_fresh| match is_fresh {
+    let open = |block, kind, is_fresh| match is_fresh {
         true => Pinned::overwrite(relation, block),
-        false => Pinned::read(relation, block).exclusive(),
+        false => page_to_change(relation, block, kind, segment),
     };
-    let open_piece = |&(block, at, _): &(u32, usize, &[u8])| open(block, at == 0);
+    let open_piece = |&(block, at, _): &(u32, usize, &[u8])| open(block, Kind::GrowingRows, at == 0);
     let write_piece = |record: &mut Record, buffer: &Exclusive, at: usize, bytes: &[u8]| {
         record.edit(buffer, at == 0, |page| {
             if at == 0 {
@@ -125,9 +151,8 @@ pub fn append(relation: Relation, meta: &Meta, lane: usize, entry: Entry, code: 
         }
         record.commit();
     }
-    let group_block = block_in(&root.group_runs, group_page).expect("the run was just made sure of");
     let is_first = group_at == 0 && place == 0;
-    let group_buffer = open(group_block, is_first);
+    let group_buffer = open(group_block, Kind::GrowingGroups, is_first);
     let buffers: Vec<_> = with_root.iter().map(open_piece).collect();
     let mut record = Record::begin(relation);
     for (buffer, (_, at, bytes)) in buffers.iter().zip(with_root) {

@@ -10,7 +10,7 @@ use crate::segment::{Entry, Tid, row_layout};
 use crate::storage::meta::{Growing, Meta};
 use crate::storage::page::{self, Kind};
 use crate::storage::part::Layout;
-use crate::storage::part_reader::lost;
+use crate::storage::part_reader::{lost, page_to_change};
 
 fn copy_page(relation: Relation, block: u32, kind: Kind, segment: u32, copy: &mut PageCopy) {
     Pinned::read_recent(relation, block).share().copy_to(copy);
@@ -215,7 +215,8 @@ pub fn bury(
         });
         for (page, rows) in dead {
             buried += rows.len() as u64;
-            let buffer = Pinned::read(relation, lane.group_block(relation, page)).exclusive();
+            let block = lane.group_block(relation, page);
+            let buffer = page_to_change(relation, block, Kind::GrowingGroups, growing.segment);
             let mut record = Record::begin(relation);
             record.edit(&buffer, false, |page| {
                 for row in rows {
