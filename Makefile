@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: demo test test-assert soak install bench lint setup data
+.PHONY: demo test test-assert soak install bench lint doc setup data
 
 export PATH := $(PATH):$(HOME)/.cargo/bin
 export USER ?= $(shell id -un)
@@ -63,9 +63,13 @@ bench: install data
 	cargo bench $(FEATURES) --bench kernels
 	$(ANN) run
 
-lint: setup
+lint: setup doc
 	cargo fmt --check
 	cargo clippy --all-targets $(FEATURES) -- -D warnings
+	cargo test $(FEATURES) --test house
+
+doc: setup
+	RUSTDOCFLAGS="-D warnings" cargo doc --document-private-items --no-deps $(FEATURES)
 
 setup:
 	.ci/setup

@@ -20,7 +20,14 @@ mod util;
 
 use pgrx::extension_sql_file;
 
-pgrx::pg_module_magic!(name, version);
+/// The version of the package. Told by its value, for pgrx's own `version` sets the name instead.
+const VERSION: &std::ffi::CStr =
+    match std::ffi::CStr::from_bytes_with_nul(concat!(env!("CARGO_PKG_VERSION"), "\0").as_bytes()) {
+        Ok(version) => version,
+        Err(_) => panic!("a version has no null character"),
+    };
+
+pgrx::pg_module_magic!(name, version = VERSION);
 
 extension_sql_file!("../sql/types.sql", name = "types");
 extension_sql_file!("../sql/operators.sql", name = "operators", requires = ["types"]);

@@ -22,7 +22,8 @@ use std::rc::Rc;
 enum State {
     /// `amrescan` has set a query; nothing was read yet.
     Idle,
-    /// With the query as it was passed, if distances to it may be asked for (see [`handed`]).
+    /// With the query as it was passed, if distances to it may be asked for (see
+    /// [`reuse_distance`]).
     Searching(Box<IndexSearch>, Option<Rc<[u8]>>),
     /// Without an order, or with one by a query that has no direction, rows come as they lie.
     Listing(Reported),

@@ -26,7 +26,7 @@ const ITERATIONS: usize = 10;
 /// Maximum depth. Ordinary data need three levels; below the last, sampled rows are the centroids.
 const LEVELS: u32 = 6;
 
-/// See [`super::centroids`].
+/// See [`super::centroids()`].
 pub fn centroids(rows: &Matrix, options: Options, cancel: &AtomicBool, done: &AtomicU64) -> Matrix {
     centroids_of_level(rows, options, LEVELS, cancel, done)
 }

@@ -257,7 +257,7 @@ pub struct Manifest {
     pub tasks: TaskLog,
     pub calibration: Option<Calibration>,
     pub free: Vec<Freed>,
-    /// Given up by this very generation, as of [`Meta::published_at`].
+    /// Given up by this very generation, as of [`super::meta::Meta::published_at`].
     pub freed_now: Vec<Given>,
 }
 

@@ -1,5 +1,5 @@
 //! Codes of several bits a dimension, one row after another, with their numbers before them (see
-//! [`row`](super::row)).
+//! [`super::row`]).
 
 use crate::codec::layout::block::Centre;
 use crate::codec::layout::row::{self, CODE};

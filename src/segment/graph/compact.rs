@@ -1,7 +1,7 @@
 //! A compact graph: each node's code lies once, against the origin, apart from its neighbours'
 //! numbers.
 //!
-//! A node's code: its numbers (see [`row`](super::row)), then four bits a dimension.
+//! A node's code: its numbers (see [`crate::codec::layout::row`]), then four bits a dimension.
 
 use crate::codec::encoder::{CodedQuery, Encoder, is_near};
 use crate::codec::layout::block::Centre;

@@ -1,5 +1,5 @@
-//! Segments with an HNSW graph: sealed by [`seal`], written by [`write`] with codes as [`wide`] or
-//! [`compact`] lays them out, searched through [`read`] or by a [`walk`], or past the graph
+//! Segments with an HNSW graph: sealed by [`seal`], written by [`mod@write`] with codes as [`wide`]
+//! or [`compact`] lays them out, searched through [`read`] or by a [`walk`], or past the graph
 //! ([`flat`]), merged by [`merge`].
 
 pub mod compact;

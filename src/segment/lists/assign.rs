@@ -71,7 +71,7 @@ impl Listed {
 #[derive(Default)]
 pub struct Assigned {
     pub own: Listed,
-    /// The second lists, of all rows or of none (see [`super::spill`]).
+    /// The second lists, of all rows or of none (see [`crate::cluster::spill`]).
     pub second: Listed,
     fine: Vec<u8>,
 }
