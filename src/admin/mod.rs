@@ -1,5 +1,5 @@
 //! SQL functions about indexes.
 mod check;
 mod control;
-mod search;
+mod explain;
 mod stats;

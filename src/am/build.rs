@@ -1,7 +1,8 @@
 //! CREATE INDEX and REINDEX: the table's rows become sealed segments.
 
 use super::table::{Extent, Source, malformed};
-use super::{attributes, gather, opclass};
+use super::{attributes, opclass};
+use crate::am::parallel_scan;
 use crate::config::options;
 use crate::distance::Space;
 use crate::maintenance;
@@ -183,7 +184,7 @@ unsafe fn build(
     let batch = Batch::new(space, plan, &target);
     let mut build = Build { edit, plan, target, batch, budget, indexed: 0 };
     progress::phase(Phase::LoadRows);
-    let heap_tuples = gather::scan(source, plan.threads - 1, &mut |entry| build.add(entry));
+    let heap_tuples = parallel_scan::scan(source, plan.threads - 1, &mut |entry| build.add(entry));
     if !build.edit.manifest.sealed.is_empty() {
         let segments = build.edit.manifest.sealed.len() + 1;
         pgrx::ereport!(

@@ -6,10 +6,10 @@ mod calibrate;
 mod cost;
 mod effort;
 mod explain;
-mod gather;
 mod handler;
 mod insert;
 mod opclass;
+mod parallel_scan;
 mod planner;
 mod scan;
 #[cfg(any(test, feature = "pg_test"))]

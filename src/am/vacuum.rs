@@ -25,7 +25,7 @@ pub unsafe extern "C-unwind" fn ambulkdelete(
             pg_sys::ffi::pg_guard_ffi_boundary(|| callback((&raw mut tid).cast(), callback_state))
         });
         let mut stats = result(stats);
-        stats.tuples_removed += outcome.buried as f64;
+        stats.tuples_removed += outcome.marked as f64;
         stats.num_index_tuples = outcome.live as f64;
         stats.num_pages = relation.blocks();
         stats.into_pg()

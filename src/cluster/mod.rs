@@ -1,4 +1,4 @@
-//! Centres of clusters: k-means over rows of `f32`, of which it knows nothing else.
+//! Centres of clusters: k-means over rows of `f32`, centroids ranked by codes, second lists.
 
 pub mod centroids;
 mod flat;

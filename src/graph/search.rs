@@ -18,7 +18,7 @@ pub trait GraphReader {
     /// Replaces `neighbours` by those of `node` on `layer`, the base layer being 0. Not called if
     /// there are estimates.
     fn neighbours(&mut self, layer: usize, node: u32, neighbours: &mut Vec<u32>);
-    /// Told of a node whose base-layer neighbours will most likely be asked for soon.
+    /// RowParts of a node whose base-layer neighbours will most likely be asked for soon.
     fn announce(&mut self, _node: u32) {}
     /// The distance of each node, in the order of `nodes`, appended to `scores`.
     fn score(&mut self, nodes: &[u32], scores: &mut Vec<f64>);

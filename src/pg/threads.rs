@@ -83,14 +83,14 @@ pub fn stream<T: Send>(
 /// One computation after another that goes on while the main thread does something else.
 ///
 /// If the main thread leaves with an error, what is under way is cancelled and goes to nobody.
-pub struct Aside<T> {
+pub struct Background<T> {
     threads: usize,
     pool: Option<rayon::ThreadPool>,
     under_way: Option<Receiver<std::thread::Result<T>>>,
     cancel: Arc<AtomicBool>,
 }
 
-impl<T: Send + 'static> Aside<T> {
+impl<T: Send + 'static> Background<T> {
     /// On so many threads.
     pub fn new(threads: usize) -> Self {
         Self { threads, pool: None, under_way: None, cancel: Arc::default() }
@@ -128,7 +128,7 @@ impl<T: Send + 'static> Aside<T> {
     }
 }
 
-impl<T> Drop for Aside<T> {
+impl<T> Drop for Background<T> {
     fn drop(&mut self) {
         self.cancel.store(true, Ordering::Relaxed);
     }

@@ -188,7 +188,7 @@ impl Check {
         let mut rows = SealedRows::new(self.relation, segment);
         let dead = (0..segment.rows).filter(|&row| rows.is_dead(row)).count();
         if dead < segment.tombstones as usize {
-            let text = format!("{dead} rows are dead of the {} that were buried", segment.tombstones);
+            let text = format!("{dead} rows are dead of the {} that were marked", segment.tombstones);
             self.add(segment.id, Some(Kind::Tombstones), None, text);
         }
     }

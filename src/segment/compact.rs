@@ -4,7 +4,7 @@
 //! 2. Their live rows are merged into a new segment, whose pages the manifest lists as *creating*.
 //! 3. One record lists the new segment in place of the old ones, whose pages become free.
 //!
-//! Only steps 1 and 3 hold the manifest's lock. What a vacuum has buried in between is buried in
+//! Only steps 1 and 3 hold the manifest's lock. What a vacuum has marked in between is marked in
 //! the new segment before step 3. After a crash or an error before step 3 the old segments are as
 //! they were.
 
@@ -94,7 +94,7 @@ pub fn compact(
         sealed.level = 1 + sources.iter().map(|source| source.level).max().unwrap_or(0);
         let live = live_tids(relation, &sources);
         if live.len() < sealed.rows as usize {
-            vacuum::bury_all_but(relation, &mut sealed, &live);
+            vacuum::mark_dead_but(relation, &mut sealed, &live);
         }
         rows = sealed.rows.into();
         edit.manifest.sealed.push(sealed);

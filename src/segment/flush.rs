@@ -60,14 +60,14 @@ pub fn flush(
     let mut edit = Edit::open(relation);
     let mut rows = 0;
     if let Some(mut sealed) = sealed {
-        // What was buried meanwhile in the frozen lanes.
+        // What was marked meanwhile in the frozen lanes.
         let mut live = Vec::new();
         for segment in &edit.manifest.flushing {
             growing::for_each_tid(relation, &edit.meta, segment, |tid| live.push(tid));
         }
         if live.len() < sealed.rows as usize {
             live.sort_unstable();
-            vacuum::bury_all_but(relation, &mut sealed, &live);
+            vacuum::mark_dead_but(relation, &mut sealed, &live);
         }
         rows = sealed.rows.into();
         edit.manifest.sealed.push(sealed);

@@ -84,7 +84,7 @@ pub fn coded_query(meta: &Meta, query: &PreparedQuery) -> Option<CodedQuery> {
     }
 }
 
-/// Rows of an index that no vacuum has buried.
+/// Rows of an index that no vacuum has marked.
 pub fn rows(relation: Relation) -> u64 {
     let Snapshot { meta, manifest } = Snapshot::read(relation);
     let sealed =

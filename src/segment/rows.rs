@@ -4,7 +4,7 @@ use super::{TID_BYTES, Tid, columns};
 use crate::filter::{Bitset, Table};
 use crate::pg::relation::Relation;
 use crate::storage::draft::Draft;
-use crate::storage::manifest::{GraphParts, Sealed, Told};
+use crate::storage::manifest::{GraphParts, RowParts, Sealed};
 use crate::storage::page::Kind;
 use crate::storage::part::Layout;
 use crate::storage::part_reader::PartReader;
@@ -17,7 +17,7 @@ pub fn write(
     columns: usize,
     rows: u32,
     told: impl Iterator<Item = (Tid, Vec<u64>)>,
-) -> Told {
+) -> RowParts {
     let layout = Layout::Slots { bytes: TID_BYTES };
     let mut writer = PartWriter::new(draft, Kind::Tids, layout, rows.into());
     let mut table = Table::new(columns);
@@ -28,7 +28,7 @@ pub fn write(
     let tids = writer.finish();
     let bytes = u64::from(rows).div_ceil(8);
     let tombstone_bits = PartWriter::new(draft, Kind::Tombstones, Layout::Tape, bytes).finish();
-    Told { rows, tids, tombstone_bits, columns: columns::write(draft, columns, &table) }
+    RowParts { rows, tids, tombstone_bits, columns: columns::write(draft, columns, &table) }
 }
 
 /// Reads heap tuples' addresses by ordinal.

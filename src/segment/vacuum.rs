@@ -1,9 +1,9 @@
 //! Vacuum: rows whose heap tuples are gone get tombstones.
 //!
 //! Reads TIDs and tombstones only. The manifest's lock, held all the time, keeps flushes and
-//! compactions from publishing meanwhile; each of them looks again for what was buried since it
-//! copied its rows ([`bury_all_but`]), before it lets go of that lock. So nobody brings a dead row
-//! back.
+//! compactions from publishing meanwhile; each of them looks again for what was marked dead since
+//! it copied its rows ([`mark_dead_but`]), before it lets go of that lock. So nobody brings a dead
+//! row back.
 
 use super::{TID_BYTES, Tid, growing};
 use crate::pg::buffer::Pinned;
@@ -17,11 +17,11 @@ use crate::storage::part::Layout;
 use crate::storage::part::checked_block;
 use crate::storage::part_reader::{lost, page_to_change};
 
-/// Rows left and rows newly buried.
+/// Rows left and rows newly dead.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Outcome {
     pub live: u64,
-    pub buried: u64,
+    pub marked: u64,
 }
 
 /// Asks `is_dead` about every row that is not dead yet.
@@ -29,14 +29,14 @@ pub fn vacuum(relation: Relation, mut is_dead: impl FnMut(Tid) -> bool) -> Outco
     let mut edit = Edit::open(relation);
     let mut outcome = Outcome::default();
     for segment in edit.manifest.flushing.iter().chain([&edit.meta.growing]) {
-        let (live, buried) = growing::bury(relation, &edit.meta, segment, &mut is_dead);
+        let (live, marked) = growing::mark_dead(relation, &edit.meta, segment, &mut is_dead);
         outcome.live += live;
-        outcome.buried += buried;
+        outcome.marked += marked;
     }
     let mut changed = false;
     for segment in &mut edit.manifest.sealed {
         let before = segment.tombstones;
-        outcome.buried += u64::from(bury(relation, segment, &mut is_dead));
+        outcome.marked += u64::from(mark_dead(relation, segment, &mut is_dead));
         changed |= segment.tombstones != before;
         outcome.live += u64::from(segment.rows - segment.tombstones);
     }
@@ -46,16 +46,16 @@ pub fn vacuum(relation: Relation, mut is_dead: impl FnMut(Tid) -> bool) -> Outco
     outcome
 }
 
-/// Buries the rows of a segment that is about to be published, whose heap tuples are not among
+/// Marks the rows dead of a segment that is about to be published, whose heap tuples are not among
 /// `live`, in ascending order.
-pub fn bury_all_but(relation: Relation, segment: &mut Sealed, live: &[Tid]) {
-    bury(relation, segment, &mut |tid| live.binary_search(&tid).is_err());
+pub fn mark_dead_but(relation: Relation, segment: &mut Sealed, live: &[Tid]) {
+    mark_dead(relation, segment, &mut |tid| live.binary_search(&tid).is_err());
 }
 
-/// Returns the rows newly buried.
-fn bury(relation: Relation, segment: &mut Sealed, is_dead: &mut impl FnMut(Tid) -> bool) -> u32 {
+/// Returns the rows newly dead.
+fn mark_dead(relation: Relation, segment: &mut Sealed, is_dead: &mut impl FnMut(Tid) -> bool) -> u32 {
     let per_page = segment.tids.layout.slots_per_page() as usize;
-    let (mut dead, mut buried) = (0, 0);
+    let (mut dead, mut marked) = (0, 0);
     let mut firsts = (0..segment.rows as usize).step_by(per_page.max(1));
     let pages = &segment.tids.pages;
     let blocks = (0..firsts.len() as u64).map(|page| checked_block(relation, pages, page));
@@ -72,26 +72,26 @@ fn bury(relation: Relation, segment: &mut Sealed, is_dead: &mut impl FnMut(Tid) 
         while row < last {
             let (index, _) = Layout::tape(row as u64 / 8);
             let end = last.min((index as usize + 1) * page::PAYLOAD * 8);
-            let (before, now) = bury_rows(relation, segment, index, row..end, |row| {
+            let (before, now) = mark_rows(relation, segment, index, row..end, |row| {
                 let at = (row - first) * TID_BYTES as usize;
                 let tid = &page::payload(&tids.0)[at..at + TID_BYTES as usize];
                 is_dead(tid.try_into().expect("six bytes"))
             });
             dead += before + now;
-            buried += now;
+            marked += now;
             row = end;
         }
     });
     // Counted anew: a vacuum that was killed has set bits, but not counted them.
     segment.tombstones = dead;
-    buried
+    marked
 }
 
 /// Sets the bits of those `rows` that are dead and were not; all bits lie on page `index` of the
 /// tombstones.
 ///
 /// Returns how many were dead before, and how many are now in addition.
-fn bury_rows(
+fn mark_rows(
     relation: Relation,
     segment: &Sealed,
     index: u64,

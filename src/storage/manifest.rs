@@ -94,8 +94,8 @@ impl Sealed {
     }
 
     /// A segment that was just written.
-    pub fn new(id: u32, told: Told, parts: Parts) -> Self {
-        let Told { rows, tids, tombstone_bits, columns } = told;
+    pub fn new(id: u32, told: RowParts, parts: Parts) -> Self {
+        let RowParts { rows, tids, tombstone_bits, columns } = told;
         let created = now();
         Self {
             id,
@@ -114,7 +114,7 @@ impl Sealed {
 
 /// The parts that tell a segment's rows, whatever they are searched by: see the fields of
 /// [`Sealed`].
-pub struct Told {
+pub struct RowParts {
     pub rows: u32,
     pub tids: Part,
     pub tombstone_bits: Part,

@@ -4,7 +4,7 @@ use super::page::{self, Kind, PAYLOAD};
 use super::part::{Layout, Part, checked_block};
 use crate::memory;
 use crate::pg::buffer::{Exclusive, Page, PageCopy, Pinned, count_pages};
-use crate::pg::glance::Sighting;
+use crate::pg::optimistic_read::BufferHint;
 use crate::pg::relation::{Relation, in_recovery};
 use std::collections::VecDeque;
 use std::ops::Deref;
@@ -20,7 +20,7 @@ pub struct PartReader<'a> {
     current: Option<(u32, Held)>,
     /// `u64`s keep copied numbers aligned.
     scratch: Vec<u64>,
-    sightings: Vec<Sighting>,
+    hints: Vec<BufferHint>,
 }
 
 /// A page that stays as it is: pinned on a primary, copied on a standby, where replay may rewrite a
@@ -43,7 +43,7 @@ impl Deref for Held {
 
 impl<'a> PartReader<'a> {
     pub fn new(relation: Relation, part: &'a Part, kind: Kind, segment: u32) -> Self {
-        Self { relation, part, kind, segment, current: None, scratch: Vec::new(), sightings: Vec::new() }
+        Self { relation, part, kind, segment, current: None, scratch: Vec::new(), hints: Vec::new() }
     }
 
     fn hold(&self, index: u64) -> (u32, Held) {
@@ -151,7 +151,7 @@ impl<'a> PartReader<'a> {
 
     fn announce_page<const N: usize>(&self, page: u64, bytes: [(usize, usize); N]) {
         if let Some(block) = self.part.pages.block(page) {
-            Sighting::of(self.relation, block).announce(self.relation, bytes);
+            BufferHint::of(self.relation, block).announce(self.relation, bytes);
         }
     }
 
@@ -162,34 +162,39 @@ impl<'a> PartReader<'a> {
     }
 
     /// Visits the first `bytes` bytes of slots in the order of `indices` as [`Self::for_each_slot`]
-    /// does, but glances at them: for short slots, asked for at random, that may be wrong once in a
-    /// blue moon (see [`crate::pg::glance`]).
-    pub fn glance_at_each(&mut self, indices: &[u32], bytes: usize, mut visit: impl FnMut(u32, &[u8])) {
+    /// does, but without pins: for short slots, asked for at random, that may be wrong once in a
+    /// blue moon (see [`crate::pg::optimistic_read`]).
+    pub fn read_each_optimistically(
+        &mut self,
+        indices: &[u32],
+        bytes: usize,
+        mut visit: impl FnMut(u32, &[u8]),
+    ) {
         const WORD: usize = size_of::<u64>();
         let (layout, relation) = (self.part.layout, self.relation);
         if layout == Layout::Tape || in_recovery() {
             return self.for_each_row(indices, bytes, visit);
         }
-        let mut sightings = std::mem::take(&mut self.sightings);
-        sightings.clear();
-        Sighting::all(relation, indices.iter().map(|&index| self.block_of(index)), &mut sightings);
+        let mut hints = std::mem::take(&mut self.hints);
+        hints.clear();
+        BufferHint::all(relation, indices.iter().map(|&index| self.block_of(index)), &mut hints);
         let offset_of = |index: u32| page::HEADER + layout.slot(index.into()).1;
-        for (sighting, &index) in sightings.iter().zip(indices) {
-            sighting.announce(relation, [(offset_of(index), bytes)]);
+        for (hint, &index) in hints.iter().zip(indices) {
+            hint.announce(relation, [(offset_of(index), bytes)]);
         }
         let (mut words, file) = (std::mem::take(&mut self.scratch), relation.file_tag());
-        for (sighting, &index) in sightings.iter().zip(indices) {
+        for (hint, &index) in hints.iter().zip(indices) {
             let offset = offset_of(index);
             let (first, skipped) = (offset / WORD * WORD, offset % WORD);
             words.resize((skipped + bytes).div_ceil(WORD), 0);
-            if sighting.copy(file, first, &mut words) {
+            if hint.copy(file, first, &mut words) {
                 count_pages(1);
                 visit(index, &bytemuck::cast_slice(&words)[skipped..][..bytes]);
             } else {
                 visit(index, &self.slot(index.into())[..bytes]);
             }
         }
-        (self.scratch, self.sightings) = (words, sightings);
+        (self.scratch, self.hints) = (words, hints);
     }
 
     /// The bytes of slot `index`.

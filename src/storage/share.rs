@@ -3,8 +3,8 @@
 use super::page;
 use super::part::Layout;
 use crate::pg::buffer::{PAGE_SIZE, count_pages};
-use crate::pg::glance::Sighting;
 use crate::pg::helpers::{self, Helpers};
+use crate::pg::optimistic_read::BufferHint;
 use crate::pg::relation::{FileTag, in_recovery};
 use crate::storage::part_reader::PartReader;
 
@@ -21,7 +21,7 @@ const PAGES_PER_POLL: usize = 1 << 13;
 struct OnPage<'a> {
     first_position: usize,
     slots: &'a [u32],
-    sighting: Sighting,
+    hint: BufferHint,
 }
 
 /// What a thread has.
@@ -36,7 +36,7 @@ struct Share<S> {
 impl PartReader<'_> {
     /// Visits rows as [`Self::for_each_row`] does, but in any order, by their positions in
     /// `indices`, and on several threads, each of which has a state of its own, at best. Rows are
-    /// glanced at (see [`crate::pg::glance`]), so they may be wrong once in a blue moon. Returns
+    /// glanced at (see [`crate::pg::optimistic_read`]), so they may be wrong at times. Returns
     /// the states; `None`, and nothing is done, if there is little to do or nobody to help.
     pub fn share_rows<S: Send>(
         &mut self,
@@ -62,7 +62,7 @@ impl PartReader<'_> {
         let (layout, file) = (self.layout(), self.relation.file_tag());
         let pages = self.sight(indices);
         // What was not seen must be pinned, and maybe read from disk, by the main thread.
-        if 2 * pages.iter().filter(|page| page.sighting.is_known()).count() < pages.len() {
+        if 2 * pages.iter().filter(|page| page.hint.is_known()).count() < pages.len() {
             return None;
         }
         let mut states = Vec::new();
@@ -72,16 +72,16 @@ impl PartReader<'_> {
                 let words = vec![0; PAGE_SIZE / size_of::<u64>()].into_boxed_slice();
                 Share { state: begin(), words, looked_at: 0, missed: Vec::new() }
             };
-            let glance = |share: &mut Share<S>, piece: usize| {
+            let optimistic = |share: &mut Share<S>, piece: usize| {
                 let first = piece * PIECE;
                 for (number, page) in (first..).zip(&pages[first..pages.len().min(first + PIECE)]) {
-                    match page.glance(layout, bytes, file, share, &visit) {
+                    match page.optimistic(layout, bytes, file, share, &visit) {
                         true => share.looked_at += 1,
                         false => share.missed.push(number),
                     }
                 }
             };
-            let mut shares = helpers.share(pages.len().div_ceil(PIECE), begin, glance);
+            let mut shares = helpers.share(pages.len().div_ceil(PIECE), begin, optimistic);
             count_pages(shares.iter().map(|share| share.looked_at).sum());
             let missed: Vec<usize> = shares.iter_mut().flat_map(|share| share.missed.drain(..)).collect();
             let own = &mut shares[0].state;
@@ -101,15 +101,15 @@ impl PartReader<'_> {
         let layout = self.layout();
         let by_page = || indices.chunk_by(|&a, &b| layout.slot(a.into()).0 == layout.slot(b.into()).0);
         let blocks = by_page().map(|slots| self.block_of(slots[0]));
-        let mut sightings = Vec::new();
-        Sighting::all(self.relation, blocks, &mut sightings);
+        let mut hints = Vec::new();
+        BufferHint::all(self.relation, blocks, &mut hints);
         let mut position = 0;
         by_page()
-            .zip(sightings)
-            .map(|(slots, sighting)| {
+            .zip(hints)
+            .map(|(slots, hint)| {
                 let first_position = position;
                 position += slots.len();
-                OnPage { first_position, slots, sighting }
+                OnPage { first_position, slots, hint }
             })
             .collect()
     }
@@ -117,7 +117,7 @@ impl PartReader<'_> {
 
 impl OnPage<'_> {
     /// Visits the slots, unless the page must be pinned for that: `false` then.
-    fn glance<S>(
+    fn optimistic<S>(
         &self,
         layout: Layout,
         bytes: usize,
@@ -131,7 +131,7 @@ impl OnPage<'_> {
         let (Some(from), Some(to)) = (offsets().min(), offsets().max()) else { return true };
         let from = from / WORD * WORD;
         let words = &mut share.words[..(to + bytes - from).div_ceil(WORD)];
-        if !self.sighting.copy(file, from, words) {
+        if !self.hint.copy(file, from, words) {
             return false;
         }
         let copied: &[u8] = bytemuck::cast_slice(words);
@@ -177,7 +177,7 @@ mod tests {
             reader.for_each_row(&indices, BYTES, |_, row| expected.push(row.to_vec()));
         };
         // The first look makes the pages known, and further ones raise their use, so that they may
-        // be glanced at.
+        // be read so.
         (0..3).for_each(|_| see(&mut reader));
         let helpers = Helpers::new(2).expect("room for two threads");
         let keep =

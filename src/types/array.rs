@@ -11,7 +11,7 @@ pub struct NumberArray(Vec<f32>);
 
 pgrx::impl_sql_translatable!(NumberArray, "real[]");
 
-// SAFETY: PostgreSQL passes an array, of the element type that `sql/vdb.sql` declares; the type is
+// SAFETY: PostgreSQL passes an array, of the element type that `sql/` declares; the type is
 // checked below.
 unsafe impl<'fcx> pgrx::callconv::ArgAbi<'fcx> for NumberArray {
     unsafe fn unbox_arg_unchecked(arg: pgrx::callconv::Arg<'_, 'fcx>) -> Self {

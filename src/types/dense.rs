@@ -172,7 +172,7 @@ impl<E: DenseElement> Dense<E> {
     }
 }
 
-/// The functions of one dense type; the names are the C symbols that `sql/vdb.sql` binds.
+/// The functions of one dense type; the names are the C symbols that `sql/` binds.
 macro_rules! dense_functions {
     ($type:ty, $element:ty, {
         $l2:ident, $l2_squared:ident, $inner:ident, $negative_inner:ident, $cosine:ident, $spherical:ident, $l1:ident,

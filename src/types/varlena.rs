@@ -77,7 +77,7 @@ impl Drop for Varlena {
 
 /// Implements what `#[pg_extern]` asks of argument and result types, for a wrapper of [`Varlena`].
 ///
-/// The SQL declarations stand in `sql/vdb.sql`, so the type names only serve pgrx's bookkeeping.
+/// The SQL declarations stand in `sql/`, so the type names only serve pgrx's bookkeeping.
 macro_rules! sql_varlena_type {
     ($type:ty, $name:literal) => {
         pgrx::impl_sql_translatable!($type, $name);

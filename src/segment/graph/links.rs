@@ -55,8 +55,9 @@ impl<'a> Links<'a> {
         };
         let is_sane = if layer == 0 {
             let (mut is_sane, nodes) = (true, self.parts.nodes);
-            self.base.glance_at_each(&[node], self.base_bytes, |_, slot| is_sane = unpack(nodes, slot));
-            // A glance may deceive.
+            self.base
+                .read_each_optimistically(&[node], self.base_bytes, |_, slot| is_sane = unpack(nodes, slot));
+            // What was read without a pin may be wrong.
             is_sane || unpack(nodes, self.base.slot(node.into()))
         } else {
             let (first, nodes) = place_of(self.parts, layer);

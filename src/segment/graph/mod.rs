@@ -2,14 +2,14 @@
 //! or [`compact`] lays them out, searched through [`read`] or by a [`walk`], or past the graph
 //! ([`flat`]), merged by [`merge`].
 
+mod candidates;
 pub mod compact;
 pub mod flat;
 pub mod layout;
 mod links;
+mod list_ranking;
 pub mod listing;
 pub mod merge;
-mod near;
-mod ranking;
 pub mod read;
 mod rotated;
 pub mod seal;

@@ -1,6 +1,5 @@
 //! Sealing: rows in memory become a segment with a graph.
 
-use super::near::{self, Neighbourhoods};
 use super::rotated::{Rotated, Rows};
 use super::write::{self, Writer};
 use crate::codec::encoder::{self, Encoder};
@@ -12,6 +11,7 @@ use crate::graph::levels;
 use crate::memory;
 use crate::pg::progress::{self, Phase};
 use crate::pg::threads;
+use crate::segment::graph::candidates::{self, Neighbourhoods};
 use crate::segment::graph::layout::NodeLayout;
 use crate::segment::{Entry, Plan, TID_BYTES, Tid, rows};
 use crate::storage::draft::Draft;
@@ -168,7 +168,7 @@ impl Batch {
             + size_of::<u32>()
             + CHECKSUM_BYTES
             + Graph::bytes_per_node(self.options.m.into(), threads)
-            + if is_bulky(space, nodes as u32) { near::bytes_per_row(space.dims as usize) } else { 0 };
+            + if is_bulky(space, nodes as u32) { candidates::bytes_per_row(space.dims as usize) } else { 0 };
         self.arena.bytes()
             + nodes * per_node
             + self.codes.capacity()

@@ -298,7 +298,7 @@ impl GraphReader for CompactGraph<'_> {
         let Source { relation, segment, .. } = self.source;
         let (layout, query, wanted) = (self.layout, self.query, self.nodes);
         let estimates = &mut *self.estimates;
-        self.codes.glance_at_each(nodes, layout.bytes(), |node, bytes| {
+        self.codes.read_each_optimistically(nodes, layout.bytes(), |node, bytes| {
             let Some((score, error)) = layout.estimate(bytes, query) else {
                 corrupt(relation, segment, format!("The code of node {node} makes no sense."))
             };

@@ -124,7 +124,7 @@ impl GroupLayout {
         group[place / 8] >> (place % 8) & 1 == 1
     }
 
-    pub fn bury(self, group: &mut [u8], place: usize) {
+    pub fn mark_dead(self, group: &mut [u8], place: usize) {
         group[place / 8] |= 1 << (place % 8);
     }
 
@@ -192,7 +192,7 @@ mod tests {
             }
         }
         let group: &mut [u8] = bytemuck::cast_slice_mut(&mut words);
-        layout.bury(group, 9);
+        layout.mark_dead(group, 9);
         assert!(layout.is_dead(group, 9) && !layout.is_dead(group, 8));
         assert_eq!(layout.tid(group, 31), [31; 6]);
         assert_eq!(layout.attributes_of(group, 31), [0, 31, 7]);

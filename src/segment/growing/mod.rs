@@ -16,7 +16,7 @@ mod read;
 pub mod search;
 
 pub use append::{Append, append, encoder};
-pub use read::{bury, for_each_row, for_each_tid};
+pub use read::{for_each_row, for_each_tid, mark_dead};
 
 use crate::pg::buffer::{Page, Pinned};
 use crate::pg::error::Problem;

@@ -189,14 +189,14 @@ fn sparse_row_bytes(relation: Relation, row: &[u8]) -> usize {
 
 /// Sets the tombstones of rows whose heap tuples `is_dead`; returns (live rows left, rows newly
 /// dead).
-pub fn bury(
+pub fn mark_dead(
     relation: Relation,
     meta: &Meta,
     growing: &Growing,
     mut is_dead: impl FnMut(Tid) -> bool,
 ) -> (u64, u64) {
     let groups = GroupLayout::of(meta);
-    let (mut live, mut buried) = (0, 0);
+    let (mut live, mut marked) = (0, 0);
     for lane in 0..growing.lanes.len() {
         let lane = Lane::read(relation, growing, lane);
         // Of each page the rows that died.
@@ -214,18 +214,18 @@ pub fn bury(
             }
         });
         for (page, rows) in dead {
-            buried += rows.len() as u64;
+            marked += rows.len() as u64;
             let block = lane.group_block(relation, page);
             let buffer = page_to_change(relation, block, Kind::GrowingGroups, growing.segment);
             let mut record = Record::begin(relation);
             record.edit(&buffer, false, |page| {
                 for row in rows {
                     let (_, at, place) = groups.place(row);
-                    groups.bury(&mut page::payload_mut(page)[at..][..groups.bytes()], place);
+                    groups.mark_dead(&mut page::payload_mut(page)[at..][..groups.bytes()], place);
                 }
             });
             record.commit();
         }
     }
-    (live, buried)
+    (live, marked)
 }

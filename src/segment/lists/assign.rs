@@ -9,7 +9,7 @@ use crate::codec::rabitq::{Factors, Query};
 use crate::codec::rotation::Rotation;
 use crate::distance::{Arena, Space};
 use crate::memory;
-use crate::pg::threads::Aside;
+use crate::pg::threads::Background;
 use crate::segment::Plan;
 use crate::segment::lists::codebook::Lists;
 use crate::structure::{ListOptions, Quantizer};
@@ -106,7 +106,7 @@ impl Assigned {
 pub struct Assigner {
     pub lists: Lists,
     coder: Arc<Coder>,
-    aside: Aside<Vec<Row>>,
+    aside: Background<Vec<Row>>,
 }
 
 /// What it takes to assign a row and to encode it.
@@ -152,7 +152,7 @@ impl Assigner {
                 Quantizer::Rabitq => Encoder::new(space, plan.seed),
             },
         };
-        Self { lists, coder: Arc::new(coder), aside: Aside::new(plan.threads) }
+        Self { lists, coder: Arc::new(coder), aside: Background::new(plan.threads) }
     }
 
     pub fn formats(&self) -> Formats {

@@ -7,7 +7,7 @@ pub mod assign;
 pub mod codebook;
 pub mod listing;
 pub mod merge;
-pub mod ranked;
+pub mod probe_order;
 pub mod scan;
 pub mod seal;
 pub mod search;

@@ -1,7 +1,6 @@
 //! Search of all segments with lists: rows in ascending order of their exact score, as many as are
 //! asked for.
 
-use super::ranked::RankedLists;
 use super::scan::{Codes, Entries, Row, Scan, Scanned, Scans, Seen};
 use crate::codec::encoder::CodedQuery;
 use crate::codec::fastscan::BLOCK;
@@ -17,6 +16,7 @@ use crate::search::rerank::{Onward, Reranker, Step, Work};
 use crate::search::strategy::{self, ListStrategy, SCANNED_PER_RETURNED};
 use crate::segment::corrupt;
 use crate::segment::lists::codebook::CentroidReader;
+use crate::segment::lists::probe_order::RankedLists;
 use crate::segment::request::{HeapRows, Hit, SeenShare, Terms};
 use crate::segment::rows::SealedRows;
 use crate::segment::vectors::{Place, Vectors};

@@ -1,8 +1,8 @@
 //! A table's rows, read by parallel workers as well: to fetch and unpack large values takes longer
 //! than to hand them over.
 
-use super::table::{Extent, Source, malformed};
-use super::{attributes, opclass};
+use crate::am::table::{Extent, Source, malformed};
+use crate::am::{attributes, opclass};
 use crate::filter;
 use crate::pg::parallel::{Member, Rows, Team, workers_for};
 use crate::pg::relation::Relation;

@@ -1,40 +1,40 @@
 //! Reading pages that nobody changes without pinning them.
 //!
-//! A pin takes longer than looking at the few hundred bytes that it is for. A [`Sighting`] copies
+//! A pin takes longer than looking at the few hundred bytes that it is for. A [`BufferHint`] copies
 //! bytes from the buffer where this backend saw a page last, and looks at the buffer's header
 //! before and after: PostgreSQL gives a buffer to another page only after it has changed the
 //! header, under the header's lock. So the bytes are the page's, unless the buffer went to another
-//! page and came back, two reads from disk, while a few hundred bytes were copied. Who glances must
+//! page and came back, two reads from disk, while a few hundred bytes were copied. Readers must
 //! bear that: bytes may be wrong as those of a damaged page are.
 //!
-//! A pin also tells PostgreSQL that the page is in use. Only pages of some usage count are glanced
-//! at; with less they are pinned, which raises it. So a page that is looked at now and then keeps
+//! A pin also tells PostgreSQL that the page is in use. Only pages of some usage count are read so;
+//! with less they are pinned, which raises it. So a page that is looked at now and then keeps
 //! its place in the buffers.
 
-use super::buffer::{PAGE_SIZE, recent_buffers};
-use super::relation::{FileTag, Relation};
+use crate::pg::buffer::{PAGE_SIZE, recent_buffers};
+use crate::pg::relation::{FileTag, Relation};
 use crate::util::cpu;
 use pgrx::pg_sys;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
 /// A page, and where this backend saw it last.
 #[derive(Clone, Copy)]
-pub struct Sighting {
+pub struct BufferHint {
     block: u32,
     buffer: pg_sys::Buffer,
 }
 
-impl Sighting {
+impl BufferHint {
     /// Where a page was seen last.
     pub fn of(relation: Relation, block: u32) -> Self {
-        let mut sighting = Self { block, buffer: pg_sys::InvalidBuffer as pg_sys::Buffer };
-        recent_buffers(relation, std::iter::once(block), |_, buffer| sighting.buffer = buffer);
-        sighting
+        let mut hint = Self { block, buffer: pg_sys::InvalidBuffer as pg_sys::Buffer };
+        recent_buffers(relation, std::iter::once(block), |_, buffer| hint.buffer = buffer);
+        hint
     }
 
-    /// Where some pages were seen last, appended to `sightings`.
-    pub fn all(relation: Relation, blocks: impl Iterator<Item = u32>, sightings: &mut Vec<Self>) {
-        recent_buffers(relation, blocks, |block, buffer| sightings.push(Self { block, buffer }));
+    /// Where some pages were seen last, appended to `hints`.
+    pub fn all(relation: Relation, blocks: impl Iterator<Item = u32>, hints: &mut Vec<Self>) {
+        recent_buffers(relation, blocks, |block, buffer| hints.push(Self { block, buffer }));
     }
 
     /// The number of the shared buffer; `None` if the page was not seen, or is a temporary table's.
@@ -97,7 +97,7 @@ fn page(number: usize) -> *const u8 {
     unsafe { pg_sys::BufferBlocks }.cast::<u8>().cast_const().wrapping_add(number * PAGE_SIZE)
 }
 
-/// The least usage count of pages that are glanced at: the clock that takes one from each page at
+/// The least usage count of pages that are read so: the clock that takes one from each page at
 /// every round must pass twice before such a page's buffer is given away.
 const LEAST_USED: u32 = 2;
 

@@ -2,8 +2,6 @@
 //! centroids, and each is estimated, by codes of one bit a dimension, against the rows of the lists
 //! nearest to it.
 
-use super::ranking::Ranking;
-use super::rotated::Rotated;
 use crate::cluster::{self, Matrix};
 use crate::codec::fastscan::BLOCK;
 use crate::codec::layout::block::{BlockLayout, Centre};
@@ -12,6 +10,8 @@ use crate::codec::rotation::rotated_dims;
 use crate::distance::Metric;
 use crate::graph::bulk::Near;
 use crate::memory;
+use crate::segment::graph::list_ranking::Ranking;
+use crate::segment::graph::rotated::Rotated;
 use crate::util::bits;
 use crate::util::random::{Random, Spread};
 use rayon::prelude::*;
@@ -206,10 +206,10 @@ impl Least {
 
 #[cfg(test)]
 mod tests {
-    use super::super::rotated::Rows;
     use super::*;
     use crate::codec::encoder::Encoder;
     use crate::distance::{Arena, ElementKind, Space};
+    use crate::segment::graph::rotated::Rows;
 
     #[test]
     fn every_cluster_is_led_to_however_many_share_a_list() {
