@@ -73,19 +73,30 @@ pub unsafe fn spheres_of(path: &pg_sys::IndexPath) -> usize {
     }
 }
 
-/// Whether a path looks for rows that have no vector.
+/// Whether a path looks for rows that have no vector, by its own conditions or by the index's
+/// predicate, which implies some that are then not among them.
 ///
 /// # Safety
 /// The node is the planner's.
 pub unsafe fn asks_for_null(path: &pg_sys::IndexPath) -> bool {
     // SAFETY: the caller's promise; a clause's tag tells its type.
     unsafe {
-        let clauses = pgrx::PgList::<pg_sys::IndexClause>::from_pg(path.indexclauses);
-        clauses.iter_ptr().filter(|&clause| (*clause).indexcol == 0).any(|clause| {
-            let condition = (*(*clause).rinfo).clause;
+        let is_null_test = |condition: *mut pg_sys::Node| {
             (*condition).type_ == pg_sys::NodeTag::T_NullTest
                 && (*condition.cast::<pg_sys::NullTest>()).nulltesttype == pg_sys::NullTestType::IS_NULL
-        })
+        };
+        let clauses = pgrx::PgList::<pg_sys::IndexClause>::from_pg(path.indexclauses);
+        let mut of_vector = clauses.iter_ptr().filter(|&clause| (*clause).indexcol == 0);
+        let predicate = pgrx::PgList::<pg_sys::Node>::from_pg((*path.indexinfo).indpred);
+        of_vector.any(|clause| is_null_test((*(*clause).rinfo).clause.cast()))
+            || predicate.iter_ptr().any(|condition| {
+                is_null_test(condition)
+                    && pg_sys::match_index_to_operand(
+                        (*condition.cast::<pg_sys::NullTest>()).arg.cast(),
+                        0,
+                        path.indexinfo,
+                    )
+            })
     }
 }
 

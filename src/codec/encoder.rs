@@ -61,7 +61,7 @@ pub struct CodedQuery {
 impl CodedQuery {
     /// `row` is a query in an index with this seed.
     pub fn new(space: Space, seed: u64, row: &[u8]) -> Self {
-        Self::of_vector(seed, widen(space, row), 0.0)
+        Self::of_vector(seed, widen(space, row))
     }
 
     /// The query for codes of vectors less `shift`, in an index with this seed.
@@ -69,13 +69,13 @@ impl CodedQuery {
         if shift.iter().all(|&x| x == 0.0) {
             return self.clone();
         }
-        Self::of_vector(seed, subtract(&self.vector, shift), f32::dot(shift, shift).sqrt() as f32)
+        Self::of_vector(seed, subtract(&self.vector, shift))
     }
 
-    fn of_vector(seed: u64, vector: Vec<f32>, shift: f32) -> Self {
+    fn of_vector(seed: u64, vector: Vec<f32>) -> Self {
         let rotated = Rotation::new(seed, vector.len()).rotate(&vector);
-        let rounding = Rounding::new(&rotated, shift);
-        let tables = Query::with_rounding(&rotated, rounding);
+        let rounding = Rounding::new(&rotated);
+        let tables = Query::new(&rotated);
         Self { vector, rotated, rounding, tables }
     }
 }

@@ -174,7 +174,7 @@ mod tests {
     use super::*;
 
     fn unshifted(query: &[f32]) -> Query {
-        Query::new(query, Rounding::new(query, 0.0))
+        Query::new(query, Rounding::new(query))
     }
 
     #[test]

@@ -131,7 +131,7 @@ mod tests {
     }
 
     fn unshifted(query: &[f32], origin: (f64, f64)) -> Query {
-        Query::new(query, Rounding::new(query, 0.0), origin)
+        Query::new(query, Rounding::new(query), origin)
     }
 
     #[test]

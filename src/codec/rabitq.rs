@@ -6,6 +6,7 @@
 //! through numbers stored beside the code, so one table of a query serves every centre.
 
 use super::fastscan::{BLOCK, GROUP, Table};
+pub use super::rounding::ORDINARY;
 use super::rounding::{Rounding, Slack, hypot_bound};
 use crate::util::bits;
 use crate::util::cpu::vectorized;
@@ -41,10 +42,6 @@ impl Factors {
         if are_finite { self } else { Self::UNKNOWN }
     }
 }
-
-/// Squared norms of residuals that codes tell: beyond these, products of single precision overflow
-/// or vanish.
-pub const ORDINARY: std::ops::Range<f32> = 1e-30..1e30;
 
 /// Standard deviations that the error bound allows for (the paper's `ε₀`, which takes 1.9).
 ///
@@ -198,12 +195,8 @@ pub struct Query {
 }
 
 impl Query {
-    /// For a rotated vector that nothing was subtracted from.
     pub fn new(rotated: &[f32]) -> Self {
-        Self::with_rounding(rotated, Rounding::new(rotated, 0.0))
-    }
-
-    pub fn with_rounding(rotated: &[f32], rounding: Rounding) -> Self {
+        let rounding = Rounding::new(rotated);
         Self { table: Table::new(rotated), half_sum: rotated.iter().sum::<f32>() / 2.0, rounding }
     }
 
@@ -337,6 +330,7 @@ pub mod tests {
             let scores = query_of_codes.estimate(&block, &numbers[0], &numbers[1], centre_score);
             let bounds = query_of_codes.bounds(&numbers, &scores, (centre_score, centre_score.sqrt()));
             let error = (f64::from(scores[0]) - distance(&row, &query)).abs();
+            assert!(bounds[0] < 1000.0, "a bound that means something: {}", bounds[0]);
             beyond += usize::from(error > bounds[0].into());
         }
         assert!(beyond <= 5, "{beyond} of 200");

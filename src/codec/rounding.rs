@@ -2,14 +2,14 @@
 
 use crate::util::cpu::vectorized;
 
+/// Squared norms beyond which products of single precision overflow or vanish.
+pub const ORDINARY: std::ops::Range<f32> = 1e-30..1e30;
+
 /// What the rounding of a query's estimates depends on.
 #[derive(Clone, Copy, Debug)]
 pub struct Rounding {
     /// The rotated query's norm.
     norm: f32,
-    /// Half the distance between numbers as large as what was subtracted from query and rows before
-    /// they were rotated.
-    shift: f32,
     /// Of each number that an estimate is made of.
     relative: f32,
 }
@@ -25,29 +25,26 @@ pub struct Slack {
 }
 
 impl Rounding {
-    /// For a rotated query, of which a vector of norm `shift` was subtracted.
-    pub fn new(rotated: &[f32], shift: f32) -> Self {
+    /// For a rotated query. Where its square overflows or vanishes nothing is known.
+    pub fn new(rotated: &[f32]) -> Self {
+        let squared = squared_norm(rotated);
+        let is_known = ORDINARY.contains(&squared) || rotated.iter().all(|&x| x == 0.0);
         // Sums are those of sixteen lanes.
         let relative = (16.0 + rotated.len() as f32 / 16.0) * f32::EPSILON;
-        Self { norm: squared_norm(rotated).sqrt(), shift: shift * f32::EPSILON, relative }
+        Self { norm: squared.sqrt(), relative: if is_known { relative } else { f32::INFINITY } }
     }
 
     /// For codes whose vectors have a norm of `code_norm` at most, around a centre of this score
     /// and distance.
     pub fn around(self, (score, distance): (f64, f64), code_norm: f32) -> Slack {
-        let Self { norm, shift, relative } = self;
+        let Self { norm, relative } = self;
         let (score, distance) = (score.abs() as f32, distance as f32);
-        // The centre is no longer than the query and what lies between them.
-        let centre = relative * (score + norm * (norm + distance));
-        // A shift puts a row off by `shift`, and so its squared distance `s` from the query by
-        // `2 · shift · √s`, which is at most `shift · (s / d + d)` for any `d`; and the centre
-        // likewise.
-        let between = if distance > 0.0 { distance } else { 1.0 };
         Slack {
             add: 2.0 * relative,
             rescale: relative * code_norm * norm,
-            score: relative + shift / between,
-            constant: centre + shift * (between + 2.0 * distance),
+            score: relative,
+            // The centre is no longer than the query and what lies between them.
+            constant: relative * (score + norm * (norm + distance)),
         }
     }
 }
@@ -85,6 +82,16 @@ vectorized! {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn queries_whose_squares_vanish_or_overflow_leave_everything_in_doubt() {
+        for size in [1e-25f32, 1e-42, 1e25] {
+            let slack = Rounding::new(&[size; 64]).around((0.0, 0.0), 8.0).of(0.5, 0.5, 0.0);
+            assert!(slack.is_nan() || slack == f32::INFINITY, "{size}: {slack}");
+        }
+        let slack = Rounding::new(&[0.0; 64]).around((1.0, 1.0), 8.0).of(0.5, 0.5, 1.0);
+        assert!((0.0..1e-3).contains(&slack), "{slack}");
+    }
 
     #[test]
     fn the_bound_is_no_less_than_the_hypotenuse() {

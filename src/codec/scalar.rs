@@ -27,7 +27,7 @@ pub struct Grid {
 impl Grid {
     /// Whether all numbers of the vector are zero.
     fn is_zero(&self) -> bool {
-        self.middle == 0.0 && self.step == 0.0
+        self.middle == 0.0 && self.step == 0.0 && self.lost == 0.0
     }
 
     fn in_double(&self) -> [f64; 3] {
@@ -74,7 +74,9 @@ impl Query {
     pub fn new(vector: &[f32]) -> Self {
         let mut code = vec![0; vector.len()];
         let grid = encode(vector, &mut code);
-        Self { code, grid, norm: grid.squared.sqrt() }
+        // In double precision, where the square of a tiny number is one.
+        let squared: f64 = vector.iter().map(|&x| f64::from(x).powi(2)).sum();
+        Self { code, grid, norm: squared.sqrt() as f32 }
     }
 
     /// The estimated score of a code, and how far it may be off; under cosine of unit vectors less

@@ -130,7 +130,7 @@ impl Pinned {
     /// A page that a stream has pinned for us.
     pub(super) fn of_stream(id: pg_sys::Buffer) -> Self {
         PINS.set(PINS.get() + 1);
-        // The guard releases the pin if a fault is injected.
+        // If a fault is injected the resource owner releases the pin.
         let pinned = Self { id };
         fault::point(Fault::read);
         pinned

@@ -52,4 +52,13 @@ mod tests {
             assert!(places(word).eq((0..32).filter(|place| word >> place & 1 == 1)));
         }
     }
+
+    #[test]
+    fn what_is_in_doubt_is_not_beyond() {
+        let (mut scores, mut errors) = ([10f32; 32], [1f32; 32]);
+        (scores[1], errors[2], errors[3], scores[4]) = (f32::NAN, f32::NAN, f32::INFINITY, 8.0);
+        // 10 - 2 · 1 is beyond 7, 8 - 2 · 1 is not.
+        assert_eq!(not_beyond(&scores, &errors, 2.0, 7.0), 0b11110);
+        assert_eq!(not_beyond(&scores, &errors, 2.0, 8.0), u32::MAX, "what is on the limit");
+    }
 }

@@ -187,6 +187,7 @@ fn workers_go_on_after_a_fault() {
     }
     // A worker that failed while it held a lock on a page listens to signals still.
     let failures = |server: &Server| server.log().matches("failed: injected fault").count();
+    let (first, mut ended) = (failures(&server), 0);
     for at in ["1", "2", "3", "4"] {
         configure(&mut client, &[("vdb.fault", "log"), ("vdb.fault_at", at)]);
         let before = failures(&server);
@@ -201,6 +202,7 @@ fn workers_go_on_after_a_fault() {
         let workers = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'vdb worker'";
         let pids: Vec<i32> =
             client.query(workers, &[]).expect("workers").iter().map(|row| row.get(0)).collect();
+        ended += pids.len();
         for pid in &pids {
             client.execute("SELECT pg_terminate_backend($1)", &[pid]).expect("a signal");
         }
@@ -208,6 +210,7 @@ fn workers_go_on_after_a_fault() {
         let left = client.query(&format!("{workers} AND pid = ANY ($1)"), &[&pids]).expect("workers");
         assert_eq!(left.len(), 0, "log {at}");
     }
+    assert!(failures(&server) > first && ended > 0, "{ended} workers were ended");
     configure(&mut client, &[("vdb.fault_at", "0")]);
     for index in ["items_v", "items_0", "items_1"] {
         assert_eq!(findings(&mut client, index), [""; 0], "{index}");

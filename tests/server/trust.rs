@@ -510,3 +510,57 @@ fn keys_at_the_ends_of_their_range_are_told_apart() {
         assert_eq!(by_index(&mut client, &query).len(), 1, "{condition}");
     }
 }
+
+#[test]
+fn rows_without_a_vector_are_looked_for_elsewhere() {
+    let (_server, mut client) = start(&[]);
+    client
+        .batch_execute(
+            "CREATE TABLE n (id int, v vector(3));
+             INSERT INTO n SELECT i, CASE WHEN i % 10 > 0 THEN array[i, i, i]::vector END
+             FROM generate_series(1, 3000) i;
+             CREATE INDEX n_v ON n USING vdb_hnsw (v vector_l2_ops, id);
+             CREATE INDEX n_none ON n USING vdb_hnsw (v vector_l2_ops) WHERE v IS NULL; ANALYZE n",
+        )
+        .expect("set-up");
+    for seqscan in ["on", "off"] {
+        client.batch_execute(&format!("SET enable_seqscan = {seqscan}")).expect("a setting");
+        for (condition, count) in [
+            ("v IS NULL", 300),
+            ("v IS NOT NULL AND v IS NULL", 0),
+            ("v <-> '[1,1,1]' < 5 AND v IS NULL", 0),
+            ("v IS NULL AND id < 100", 9),
+        ] {
+            for order in ["", "ORDER BY v <-> '[1,1,1]'", "ORDER BY v <-> '[1,1,1]' LIMIT 5000"] {
+                let query = format!("SELECT count(*) FROM (SELECT id FROM n WHERE {condition} {order}) x");
+                assert_eq!(number(&mut client, &query), count, "{query}");
+            }
+        }
+    }
+}
+
+#[test]
+fn queries_of_tiny_numbers_are_answered_like_others() {
+    let (_server, mut client) = start(&["vdb.probes = 65536", "vdb.ef_search = 2000"]);
+    client.batch_execute(&rows("tiny", 2000, 64)).expect("rows");
+    let query = "(SELECT (array(SELECT x * 1e-25 FROM unnest(v::real[]) x))::vector FROM tiny WHERE id = 7)";
+    let query: String = client.query_one(&format!("SELECT {query}::text"), &[]).expect("a query").get(0);
+    let distance = format!("v <#> '{query}'");
+    let nearest = format!("SELECT id FROM tiny ORDER BY {distance} LIMIT 20");
+    let within = format!("SELECT count(*) FROM tiny WHERE {distance} < -1e-24");
+    client.batch_execute("SET enable_indexscan = off").expect("a setting");
+    let (truth, count) = (exactly(&mut client, &nearest), number(&mut client, &within));
+    assert!((10..1000).contains(&count), "{count}");
+    client.batch_execute("RESET enable_indexscan").expect("a setting");
+    for index in [
+        "vdb_hnsw (v vector_ip_ops)",
+        "vdb_hnsw (v vector_ip_ops) WITH (layout = compact)",
+        "vdb_ivf (v vector_ip_ops) WITH (bits = 4)",
+        "vdb_ivf (v vector_ip_ops) WITH (quantizer = sq8)",
+    ] {
+        client.batch_execute(&format!("CREATE INDEX tiny_v ON tiny USING {index}")).expect(index);
+        assert_eq!(by_index(&mut client, &nearest), truth, "{index}");
+        assert_eq!(number(&mut client, &within), count, "{index}");
+        client.batch_execute("DROP INDEX tiny_v; RESET ALL").expect("a drop");
+    }
+}

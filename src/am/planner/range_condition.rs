@@ -85,8 +85,8 @@ unsafe fn own_indexes(rel: *mut pg_sys::RelOptInfo) -> Vec<*mut pg_sys::IndexOpt
 /// # Safety
 /// The node is the planner's.
 unsafe fn is_own(index: *mut pg_sys::IndexOptInfo) -> bool {
-    // SAFETY: the caller's promise.
-    method::is_own_method(unsafe { (*index).relam })
+    // SAFETY: the caller's promise. The index of a partitioned table can estimate no cost.
+    unsafe { (*index).amcostestimate.is_some() && method::is_own_method((*index).relam) }
 }
 
 /// Drops the paths that read an index of ours without an order or a sphere, for the sake of other

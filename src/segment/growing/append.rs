@@ -74,7 +74,8 @@ pub fn append(relation: Relation, meta: &Meta, lane: usize, entry: Entry, code: 
     // The pages that the row needs, listed by the record that writes the last of their run.
     let add_run = |root: &mut Root, kind| {
         let start = root.spare_runs.pop().unwrap_or_else(|| buffer::extend(relation, RUN_PAGES));
-        require_own(relation, growing, start..start.saturating_add(RUN_PAGES));
+        let Some(end) = start.checked_add(RUN_PAGES) else { corrupt_runs(relation, segment) };
+        require_own(relation, growing, start..end);
         let runs = if kind == Kind::GrowingGroups { &mut root.group_runs } else { &mut root.row_runs };
         runs.push(start);
         let last = Pinned::overwrite(relation, start + RUN_PAGES - 1);
@@ -110,12 +111,12 @@ pub fn append(relation: Relation, meta: &Meta, lane: usize, entry: Entry, code: 
     }
     let group_block = block_in(&root.group_runs, group_page).expect("the run was just made sure of");
     for &block in pieces.iter().map(|(block, ..)| block).chain([&group_block]) {
-        require_own(relation, growing, block..block + 1);
+        require_own(relation, growing, block..block.saturating_add(1));
     }
     // A page that is locked twice would be waited for without end.
-    if pieces.windows(2).any(|pair| pair[0].0 == pair[1].0)
-        || pieces.iter().any(|piece| piece.0 == group_block)
-    {
+    let mut blocks: Vec<u32> = pieces.iter().map(|piece| piece.0).chain([group_block]).collect();
+    blocks.sort_unstable();
+    if blocks.windows(2).any(|pair| pair[0] == pair[1]) {
         corrupt_runs(relation, segment);
     }
     let offset = root.tape;

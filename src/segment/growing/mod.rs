@@ -116,7 +116,7 @@ impl Root {
 /// The block of a page that lies in runs; `None` if there is no such page.
 fn block_in(runs: &[u32], page: usize) -> Option<u32> {
     let run = runs.get(page / RUN_PAGES as usize)?;
-    Some(run + (page % RUN_PAGES as usize) as u32)
+    run.checked_add((page % RUN_PAGES as usize) as u32)
 }
 
 fn root_of(relation: Relation, block: u32, segment: u32, page: &Page) -> Root {
