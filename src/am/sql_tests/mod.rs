@@ -50,3 +50,16 @@ pub fn assert_near(table: &str, operator: &str, query: &str) {
     let distance = |text: &String| text.parse::<f64>().unwrap();
     assert!(by_index.is_sorted_by(|a, b| distance(a) <= distance(b)), "{by_index:?}");
 }
+
+/// A table with clustered rows, and a vector near one of them.
+pub fn clustered(rows: usize) -> String {
+    Spi::run(&format!(
+        "CREATE TABLE items AS SELECT i id, array_agg(sin(i % 40 * d) * 4 + sin(i * d * 1.7))::vector(20) v
+         FROM generate_series(1, {rows}) i, generate_series(1, 20) d GROUP BY i"
+    ))
+    .unwrap();
+    let query = Spi::get_one::<String>(
+        "SELECT (v + '[1,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0]')::text FROM items WHERE id = 77",
+    );
+    format!("'{}'", query.unwrap().unwrap())
+}

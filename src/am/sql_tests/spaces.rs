@@ -2,21 +2,8 @@
 
 #[pgrx::pg_schema]
 mod tests {
-    use crate::am::sql_tests::{assert_exact, assert_near, lines};
+    use crate::am::sql_tests::{assert_exact, assert_near, clustered, lines};
     use pgrx::prelude::*;
-
-    /// A table with clustered rows, and a vector near one of them.
-    fn clustered(rows: usize) -> String {
-        Spi::run(&format!(
-            "CREATE TABLE items AS SELECT i id, array_agg(sin(i % 40 * d) * 4 + sin(i * d * 1.7))::vector(20) v
-             FROM generate_series(1, {rows}) i, generate_series(1, 20) d GROUP BY i"
-        ))
-        .unwrap();
-        let query = Spi::get_one::<String>(
-            "SELECT (v + '[1,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0]')::text FROM items WHERE id = 77",
-        );
-        format!("'{}'", query.unwrap().unwrap())
-    }
 
     #[pg_test]
     fn every_operator_class_returns_the_exact_neighbours() {
