@@ -12,24 +12,12 @@ use crate::storage::meta::{self, Growing, Meta};
 use crate::storage::page::{self, Kind, Stamp};
 use crate::storage::part::Layout;
 use crate::storage::part_reader::page_to_change;
+use std::ops::Range;
 
 /// How rows of an index are encoded while they are in a growing segment, if they are.
 pub fn encoder(meta: &Meta) -> Option<Encoder> {
     let has_codes = GroupLayout::of(meta).has_codes();
     if has_codes { Encoder::new(meta.space, meta.seed) } else { None }
-}
-
-/// Raises an error if pages that a lane calls its own are the meta page or the root of a lane.
-fn require_own(relation: Relation, growing: &Growing, blocks: std::ops::Range<u32>) {
-    if blocks.contains(&meta::BLOCK) || growing.lanes.iter().any(|lane| blocks.contains(lane)) {
-        corrupt_runs(relation, growing.segment);
-    }
-}
-
-fn corrupt_runs(relation: Relation, segment: u32) -> ! {
-    Problem::corrupt(format!("index \"{}\" is corrupted", relation.name()))
-        .detail(format!("A lane of growing segment {segment} lists pages that are not its own."))
-        .raise()
 }
 
 /// What became of a row.
@@ -47,127 +35,204 @@ pub enum Append {
 ///
 /// `code` is given if the index has an [`encoder`] for growing rows.
 pub fn append(relation: Relation, meta: &Meta, lane: usize, entry: Entry, code: Option<&Code>) -> Append {
-    let row = entry.row;
-    let (layout, groups) = (row_layout(meta.space), GroupLayout::of(meta));
-    let growing = &meta.growing;
-    let segment = growing.segment;
-    let root_block = growing.lanes[lane % growing.lanes.len()];
-    let root_buffer = Pinned::read(relation, root_block).exclusive();
-    let mut root = root_of(relation, root_block, segment, &root_buffer);
+    let (layout, growing) = (row_layout(meta.space), &meta.growing);
+    let block = growing.lanes[lane % growing.lanes.len()];
+    let buffer = Pinned::read(relation, block).exclusive();
+    let root = root_of(relation, block, growing.segment, &buffer);
     if root.is_frozen {
         return Append::Frozen;
     }
-    let stamp = |kind| Stamp { kind, segment, generation: 0 };
-    let index = root.rows as usize;
-    let (group_page, group_at, place) = groups.place(index);
-    let (first_page, at, after) = match layout {
+    let mut lane = Lane { relation, growing, groups: GroupLayout::of(meta), buffer, root };
+    let (group_page, ..) = lane.groups.place(lane.root.rows as usize);
+    let (first, at, last) = match layout {
         Layout::Slots { .. } => {
-            let (page, at) = layout.slot(index as u64);
-            (page as usize, at, page as usize)
+            let (page, at) = layout.slot(lane.root.rows.into());
+            (page, at, page)
         }
         Layout::Tape => {
-            let (page, at) = Layout::tape(root.tape);
-            (page as usize, at, Layout::tape(root.tape + row.len() as u64 - 1).0 as usize)
+            let (page, at) = Layout::tape(lane.root.tape);
+            let (last, _) = Layout::tape(lane.root.tape.saturating_add(entry.row.len() as u64 - 1));
+            (page, at, last)
         }
     };
-
-    // The pages that the row needs, listed by the record that writes the last of their run.
-    let add_run = |root: &mut Root, kind| {
-        let start = root.spare_runs.pop().unwrap_or_else(|| buffer::extend(relation, RUN_PAGES));
-        let Some(end) = start.checked_add(RUN_PAGES) else { corrupt_runs(relation, segment) };
-        require_own(relation, growing, start..end);
-        let runs = if kind == Kind::GrowingGroups { &mut root.group_runs } else { &mut root.row_runs };
-        runs.push(start);
-        let last = Pinned::overwrite(relation, start + RUN_PAGES - 1);
-        let mut record = Record::begin(relation);
-        record.edit(&last, true, |page| {
-            page::format(page, stamp(kind));
-            page::set_used(page, 0);
-        });
-        record.edit(&root_buffer, false, |page| root.write(page));
-        record.commit();
-    };
-    while block_in(&root.group_runs, group_page).is_none() {
-        if root.group_runs.len() == MAX_GROUP_RUNS {
-            return Append::Full;
-        }
-        add_run(&mut root, Kind::GrowingGroups);
+    if !lane.make_room(group_page, last as usize) {
+        return Append::Full;
     }
-    while block_in(&root.row_runs, after).is_none() {
-        if root.row_runs.len() == MAX_ROW_RUNS {
-            return Append::Full;
-        }
-        add_run(&mut root, Kind::GrowingRows);
-    }
-
-    // The row's bytes, page by page; all but what fits into the publishing record goes ahead of it.
-    let mut pieces = Vec::new();
-    let (mut rest, mut at) = (row, at);
-    for page in first_page..=after {
-        let (now, later) = rest.split_at(rest.len().min(page::PAYLOAD - at));
-        let block = block_in(&root.row_runs, page).expect("the run was just made sure of");
-        pieces.push((block, at, now));
-        (rest, at) = (later, 0);
-    }
-    let group_block = block_in(&root.group_runs, group_page).expect("the run was just made sure of");
-    for &block in pieces.iter().map(|(block, ..)| block).chain([&group_block]) {
-        require_own(relation, growing, block..block.saturating_add(1));
-    }
-    // A page that is locked twice would be waited for without end.
-    let mut blocks: Vec<u32> = pieces.iter().map(|piece| piece.0).chain([group_block]).collect();
-    blocks.sort_unstable();
-    if blocks.windows(2).any(|pair| pair[0] == pair[1]) {
-        corrupt_runs(relation, segment);
-    }
-    let offset = root.tape;
-    if layout == Layout::Tape {
-        // The next row begins aligned.
-        root.tape += row.len().next_multiple_of(TAPE_ALIGNMENT) as u64;
-    }
-    root.rows += 1;
-    // A page that its first byte is written to may hold anything, or nothing that can be read: it
-    // was free, or appended before a crash. It is logged whole.
-    let open = |block, kind, is_fresh| match is_fresh {
-        true => Pinned::overwrite(relation, block),
-        false => page_to_change(relation, block, kind, segment),
-    };
-    let open_piece = |&(block, at, _): &(u32, usize, &[u8])| open(block, Kind::GrowingRows, at == 0);
-    let write_piece = |record: &mut Record, buffer: &Exclusive, at: usize, bytes: &[u8]| {
-        record.edit(buffer, at == 0, |page| {
-            if at == 0 {
-                page::format(page, stamp(Kind::GrowingRows));
-            }
-            page::payload_mut(page)[at..][..bytes.len()].copy_from_slice(bytes);
-            page::set_used(page, at + bytes.len());
-        });
-    };
+    let pieces = lane.pieces(entry.row, first as usize..last as usize + 1, at);
+    let group_block = lane.block(&lane.root.group_runs, group_page);
+    lane.require_own_blocks(&pieces, group_block);
+    // All but what fits into the publishing record goes ahead of it.
     const OTHER_PAGES: usize = 2;
     let ahead = pieces.len().saturating_sub(RECORD_PAGES - OTHER_PAGES);
     let (ahead, with_root) = pieces.split_at(ahead);
     for pieces in ahead.chunks(RECORD_PAGES) {
-        let buffers: Vec<_> = pieces.iter().map(open_piece).collect();
+        let buffers = lane.open_pieces(pieces);
         let mut record = Record::begin(relation);
-        for (buffer, (_, at, bytes)) in buffers.iter().zip(pieces) {
-            write_piece(&mut record, buffer, *at, bytes);
-        }
+        lane.write_pieces(&mut record, &buffers, pieces);
         record.commit();
     }
-    let is_first = group_at == 0 && place == 0;
-    let group_buffer = open(group_block, Kind::GrowingGroups, is_first);
-    let buffers: Vec<_> = with_root.iter().map(open_piece).collect();
-    let mut record = Record::begin(relation);
-    for (buffer, (_, at, bytes)) in buffers.iter().zip(with_root) {
-        write_piece(&mut record, buffer, *at, bytes);
+    lane.publish(with_root, group_block, layout, entry, code)
+}
+
+/// A lane while a row is appended to it, under the lock of its root.
+struct Lane<'a> {
+    relation: Relation,
+    growing: &'a Growing,
+    groups: GroupLayout,
+    buffer: Exclusive,
+    root: Root,
+}
+
+/// The bytes of a row that lie on one page.
+struct Piece<'a> {
+    block: u32,
+    /// Where they begin in the page's payload.
+    at: usize,
+    bytes: &'a [u8],
+}
+
+impl Lane<'_> {
+    fn stamp(&self, kind: Kind) -> Stamp {
+        Stamp { kind, segment: self.growing.segment, generation: 0 }
     }
-    record.edit(&group_buffer, is_first, |page| {
-        if is_first {
-            page::format(page, stamp(Kind::GrowingGroups));
+
+    /// Sees to it that the lane has these pages of groups and of rows; `false` if it cannot.
+    fn make_room(&mut self, group_page: usize, row_page: usize) -> bool {
+        while block_in(&self.root.group_runs, group_page).is_none() {
+            if self.root.group_runs.len() == MAX_GROUP_RUNS {
+                return false;
+            }
+            self.add_run(Kind::GrowingGroups);
         }
-        let group = &mut page::payload_mut(page)[group_at..][..groups.bytes()];
-        groups.put(group, place, entry, offset, code);
-        page::set_used(page, group_at + groups.used(place));
-    });
-    record.edit(&root_buffer, false, |page| root.write(page));
-    record.commit();
-    Append::Done { rows: root.rows }
+        while block_in(&self.root.row_runs, row_page).is_none() {
+            if self.root.row_runs.len() == MAX_ROW_RUNS {
+                return false;
+            }
+            self.add_run(Kind::GrowingRows);
+        }
+        true
+    }
+
+    /// Adds a run of pages, listed by the record that writes the last of them.
+    fn add_run(&mut self, kind: Kind) {
+        let Self { relation, root, .. } = self;
+        let start = root.spare_runs.pop().unwrap_or_else(|| buffer::extend(*relation, RUN_PAGES));
+        let runs = if kind == Kind::GrowingGroups { &mut root.group_runs } else { &mut root.row_runs };
+        runs.push(start);
+        let Some(end) = start.checked_add(RUN_PAGES) else { self.corrupt_runs() };
+        self.require_own(start..end);
+        let last = Pinned::overwrite(self.relation, end - 1);
+        let mut record = Record::begin(self.relation);
+        record.edit(&last, true, |page| {
+            page::format(page, self.stamp(kind));
+            page::set_used(page, 0);
+        });
+        record.edit(&self.buffer, false, |page| self.root.write(page));
+        record.commit();
+    }
+
+    /// The block of a page that the lane has.
+    fn block(&self, runs: &[u32], page: usize) -> u32 {
+        block_in(runs, page).unwrap_or_else(|| self.corrupt_runs())
+    }
+
+    /// A row's bytes, page by page, from byte `at` of the first on.
+    fn pieces<'r>(&self, row: &'r [u8], pages: Range<usize>, mut at: usize) -> Vec<Piece<'r>> {
+        let mut rest = row;
+        let piece = |page| {
+            let (bytes, later) = rest.split_at(rest.len().min(page::PAYLOAD - at));
+            let piece = Piece { block: self.block(&self.root.row_runs, page), at, bytes };
+            (rest, at) = (later, 0);
+            piece
+        };
+        pages.map(piece).collect()
+    }
+
+    /// Raises an error if a page is not the lane's, or one of two that are to be locked: it would
+    /// be waited for without end.
+    fn require_own_blocks(&self, pieces: &[Piece], group_block: u32) {
+        let mut blocks: Vec<u32> = pieces.iter().map(|piece| piece.block).chain([group_block]).collect();
+        blocks.iter().for_each(|&block| self.require_own(block..block.saturating_add(1)));
+        blocks.sort_unstable();
+        if blocks.windows(2).any(|pair| pair[0] == pair[1]) {
+            self.corrupt_runs();
+        }
+    }
+
+    /// Raises an error if pages are the meta page or the root of a lane.
+    fn require_own(&self, blocks: Range<u32>) {
+        if blocks.contains(&meta::BLOCK) || self.growing.lanes.iter().any(|lane| blocks.contains(lane)) {
+            self.corrupt_runs();
+        }
+    }
+
+    fn corrupt_runs(&self) -> ! {
+        Problem::corrupt(format!("index \"{}\" is corrupted", self.relation.name()))
+            .detail(format!(
+                "A lane of growing segment {} lists pages that are not its own.",
+                self.growing.segment
+            ))
+            .raise()
+    }
+
+    /// Locks a page to write on it. One whose first byte is to be written may hold anything, or
+    /// nothing that can be read: it was free, or appended before a crash. It is logged whole.
+    fn open(&self, block: u32, kind: Kind, is_fresh: bool) -> Exclusive {
+        match is_fresh {
+            true => Pinned::overwrite(self.relation, block),
+            false => page_to_change(self.relation, block, kind, self.growing.segment),
+        }
+    }
+
+    fn open_pieces(&self, pieces: &[Piece]) -> Vec<Exclusive> {
+        let open = |piece: &Piece| self.open(piece.block, Kind::GrowingRows, piece.at == 0);
+        pieces.iter().map(open).collect()
+    }
+
+    fn write_pieces(&self, record: &mut Record, buffers: &[Exclusive], pieces: &[Piece]) {
+        for (buffer, &Piece { at, bytes, .. }) in buffers.iter().zip(pieces) {
+            record.edit(buffer, at == 0, |page| {
+                if at == 0 {
+                    page::format(page, self.stamp(Kind::GrowingRows));
+                }
+                page::payload_mut(page)[at..][..bytes.len()].copy_from_slice(bytes);
+                page::set_used(page, at + bytes.len());
+            });
+        }
+    }
+
+    /// Writes the row's entry in its group, what is left of its bytes, and the root, whose counter
+    /// publishes the row.
+    fn publish(
+        mut self,
+        pieces: &[Piece],
+        group_block: u32,
+        layout: Layout,
+        entry: Entry,
+        code: Option<&Code>,
+    ) -> Append {
+        let (_, group_at, place) = self.groups.place(self.root.rows as usize);
+        let offset = self.root.tape;
+        if layout == Layout::Tape {
+            // The next row begins aligned.
+            self.root.tape += entry.row.len().next_multiple_of(TAPE_ALIGNMENT) as u64;
+        }
+        self.root.rows += 1;
+        let is_first = group_at == 0 && place == 0;
+        let group_buffer = self.open(group_block, Kind::GrowingGroups, is_first);
+        let buffers = self.open_pieces(pieces);
+        let mut record = Record::begin(self.relation);
+        self.write_pieces(&mut record, &buffers, pieces);
+        record.edit(&group_buffer, is_first, |page| {
+            if is_first {
+                page::format(page, self.stamp(Kind::GrowingGroups));
+            }
+            let group = &mut page::payload_mut(page)[group_at..][..self.groups.bytes()];
+            self.groups.put(group, place, entry, offset, code);
+            page::set_used(page, group_at + self.groups.used(place));
+        });
+        record.edit(&self.buffer, false, |page| self.root.write(page));
+        record.commit();
+        Append::Done { rows: self.root.rows }
+    }
 }
