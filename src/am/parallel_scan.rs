@@ -108,7 +108,7 @@ impl Message {
         bytemuck::cast_slice(&words).to_vec()
     }
 
-    /// Calls `visit` with the rows of a message, if it has any; `None` if it makes no sense. Rows
+    /// Calls `visit` with the rows of a message, if it has any; `None` if it is invalid. Rows
     /// have so many words of attributes.
     fn read(message: &[u8], words: usize, visit: &mut dyn FnMut(Entry)) -> Option<Self> {
         let mut rest = message;

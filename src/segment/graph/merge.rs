@@ -84,7 +84,7 @@ fn add(
                 }
             });
             if !is_row {
-                corrupt(relation, segment, format!("The vector of node {node} makes no sense."));
+                corrupt(relation, segment, format!("The vector of node {node} is invalid."));
             }
             // What was decoded keeps its code: another one would be of something else than the row.
             if !graph.has_vectors()

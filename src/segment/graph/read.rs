@@ -91,7 +91,7 @@ impl GraphReader for SealedGraph<'_> {
         let (relation, segment, query) = (self.relation, self.segment, self.query);
         self.vectors.for_each(nodes, |node, row| {
             let score = query.score(row).unwrap_or_else(|| {
-                corrupt(relation, segment, format!("The vector of node {node} makes no sense."))
+                corrupt(relation, segment, format!("The vector of node {node} is invalid."))
             });
             scores.push(score);
         });
@@ -112,7 +112,7 @@ impl GraphReader for SealedGraph<'_> {
                 slots.estimate(slot, total, tables, score, estimated)
             });
             if read.is_none() {
-                corrupt(relation, segment, format!("Node {node} makes no sense."));
+                corrupt(relation, segment, format!("Node {node} is invalid."));
             }
         };
         self.base.for_each_row(nodes, slots.bytes(), visit);
@@ -128,7 +128,7 @@ impl GraphReader for SealedGraph<'_> {
         self.upper.for_each_row(&[index], slots.bytes(), |_, slot| {
             if slots.estimate(slot, nodes, query, found.score, estimated).is_none() {
                 let node = found.node;
-                corrupt(relation, segment, format!("Node {node} makes no sense on layer {layer}."));
+                corrupt(relation, segment, format!("Node {node} is invalid on layer {layer}."));
             }
         });
     }

@@ -48,9 +48,9 @@ impl<'a> Source<'a> {
     pub fn compare(self, heap: &mut HeapRows, rows: &[(u32, u32)], mut visit: impl FnMut(u32, f64)) {
         let Self { relation, segment, parts, query, .. } = self;
         let score = |row: u32, bytes: &[u8]| {
-            query.score(bytes).unwrap_or_else(|| {
-                corrupt(relation, segment, format!("The vector of row {row} makes no sense."))
-            })
+            query
+                .score(bytes)
+                .unwrap_or_else(|| corrupt(relation, segment, format!("The vector of row {row} is invalid.")))
         };
         let nodes: Vec<u32> = rows.iter().map(|&(_, node)| node).collect();
         self.check(&nodes);

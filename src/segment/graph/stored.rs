@@ -80,7 +80,7 @@ impl<'a> StoredGraph<'a> {
         });
         match decoded {
             Some(row) => visit(&row),
-            None => corrupt(self.relation, self.segment, format!("The code of node {node} makes no sense.")),
+            None => corrupt(self.relation, self.segment, format!("The code of node {node} is invalid.")),
         }
     }
 

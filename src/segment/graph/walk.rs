@@ -300,7 +300,7 @@ impl GraphReader for CompactGraph<'_> {
         let estimates = &mut *self.estimates;
         self.codes.read_each_optimistically(nodes, layout.bytes(), |node, bytes| {
             let Some((score, error)) = layout.estimate(bytes, query) else {
-                corrupt(relation, segment, format!("The code of node {node} makes no sense."))
+                corrupt(relation, segment, format!("The code of node {node} is invalid."))
             };
             scores.push(score.into());
             if wanted.is_none_or(|wanted| wanted.has(node as usize)) {

@@ -98,7 +98,7 @@ fn train(
         for row in (0..segment.rows).step_by(step) {
             crate::pg::interrupts::check();
             if !sample.push(source.vector(row, bytes)) {
-                corrupt(relation, segment, format!("The vector of row {row} makes no sense."));
+                corrupt(relation, segment, format!("The vector of row {row} is invalid."));
             }
         }
     }

@@ -485,7 +485,7 @@ impl ListSearch {
             let reranker = &mut self.rows;
             let score = |row: u32, bytes: &[u8]| {
                 query.score(bytes).unwrap_or_else(|| {
-                    corrupt(relation, segment, format!("The vector of row {row} makes no sense."))
+                    corrupt(relation, segment, format!("The vector of row {row} is invalid."))
                 })
             };
             match &parts.vectors {

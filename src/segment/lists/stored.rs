@@ -53,7 +53,7 @@ pub fn add_up(starts: &[u32], entries: u32) -> bool {
 }
 
 impl<'a> SecondLists<'a> {
-    /// Reads what can be read; an error tells what makes no sense.
+    /// Reads what can be read; an error tells what is invalid.
     fn read(stored: &StoredLists<'a>, spill: &'a Spill) -> Result<Self, String> {
         let &StoredLists { relation, segment, spill_blocks: blocks, lists, .. } = stored;
         let part = |part, kind| PartReader::new(relation, part, kind, segment.id);
@@ -110,7 +110,7 @@ impl<'a> StoredLists<'a> {
             let mut arena = Arena::new(space);
             for row in rows {
                 if !arena.push(self.vector(row, bytes)) {
-                    let detail = format!("The vector of row {row} makes no sense.");
+                    let detail = format!("The vector of row {row} is invalid.");
                     corrupt(self.relation, self.segment, detail);
                 }
             }
@@ -126,7 +126,7 @@ impl<'a> StoredLists<'a> {
     }
 
     /// Reads the rows' second lists, if they are in two and were not assigned anew; an error tells
-    /// what makes no sense.
+    /// what is invalid.
     pub fn read_second_lists(&mut self) -> Result<(), String> {
         if let (Some(spill), None, None) = (&self.parts.spill, &self.assigned, &self.second_lists) {
             self.second_lists = Some(SecondLists::read(self, spill)?);
@@ -134,7 +134,7 @@ impl<'a> StoredLists<'a> {
         Ok(())
     }
 
-    /// As [`Self::read_second_lists`], for whom they must make sense.
+    /// As [`Self::read_second_lists`], where they must be valid.
     fn need_second_lists(&mut self) {
         let read = self.read_second_lists();
         read.unwrap_or_else(|text| corrupt(self.relation, self.segment, format!("In it {text}.")));
