@@ -139,7 +139,7 @@ fn no_file_takes_from_one_that_takes_from_it() {
     // A folder's own file names its parts; what these take from it are words that all of them
     // share.
     for (file, of_file) in &mut imports {
-        if let Some(folder) = file.strip_suffix("/mod.rs").filter(|_| file.ends_with("/mod.rs")) {
+        if let Some(folder) = file.strip_suffix("/mod.rs") {
             let prefix = folder.to_owned() + "/";
             of_file.retain(|other| !other.starts_with(&prefix));
         }

@@ -12,7 +12,7 @@ use crate::structure::{Quantizer, Structure};
 use pgrx::{pg_guard, pg_sys};
 
 /// Nanoseconds of one unit of the planner's cost, where everything is in memory: a plan that reads
-/// so many rows by a btree and sorts them takes as long as it costs (see ARCHITECTURE.md for what
+/// *n* rows by a btree and sorts them takes as long as it costs (see ARCHITECTURE.md for what
 /// was measured).
 const UNIT: f64 = 700.0;
 /// The same of rows whose vectors lie out of line: fetching those is no part of what such a plan

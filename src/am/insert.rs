@@ -3,7 +3,6 @@
 use super::table::tid_bytes;
 use super::{attributes, opclass};
 use crate::maintenance;
-use crate::pg::error::Problem;
 use crate::pg::lock::{IndexLock, Purpose};
 use crate::pg::process::process_id;
 use crate::pg::relation::Relation;
@@ -52,8 +51,8 @@ fn insert(relation: Relation, mut meta: Meta, entry: Entry) {
     let lane = process_id() as usize;
     let code = growing::encoder(&meta).map(|encoder| encoder.encode_row(entry.row));
     loop {
-        let mut is_frozen = false;
-        match growing::append(relation, &meta, lane, entry, code.as_ref()) {
+        let outcome = growing::append(relation, &meta, lane, entry, code.as_ref());
+        match outcome {
             Append::Done { rows } => {
                 if rows.is_multiple_of(ROWS_PER_CHECK) {
                     let rows = growing::rows(relation, &meta.growing);
@@ -64,7 +63,7 @@ fn insert(relation: Relation, mut meta: Meta, entry: Entry) {
                 }
                 return;
             }
-            Append::Frozen => is_frozen = true,
+            Append::Frozen => {}
             Append::Full => {
                 let lock = IndexLock::wait(relation, Purpose::Flush);
                 maintenance::flush(relation, &lock, 1, Priority::Critical);
@@ -73,8 +72,9 @@ fn insert(relation: Relation, mut meta: Meta, entry: Entry) {
         pgrx::check_for_interrupts!();
         let before = std::mem::replace(&mut meta, Meta::read(relation));
         // A flush names another growing segment before it freezes one.
-        if is_frozen && before.growing == meta.growing {
-            Problem::corrupt(format!("index \"{}\" is corrupted", relation.name()))
+        if outcome == Append::Frozen && before.growing == meta.growing {
+            relation
+                .corrupt()
                 .detail(format!("Growing segment {} takes no rows.", meta.growing.segment))
                 .raise();
         }

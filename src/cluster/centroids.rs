@@ -5,12 +5,11 @@
 //! One-bit and fine codes, and squared norms, are of vectors less the [`shift`].
 
 use super::{Matrix, spill};
-use crate::codec::encoder::subtract;
 use crate::codec::fastscan::BLOCK;
 use crate::codec::layout::centroids::{CentroidBlocks, keys_of};
 use crate::codec::rabitq::{self, Factors, Query, Target};
 use crate::codec::rotation::Rotation;
-use crate::distance::{Element, Metric};
+use crate::distance::{Element, Metric, subtract};
 use crate::memory;
 use crate::util::bits;
 use std::cmp::Ordering;

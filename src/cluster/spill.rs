@@ -6,7 +6,7 @@
 //! Simcha, Dopson, Guo, Kumar, "SOAR: Improved Indexing for Approximate Nearest Neighbor Search"
 //! (NeurIPS 2023).
 
-use crate::distance::Element;
+use crate::distance::{Element, subtract};
 
 /// What a second list is charged for a residual along that of the own list, for each part of it
 /// that is perpendicular.
@@ -19,7 +19,7 @@ pub fn second_list<'a>(
     own: &[f32],
     candidates: impl Iterator<Item = (u32, &'a [f32])>,
 ) -> Option<u32> {
-    let residual: Vec<f32> = vector.iter().zip(own).map(|(x, c)| x - c).collect();
+    let residual = subtract(vector, own);
     let squared = f32::dot(&residual, &residual) as f32;
     let mut other = vec![0f32; vector.len()];
     let mut cost = |centroid: &[f32]| {

@@ -2,9 +2,8 @@
 
 use crate::codec::rabitq::{self, Factors, Query, Target};
 use crate::codec::rotation::Rotation;
-use crate::codec::rounding::Rounding;
 use crate::codec::{multibit, nibble};
-use crate::distance::{Element, ElementKind, Metric, Space};
+use crate::distance::{Element, ElementKind, Metric, Space, subtract};
 use half::f16;
 
 /// A code of one bit a dimension and the numbers that go with it.
@@ -35,11 +34,6 @@ pub fn widen(space: Space, row: &[u8]) -> Vec<f32> {
     vector
 }
 
-/// `vector - shift`, number by number.
-pub fn subtract(vector: &[f32], shift: &[f32]) -> Vec<f32> {
-    vector.iter().zip(shift).map(|(x, shift)| x - shift).collect()
-}
-
 /// Scales a vector to unit length. A squared norm outside [`rabitq::ORDINARY`] makes it NaN: the
 /// operators' distances, in single precision, are then nothing that a code could tell.
 fn normalize(vector: &mut [f32]) {
@@ -54,7 +48,6 @@ pub struct CodedQuery {
     /// The query's numbers (see [`widen`]), less the shift of lists' codes if it is for these.
     pub vector: Vec<f32>,
     pub rotated: Vec<f32>,
-    pub rounding: Rounding,
     pub tables: Query,
 }
 
@@ -64,19 +57,17 @@ impl CodedQuery {
         Self::of_vector(seed, widen(space, row))
     }
 
-    /// The query for codes of vectors less `shift`, in an index with this seed.
-    pub fn shifted(&self, shift: &[f32], seed: u64) -> Self {
-        if shift.iter().all(|&x| x == 0.0) {
-            return self.clone();
-        }
-        Self::of_vector(seed, subtract(&self.vector, shift))
+    /// The query for codes of vectors less `shift`, in an index with this seed; `None` if that is
+    /// the query itself.
+    pub fn shifted(&self, shift: &[f32], seed: u64) -> Option<Self> {
+        let is_shifted = shift.iter().any(|&x| x != 0.0);
+        is_shifted.then(|| Self::of_vector(seed, subtract(&self.vector, shift)))
     }
 
     fn of_vector(seed: u64, vector: Vec<f32>) -> Self {
         let rotated = Rotation::new(seed, vector.len()).rotate(&vector);
-        let rounding = Rounding::new(&rotated);
         let tables = Query::new(&rotated);
-        Self { vector, rotated, rounding, tables }
+        Self { vector, rotated, tables }
     }
 }
 

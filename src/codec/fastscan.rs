@@ -11,7 +11,7 @@ use crate::util::cpu::vectorized;
 /// Codes of a block.
 pub const BLOCK: usize = 32;
 /// Dimensions of a group.
-pub const GROUP: usize = 4;
+const GROUP: usize = 4;
 /// Bytes of a block for each group: two codes share a byte.
 const GROUP_BYTES: usize = BLOCK / 2;
 /// Groups whose sums of bytes fit into 16 bits.

@@ -8,6 +8,7 @@
 
 use super::rabitq::{Factors, Products, Target};
 use super::rounding::Rounding;
+use crate::distance::subtract;
 use crate::util::cpu::vectorized;
 
 /// Most bits a dimension.
@@ -35,7 +36,7 @@ pub fn encode(vector: &[f32], centre: &[f32], target: Target, bits: usize, code:
 /// For each dimension of a rotated vector the step on the grid around a rotated centre, and what
 /// goes with a code of these steps.
 pub fn quantize(vector: &[f32], centre: &[f32], target: Target, bits: usize) -> (Vec<u8>, Factors) {
-    let residual: Vec<f32> = vector.iter().zip(centre).map(|(x, c)| x - c).collect();
+    let residual = subtract(vector, centre);
     let grid = Grid::new(&residual, bits);
     let mut steps = vec![0; residual.len()];
     steps_of(&residual, grid, &mut steps);
@@ -85,7 +86,7 @@ impl Grid {
     }
 }
 
-/// Sums of so many dimensions each, so that they are computed side by side. Rotated vectors have a
+/// Sums of this many dimensions each are computed side by side. Rotated vectors have a
 /// multiple of as many.
 const LANES: usize = 16;
 
@@ -135,14 +136,14 @@ pub struct Query {
 }
 
 impl Query {
-    pub fn new(rotated: &[f32], rounding: Rounding) -> Self {
+    pub fn new(rotated: &[f32]) -> Self {
         let (groups, _) = rotated.as_chunks::<4>();
         let sums = groups.iter().map(|[a, b, c, d]| {
             let low = [0.0, *a, *b, a + b];
             let high = [0.0, *c, *d, c + d];
             std::array::from_fn(|subset| low[subset % 4] + high[subset / 4])
         });
-        Self { sums: sums.collect(), total: rotated.iter().sum(), rounding }
+        Self { sums: sums.collect(), total: rotated.iter().sum(), rounding: Rounding::new(rotated) }
     }
 
     /// The estimated score of a code and how far it may be off, from the centre's exact score and
@@ -162,8 +163,7 @@ impl Query {
         }
         let Factors { add, rescale, error } = factors;
         let score = (centre.0 + f64::from(add + rescale * product)) as f32;
-        let code_norm = middle(bits) * ((4 * self.sums.len()) as f32).sqrt();
-        let slack = self.rounding.around(centre, code_norm);
+        let slack = self.rounding.around(centre, middle(bits));
         (score, error * centre.1 as f32 + slack.of(add, rescale, score))
     }
 }
@@ -172,10 +172,6 @@ impl Query {
 mod tests {
     use super::super::rabitq::tests::sample;
     use super::*;
-
-    fn unshifted(query: &[f32]) -> Query {
-        Query::new(query, Rounding::new(query))
-    }
 
     #[test]
     fn vectors_too_small_to_be_squared_are_unknown() {
@@ -198,7 +194,7 @@ mod tests {
                     let errors = sample(dims, target, |row, centre, query, centre_score| {
                         let mut code = vec![0; code_bytes(row.len(), bits)];
                         let factors = encode(row, centre, target, bits, &mut code);
-                        (unshifted(query).estimate(&code, bits, factors, (centre_score, 1.0)).0, factors)
+                        (Query::new(query).estimate(&code, bits, factors, (centre_score, 1.0)).0, factors)
                     });
                     let count = errors.len() as f64;
                     let deviation =
@@ -222,7 +218,7 @@ mod tests {
         let centre: Vec<f32> = (0..64).map(|i| i as f32).collect();
         let mut code = [0; 32];
         let factors = encode(&centre, &centre, Target::L2Squared, 4, &mut code);
-        let (score, error) = unshifted(&[1.0; 64]).estimate(&code, 4, factors, (5.5, 3.0));
+        let (score, error) = Query::new(&[1.0; 64]).estimate(&code, 4, factors, (5.5, 3.0));
         assert_eq!(score, 5.5);
         assert!((0.0..1e-3).contains(&error), "but for rounding: {error}");
     }

@@ -72,7 +72,7 @@ pub struct Query {
 
 impl Query {
     /// `origin` is the exact score and distance of the origin.
-    pub fn new(rotated: &[f32], rounding: Rounding, origin: (f64, f64)) -> Self {
+    pub fn new(rotated: &[f32], origin: (f64, f64)) -> Self {
         let greatest = rotated.iter().fold(0f32, |greatest, x| greatest.max(x.abs()));
         let step = if greatest > 0.0 { (greatest / GREATEST).max(f32::MIN_POSITIVE) } else { 1.0 };
         let steps: Vec<i16> =
@@ -84,7 +84,7 @@ impl Query {
         // A vector on the grid is `middle · √d` long at most, and rounding knows nothing of its
         // direction.
         let step_error = EPSILON * middle * squared.sqrt();
-        let slack = rounding.around(origin, middle * (steps.len() as f32).sqrt());
+        let slack = Rounding::new(rotated).around(origin, middle);
         let origin = (origin.0 as f32, origin.1 as f32);
         Self { steps, step, offset: middle * sum, step_error, slack, origin }
     }
@@ -130,10 +130,6 @@ mod tests {
         a.iter().zip(b).map(|(x, y)| x * y).sum()
     }
 
-    fn unshifted(query: &[f32], origin: (f64, f64)) -> Query {
-        Query::new(query, Rounding::new(query), origin)
-    }
-
     #[test]
     fn estimates_are_near_and_keep_their_bound() {
         for target in [Target::L2Squared, Target::NegativeInnerProduct] {
@@ -150,7 +146,7 @@ mod tests {
                     let mut code = vec![0; code_bytes(rotation.dims())];
                     let factors = encode(&rotation.rotate(&row), target, &mut code);
                     let query =
-                        unshifted(&rotation.rotate(&query), (origin_score.into(), norm.sqrt().into()));
+                        Query::new(&rotation.rotate(&query), (origin_score.into(), norm.sqrt().into()));
                     let (estimate, bound) = query.estimate(&code, factors);
                     beyond += usize::from((estimate - score).abs() > bound);
                     squared += (estimate - score).powi(2);
@@ -180,7 +176,7 @@ mod tests {
         let mut code = [0; 32];
         let factors = encode(&[0.0; 64], Target::L2Squared, &mut code);
         let exactly = |query: &[f32]| {
-            let (score, bound) = unshifted(query, (5.5, 8.0)).estimate(&code, factors);
+            let (score, bound) = Query::new(query, (5.5, 8.0)).estimate(&code, factors);
             score == 5.5 && (0.0..1e-3).contains(&bound)
         };
         assert!(exactly(&[1.0; 64]));

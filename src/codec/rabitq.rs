@@ -5,7 +5,7 @@
 //! `⟨r, q - c⟩ ≈ ‖r‖² / ⟨r, v⟩ · ⟨v, q - c⟩`, unbiased over the rotations; the centre enters
 //! through numbers stored beside the code, so one table of a query serves every centre.
 
-use super::fastscan::{BLOCK, GROUP, Table};
+use super::fastscan::{BLOCK, Table};
 pub use super::rounding::ORDINARY;
 use super::rounding::{Rounding, Slack, hypot_bound};
 use crate::util::bits;
@@ -73,7 +73,7 @@ vectorized! {
     /// Writes the signs of a residual; its squared norm and the sum of its absolute values, the
     /// centre's product with the signs and with the residual.
     fn signs_and_sums(vector: &[f32], centre: &[f32], code: &mut [u8]) -> [f32; 4] {
-        // Sums of so many dimensions each, so that they are computed side by side.
+        // Sums of this many dimensions each are computed side by side.
         const LANES: usize = 16;
         const TOGETHER: usize = 2 * LANES;
         let [mut squared, mut absolute, mut centre_dot_signs, mut residual_dot_centre] = [[0f32; LANES]; 4];
@@ -180,7 +180,7 @@ impl Products {
 struct Doubt {
     /// Between the query and the centre.
     distance: f32,
-    /// See [`Query::table_error`].
+    /// See [`Query::table_error`](Query).
     table_error: f32,
     slack: Slack,
 }
@@ -191,13 +191,19 @@ pub struct Query {
     table: Table,
     /// Half the sum over the rotated query: what `⟨bits, q⟩` exceeds `⟨v, q⟩` by.
     half_sum: f32,
+    /// How far the table's rounding may put a product off, in 99 of 100 cases.
+    table_error: f32,
     rounding: Rounding,
 }
 
 impl Query {
     pub fn new(rotated: &[f32]) -> Self {
-        let rounding = Rounding::new(rotated);
-        Self { table: Table::new(rotated), half_sum: rotated.iter().sum::<f32>() / 2.0, rounding }
+        let table = Table::new(rotated);
+        // An entry's error is uniform within half a step: its variance is a twelfth of the step's
+        // square.
+        let table_error = EPSILON * table.step() * (table.groups() as f32 / 12.0).sqrt();
+        let half_sum = rotated.iter().sum::<f32>() / 2.0;
+        Self { table, half_sum, table_error, rounding: Rounding::new(rotated) }
     }
 
     /// How far estimates of a block may be off, in 99 of 100 cases, from the numbers beside the
@@ -208,18 +214,10 @@ impl Query {
         scores: &[f32; BLOCK],
         centre: (f64, f64),
     ) -> [f32; BLOCK] {
-        // The norm of a code's bits is no greater.
-        let code_norm = ((self.table.groups() * GROUP) as f32).sqrt();
-        let slack = self.rounding.around(centre, code_norm);
-        let doubt = Doubt { distance: centre.1 as f32, table_error: self.table_error(), slack };
+        // A code's bits are 1 at most.
+        let slack = self.rounding.around(centre, 1.0);
+        let doubt = Doubt { distance: centre.1 as f32, table_error: self.table_error, slack };
         bounds(numbers, scores, &doubt)
-    }
-
-    /// How far the tables' rounding may put a product off, in 99 of 100 cases.
-    fn table_error(&self) -> f32 {
-        // An entry's error is uniform within half a step: its variance is a twelfth of the step's
-        // square.
-        EPSILON * self.table.step() * (self.table.groups() as f32 / 12.0).sqrt()
     }
 
     /// Estimated scores of the codes of one block, from the centre's exact score.

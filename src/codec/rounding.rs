@@ -10,6 +10,8 @@ pub const ORDINARY: std::ops::Range<f32> = 1e-30..1e30;
 pub struct Rounding {
     /// The rotated query's norm.
     norm: f32,
+    /// The root of the dimensions.
+    root_dims: f32,
     /// Of each number that an estimate is made of.
     relative: f32,
 }
@@ -31,17 +33,18 @@ impl Rounding {
         let is_known = ORDINARY.contains(&squared) || rotated.iter().all(|&x| x == 0.0);
         // Sums are those of sixteen lanes.
         let relative = (16.0 + rotated.len() as f32 / 16.0) * f32::EPSILON;
-        Self { norm: squared.sqrt(), relative: if is_known { relative } else { f32::INFINITY } }
+        let root_dims = (rotated.len() as f32).sqrt();
+        Self { norm: squared.sqrt(), root_dims, relative: if is_known { relative } else { f32::INFINITY } }
     }
 
-    /// For codes whose vectors have a norm of `code_norm` at most, around a centre of this score
+    /// For codes whose vectors have numbers of `greatest` at most, around a centre of this score
     /// and distance.
-    pub fn around(self, (score, distance): (f64, f64), code_norm: f32) -> Slack {
-        let Self { norm, relative } = self;
+    pub fn around(self, (score, distance): (f64, f64), greatest: f32) -> Slack {
+        let Self { norm, root_dims, relative } = self;
         let (score, distance) = (score.abs() as f32, distance as f32);
         Slack {
             add: 2.0 * relative,
-            rescale: relative * code_norm * norm,
+            rescale: relative * (greatest * root_dims) * norm,
             score: relative,
             // The centre is no longer than the query and what lies between them.
             constant: relative * (score + norm * (norm + distance)),

@@ -100,7 +100,7 @@ impl Query {
         match target {
             Target::L2Squared => {
                 let squared = a.squared + b.squared;
-                // What overflows or vanishes in single precision has no bound, but for the distance
+                // What overflows or vanishes in single precision has no bound, except the distance
                 // of zeros.
                 let is_ordinary = ORDINARY.contains(&squared) || a.is_zero() && b.is_zero();
                 let bound = 2.0 * error + ROUNDING * squared;

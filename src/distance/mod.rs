@@ -17,6 +17,11 @@ pub use arena::Arena;
 pub use dense::Element;
 pub use space::{ElementKind, Metric, PreparedQuery, Space};
 
+/// `a - b`, number by number.
+pub fn subtract(a: &[f32], b: &[f32]) -> Vec<f32> {
+    a.iter().zip(b).map(|(a, b)| a - b).collect()
+}
+
 /// Cosine distance from the three inner products of two vectors: `1 - ab / sqrt(aa * bb)`, in
 /// `[0, 2]`.
 ///

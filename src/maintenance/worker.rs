@@ -1,6 +1,6 @@
-//! Background workers: one is started by whoever finds work due, and ends when there is none left;
-//! with `shared_preload_libraries = 'vdb'` a launcher has one look through every database now and
-//! then.
+//! Background workers: a process that finds work due starts one, which ends when there is none
+//! left; with `shared_preload_libraries = 'vdb'` a launcher has one look through every database now
+//! and then.
 
 use super::{Limits, flush, limits, note_failure, run_next};
 use crate::config::settings;

@@ -1,6 +1,5 @@
 //! Rows of a table, fetched by their addresses as an index scan fetches them.
 
-use super::error::Problem;
 use super::owner::AsOwner;
 use super::relation::Relation;
 use pgrx::{PgList, PgMemoryContexts, pg_sys};
@@ -121,9 +120,7 @@ impl HeapRows {
 pub fn checked_tid(index: Relation, tid: [u8; 6]) -> [u8; 6] {
     let [block @ .., offset_low, offset_high] = tid;
     if block == [0xff; 4] || [offset_low, offset_high] == [0; 2] {
-        Problem::corrupt(format!("index \"{}\" is corrupted", index.name()))
-            .detail("The address of a row of its table is invalid.")
-            .raise();
+        index.corrupt().detail("The address of a row of its table is invalid.").raise();
     }
     tid
 }

@@ -1,6 +1,7 @@
 //! An open relation.
 
 use super::compat::{self, FileLocator};
+use super::error::Problem;
 use pgrx::pg_sys;
 
 /// PostgreSQL's InvalidSubTransactionId, which the bindings lack.
@@ -63,6 +64,11 @@ impl Relation {
         name.to_string_lossy().into_owned()
     }
 
+    /// That the index has what this extension cannot have written.
+    pub fn corrupt(self) -> Problem {
+        Problem::corrupt(format!("index \"{}\" is corrupted", self.name()))
+    }
+
     pub fn file_id(self) -> FileId {
         let file = compat::file_number(compat::file_locator(self.data()));
         FileId { relation: self.oid().to_u32(), file }
@@ -121,8 +127,7 @@ impl Relation {
             let descriptor = pg_sys::BufferDescriptors.add(index);
             (&raw const (*descriptor).bufferdesc.tag).read_volatile()
         };
-        let is_ours = compat::is_of_files(&tag, compat::file_locator(self.data()));
-        (is_ours && tag.forkNum == pg_sys::ForkNumber::MAIN_FORKNUM).then_some(tag.blockNum)
+        self.file_tag().is_of(&tag, tag.blockNum).then_some(tag.blockNum)
     }
 
     /// Number of pages of the main fork.

@@ -21,7 +21,7 @@ use crate::storage::manifest::{Manifest, Sealed};
 use crate::storage::meta::Meta;
 use crate::storage::page::{self, Kind};
 use crate::storage::part::Part;
-use crate::storage::part_reader::lost;
+use crate::storage::part_reader::require;
 use crate::storage::snapshot::Snapshot;
 use crate::storage::tasks::{Priority, TaskKind};
 use crate::structure::Structure;
@@ -128,9 +128,7 @@ fn verify(relation: Relation, id: u32, parts: &[(Kind, &Part)]) {
         let mut crc = crc32fast::Hasher::new();
         for_each_page(relation, part.pages.blocks(), |block, page| {
             interrupts::check();
-            if !page::is(page.frozen(), kind, id) {
-                lost(relation, block, kind, id);
-            }
+            require(page.frozen(), relation, block, kind, id);
             crc.update(page::payload(page.frozen()));
         });
         if kind != Kind::Tombstones && crc.finalize() != part.crc {

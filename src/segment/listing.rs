@@ -12,6 +12,7 @@ use super::graph::listing as graph_rows;
 use super::graph::source::Source as GraphSource;
 use super::growing::listing as growing_rows;
 use super::growing::search::Source as GrowingSource;
+use super::lists::codebook::CentroidReader;
 use super::lists::listing::{self as list_rows, Source as ListSource};
 use super::matching;
 use super::report::StepReport;
@@ -62,7 +63,7 @@ pub struct Listing {
     /// The sealed segment that is next, and the row or the list of it.
     segment: usize,
     next: u32,
-    /// The query for the codes of that segment, if it has lists.
+    /// The query for the codes of that segment, if it has lists and these a shift.
     shifted: Option<CodedQuery>,
     /// The rows of that segment that meet the conditions, if there are any.
     wanted: Option<Rc<Bitset>>,
@@ -230,7 +231,8 @@ impl Listing {
         let query = self.bound.as_ref().and_then(|bound| bound.coded.as_ref());
         self.shifted = match (&segment.parts, query) {
             (Parts::Lists(parts), Some(query)) if parts.codes.is_some() => {
-                Some(step.observe(|| list_rows::shifted_query(relation, &self.snapshot, parts, query)))
+                let centroids = || CentroidReader::of(relation, &self.snapshot, parts);
+                step.observe(|| centroids()?.shifted(&self.snapshot.meta, query))
             }
             _ => None,
         };

@@ -15,7 +15,7 @@ use crate::storage::manifest::Sealed;
 use crate::storage::page::{self, Kind};
 use crate::storage::part::Layout;
 use crate::storage::part::checked_block;
-use crate::storage::part_reader::{lost, page_to_change};
+use crate::storage::part_reader::{page_to_change, require};
 
 /// Rows left and rows newly dead.
 #[derive(Clone, Copy, Debug, Default)]
@@ -64,9 +64,7 @@ fn mark_dead(relation: Relation, segment: &mut Sealed, is_dead: &mut impl FnMut(
         let first = firsts.next().expect("as many as blocks");
         let last = (first + per_page).min(segment.rows as usize);
         let tids = page.share().copy();
-        if !page::is(&tids.0, Kind::Tids, segment.id) {
-            lost(relation, block, Kind::Tids, segment.id);
-        }
+        require(&tids.0, relation, block, Kind::Tids, segment.id);
         // The bits of one page of TIDs may lie on two pages of tombstones.
         let mut row = first;
         while row < last {
@@ -100,9 +98,7 @@ fn mark_rows(
 ) -> (u32, u32) {
     let block = checked_block(relation, &segment.tombstone_bits.pages, index);
     let bits = Pinned::read(relation, block).share().copy();
-    if !page::is(&bits.0, Kind::Tombstones, segment.id) {
-        lost(relation, block, Kind::Tombstones, segment.id);
-    }
+    require(&bits.0, relation, block, Kind::Tombstones, segment.id);
     let byte_of = |row: usize| Layout::tape(row as u64 / 8).1;
     let was_dead = |&row: &usize| page::payload(&bits.0)[byte_of(row)] >> (row % 8) & 1 == 1;
     let (before, alive): (Vec<usize>, Vec<usize>) = rows.partition(was_dead);

@@ -2,7 +2,7 @@
 
 use super::extent::Extents;
 use super::page::PAYLOAD;
-use crate::pg::error::{OrRaise, Problem};
+use crate::pg::error::OrRaise;
 use crate::pg::relation::Relation;
 use serde::{Deserialize, Serialize};
 
@@ -75,7 +75,8 @@ pub fn checked_block(relation: Relation, pages: &Extents, index: u64) -> u32 {
     pages
         .block(index)
         .ok_or_else(|| {
-            Problem::corrupt(format!("index \"{}\" is corrupted", relation.name()))
+            relation
+                .corrupt()
                 .detail(format!("Page {index} of a part with {} pages was asked for.", pages.pages()))
         })
         .or_raise()

@@ -56,9 +56,7 @@ impl<'a> PartReader<'a> {
     }
 
     fn check(&self, block: u32, held: &Held) {
-        if !page::is(held, self.kind, self.segment) {
-            lost(self.relation, block, self.kind, self.segment);
-        }
+        require(held, self.relation, block, self.kind, self.segment);
     }
 
     /// The payload of a page.
@@ -244,14 +242,19 @@ impl<'a> PartReader<'a> {
     }
 }
 
+/// Raises an error unless a page is of this kind and segment.
+pub fn require(page: &Page, relation: Relation, block: u32, kind: Kind, segment: u32) {
+    if !page::is(page, kind, segment) {
+        lost(relation, block, kind, segment);
+    }
+}
+
 /// Locks a page to change it; one that is not of this kind and segment raises an error.
 ///
 /// PostgreSQL writes beyond a page that was never formatted when it logs a change of it.
 pub fn page_to_change(relation: Relation, block: u32, kind: Kind, segment: u32) -> Exclusive {
     let buffer = Pinned::read(relation, block).exclusive();
-    if !page::is(&buffer, kind, segment) {
-        lost(relation, block, kind, segment);
-    }
+    require(&buffer, relation, block, kind, segment);
     buffer
 }
 

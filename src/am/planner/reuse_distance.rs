@@ -7,7 +7,7 @@ use pgrx::{PgList, pg_extern, pg_sys};
 use std::cell::RefCell;
 use std::rc::Rc;
 
-/// Vectors of so many dimensions may lie out of line; shorter ones are compared as fast as
+/// Vectors of this many dimensions may lie out of line; shorter ones are compared as fast as
 /// remembered.
 const LEAST_DIMS: i32 = 500;
 

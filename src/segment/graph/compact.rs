@@ -29,7 +29,7 @@ pub struct NodeQuery {
 impl NodeQuery {
     pub fn new(space: Space, coded: &CodedQuery) -> Self {
         let Centre { score, distance } = Centre::origin(space.metric, &coded.vector);
-        Self { query: Query::new(&coded.rotated, coded.rounding, (score, distance)) }
+        Self { query: Query::new(&coded.rotated, (score, distance)) }
     }
 }
 

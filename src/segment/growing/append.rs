@@ -4,7 +4,6 @@ use super::group::GroupLayout;
 use super::{MAX_GROUP_RUNS, MAX_ROW_RUNS, RUN_PAGES, Root, TAPE_ALIGNMENT, block_in, root_of};
 use crate::codec::encoder::{Code, Encoder};
 use crate::pg::buffer::{self, Exclusive, Pinned};
-use crate::pg::error::Problem;
 use crate::pg::relation::Relation;
 use crate::pg::wal::{RECORD_PAGES, Record};
 use crate::segment::{Entry, row_layout};
@@ -167,7 +166,8 @@ impl Lane<'_> {
     }
 
     fn corrupt_runs(&self) -> ! {
-        Problem::corrupt(format!("index \"{}\" is corrupted", self.relation.name()))
+        self.relation
+            .corrupt()
             .detail(format!(
                 "A lane of growing segment {} lists pages that are not its own.",
                 self.growing.segment

@@ -27,7 +27,7 @@ use crate::storage::edit::Edit;
 use crate::storage::extent::Extent;
 use crate::storage::meta::Growing;
 use crate::storage::page::{self, Kind, PAYLOAD, Stamp};
-use crate::storage::part_reader::lost;
+use crate::storage::part_reader::require;
 use bytemuck::{Pod, Zeroable};
 
 /// Lanes of a growing segment; a temporary table has one writer only.
@@ -120,9 +120,7 @@ fn block_in(runs: &[u32], page: usize) -> Option<u32> {
 }
 
 fn root_of(relation: Relation, block: u32, segment: u32, page: &Page) -> Root {
-    if !page::is(page, Kind::Lane, segment) {
-        lost(relation, block, Kind::Lane, segment);
-    }
+    require(page, relation, block, Kind::Lane, segment);
     Root::read(page::payload(page)).unwrap_or_else(|| {
         Problem::corrupt(format!("index \"{}\" is corrupted at block {block}", relation.name())).raise()
     })

@@ -3,20 +3,17 @@
 use super::group::{self, GroupLayout};
 use super::{Root, TAPE_ALIGNMENT, block_in, read_root};
 use crate::pg::buffer::{PageCopy, Pinned};
-use crate::pg::error::Problem;
 use crate::pg::relation::Relation;
 use crate::pg::wal::Record;
 use crate::segment::{Entry, Tid, row_layout};
 use crate::storage::meta::{Growing, Meta};
 use crate::storage::page::{self, Kind};
 use crate::storage::part::Layout;
-use crate::storage::part_reader::{lost, page_to_change};
+use crate::storage::part_reader::{page_to_change, require};
 
 fn copy_page(relation: Relation, block: u32, kind: Kind, segment: u32, copy: &mut PageCopy) {
     Pinned::read_recent(relation, block).share().copy_to(copy);
-    if !page::is(&copy.0, kind, segment) {
-        lost(relation, block, kind, segment);
-    }
+    require(&copy.0, relation, block, kind, segment);
 }
 
 /// Reads the rows of one lane, keeping a copy of the page read last.
@@ -38,7 +35,8 @@ impl<'a> RowCursor<'a> {
         if self.current != Some(page) {
             self.current = None;
             let block = block_in(&self.lane.root.row_runs, page as usize).unwrap_or_else(|| {
-                Problem::corrupt(format!("index \"{}\" is corrupted", self.relation.name()))
+                self.relation
+                    .corrupt()
                     .detail(format!("A row lies beyond the pages of growing segment {}.", self.lane.segment))
                     .raise()
             });
@@ -108,7 +106,8 @@ impl Lane {
 
     fn group_block(&self, relation: Relation, page: usize) -> u32 {
         block_in(&self.root.group_runs, page).unwrap_or_else(|| {
-            Problem::corrupt(format!("index \"{}\" is corrupted", relation.name()))
+            relation
+                .corrupt()
                 .detail(format!("Growing segment {} has fewer pages than its rows need.", self.segment))
                 .raise()
         })
@@ -180,9 +179,7 @@ const SPARSE_COUNT_BYTES: usize = 4;
 fn sparse_row_bytes(relation: Relation, row: &[u8]) -> usize {
     let count = u32::from_ne_bytes([row[0], row[1], row[2], row[3]]) as usize;
     if count > crate::types::MAX_NON_ZEROS {
-        Problem::corrupt(format!("index \"{}\" is corrupted", relation.name()))
-            .detail(format!("A sparse row claims {count} values."))
-            .raise();
+        relation.corrupt().detail(format!("A sparse row claims {count} values.")).raise();
     }
     SPARSE_COUNT_BYTES + 8 * count
 }

@@ -1,13 +1,13 @@
 //! Assigning rows to lists, and encoding them against their centroids.
 
 use crate::cluster::centroids::Centroids;
-use crate::codec::encoder::{Encoder, subtract, widen};
+use crate::codec::encoder::{Encoder, widen};
 use crate::codec::layout::block::BlockLayout;
 use crate::codec::layout::bytes::ByteLayout;
 use crate::codec::layout::fine::FineLayout;
 use crate::codec::rabitq::{Factors, Query};
 use crate::codec::rotation::Rotation;
-use crate::distance::{Arena, Space};
+use crate::distance::{Arena, Space, subtract};
 use crate::memory;
 use crate::pg::threads::Background;
 use crate::segment::Plan;

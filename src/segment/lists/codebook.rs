@@ -8,7 +8,7 @@ use crate::memory;
 use crate::pg::error::Problem;
 use crate::pg::relation::Relation;
 use crate::storage::draft::Draft;
-use crate::storage::manifest::Codebook;
+use crate::storage::manifest::{Codebook, ListParts};
 use crate::storage::meta::Meta;
 use crate::storage::page::Kind;
 use crate::storage::part_reader::PartReader;
@@ -97,6 +97,12 @@ impl<'a> CentroidReader<'a> {
         Self { relation, codebook, part, dims }
     }
 
+    /// The centroids of a segment's lists, if it has more than the one around zero.
+    pub fn of(relation: Relation, snapshot: &'a Snapshot, parts: &ListParts) -> Option<Self> {
+        let codebook = snapshot.codebook_of(parts)?;
+        Some(Self::new(relation, codebook, snapshot.meta.space.dims as usize))
+    }
+
     /// A list's centroid.
     pub fn vector(&mut self, list: u32) -> &[f32] {
         let (relation, dims) = (self.relation, self.dims);
@@ -121,8 +127,8 @@ impl<'a> CentroidReader<'a> {
         self.vector(self.codebook.lists + 1)
     }
 
-    /// The query for the codebook's codes: less the shift.
-    pub fn shifted(&mut self, meta: &Meta, query: &CodedQuery) -> CodedQuery {
+    /// The query for the codebook's codes, less the shift if there is one.
+    pub fn shifted(&mut self, meta: &Meta, query: &CodedQuery) -> Option<CodedQuery> {
         query.shifted(self.shift(), meta.seed)
     }
 }

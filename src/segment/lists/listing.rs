@@ -55,33 +55,10 @@ impl Source<'_> {
     /// What the query knows of a list's centre.
     fn centre(self, list: u32) -> Centre {
         let metric = self.snapshot.meta.space.metric;
-        match centroids_of(self.relation, self.snapshot, self.parts) {
+        match CentroidReader::of(self.relation, self.snapshot, self.parts) {
             Some(mut centroids) => Centre::new(metric, self.vector, centroids.vector(list)),
             None => Centre::origin(metric, self.vector),
         }
-    }
-}
-
-/// The centroids of a segment's lists, if it has more than the one around zero.
-fn centroids_of<'a>(
-    relation: Relation,
-    snapshot: &'a Snapshot,
-    parts: &ListParts,
-) -> Option<CentroidReader<'a>> {
-    let codebook = snapshot.codebook_of(parts)?;
-    Some(CentroidReader::new(relation, codebook, snapshot.meta.space.dims as usize))
-}
-
-/// A query for the codes of a segment: less the shift of its codebook.
-pub fn shifted_query(
-    relation: Relation,
-    snapshot: &Snapshot,
-    parts: &ListParts,
-    query: &CodedQuery,
-) -> CodedQuery {
-    match centroids_of(relation, snapshot, parts) {
-        Some(mut centroids) => centroids.shifted(&snapshot.meta, query),
-        None => query.clone(),
     }
 }
 

@@ -26,8 +26,8 @@ const COMPARED_AT_LEAST: usize = 16;
 /// Lists that were not probed yet. It holds no pins.
 pub struct RankedLists {
     space: Space,
-    /// The query for the codebook's codes.
-    coded: CodedQuery,
+    /// The query for the codebook's codes, if these have a shift.
+    shifted: Option<CodedQuery>,
     /// By the estimated distance of their centroids.
     estimated: BinaryHeap<Reverse<Keyed<f32, u32>>>,
     /// By the exact distance: the list, and the number of its centre.
@@ -45,7 +45,8 @@ impl RankedLists {
         let space = meta.space;
         let dims = space.dims as usize;
         let mut centroids = CentroidReader::new(relation, codebook, dims);
-        let coded = centroids.shifted(meta, query);
+        let shifted = centroids.shifted(meta, query);
+        let coded = shifted.as_ref().unwrap_or(query);
         let centre_product = f32::dot(centroids.code_centre(), &coded.vector);
         let layout = CentroidBlocks::new(dims);
         let mut blocks = PartReader::new(relation, &codebook.codes, Kind::Codes, codebook.id);
@@ -68,7 +69,7 @@ impl RankedLists {
         let squared_norm_of_query = f32::dot(&query.vector, &query.vector);
         Self {
             space,
-            coded,
+            shifted,
             estimated: ranked.into(),
             compared: BinaryHeap::new(),
             centres: Vec::new(),
@@ -84,9 +85,9 @@ impl RankedLists {
         Self { without: list_and_rows, ..self }
     }
 
-    /// The query for the codebook's codes.
-    pub fn coded(&self) -> &CodedQuery {
-        &self.coded
+    /// The query for the codebook's codes, if these have a shift.
+    pub fn shifted(&self) -> Option<&CodedQuery> {
+        self.shifted.as_ref()
     }
 
     pub fn is_empty(&self) -> bool {

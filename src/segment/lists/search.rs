@@ -444,10 +444,8 @@ impl ListSearch {
                 unreachable!("only rows with fine codes are refined")
             };
             let coded = shifted_query(&self.families, source, parts);
-            let fine_query = &*self
-                .fine_queries
-                .entry(*codebook)
-                .or_insert_with(|| multibit::Query::new(&coded.rotated, coded.rounding));
+            let fine_query =
+                &*self.fine_queries.entry(*codebook).or_insert_with(|| multibit::Query::new(&coded.rotated));
             let ordinals: Vec<u32> = rows.iter().map(|row| row.row).collect();
             let reranker = &mut self.rows;
             let mut reader = PartReader::new(source.relation, fine, Kind::FineCodes, segment.id);
@@ -470,8 +468,8 @@ impl ListSearch {
         let part = (segment, &parts.starts, Entries::Own);
         let starts = self.starts_of(relation, snapshot, row.segment, part, parts);
         let list = starts.partition_point(|&start| start <= row.row).saturating_sub(1);
-        let codebook = snapshot.codebook_of(parts).expect("rows in two lists are in a codebook's");
-        let mut centroids = CentroidReader::new(relation, codebook, self.space.dims as usize);
+        let centroids = CentroidReader::of(relation, snapshot, parts);
+        let mut centroids = centroids.expect("rows in two lists are in a codebook's");
         Centre::new(self.space.metric, &coded.vector, centroids.vector(list as u32))
     }
 
@@ -522,7 +520,7 @@ impl ListSearch {
 fn shifted_query<'a>(families: &'a [Family], source: Source<'a>, parts: &ListParts) -> &'a CodedQuery {
     let codebooks = &source.snapshot.manifest.codebooks;
     let family = families.iter().find(|family| codebooks[family.codebook].id == parts.codebook);
-    family.map_or(source.coded, |family| family.lists.coded())
+    family.and_then(|family| family.lists.shifted()).unwrap_or(source.coded)
 }
 
 /// The segments with lists, and their numbers in the manifest.
