@@ -15,6 +15,7 @@ use crate::segment::search::IndexSearch;
 use crate::segment::{Entry, Tid};
 use crate::storage::edit::Edit;
 use crate::storage::manifest::{Calibration, Parts};
+use crate::storage::sealed::SealedRef;
 use crate::storage::snapshot::Snapshot;
 use crate::structure::Structure;
 use crate::util::random::Random;
@@ -94,13 +95,14 @@ fn place(relation: Relation, snapshot: &Snapshot, queries: &mut Vec<Query>) {
         queries.iter().enumerate().map(|(number, query)| (query.tid, number)).collect();
     let mut unfit = Vec::new();
     for segment in &snapshot.manifest.sealed {
-        let mut rows = SealedRows::new(relation, segment);
+        let sealed = SealedRef::new(&relation, segment);
+        let mut rows = SealedRows::new(sealed);
         for row in 0..segment.rows {
             let Some(number) = rows.live_tid(row).and_then(|tid| by_tid.remove(&tid)) else { continue };
             let place = match &segment.parts {
                 Parts::Lists(_) => Some(row),
                 Parts::Graph(parts) => {
-                    let mut node_rows = NodeRows::new(relation, segment, parts);
+                    let mut node_rows = NodeRows::new(sealed, parts);
                     let node = node_rows.node(row);
                     let mut shared = 0;
                     node_rows.for_each_live(node, |_, _| shared += 1);

@@ -45,7 +45,7 @@ impl BufferHint {
     /// Begins to load what it takes to look at some bytes of the page: at each offset so many.
     ///
     /// What was not seen may be on disk: the operating system begins to read it then.
-    pub fn announce<const N: usize>(self, relation: Relation, bytes: [(usize, usize); N]) {
+    pub fn announce(self, relation: Relation, bytes: &[(usize, usize)]) {
         let Some(number) = self.number() else {
             if self.buffer == pg_sys::InvalidBuffer as pg_sys::Buffer {
                 // SAFETY: the relation is open; nothing is read beyond its end, as this only asks.
@@ -57,7 +57,7 @@ impl BufferHint {
         };
         let (header, page) = (header(number), page(number));
         cpu::prefetch_at(header.cast(), 1);
-        bytes.into_iter().for_each(|(offset, len)| cpu::prefetch_at(page.wrapping_add(offset), len));
+        bytes.iter().for_each(|&(offset, len)| cpu::prefetch_at(page.wrapping_add(offset), len));
     }
 
     /// Whether the page was seen, and is no temporary table's.

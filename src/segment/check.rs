@@ -20,7 +20,7 @@ use crate::storage::extent::gaps;
 use crate::storage::manifest::{GraphParts, ListParts, Parts, Sealed};
 use crate::storage::page::{self, Kind};
 use crate::storage::part::Part;
-use crate::storage::part_reader::PartReader;
+use crate::storage::sealed::SealedRef;
 use crate::storage::snapshot::Snapshot;
 use crate::structure::{Quantizer, Structure};
 use std::collections::HashSet;
@@ -185,7 +185,7 @@ impl Check {
     }
 
     fn tombstones(&mut self, segment: &Sealed) {
-        let mut rows = SealedRows::new(self.relation, segment);
+        let mut rows = SealedRows::new(SealedRef::new(&self.relation, segment));
         let dead = (0..segment.rows).filter(|&row| rows.is_dead(row)).count();
         if dead < segment.tombstones as usize {
             let text = format!("{dead} rows are dead of the {} that were marked", segment.tombstones);
@@ -198,7 +198,9 @@ impl Check {
         let Structure::Graph(options) = meta.structure else {
             return self.add(segment.id, None, None, "it has a graph, but the index has lists".into());
         };
-        let mut graph = StoredGraph::new(self.relation, &meta, segment, parts);
+        let relation = self.relation;
+        let sealed = SealedRef::new(&relation, segment);
+        let mut graph = StoredGraph::new(sealed, &meta, parts);
         for node in 0..parts.nodes {
             pgrx::check_for_interrupts!();
             for layer in 0..=graph.level(node) {
@@ -210,12 +212,12 @@ impl Check {
                     unique.len() == neighbours.len() && !unique.contains(&node)
                 });
                 if !is_sane {
-                    let text = format!("the neighbours of node {node} on layer {layer} make no sense");
+                    let text = format!("the neighbours of node {node} on layer {layer} are invalid");
                     self.add(segment.id, Some(kind), None, text);
                 }
             }
         }
-        let mut duplicates = PartReader::new(self.relation, &parts.duplicates, Kind::Duplicates, segment.id);
+        let mut duplicates = sealed.part(&parts.duplicates, Kind::Duplicates);
         let mut last = 0;
         for row in 0..segment.rows.saturating_sub(parts.nodes) {
             let node = u32::from_ne_bytes(duplicates.slot(row.into()).try_into().unwrap_or_default());
@@ -300,12 +302,14 @@ impl Check {
             let text = format!("its codebook {} is missing", parts.codebook);
             return self.add(segment.id, Some(Kind::Starts), None, text);
         }
-        let mut starts = PartReader::new(self.relation, &parts.starts, Kind::Starts, segment.id);
-        let starts = starts.numbers(u64::from(snapshot.lists_of(parts)) + 1);
+        let relation = self.relation;
+        let sealed = SealedRef::new(&relation, segment);
+        let count = u64::from(snapshot.lists_of(parts)) + 1;
+        let starts = sealed.part(&parts.starts, Kind::Starts).numbers(count);
         if !add_up(&starts, segment.rows) {
             return self.add(segment.id, Some(Kind::Starts), None, "the lists do not add up".into());
         }
-        let mut stored = StoredLists::new(self.relation, &snapshot, segment);
+        let mut stored = StoredLists::new(sealed, &snapshot);
         if let Err(text) = stored.read_second_lists() {
             return self.add(segment.id, Some(Kind::SpillCodes), None, text);
         }
@@ -323,10 +327,10 @@ impl Check {
             show_progress: false,
         };
         let centroids = match codebook {
-            Some(codebook) => Lists::of(self.relation, &snapshot, codebook),
+            Some(codebook) => Lists::of(&relation, &snapshot, codebook),
             None => Lists::origin(space.dims as usize),
         };
-        let mut again = StoredLists::new(self.relation, &snapshot, segment);
+        let mut again = StoredLists::new(sealed, &snapshot);
         again.reassign(&mut Assigner::new(space, plan, options, centroids), space);
         let mut wrong = Vec::new();
         let code_bytes = rotated_dims(space.dims as usize) / 8;
@@ -356,17 +360,18 @@ impl Check {
     ///
     /// A row that is alive now was alive when the growing rows were visited.
     pub fn sealed_rows(&mut self, visit: &mut RowVisitor) {
-        let Snapshot { meta, manifest } = self.snapshot.clone();
+        let (relation, Snapshot { meta, manifest }) = (self.relation, self.snapshot.clone());
         for segment in &manifest.sealed {
             if self.is_damaged(segment) {
                 continue;
             }
             let mut wrong = Vec::new();
-            let mut columns = StoredColumns::new(self.relation, segment);
+            let sealed = SealedRef::new(&relation, segment);
+            let mut columns = StoredColumns::new(sealed);
             match &segment.parts {
                 Parts::Graph(parts) => {
-                    let mut graph = StoredGraph::new(self.relation, &meta, segment, parts);
-                    let mut rows = NodeRows::new(self.relation, segment, parts);
+                    let mut graph = StoredGraph::new(sealed, &meta, parts);
+                    let mut rows = NodeRows::new(sealed, parts);
                     for node in 0..parts.nodes {
                         pgrx::check_for_interrupts!();
                         let mut live = Vec::new();
@@ -384,7 +389,7 @@ impl Check {
                     }
                 }
                 Parts::Lists(parts) => {
-                    let mut lists = StoredLists::new(self.relation, &self.snapshot, segment);
+                    let mut lists = StoredLists::new(sealed, &self.snapshot);
                     let bytes = meta.space.row_bytes().unwrap_or_default();
                     let mut live = Vec::new();
                     lists.for_each_live(|_, row| live.push(row));

@@ -1,16 +1,15 @@
 //! The filter columns of a sealed segment: written, read row by row, and asked which rows meet
 //! conditions.
 
-use super::corrupt;
 use crate::filter::column::{self, BLOCK_ROWS, Coding, Zone};
 use crate::filter::{self, Bitset, Condition, Table};
-use crate::pg::relation::Relation;
 use crate::storage::draft::Draft;
-use crate::storage::manifest::{Column, Sealed};
+use crate::storage::manifest::Column;
 use crate::storage::page::Kind;
 use crate::storage::part::Layout;
 use crate::storage::part_reader::PartReader;
 use crate::storage::part_writer::PartWriter;
+use crate::storage::sealed::SealedRef;
 
 /// Bytes of a dictionary's entry.
 const ENTRY: usize = size_of::<u64>();
@@ -42,9 +41,9 @@ struct ColumnReader<'a> {
 }
 
 impl<'a> ColumnReader<'a> {
-    fn new(relation: Relation, segment: &'a Sealed, column: &'a Column) -> Self {
-        let tape = PartReader::new(relation, &column.part, Kind::Column, segment.id);
-        Self { coding: column.coding, rows: segment.rows as usize, tape }
+    fn new(sealed: SealedRef<'a>, column: &'a Column) -> Self {
+        let tape = sealed.part(&column.part, Kind::Column);
+        Self { coding: column.coding, rows: sealed.rows as usize, tape }
     }
 
     fn dictionary(&mut self) -> Vec<u64> {
@@ -70,10 +69,10 @@ fn words(bytes: &[u8]) -> Vec<u64> {
 }
 
 /// The rows of a segment that may meet all conditions, dead ones included.
-pub fn matches(relation: Relation, segment: &Sealed, conditions: &[Condition]) -> Bitset {
-    let mut rows = Bitset::full(segment.rows as usize);
+pub fn matches(sealed: SealedRef, conditions: &[Condition]) -> Bitset {
+    let mut rows = Bitset::full(sealed.rows as usize);
     for condition in conditions {
-        let mut reader = reader_of(relation, segment, condition.column);
+        let mut reader = reader_of(sealed, condition.column);
         let matcher = reader.coding.matcher(&reader.dictionary(), &condition.test);
         let width = reader.coding.width();
         for (block, zone) in reader.zones().into_iter().enumerate() {
@@ -90,11 +89,11 @@ pub fn matches(relation: Relation, segment: &Sealed, conditions: &[Condition]) -
     rows
 }
 
-fn reader_of<'a>(relation: Relation, segment: &'a Sealed, column: usize) -> ColumnReader<'a> {
-    let Some(column) = segment.columns.get(column) else {
-        corrupt(relation, segment, format!("It has no filter column {}.", column + 1))
+fn reader_of(sealed: SealedRef, column: usize) -> ColumnReader {
+    let Some(column) = sealed.segment().columns.get(column) else {
+        sealed.corrupt(format!("It has no filter column {}.", column + 1))
     };
-    ColumnReader::new(relation, segment, column)
+    ColumnReader::new(sealed, column)
 }
 
 /// Reads rows' attributes by ordinal.
@@ -105,13 +104,13 @@ pub struct StoredColumns<'a> {
 }
 
 impl<'a> StoredColumns<'a> {
-    pub fn new(relation: Relation, segment: &'a Sealed) -> Self {
+    pub fn new(sealed: SealedRef<'a>) -> Self {
         let open = |column| {
-            let mut reader = ColumnReader::new(relation, segment, column);
+            let mut reader = ColumnReader::new(sealed, column);
             let dictionary = reader.dictionary();
             (reader, dictionary)
         };
-        Self { columns: segment.columns.iter().map(open).collect() }
+        Self { columns: sealed.segment().columns.iter().map(open).collect() }
     }
 
     /// The attributes of a row.

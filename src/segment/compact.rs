@@ -22,6 +22,7 @@ use crate::storage::meta::Meta;
 use crate::storage::page::{self, Kind};
 use crate::storage::part::Part;
 use crate::storage::part_reader::require;
+use crate::storage::sealed::SealedRef;
 use crate::storage::snapshot::Snapshot;
 use crate::storage::tasks::{Priority, TaskKind};
 use crate::structure::Structure;
@@ -73,13 +74,14 @@ pub fn compact(
     let codebooks = snapshot.manifest.codebooks.iter();
     sources.iter().for_each(|source| verify(relation, source.id, &source.parts()));
     codebooks.for_each(|codebook| verify(relation, codebook.id, &codebook.parts()));
+    let sources: Vec<SealedRef> = sources.iter().map(|source| SealedRef::new(&relation, source)).collect();
+    let draft = || Draft::begin(relation, TaskKind::Compact);
     let (sealed, codebook) = match plan.structure {
         Structure::Graph(options) => {
-            let draft = || Draft::begin(relation, TaskKind::Compact);
-            (graph::merge::merge(relation, &snapshot, &sources, plan, options, draft), None)
+            (graph::merge::merge(&snapshot.meta, &sources, plan, options, draft), None)
         }
         Structure::Lists(options) => {
-            let merged = lists::merge::merge(relation, &snapshot, &sources, plan, options, job.retrain);
+            let merged = lists::merge::merge(&snapshot, &sources, plan, options, job.retrain, draft);
             (merged.sealed, merged.codebook)
         }
     };
@@ -128,7 +130,7 @@ fn verify(relation: Relation, id: u32, parts: &[(Kind, &Part)]) {
         let mut crc = crc32fast::Hasher::new();
         for_each_page(relation, part.pages.blocks(), |block, page| {
             interrupts::check();
-            require(page.frozen(), relation, block, kind, id);
+            require(page.frozen(), &relation, block, kind, id);
             crc.update(page::payload(page.frozen()));
         });
         if kind != Kind::Tombstones && crc.finalize() != part.crc {
@@ -142,7 +144,7 @@ fn verify(relation: Relation, id: u32, parts: &[(Kind, &Part)]) {
 fn live_tids(relation: Relation, segments: &[Sealed]) -> Vec<Tid> {
     let mut live = Vec::new();
     for segment in segments {
-        let mut rows = SealedRows::new(relation, segment);
+        let mut rows = SealedRows::new(SealedRef::new(&relation, segment));
         live.extend((0..segment.rows).filter_map(|row| rows.live_tid(row)));
     }
     live.sort_unstable();

@@ -114,7 +114,7 @@ fn for_each_frozen_row(relation: Relation, snapshot: &Snapshot, mut visit: impl 
 /// The index's lists. An index that was empty so far gets its centroids now, if the frozen rows
 /// suffice.
 fn lists_of(relation: Relation, snapshot: &Snapshot, plan: Plan, options: ListOptions) -> Lists {
-    if let Some(lists) = Lists::read(relation, snapshot) {
+    if let Some(lists) = Lists::read(&relation, snapshot) {
         return lists;
     }
     let space = snapshot.meta.space;

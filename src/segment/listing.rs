@@ -28,6 +28,7 @@ use crate::search::rerank::Work;
 use crate::segment::request::{HeapRows, Hit};
 use crate::storage::manifest::{Parts, Sealed};
 use crate::storage::meta::Growing;
+use crate::storage::sealed::SealedRef;
 use crate::storage::snapshot::Snapshot;
 use std::rc::Rc;
 
@@ -137,7 +138,8 @@ impl Listing {
         let wanted = self.wanted.as_deref();
         let (ready, bound) = (&mut self.ready, self.bound.as_ref());
         let (next, end) = step.observe(|| {
-            let mut rows = SealedRows::new(relation, segment);
+            let sealed = SealedRef::new(&relation, segment);
+            let mut rows = SealedRows::new(sealed);
             let mut add = |row: u32, score: f64| {
                 if let Some(tid) = rows.live_tid(row) {
                     memory::push(ready, Hit { score, tid }, ROWS);
@@ -146,9 +148,8 @@ impl Listing {
             match (&segment.parts, bound) {
                 (Parts::Lists(parts), Some(RangeQuery { query, coded: Some(coded), threshold, .. })) => {
                     let source = ListSource {
-                        relation,
+                        sealed,
                         snapshot: &snapshot,
-                        segment,
                         parts,
                         query,
                         vector: &coded.vector,
@@ -159,9 +160,8 @@ impl Listing {
                 }
                 (Parts::Graph(parts), Some(bound)) => {
                     let source = GraphSource {
-                        relation,
+                        sealed,
                         meta: &snapshot.meta,
-                        segment,
                         parts,
                         query: &bound.query,
                         coded: bound.coded.as_ref(),
@@ -231,7 +231,7 @@ impl Listing {
         let query = self.bound.as_ref().and_then(|bound| bound.coded.as_ref());
         self.shifted = match (&segment.parts, query) {
             (Parts::Lists(parts), Some(query)) if parts.codes.is_some() => {
-                let centroids = || CentroidReader::of(relation, &self.snapshot, parts);
+                let centroids = || CentroidReader::of(&relation, &self.snapshot, parts);
                 step.observe(|| centroids()?.shifted(&self.snapshot.meta, query))
             }
             _ => None,

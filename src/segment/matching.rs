@@ -5,6 +5,7 @@ use crate::filter::{Bitset, Condition};
 use crate::pg::relation::{FileId, Relation};
 use crate::storage::manifest::Sealed;
 use crate::storage::meta::Meta;
+use crate::storage::sealed::SealedRef;
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -55,9 +56,10 @@ fn remembered(relation: Relation, meta: &Meta, segment: &Sealed, conditions: &[C
         Some(rows)
     });
     found.unwrap_or_else(|| {
-        let mut rows = columns::matches(relation, segment, conditions);
+        let sealed = SealedRef::new(&relation, segment);
+        let mut rows = columns::matches(sealed, conditions);
         if segment.is_thinned() {
-            rows.intersect(&rows::live(relation, segment));
+            rows.intersect(&rows::live(sealed));
         }
         let rows = Rc::new(rows);
         let (segment, dead, conditions) = (segment.id, segment.tombstones, conditions.to_vec());

@@ -30,9 +30,7 @@ pub mod vectors;
 
 use crate::codec::encoder::CodedQuery;
 use crate::distance::{PreparedQuery, Space};
-use crate::pg::error::Problem;
 use crate::pg::relation::Relation;
-use crate::storage::manifest::Sealed;
 use crate::storage::meta::Meta;
 use crate::storage::part::Layout;
 use crate::storage::snapshot::Snapshot;
@@ -91,11 +89,4 @@ pub fn rows(relation: Relation) -> u64 {
         manifest.sealed.iter().map(|segment| u64::from(segment.rows.saturating_sub(segment.tombstones)));
     let growing = manifest.flushing.iter().chain([&meta.growing]);
     sealed.chain(growing.map(|segment| growing::rows(relation, segment))).sum()
-}
-
-/// Content of a sealed segment that this extension cannot have written.
-pub fn corrupt(relation: Relation, segment: &Sealed, detail: String) -> ! {
-    Problem::corrupt(format!("segment {} of index \"{}\" is corrupted", segment.id, relation.name()))
-        .detail(detail)
-        .raise()
 }

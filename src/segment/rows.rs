@@ -2,13 +2,13 @@
 
 use super::{TID_BYTES, Tid, columns};
 use crate::filter::{Bitset, Table};
-use crate::pg::relation::Relation;
 use crate::storage::draft::Draft;
-use crate::storage::manifest::{GraphParts, RowParts, Sealed};
+use crate::storage::manifest::{GraphParts, RowParts};
 use crate::storage::page::Kind;
 use crate::storage::part::Layout;
 use crate::storage::part_reader::PartReader;
 use crate::storage::part_writer::PartWriter;
+use crate::storage::sealed::SealedRef;
 
 /// Writes the parts that tell a new segment's rows, given in the order of their ordinals with their
 /// attributes in `columns` filter columns.
@@ -40,11 +40,10 @@ pub struct SealedRows<'a> {
 }
 
 impl<'a> SealedRows<'a> {
-    pub fn new(relation: Relation, segment: &'a Sealed) -> Self {
-        let part = |part, kind| PartReader::new(relation, part, kind, segment.id);
+    pub fn new(sealed: SealedRef<'a>) -> Self {
         Self {
-            tids: part(&segment.tids, Kind::Tids),
-            tombstones: part(&segment.tombstone_bits, Kind::Tombstones),
+            tids: sealed.part(&sealed.segment().tids, Kind::Tids),
+            tombstones: sealed.part(&sealed.segment().tombstone_bits, Kind::Tombstones),
         }
     }
 
@@ -68,10 +67,10 @@ impl<'a> SealedRows<'a> {
 }
 
 /// The rows of a segment that are not dead.
-pub fn live(relation: Relation, segment: &Sealed) -> Bitset {
-    let mut rows = Bitset::full(segment.rows as usize);
-    let mut tombstones = PartReader::new(relation, &segment.tombstone_bits, Kind::Tombstones, segment.id);
-    let dead = tombstones.tape(0, (segment.rows as usize).div_ceil(8));
+pub fn live(sealed: SealedRef) -> Bitset {
+    let mut rows = Bitset::full(sealed.rows as usize);
+    let mut tombstones = sealed.part(&sealed.tombstone_bits, Kind::Tombstones);
+    let dead = tombstones.tape(0, (sealed.rows as usize).div_ceil(8));
     for (word, dead) in rows.words_mut().iter_mut().zip(dead.chunks(size_of::<u64>())) {
         let mut bytes = [0; size_of::<u64>()];
         bytes[..dead.len()].copy_from_slice(dead);
@@ -83,18 +82,18 @@ pub fn live(relation: Relation, segment: &Sealed) -> Bitset {
 /// Reads the heap tuples' addresses of a graph's nodes.
 pub struct NodeRows<'a> {
     rows: SealedRows<'a>,
-    segment: &'a Sealed,
+    count: u32,
     nodes: u32,
     duplicates: PartReader<'a>,
 }
 
 impl<'a> NodeRows<'a> {
-    pub fn new(relation: Relation, segment: &'a Sealed, parts: &'a GraphParts) -> Self {
+    pub fn new(sealed: SealedRef<'a>, parts: &'a GraphParts) -> Self {
         Self {
-            rows: SealedRows::new(relation, segment),
-            segment,
+            rows: SealedRows::new(sealed),
+            count: sealed.rows,
             nodes: parts.nodes,
-            duplicates: PartReader::new(relation, &parts.duplicates, Kind::Duplicates, segment.id),
+            duplicates: sealed.part(&parts.duplicates, Kind::Duplicates),
         }
     }
 
@@ -103,7 +102,7 @@ impl<'a> NodeRows<'a> {
         if let Some(tid) = self.rows.live_tid(node) {
             visit(node, tid);
         }
-        let (mut low, mut high) = (self.nodes, self.segment.rows);
+        let (mut low, mut high) = (self.nodes, self.count);
         while low < high {
             let middle = low + (high - low) / 2;
             if self.node_of_duplicate(middle) < node {
@@ -112,7 +111,7 @@ impl<'a> NodeRows<'a> {
                 high = middle;
             }
         }
-        while low < self.segment.rows && self.node_of_duplicate(low) == node {
+        while low < self.count && self.node_of_duplicate(low) == node {
             if let Some(tid) = self.rows.live_tid(low) {
                 visit(low, tid);
             }

@@ -1,6 +1,5 @@
 //! One search over all segments of an index: a merge of their streams.
 
-use super::corrupt;
 use super::graph::compact::NodeQuery;
 use super::graph::flat::FlatSearch;
 use super::graph::read::{Codes, SealedGraph};
@@ -23,8 +22,9 @@ use crate::search::cost_model;
 use crate::search::cost_model::{GraphCodes, Range};
 use crate::search::strategy::{self, GraphStrategy, ListStrategy};
 use crate::segment::graph::layout::NodeLayout;
-use crate::storage::manifest::{GraphParts, Parts, Sealed};
+use crate::storage::manifest::Sealed;
 use crate::storage::meta::{Growing, Meta};
+use crate::storage::sealed::SealedRef;
 use crate::storage::snapshot::Snapshot;
 use crate::structure::{GraphOptions, Quantizer, Structure};
 use pgrx::PgSqlErrorCode;
@@ -287,9 +287,9 @@ impl IndexSearch {
         let Run { stream, ready, report } = &mut self.runs[number];
         let (meta, coded, node_query) = (&*snapshot.meta, coded.as_ref(), node_query.as_ref());
         let source_of = |index: usize| {
-            let segment = &snapshot.manifest.sealed[index];
-            let (parts, wanted) = (graph_of(relation, segment), wanted[index].as_deref());
-            Source { relation, meta, segment, parts, query, coded, node_query, wanted }
+            let sealed = SealedRef::new(&relation, &snapshot.manifest.sealed[index]);
+            let wanted = wanted[index].as_deref();
+            Source { sealed, meta, parts: sealed.graph(), query, coded, node_query, wanted }
         };
         report.observe(|| match stream {
             Stream::Growing(search) => {
@@ -297,13 +297,15 @@ impl IndexSearch {
             }
             Stream::Lists(search) => {
                 let coded = coded.expect("an index with lists has it");
-                ready.extend(search.next(lists::Source { relation, snapshot, query, coded, wanted }, heap));
+                ready.extend(
+                    search.next(lists::Source { pages: &relation, snapshot, query, coded, wanted }, heap),
+                );
             }
             Stream::Flat { index, search } => ready.extend(search.next(source_of(*index), heap)),
             Stream::Compact { index, search } => ready.extend(search.next(source_of(*index), heap)),
             Stream::Graph { index, search, nodes } => {
-                let segment = &snapshot.manifest.sealed[*index];
-                let parts = graph_of(relation, segment);
+                let sealed = SealedRef::new(&relation, &snapshot.manifest.sealed[*index]);
+                let parts = sealed.graph();
                 let codes = match (coded, NodeLayout::of(meta)) {
                     (Some(coded), NodeLayout::Wide { base, upper }) => {
                         Some(Codes { query: &coded.tables, base, upper })
@@ -312,11 +314,10 @@ impl IndexSearch {
                 };
                 let before = ready.len();
                 while ready.len() == before {
-                    let mut graph =
-                        SealedGraph::new(relation, segment, parts, query, codes, nodes.as_deref());
+                    let mut graph = SealedGraph::new(sealed, parts, query, codes, nodes.as_deref());
                     let Some(nearest) = search.next(&mut graph, self.terms.effort.onward) else { break };
                     let wanted = wanted[*index].as_ref();
-                    NodeRows::new(relation, segment, parts).for_each_live(nearest.node, |row, tid| {
+                    NodeRows::new(sealed, parts).for_each_live(nearest.node, |row, tid| {
                         if wanted.is_none_or(|wanted| wanted.has(row as usize)) {
                             ready.push_back(Hit { score: nearest.score, tid });
                         }
@@ -329,8 +330,8 @@ impl IndexSearch {
         }
         let given_up = match stream {
             Stream::Graph { index, search, .. } if search.has_given_up() => {
-                let segment = &snapshot.manifest.sealed[*index];
-                let mut rows = NodeRows::new(relation, segment, graph_of(relation, segment));
+                let sealed = SealedRef::new(&relation, &snapshot.manifest.sealed[*index]);
+                let mut rows = NodeRows::new(sealed, sealed.graph());
                 let (nodes, score) = search.given();
                 let mut given = Vec::with_capacity(nodes.len());
                 nodes.into_iter().for_each(|node| rows.for_each_live(node, |row, _| given.push(row)));
@@ -379,14 +380,6 @@ impl Drop for IndexSearch {
     }
 }
 
-/// The graph of a segment.
-fn graph_of(relation: Relation, segment: &Sealed) -> &GraphParts {
-    match &segment.parts {
-        Parts::Graph(parts) => parts,
-        Parts::Lists(_) => corrupt(relation, segment, "It has lists, but the index has graphs.".into()),
-    }
-}
-
 /// How one of the segments with graphs is searched, if it has rows that are wanted.
 fn graph_run(
     relation: Relation,
@@ -396,7 +389,7 @@ fn graph_run(
     wanted: Option<&Rc<Bitset>>,
     Terms { effort, within, without }: Terms,
 ) -> Option<Run> {
-    let parts = graph_of(relation, segment);
+    let sealed = SealedRef::new(&relation, segment);
     let facts = cost_model::GraphFacts {
         space: meta.space,
         options,
@@ -417,7 +410,7 @@ fn graph_run(
         GraphStrategy::Graph { ef, budget } => {
             report.effort = Some(ef as u64);
             report.expect(facts.graph_cost(ef));
-            let nodes = wanted.map(|wanted| nodes_of(relation, segment, parts, wanted));
+            let nodes = wanted.map(|wanted| nodes_of(sealed, wanted));
             let without = without.filter(|&(id, _)| id == segment.id).map(|(_, node)| node);
             // Past the graph codes tell what else there is.
             let within = within.filter(|_| facts.codes != GraphCodes::None);
@@ -437,16 +430,17 @@ fn graph_run(
 }
 
 /// The nodes that some rows have.
-fn nodes_of(relation: Relation, segment: &Sealed, parts: &GraphParts, rows: &Rc<Bitset>) -> Rc<Bitset> {
-    if parts.nodes == segment.rows {
+fn nodes_of(sealed: SealedRef, rows: &Rc<Bitset>) -> Rc<Bitset> {
+    let parts = sealed.graph();
+    if parts.nodes == sealed.rows {
         return rows.clone();
     }
     let mut nodes = Bitset::clone(rows);
-    let mut node_rows = NodeRows::new(relation, segment, parts);
+    let mut node_rows = NodeRows::new(sealed, parts);
     for row in rows.iter_from(parts.nodes) {
         let node = node_rows.node(row);
         if node >= parts.nodes {
-            corrupt(relation, segment, format!("There is no node {node}."));
+            sealed.corrupt(format!("There is no node {node}."));
         }
         nodes.insert(node as usize);
     }
@@ -480,6 +474,6 @@ fn list_run(
         report.effort = Some(probing.probes as u64);
     }
     report.expect(facts.cost(probes).begin);
-    let search = report.observe(|| ListSearch::new(relation, snapshot, coded, (facts, step), terms));
+    let search = report.observe(|| ListSearch::new(&relation, snapshot, coded, (facts, step), terms));
     Some(Run::new(Stream::Lists(Box::new(search)), report))
 }

@@ -58,13 +58,13 @@ fn mark_dead(relation: Relation, segment: &mut Sealed, is_dead: &mut impl FnMut(
     let (mut dead, mut marked) = (0, 0);
     let mut firsts = (0..segment.rows as usize).step_by(per_page.max(1));
     let pages = &segment.tids.pages;
-    let blocks = (0..firsts.len() as u64).map(|page| checked_block(relation, pages, page));
+    let blocks = (0..firsts.len() as u64).map(|page| checked_block(&relation, pages, page));
     for_each_page(relation, blocks, |block, page| {
         crate::pg::interrupts::check();
         let first = firsts.next().expect("as many as blocks");
         let last = (first + per_page).min(segment.rows as usize);
         let tids = page.share().copy();
-        require(&tids.0, relation, block, Kind::Tids, segment.id);
+        require(&tids.0, &relation, block, Kind::Tids, segment.id);
         // The bits of one page of TIDs may lie on two pages of tombstones.
         let mut row = first;
         while row < last {
@@ -96,9 +96,9 @@ fn mark_rows(
     rows: std::ops::Range<usize>,
     mut is_dead: impl FnMut(usize) -> bool,
 ) -> (u32, u32) {
-    let block = checked_block(relation, &segment.tombstone_bits.pages, index);
+    let block = checked_block(&relation, &segment.tombstone_bits.pages, index);
     let bits = Pinned::read(relation, block).share().copy();
-    require(&bits.0, relation, block, Kind::Tombstones, segment.id);
+    require(&bits.0, &relation, block, Kind::Tombstones, segment.id);
     let byte_of = |row: usize| Layout::tape(row as u64 / 8).1;
     let was_dead = |&row: &usize| page::payload(&bits.0)[byte_of(row)] >> (row % 8) & 1 == 1;
     let (before, alive): (Vec<usize>, Vec<usize>) = rows.partition(was_dead);

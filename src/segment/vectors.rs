@@ -1,11 +1,9 @@
 //! The exact vectors of a sealed segment.
 
-use super::corrupt;
-use crate::pg::relation::Relation;
-use crate::storage::manifest::Sealed;
 use crate::storage::page::Kind;
 use crate::storage::part::{Layout, Part};
 use crate::storage::part_reader::PartReader;
+use crate::storage::sealed::SealedRef;
 
 /// Where a segment keeps its vectors.
 pub enum Place<'a> {
@@ -19,8 +17,7 @@ pub enum Place<'a> {
 ///
 /// Holds pins, so it must not outlive the callback in which it was made.
 pub struct Vectors<'a> {
-    relation: Relation,
-    segment: &'a Sealed,
+    sealed: SealedRef<'a>,
     row_bytes: Option<usize>,
     /// Bytes from one vector to the next where they lie on a tape.
     stride: usize,
@@ -30,17 +27,16 @@ pub struct Vectors<'a> {
 
 impl<'a> Vectors<'a> {
     /// `row_bytes` is the length of a row, if all have the same.
-    pub fn new(relation: Relation, segment: &'a Sealed, row_bytes: Option<usize>, place: Place<'a>) -> Self {
-        let part = |part, kind| PartReader::new(relation, part, kind, segment.id);
+    pub fn new(sealed: SealedRef<'a>, row_bytes: Option<usize>, place: Place<'a>) -> Self {
         let (vectors, offsets, stride) = match place {
             Place::Rows { part: rows, offsets } => (
-                part(rows, Kind::Rows),
-                offsets.map(|offsets| part(offsets, Kind::Offsets)),
+                sealed.part(rows, Kind::Rows),
+                offsets.map(|offsets| sealed.part(offsets, Kind::Offsets)),
                 row_bytes.unwrap_or_default(),
             ),
-            Place::Slots { part: slots, stride } => (part(slots, Kind::GraphBase), None, stride),
+            Place::Slots { part: slots, stride } => (sealed.part(slots, Kind::GraphBase), None, stride),
         };
-        Self { relation, segment, row_bytes, stride, vectors, offsets }
+        Self { sealed, row_bytes, stride, vectors, offsets }
     }
 
     /// Calls `visit` with each vector, in the order of `nodes`.
@@ -58,9 +54,7 @@ impl<'a> Vectors<'a> {
         match (self.vectors.layout(), self.row_bytes) {
             (Layout::Tape, Some(len)) => self.vectors.tape(u64::from(node) * self.stride as u64, len),
             (Layout::Tape, None) => {
-                let Some(offsets) = &mut self.offsets else {
-                    corrupt(self.relation, self.segment, "Offsets are missing.".into())
-                };
+                let Some(offsets) = &mut self.offsets else { self.sealed.corrupt("Offsets are missing.") };
                 let mut offset = |index: u64| {
                     let slot = offsets.slot(index);
                     u64::from_ne_bytes(slot.try_into().unwrap_or_default())
@@ -68,17 +62,12 @@ impl<'a> Vectors<'a> {
                 let (from, to) = (offset(node.into()), offset(u64::from(node) + 1));
                 let len = to.checked_sub(from).filter(|&len| len <= MAX_SPARSE_BYTES);
                 let Some(len) = len else {
-                    corrupt(
-                        self.relation,
-                        self.segment,
-                        format!("The vector of node {node} would lie from byte {from} to {to}."),
-                    )
+                    self.sealed
+                        .corrupt(format!("The vector of node {node} would lie from byte {from} to {to}."))
                 };
                 self.vectors.tape(from, len as usize)
             }
-            (layout, len) => {
-                corrupt(self.relation, self.segment, format!("Rows of {len:?} bytes lie in {layout:?}."))
-            }
+            (layout, len) => self.sealed.corrupt(format!("Rows of {len:?} bytes lie in {layout:?}.")),
         }
     }
 }

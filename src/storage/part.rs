@@ -2,8 +2,8 @@
 
 use super::extent::Extents;
 use super::page::PAYLOAD;
-use crate::pg::error::OrRaise;
-use crate::pg::relation::Relation;
+use super::pages::Pages;
+use crate::pg::error::Problem;
 use serde::{Deserialize, Serialize};
 
 /// How content is laid over pages.
@@ -71,13 +71,10 @@ pub struct Part {
 }
 
 /// Checks a block number from a page before it is used; corruption raises an error.
-pub fn checked_block(relation: Relation, pages: &Extents, index: u64) -> u32 {
-    pages
-        .block(index)
-        .ok_or_else(|| {
-            relation
-                .corrupt()
-                .detail(format!("Page {index} of a part with {} pages was asked for.", pages.pages()))
-        })
-        .or_raise()
+pub fn checked_block(pages: &dyn Pages, extents: &Extents, index: u64) -> u32 {
+    extents.block(index).unwrap_or_else(|| {
+        Problem::corrupt(format!("index \"{}\" is corrupted", pages.name()))
+            .detail(format!("Page {index} of a part with {} pages was asked for.", extents.pages()))
+            .raise()
+    })
 }

@@ -1,19 +1,19 @@
 //! Reading the parts of a segment.
 
 use super::page::{self, Kind, PAYLOAD};
+use super::pages::{Held, Pages};
 use super::part::{Layout, Part, checked_block};
 use crate::memory;
-use crate::pg::buffer::{Exclusive, Page, PageCopy, Pinned, count_pages};
+use crate::pg::buffer::{Exclusive, Page, Pinned, count_pages};
 use crate::pg::optimistic_read::BufferHint;
-use crate::pg::relation::{Relation, in_recovery};
+use crate::pg::relation::Relation;
 use std::collections::VecDeque;
-use std::ops::Deref;
 
 /// Reads one part of a sealed segment.
 ///
 /// Holds a pin on the page read last, so it must not outlive the callback in which it was made.
 pub struct PartReader<'a> {
-    pub(super) relation: Relation,
+    pages: &'a dyn Pages,
     part: &'a Part,
     kind: Kind,
     segment: u32,
@@ -23,45 +23,23 @@ pub struct PartReader<'a> {
     hints: Vec<BufferHint>,
 }
 
-/// A page that stays as it is: pinned on a primary, copied on a standby, where replay may rewrite a
-/// recycled page.
-enum Held {
-    Pinned(Pinned),
-    Copied(Box<PageCopy>),
-}
-
-impl Deref for Held {
-    type Target = Page;
-
-    fn deref(&self) -> &Page {
-        match self {
-            Held::Pinned(pinned) => pinned.frozen(),
-            Held::Copied(page) => &page.0,
-        }
-    }
-}
-
 impl<'a> PartReader<'a> {
-    pub fn new(relation: Relation, part: &'a Part, kind: Kind, segment: u32) -> Self {
-        Self { relation, part, kind, segment, current: None, scratch: Vec::new(), hints: Vec::new() }
+    pub fn new(pages: &'a dyn Pages, part: &'a Part, kind: Kind, segment: u32) -> Self {
+        Self { pages, part, kind, segment, current: None, scratch: Vec::new(), hints: Vec::new() }
     }
 
     fn hold(&self, index: u64) -> (u32, Held) {
-        let block = checked_block(self.relation, &self.part.pages, index);
-        let pinned = Pinned::read_recent(self.relation, block);
-        if in_recovery() {
-            return (block, Held::Copied(pinned.share().copy()));
-        }
-        (block, Held::Pinned(pinned))
+        let block = checked_block(self.pages, &self.part.pages, index);
+        (block, self.pages.hold(block))
     }
 
     fn check(&self, block: u32, held: &Held) {
-        require(held, self.relation, block, self.kind, self.segment);
+        require(held, self.pages, block, self.kind, self.segment);
     }
 
     /// The payload of a page.
     fn payload(&mut self, index: u64) -> &[u8] {
-        let block = checked_block(self.relation, &self.part.pages, index);
+        let block = checked_block(self.pages, &self.part.pages, index);
         if self.current.as_ref().is_none_or(|(current, _)| *current != block) {
             self.current = None;
             let (block, held) = self.hold(index);
@@ -71,6 +49,11 @@ impl<'a> PartReader<'a> {
         page::payload(&self.current.as_ref().expect("just set").1)
     }
 
+    /// The pages that it reads.
+    pub fn pages(&self) -> &'a dyn Pages {
+        self.pages
+    }
+
     pub fn layout(&self) -> Layout {
         self.part.layout
     }
@@ -78,7 +61,7 @@ impl<'a> PartReader<'a> {
     /// The block where a slot lies.
     pub(super) fn block_of(&self, slot: u32) -> u32 {
         let (page, _) = self.part.layout.slot(slot.into());
-        checked_block(self.relation, &self.part.pages, page)
+        checked_block(self.pages, &self.part.pages, page)
     }
 
     /// Visits the first `bytes` bytes of slots in the order of `indices`; while one is looked at,
@@ -93,7 +76,7 @@ impl<'a> PartReader<'a> {
         let by_page = || indices.chunk_by(|&a, &b| layout.slot(a.into()).0 == layout.slot(b.into()).0);
         let announce = |slots: &[u32]| {
             let (page, at) = layout.slot(slots[0].into());
-            self.announce_page(page, [(page::HEADER + at, bytes), (page::SPECIAL_AT, page::SPECIAL)]);
+            self.announce_page(page, &[(page::HEADER + at, bytes), (page::SPECIAL_AT, page::SPECIAL)]);
         };
         let (mut coming, mut announced) = (by_page(), by_page());
         announced.by_ref().take(ANNOUNCED).for_each(announce);
@@ -142,21 +125,21 @@ impl<'a> PartReader<'a> {
         while at < end {
             let (page, from) = Layout::tape(at);
             let now = (PAYLOAD - from).min((end - at) as usize);
-            self.announce_page(page, [(page::HEADER + from, now)]);
+            self.announce_page(page, &[(page::HEADER + from, now)]);
             at += now as u64;
         }
     }
 
-    fn announce_page<const N: usize>(&self, page: u64, bytes: [(usize, usize); N]) {
+    fn announce_page(&self, page: u64, bytes: &[(usize, usize)]) {
         if let Some(block) = self.part.pages.block(page) {
-            BufferHint::of(self.relation, block).announce(self.relation, bytes);
+            self.pages.announce(block, bytes);
         }
     }
 
     /// Begins to load the first `bytes` bytes of slot `index`.
     pub fn announce(&self, index: u32, bytes: usize) {
         let (page, at) = self.part.layout.slot(index.into());
-        self.announce_page(page, [(page::HEADER + at, bytes)]);
+        self.announce_page(page, &[(page::HEADER + at, bytes)]);
     }
 
     /// Visits the first `bytes` bytes of slots in the order of `indices` as [`Self::for_each_slot`]
@@ -169,16 +152,16 @@ impl<'a> PartReader<'a> {
         mut visit: impl FnMut(u32, &[u8]),
     ) {
         const WORD: usize = size_of::<u64>();
-        let (layout, relation) = (self.part.layout, self.relation);
-        if layout == Layout::Tape || in_recovery() {
+        let layout = self.part.layout;
+        let Some(relation) = self.pages.unpinned().filter(|_| layout != Layout::Tape) else {
             return self.for_each_row(indices, bytes, visit);
-        }
+        };
         let mut hints = std::mem::take(&mut self.hints);
         hints.clear();
         BufferHint::all(relation, indices.iter().map(|&index| self.block_of(index)), &mut hints);
         let offset_of = |index: u32| page::HEADER + layout.slot(index.into()).1;
         for (hint, &index) in hints.iter().zip(indices) {
-            hint.announce(relation, [(offset_of(index), bytes)]);
+            hint.announce(relation, &[(offset_of(index), bytes)]);
         }
         let (mut words, file) = (std::mem::take(&mut self.scratch), relation.file_tag());
         for (hint, &index) in hints.iter().zip(indices) {
@@ -243,9 +226,9 @@ impl<'a> PartReader<'a> {
 }
 
 /// Raises an error unless a page is of this kind and segment.
-pub fn require(page: &Page, relation: Relation, block: u32, kind: Kind, segment: u32) {
+pub fn require(page: &Page, pages: &dyn Pages, block: u32, kind: Kind, segment: u32) {
     if !page::is(page, kind, segment) {
-        lost(relation, block, kind, segment);
+        lost(pages, block, kind, segment);
     }
 }
 
@@ -254,20 +237,20 @@ pub fn require(page: &Page, relation: Relation, block: u32, kind: Kind, segment:
 /// PostgreSQL writes beyond a page that was never formatted when it logs a change of it.
 pub fn page_to_change(relation: Relation, block: u32, kind: Kind, segment: u32) -> Exclusive {
     let buffer = Pinned::read(relation, block).exclusive();
-    require(&buffer, relation, block, kind, segment);
+    require(&buffer, &relation, block, kind, segment);
     buffer
 }
 
 /// A page is not what the manifest says: on a standby replay has overtaken the reader, elsewhere it
 /// is corruption.
-pub fn lost(relation: Relation, block: u32, kind: Kind, segment: u32) -> ! {
-    if in_recovery() {
+fn lost(pages: &dyn Pages, block: u32, kind: Kind, segment: u32) -> ! {
+    if pages.are_replayed() {
         crate::pg::error::Problem::new(
             pgrx::PgSqlErrorCode::ERRCODE_T_R_SERIALIZATION_FAILURE,
-            format!("a segment of index \"{}\" was replaced while it was read", relation.name()),
+            format!("a segment of index \"{}\" was replaced while it was read", pages.name()),
         )
         .hint("Repeat the query.")
         .raise();
     }
-    page::mismatch(&relation.name(), block, kind, segment).raise()
+    page::mismatch(&pages.name(), block, kind, segment).raise()
 }

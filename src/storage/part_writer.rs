@@ -3,14 +3,14 @@
 use super::draft::Draft;
 use super::extent::Extents;
 use super::page::{self, Kind, PAYLOAD, Stamp};
-use super::part::{Layout, Part, checked_block};
-use crate::pg::buffer::{PAGE_SIZE, Page, Pinned};
-use crate::pg::relation::Relation;
-use crate::pg::wal::log_new_pages;
+use super::pages::PageSink;
+use super::part::{Layout, Part};
+use crate::pg::buffer::{PAGE_SIZE, Page};
+use std::rc::Rc;
 
 /// Writes a part's pages in order, and logs them as it goes.
 pub struct PartWriter {
-    relation: Relation,
+    sink: Rc<dyn PageSink>,
     stamp: Stamp,
     layout: Layout,
     pages: Extents,
@@ -33,7 +33,7 @@ impl PartWriter {
         let mut page = Box::new([0; PAGE_SIZE]);
         page::format(&mut page, stamp);
         Self {
-            relation: draft.relation(),
+            sink: draft.sink(),
             stamp,
             layout,
             pages,
@@ -78,15 +78,14 @@ impl PartWriter {
     }
 
     fn write_page(&mut self) {
-        let relation = self.relation;
-        let block = checked_block(relation, &self.pages, self.written);
-        Pinned::overwrite(relation, block).fill(|page| page.copy_from_slice(&*self.page));
+        let block = self.pages.block(self.written).expect("no more is pushed than the part has room for");
+        self.sink.write(block, &self.page);
         self.crc.update(page::payload(&self.page));
         self.written += 1;
         self.used = 0;
         page::format(&mut self.page, self.stamp);
         if self.written.is_multiple_of(PAGES_PER_POLL) {
-            crate::pg::interrupts::check();
+            self.sink.poll();
             self.log();
         }
     }
@@ -99,7 +98,7 @@ impl PartWriter {
             let end = first + u64::from(extent.pages);
             let (from, to) = (self.logged.max(first), self.written.min(end));
             if from < to {
-                log_new_pages(self.relation, extent.start + (from - first) as u32, (to - from) as u32);
+                self.sink.log(extent.start + (from - first) as u32, (to - from) as u32);
             }
             first = end;
         }

@@ -5,7 +5,7 @@ use super::part::Layout;
 use crate::pg::buffer::{PAGE_SIZE, count_pages};
 use crate::pg::helpers::{self, Helpers};
 use crate::pg::optimistic_read::BufferHint;
-use crate::pg::relation::{FileTag, in_recovery};
+use crate::pg::relation::{FileTag, Relation};
 use crate::storage::part_reader::PartReader;
 
 /// Bytes that are worth waking helpers.
@@ -45,22 +45,24 @@ impl PartReader<'_> {
         begin: impl Fn() -> S + Sync,
         visit: impl Fn(&mut S, usize, &[u8]) + Sync,
     ) -> Option<Vec<S>> {
-        if self.layout() == Layout::Tape || indices.len() * bytes < LEAST_BYTES || in_recovery() {
+        if self.layout() == Layout::Tape || indices.len() * bytes < LEAST_BYTES {
             return None;
         }
-        self.share_with(helpers::idle()?, indices, bytes, begin, visit)
+        let relation = self.pages().unpinned()?;
+        self.share_with(helpers::idle()?, relation, indices, bytes, begin, visit)
     }
 
     fn share_with<S: Send>(
         &mut self,
         helpers: Helpers,
+        relation: Relation,
         indices: &[u32],
         bytes: usize,
         begin: impl Fn() -> S + Sync,
         visit: impl Fn(&mut S, usize, &[u8]) + Sync,
     ) -> Option<Vec<S>> {
-        let (layout, file) = (self.layout(), self.relation.file_tag());
-        let pages = self.sight(indices);
+        let (layout, file) = (self.layout(), relation.file_tag());
+        let pages = self.sight(relation, indices);
         // What was not seen must be pinned, and maybe read from disk, by the main thread.
         if 2 * pages.iter().filter(|page| page.hint.is_known()).count() < pages.len() {
             return None;
@@ -97,12 +99,12 @@ impl PartReader<'_> {
     }
 
     /// Where the pages of slots were seen.
-    fn sight<'s>(&self, indices: &'s [u32]) -> Vec<OnPage<'s>> {
+    fn sight<'s>(&self, relation: Relation, indices: &'s [u32]) -> Vec<OnPage<'s>> {
         let layout = self.layout();
         let by_page = || indices.chunk_by(|&a, &b| layout.slot(a.into()).0 == layout.slot(b.into()).0);
         let blocks = by_page().map(|slots| self.block_of(slots[0]));
         let mut hints = Vec::new();
-        BufferHint::all(self.relation, blocks, &mut hints);
+        BufferHint::all(relation, blocks, &mut hints);
         let mut position = 0;
         by_page()
             .zip(hints)
@@ -166,7 +168,7 @@ mod tests {
         let segment = &snapshot.manifest.sealed[0];
         let Parts::Lists(parts) = &segment.parts else { panic!("it has lists") };
         let vectors = parts.vectors.as_ref().expect("it has vectors");
-        let mut reader = PartReader::new(relation, vectors, Kind::Rows, segment.id);
+        let mut reader = PartReader::new(&relation, vectors, Kind::Rows, segment.id);
         const BYTES: usize = 12;
         // Pages of which one slot is looked at and such with many, some not in order, some twice.
         let indices: Vec<u32> =
@@ -182,7 +184,8 @@ mod tests {
         let helpers = Helpers::new(2).expect("room for two threads");
         let keep =
             |rows: &mut Vec<(usize, Vec<u8>)>, position, row: &[u8]| rows.push((position, row.to_vec()));
-        let shares = reader.share_with(helpers, &indices, BYTES, Vec::new, keep).expect("pages were seen");
+        let shares = reader.share_with(helpers, relation, &indices, BYTES, Vec::new, keep);
+        let shares = shares.expect("pages were seen");
         assert_eq!(shares.len(), 3, "the main thread's share and the helpers'");
         let mut seen: Vec<(usize, Vec<u8>)> = shares.into_iter().flatten().collect();
         seen.sort_unstable();

@@ -13,7 +13,6 @@ use crate::codec::rabitq::Query;
 use crate::filter::Bitset;
 use crate::memory;
 use crate::search::rerank::{Onward, Reranker, Step, Work};
-use crate::segment::corrupt;
 use crate::segment::request::{HeapRows, Hit};
 use crate::segment::rows::NodeRows;
 use crate::storage::page::Kind;
@@ -122,7 +121,7 @@ impl FlatSearch {
             return;
         }
         for rows in wanted_rows(source, all_rows(source)).chunks(CHUNK) {
-            pgrx::check_for_interrupts!();
+            source.sealed.poll();
             self.compare(source, heap, rows);
         }
     }
@@ -148,7 +147,7 @@ impl FlatSearch {
     ) {
         let mut nodes = NodeEstimates::new(source, query);
         for rows in wanted_rows(source, all_rows(source)).chunks(BLOCK) {
-            pgrx::check_for_interrupts!();
+            source.sealed.poll();
             visit(&mut self.rows, nodes.estimate(rows), Together::Listed(rows), u32::MAX);
         }
     }
@@ -206,13 +205,13 @@ pub(super) struct NodeEstimates<'a> {
 
 impl<'a> NodeEstimates<'a> {
     pub(super) fn new(source: Source<'a>, query: &'a NodeQuery) -> Self {
-        let Source { relation, meta, segment, parts, .. } = source;
-        let codes = codes_of(relation, segment, parts);
+        let Source { sealed, meta, parts, .. } = source;
+        let codes = codes_of(sealed, parts);
         Self {
             source,
             query,
             layout: NodeCodes::new(meta.space),
-            codes: PartReader::new(relation, codes, Kind::NodeCodes, segment.id),
+            codes: sealed.part(codes, Kind::NodeCodes),
             rows: source.rows(),
         }
     }
@@ -227,7 +226,7 @@ impl<'a> NodeEstimates<'a> {
         self.codes.for_each_row(&nodes, layout.bytes(), |node, bytes| {
             let (score, error) = places.next().expect("as many places as nodes");
             let Some(estimate) = layout.estimate(bytes, query) else {
-                corrupt(source.relation, source.segment, format!("The code of node {node} is invalid."))
+                source.sealed.corrupt(format!("The code of node {node} is invalid."))
             };
             (*score, *error) = estimate;
         });
@@ -249,11 +248,11 @@ pub(super) struct Blocks<'a> {
 impl<'a> Blocks<'a> {
     /// Those of a stretch of rows, which begins with a block, and a reader of their codes.
     pub(super) fn of(source: Source<'a>, stretch: Range<u32>) -> (Self, PartReader<'a>) {
-        let Source { relation, meta, segment, wanted, .. } = source;
+        let Source { sealed, meta, wanted, .. } = source;
         let (Some(coded), Some(codes)) = (source.coded, &source.parts.row_codes) else {
-            corrupt(relation, segment, "Its rows have no codes.".into())
+            sealed.corrupt("Its rows have no codes.")
         };
-        let rows = segment.rows as usize;
+        let rows = sealed.rows as usize;
         let has_wanted =
             |&block: &u32| wanted.is_none_or(|wanted| wanted.has_any_in(rows_of_block(block, rows)));
         let blocks = Self {
@@ -266,7 +265,7 @@ impl<'a> Blocks<'a> {
             tables: &coded.tables,
             centre: Centre::origin(meta.space.metric, &coded.vector),
         };
-        (blocks, PartReader::new(relation, codes, Kind::RowCodes, segment.id))
+        (blocks, sealed.part(codes, Kind::RowCodes))
     }
 
     /// Calls `visit` with each block's estimates, its rows, and the bits of those that are wanted.
@@ -275,9 +274,9 @@ impl<'a> Blocks<'a> {
         reader: &mut PartReader,
         mut visit: impl FnMut(Estimates, Range<usize>, u32),
     ) {
-        let mut numbers = 0..;
+        let (mut numbers, pages) = (0.., reader.pages());
         reader.for_each_row(&self.numbers, self.layout.bytes(), |_, bytes| {
-            pgrx::check_for_interrupts!();
+            pages.poll();
             let (estimates, rows, wanted) = self.look_at(numbers.next().expect("endless"), bytes);
             visit(estimates, rows, wanted);
         });
@@ -322,7 +321,7 @@ impl Together<'_> {
 }
 
 fn all_rows(source: Source) -> Range<u32> {
-    0..source.segment.rows
+    0..source.sealed.rows
 }
 
 /// The rows of a stretch that are wanted, ascending.

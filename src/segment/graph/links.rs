@@ -1,17 +1,15 @@
 //! The neighbours of a graph's nodes, where they lie apart from codes.
 
 use crate::graph::packed::Packing;
-use crate::pg::relation::Relation;
-use crate::segment::corrupt;
-use crate::storage::manifest::{GraphParts, Sealed};
+use crate::storage::manifest::GraphParts;
 use crate::storage::page::Kind;
 use crate::storage::part::Layout;
 use crate::storage::part_reader::PartReader;
+use crate::storage::sealed::SealedRef;
 
 /// Holds pins, so it must not outlive the callback in which it was made.
 pub struct Links<'a> {
-    relation: Relation,
-    segment: &'a Sealed,
+    sealed: SealedRef<'a>,
     parts: &'a GraphParts,
     packing: Packing,
     base: PartReader<'a>,
@@ -25,19 +23,17 @@ pub fn place_of(parts: &GraphParts, layer: usize) -> (u32, u32) {
 }
 
 impl<'a> Links<'a> {
-    pub fn new(relation: Relation, segment: &'a Sealed, parts: &'a GraphParts) -> Self {
-        let part = |part, kind| PartReader::new(relation, part, kind, segment.id);
+    pub fn new(sealed: SealedRef<'a>, parts: &'a GraphParts) -> Self {
         Self {
-            relation,
-            segment,
+            sealed,
             parts,
             packing: Packing::new(parts.nodes),
-            base: part(&parts.base, Kind::GraphBase),
+            base: sealed.part(&parts.base, Kind::GraphBase),
             base_bytes: match parts.base.layout {
                 Layout::Slots { bytes } => bytes as usize,
                 Layout::Tape => 0,
             },
-            upper: part(&parts.upper, Kind::GraphUpper),
+            upper: sealed.part(&parts.upper, Kind::GraphUpper),
         }
     }
 
@@ -64,8 +60,7 @@ impl<'a> Links<'a> {
             unpack(nodes, self.upper.slot(u64::from(first) + u64::from(node)))
         };
         if !is_sane {
-            let detail = format!("The neighbours of node {node} on layer {layer} make no sense.");
-            corrupt(self.relation, self.segment, detail)
+            self.sealed.corrupt(format!("The neighbours of node {node} on layer {layer} are invalid."))
         }
     }
 }

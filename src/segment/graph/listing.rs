@@ -20,7 +20,7 @@ pub fn list(
     heap: &mut HeapRows,
     visit: &mut dyn FnMut(u32, f64),
 ) -> Listed {
-    let is_last = stretch.end == source.segment.rows;
+    let is_last = stretch.end == source.sealed.rows;
     let mut work = Work::default();
     let mut unknown = Vec::new();
     match source.coded {

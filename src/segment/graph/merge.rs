@@ -3,13 +3,13 @@
 
 use super::seal::{Batch, Taken, is_bulky};
 use super::stored::StoredGraph;
-use crate::pg::relation::Relation;
 use crate::segment::columns::StoredColumns;
 use crate::segment::rows::NodeRows;
-use crate::segment::{Entry, Plan, corrupt};
+use crate::segment::{Entry, Plan};
 use crate::storage::draft::Draft;
-use crate::storage::manifest::{Parts, Sealed};
-use crate::storage::snapshot::Snapshot;
+use crate::storage::manifest::Sealed;
+use crate::storage::meta::Meta;
+use crate::storage::sealed::SealedRef;
 use crate::structure::GraphOptions;
 
 /// A graph of which so great a share of rows is dead is built anew: there would be little to take
@@ -23,47 +23,38 @@ const MOST_NEW: f64 = 0.25;
 
 /// Makes one segment of the live rows of `sources`; `None` if there are none.
 pub fn merge<'d>(
-    relation: Relation,
-    snapshot: &Snapshot,
-    sources: &[&Sealed],
+    meta: &Meta,
+    sources: &[SealedRef],
     plan: Plan,
     options: GraphOptions,
     draft: impl FnOnce() -> Draft<'d>,
 ) -> Option<Sealed> {
-    let mut batch = Batch::new(snapshot.meta.space, plan.columns, options);
+    let mut batch = Batch::new(meta.space, plan.columns, options);
     let mut sources = sources.to_vec();
     let live = |segment: &Sealed| segment.rows - segment.tombstones;
     sources.sort_by_key(|segment| std::cmp::Reverse(live(segment)));
     let largest = sources.first()?;
     let all: u32 = sources.iter().map(|segment| live(segment)).sum();
     let is_worth_more =
-        is_bulky(snapshot.meta.space, all) && f64::from(all - live(largest)) > MOST_NEW * f64::from(all);
+        is_bulky(meta.space, all) && f64::from(all - live(largest)) > MOST_NEW * f64::from(all);
     let take_over = !is_worth_more && f64::from(largest.tombstones) <= MOST_DEAD * f64::from(largest.rows);
     let mut taken = Taken::default();
     for (number, segment) in sources.iter().enumerate() {
         let is_taken = number == 0 && take_over;
-        add(relation, snapshot, segment, &mut batch, is_taken.then_some(&mut taken));
+        add(meta, *segment, &mut batch, is_taken.then_some(&mut taken));
     }
     (batch.rows() > 0).then(|| batch.seal_after(&mut draft(), plan, taken))
 }
 
 /// Adds the live rows of a segment to a batch, with its graph if that is taken over.
-fn add(
-    relation: Relation,
-    snapshot: &Snapshot,
-    segment: &Sealed,
-    batch: &mut Batch,
-    mut taken: Option<&mut Taken>,
-) {
-    let Parts::Graph(parts) = &segment.parts else {
-        corrupt(relation, segment, "It has lists, but the index has graphs.".into())
-    };
-    let mut graph = StoredGraph::new(relation, &snapshot.meta, segment, parts);
-    let mut rows = NodeRows::new(relation, segment, parts);
-    let mut columns = StoredColumns::new(relation, segment);
+fn add(meta: &Meta, sealed: SealedRef, batch: &mut Batch, mut taken: Option<&mut Taken>) {
+    let parts = sealed.graph();
+    let mut graph = StoredGraph::new(sealed, meta, parts);
+    let mut rows = NodeRows::new(sealed, parts);
+    let mut columns = StoredColumns::new(sealed);
     let mut live = Vec::new();
     for node in 0..parts.nodes {
-        crate::pg::interrupts::check();
+        sealed.give_way();
         live.clear();
         rows.for_each_live(node, |row, tid| live.push((row, tid)));
         let mut arena_row = None;
@@ -84,7 +75,7 @@ fn add(
                 }
             });
             if !is_row {
-                corrupt(relation, segment, format!("The vector of node {node} is invalid."));
+                sealed.corrupt(format!("The vector of node {node} is invalid."));
             }
             // What was decoded keeps its code: another one would be of something else than the row.
             if !graph.has_vectors()

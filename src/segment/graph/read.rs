@@ -7,20 +7,18 @@ use crate::distance::PreparedQuery;
 use crate::filter::Bitset;
 use crate::graph::Candidate;
 use crate::graph::search::GraphReader;
-use crate::pg::relation::Relation;
-use crate::segment::corrupt;
 use crate::segment::vectors::{Place, Vectors};
-use crate::storage::manifest::{GraphParts, Sealed};
+use crate::storage::manifest::GraphParts;
 use crate::storage::page::Kind;
 use crate::storage::part_reader::PartReader;
+use crate::storage::sealed::SealedRef;
 use crate::util::scored::Scored;
 
 /// The graph of a sealed segment as one query sees it.
 ///
 /// Holds pins, so it must not outlive the callback in which it was made.
 pub struct SealedGraph<'a> {
-    relation: Relation,
-    segment: &'a Sealed,
+    sealed: SealedRef<'a>,
     parts: &'a GraphParts,
     query: &'a PreparedQuery,
     codes: Option<Codes<'a>>,
@@ -43,27 +41,23 @@ impl<'a> SealedGraph<'a> {
     /// `codes` are given if the segment's base layer has them; `wanted` are the nodes that may be
     /// returned, if not all may.
     pub fn new(
-        relation: Relation,
-        segment: &'a Sealed,
+        sealed: SealedRef<'a>,
         parts: &'a GraphParts,
         query: &'a PreparedQuery,
         codes: Option<Codes<'a>>,
         wanted: Option<&'a Bitset>,
     ) -> Self {
-        let part = |part, kind| PartReader::new(relation, part, kind, segment.id);
         Self {
-            relation,
-            segment,
+            sealed,
             parts,
             query,
             codes,
             wanted,
-            links: Links::new(relation, segment, parts),
-            base: part(&parts.base, Kind::GraphBase),
-            upper: part(&parts.upper, Kind::GraphUpper),
+            links: Links::new(sealed, parts),
+            base: sealed.part(&parts.base, Kind::GraphBase),
+            upper: sealed.part(&parts.upper, Kind::GraphUpper),
             vectors: Vectors::new(
-                relation,
-                segment,
+                sealed,
                 query.row_bytes(),
                 match codes {
                     Some(codes) => Place::Slots { part: &parts.base, stride: codes.base.bytes() },
@@ -88,12 +82,11 @@ impl GraphReader for SealedGraph<'_> {
     }
 
     fn score(&mut self, nodes: &[u32], scores: &mut Vec<f64>) {
-        let (relation, segment, query) = (self.relation, self.segment, self.query);
+        let (sealed, query) = (self.sealed, self.query);
         self.vectors.for_each(nodes, |node, row| {
-            let score = query.score(row).unwrap_or_else(|| {
-                corrupt(relation, segment, format!("The vector of node {node} is invalid."))
-            });
-            scores.push(score);
+            let score = query.score(row);
+            let invalid = || sealed.corrupt(format!("The vector of node {node} is invalid."));
+            scores.push(score.unwrap_or_else(invalid));
         });
     }
 
@@ -103,7 +96,7 @@ impl GraphReader for SealedGraph<'_> {
 
     fn visit(&mut self, nodes: &[u32], found: &mut Vec<Candidate>, estimated: &mut Vec<Scored>) {
         let Some(Codes { query: tables, base: slots, .. }) = self.codes else { return };
-        let (relation, segment, query) = (self.relation, self.segment, self.query);
+        let (sealed, query) = (self.sealed, self.query);
         let total = self.parts.nodes;
         let visit = |node: u32, slot: &[u8]| {
             let score = query.score(slots.vector(slot));
@@ -112,7 +105,7 @@ impl GraphReader for SealedGraph<'_> {
                 slots.estimate(slot, total, tables, score, estimated)
             });
             if read.is_none() {
-                corrupt(relation, segment, format!("Node {node} is invalid."));
+                sealed.corrupt(format!("Node {node} is invalid."));
             }
         };
         self.base.for_each_row(nodes, slots.bytes(), visit);
@@ -120,15 +113,14 @@ impl GraphReader for SealedGraph<'_> {
 
     fn estimate_upper(&mut self, layer: usize, found: Candidate, estimated: &mut Vec<Scored>) {
         let Some(Codes { query, upper: slots, .. }) = self.codes else { return };
-        let (relation, segment) = (self.relation, self.segment);
+        let sealed = self.sealed;
         let (first, nodes) = place_of(self.parts, layer);
         let Some(index) = first.checked_add(found.node).filter(|_| found.node < nodes) else {
-            corrupt(relation, segment, format!("Node {} is not on layer {layer}.", found.node))
+            sealed.corrupt(format!("Node {} is not on layer {layer}.", found.node))
         };
         self.upper.for_each_row(&[index], slots.bytes(), |_, slot| {
             if slots.estimate(slot, nodes, query, found.score, estimated).is_none() {
-                let node = found.node;
-                corrupt(relation, segment, format!("Node {node} is invalid on layer {layer}."));
+                sealed.corrupt(format!("Node {} is invalid on layer {layer}.", found.node));
             }
         });
     }
@@ -138,6 +130,6 @@ impl GraphReader for SealedGraph<'_> {
     }
 
     fn poll(&mut self) {
-        pgrx::check_for_interrupts!();
+        self.sealed.poll();
     }
 }

@@ -4,20 +4,18 @@ use super::compact::NodeQuery;
 use crate::codec::encoder::CodedQuery;
 use crate::distance::PreparedQuery;
 use crate::filter::Bitset;
-use crate::pg::relation::Relation;
-use crate::segment::corrupt;
 use crate::segment::graph::layout::NodeLayout;
 use crate::segment::request::HeapRows;
 use crate::segment::rows::NodeRows;
 use crate::segment::vectors::Vectors;
-use crate::storage::manifest::{GraphParts, Sealed};
+use crate::storage::manifest::GraphParts;
 use crate::storage::meta::Meta;
+use crate::storage::sealed::SealedRef;
 
 #[derive(Clone, Copy)]
 pub struct Source<'a> {
-    pub relation: Relation,
+    pub sealed: SealedRef<'a>,
     pub meta: &'a Meta,
-    pub segment: &'a Sealed,
     pub parts: &'a GraphParts,
     pub query: &'a PreparedQuery,
     pub coded: Option<&'a CodedQuery>,
@@ -33,31 +31,31 @@ impl<'a> Source<'a> {
     }
 
     pub fn rows(self) -> NodeRows<'a> {
-        NodeRows::new(self.relation, self.segment, self.parts)
+        NodeRows::new(self.sealed, self.parts)
     }
 
     /// Raises an error unless these are nodes.
     pub fn check(self, nodes: &[u32]) {
         if let Some(node) = nodes.iter().find(|&&node| node >= self.parts.nodes) {
-            corrupt(self.relation, self.segment, format!("There is no node {node}."));
+            self.sealed.corrupt(format!("There is no node {node}."));
         }
     }
 
     /// Calls `visit` with rows and their exact scores: of those, given with their nodes, that are
     /// alive and that the scan's snapshot sees, if that is looked at.
     pub fn compare(self, heap: &mut HeapRows, rows: &[(u32, u32)], mut visit: impl FnMut(u32, f64)) {
-        let Self { relation, segment, parts, query, .. } = self;
+        let Self { sealed, parts, query, .. } = self;
         let score = |row: u32, bytes: &[u8]| {
             query
                 .score(bytes)
-                .unwrap_or_else(|| corrupt(relation, segment, format!("The vector of row {row} is invalid.")))
+                .unwrap_or_else(|| sealed.corrupt(format!("The vector of row {row} is invalid.")))
         };
         let nodes: Vec<u32> = rows.iter().map(|&(_, node)| node).collect();
         self.check(&nodes);
         match NodeLayout::of(self.meta).vectors(parts) {
             Some(place) => {
                 let mut rows = rows.iter();
-                Vectors::new(relation, segment, query.row_bytes(), place).for_each(&nodes, |_, bytes| {
+                Vectors::new(sealed, query.row_bytes(), place).for_each(&nodes, |_, bytes| {
                     let (row, _) = *rows.next().expect("as many rows as nodes");
                     visit(row, score(row, bytes));
                 });

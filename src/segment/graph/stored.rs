@@ -5,25 +5,23 @@ use super::layout::NodeLayout;
 use super::links::place_of;
 use crate::codec::encoder::Encoder;
 use crate::graph::packed::Packing;
-use crate::pg::relation::Relation;
-use crate::segment::corrupt;
 use crate::segment::vectors::Vectors;
-use crate::storage::manifest::{GraphParts, Sealed};
+use crate::storage::manifest::GraphParts;
 use crate::storage::meta::Meta;
 use crate::storage::page::Kind;
 use crate::storage::part::Part;
 use crate::storage::part_reader::PartReader;
+use crate::storage::sealed::SealedRef;
 
 /// The codes of a compact graph's nodes.
-pub fn codes_of<'a>(relation: Relation, segment: &Sealed, parts: &'a GraphParts) -> &'a Part {
+pub fn codes_of<'a>(sealed: SealedRef, parts: &'a GraphParts) -> &'a Part {
     let codes = parts.node_codes.as_ref();
-    codes.unwrap_or_else(|| corrupt(relation, segment, "Its nodes have no codes.".into()))
+    codes.unwrap_or_else(|| sealed.corrupt("Its nodes have no codes."))
 }
 
 /// Holds pins, so it must not outlive the callback in which it was made.
 pub struct StoredGraph<'a> {
-    relation: Relation,
-    segment: &'a Sealed,
+    sealed: SealedRef<'a>,
     parts: &'a GraphParts,
     layout: NodeLayout,
     base: PartReader<'a>,
@@ -35,26 +33,22 @@ pub struct StoredGraph<'a> {
 }
 
 impl<'a> StoredGraph<'a> {
-    pub fn new(relation: Relation, meta: &Meta, segment: &'a Sealed, parts: &'a GraphParts) -> Self {
-        let part = |part, kind| PartReader::new(relation, part, kind, segment.id);
+    pub fn new(sealed: SealedRef<'a>, meta: &Meta, parts: &'a GraphParts) -> Self {
         let layout = NodeLayout::of(meta);
         let codes = match layout {
             NodeLayout::Compact { codes, .. } => {
-                let reader = part(codes_of(relation, segment, parts), Kind::NodeCodes);
+                let reader = sealed.part(codes_of(sealed, parts), Kind::NodeCodes);
                 Encoder::new(meta.space, meta.seed).map(|encoder| (reader, codes, encoder))
             }
             NodeLayout::Plain | NodeLayout::Wide { .. } => None,
         };
         Self {
-            relation,
-            segment,
+            sealed,
             parts,
             layout,
-            base: part(&parts.base, Kind::GraphBase),
-            upper: part(&parts.upper, Kind::GraphUpper),
-            vectors: layout
-                .vectors(parts)
-                .map(|place| Vectors::new(relation, segment, meta.space.row_bytes(), place)),
+            base: sealed.part(&parts.base, Kind::GraphBase),
+            upper: sealed.part(&parts.upper, Kind::GraphUpper),
+            vectors: layout.vectors(parts).map(|place| Vectors::new(sealed, meta.space.row_bytes(), place)),
             codes,
         }
     }
@@ -80,7 +74,7 @@ impl<'a> StoredGraph<'a> {
         });
         match decoded {
             Some(row) => visit(&row),
-            None => corrupt(self.relation, self.segment, format!("The code of node {node} is invalid.")),
+            None => self.sealed.corrupt(format!("The code of node {node} is invalid.")),
         }
     }
 
@@ -107,7 +101,7 @@ impl<'a> StoredGraph<'a> {
         }
     }
 
-    /// Reads the neighbours of a node on a layer; `None` if they make no sense.
+    /// Reads the neighbours of a node on a layer; `None` if they are invalid.
     pub fn try_neighbours(&mut self, layer: usize, node: u32) -> Option<Vec<u32>> {
         let nodes = if layer == 0 { self.parts.nodes } else { self.parts.layers[layer - 1] };
         let (layout, packing) = (self.layout, Packing::new(self.parts.nodes));
@@ -127,8 +121,7 @@ impl<'a> StoredGraph<'a> {
     /// The neighbours of a node on a layer.
     pub fn neighbours(&mut self, layer: usize, node: u32) -> Vec<u32> {
         self.try_neighbours(layer, node).unwrap_or_else(|| {
-            let detail = format!("The neighbours of node {node} on layer {layer} make no sense.");
-            corrupt(self.relation, self.segment, detail)
+            self.sealed.corrupt(format!("The neighbours of node {node} on layer {layer} are invalid."))
         })
     }
 }

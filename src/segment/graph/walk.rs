@@ -11,7 +11,6 @@ use crate::graph::Candidate;
 use crate::graph::search::{GraphReader, Search};
 use crate::memory;
 use crate::search::rerank::{Onward, Reranker, Step, Work};
-use crate::segment::corrupt;
 use crate::segment::request::{HeapRows, Hit, SeenShare};
 use crate::storage::page::Kind;
 use crate::storage::part_reader::PartReader;
@@ -262,15 +261,15 @@ struct CompactGraph<'a> {
 
 impl<'a> CompactGraph<'a> {
     fn new(source: Source<'a>, nodes: Option<&'a Bitset>, estimates: &'a mut Estimates) -> Self {
-        let Source { relation, meta, segment, parts, node_query, .. } = source;
-        let codes = codes_of(relation, segment, parts);
+        let Source { sealed, meta, parts, node_query, .. } = source;
+        let codes = codes_of(sealed, parts);
         Self {
             source,
             query: node_query.expect("the query of a compact graph"),
             nodes,
-            links: Links::new(relation, segment, parts),
+            links: Links::new(sealed, parts),
             layout: NodeCodes::new(meta.space),
-            codes: PartReader::new(relation, codes, Kind::NodeCodes, segment.id),
+            codes: sealed.part(codes, Kind::NodeCodes),
             before: estimates.nodes.len(),
             estimates,
         }
@@ -295,12 +294,12 @@ impl GraphReader for CompactGraph<'_> {
     }
 
     fn score(&mut self, nodes: &[u32], scores: &mut Vec<f64>) {
-        let Source { relation, segment, .. } = self.source;
+        let sealed = self.source.sealed;
         let (layout, query, wanted) = (self.layout, self.query, self.nodes);
         let estimates = &mut *self.estimates;
         self.codes.read_each_optimistically(nodes, layout.bytes(), |node, bytes| {
             let Some((score, error)) = layout.estimate(bytes, query) else {
-                corrupt(relation, segment, format!("The code of node {node} is invalid."))
+                sealed.corrupt(format!("The code of node {node} is invalid."))
             };
             scores.push(score.into());
             if wanted.is_none_or(|wanted| wanted.has(node as usize)) {
@@ -318,6 +317,6 @@ impl GraphReader for CompactGraph<'_> {
     }
 
     fn poll(&mut self) {
-        pgrx::check_for_interrupts!();
+        self.source.sealed.poll();
     }
 }

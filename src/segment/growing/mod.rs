@@ -120,7 +120,7 @@ fn block_in(runs: &[u32], page: usize) -> Option<u32> {
 }
 
 fn root_of(relation: Relation, block: u32, segment: u32, page: &Page) -> Root {
-    require(page, relation, block, Kind::Lane, segment);
+    require(page, &relation, block, Kind::Lane, segment);
     Root::read(page::payload(page)).unwrap_or_else(|| {
         Problem::corrupt(format!("index \"{}\" is corrupted at block {block}", relation.name())).raise()
     })

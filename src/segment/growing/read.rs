@@ -13,7 +13,7 @@ use crate::storage::part_reader::{page_to_change, require};
 
 fn copy_page(relation: Relation, block: u32, kind: Kind, segment: u32, copy: &mut PageCopy) {
     Pinned::read_recent(relation, block).share().copy_to(copy);
-    require(&copy.0, relation, block, kind, segment);
+    require(&copy.0, &relation, block, kind, segment);
 }
 
 /// Reads the rows of one lane, keeping a copy of the page read last.

@@ -6,11 +6,11 @@ use crate::codec::encoder::CodedQuery;
 use crate::codec::rotation::Rotation;
 use crate::memory;
 use crate::pg::error::Problem;
-use crate::pg::relation::Relation;
 use crate::storage::draft::Draft;
 use crate::storage::manifest::{Codebook, ListParts};
 use crate::storage::meta::Meta;
 use crate::storage::page::Kind;
+use crate::storage::pages::Pages;
 use crate::storage::part_reader::PartReader;
 use crate::storage::part_writer::write_rows;
 use crate::storage::snapshot::Snapshot;
@@ -46,22 +46,22 @@ impl Lists {
     }
 
     /// The lists of an index that has centroids.
-    pub fn read(relation: Relation, snapshot: &Snapshot) -> Option<Self> {
-        snapshot.manifest.codebook().map(|codebook| Self::of(relation, snapshot, codebook))
+    pub fn read(pages: &dyn Pages, snapshot: &Snapshot) -> Option<Self> {
+        snapshot.manifest.codebook().map(|codebook| Self::of(pages, snapshot, codebook))
     }
 
     /// The lists of one of an index's codebooks.
-    pub fn of(relation: Relation, snapshot: &Snapshot, codebook: &Codebook) -> Self {
+    pub fn of(pages: &dyn Pages, snapshot: &Snapshot, codebook: &Codebook) -> Self {
         let dims = snapshot.meta.space.dims as usize;
         let rotation = Rotation::new(snapshot.meta.seed, dims);
-        let centroids = read(relation, codebook, dims, &rotation);
+        let centroids = read(pages, codebook, dims, &rotation);
         Self { codebook: codebook.id, centroids: Arc::new(centroids), new: None }
     }
 }
 
 /// Reads an index's centroids.
-fn read(relation: Relation, codebook: &Codebook, dims: usize, rotation: &Rotation) -> Centroids {
-    let mut reader = CentroidReader::new(relation, codebook, dims);
+fn read(pages: &dyn Pages, codebook: &Codebook, dims: usize, rotation: &Rotation) -> Centroids {
+    let mut reader = CentroidReader::new(pages, codebook, dims);
     let mut vectors = Matrix::new(dims);
     memory::reserve(&mut vectors.numbers, codebook.lists as usize * dims, "centroids");
     for list in 0..codebook.lists {
@@ -85,36 +85,36 @@ fn write(centroids: &Centroids, draft: &mut Draft, rows_of_index: u64) -> Codebo
 ///
 /// Holds a pin, so it must not outlive the callback in which it was made.
 pub struct CentroidReader<'a> {
-    relation: Relation,
+    pages: &'a dyn Pages,
     codebook: &'a Codebook,
     part: PartReader<'a>,
     dims: usize,
 }
 
 impl<'a> CentroidReader<'a> {
-    pub fn new(relation: Relation, codebook: &'a Codebook, dims: usize) -> Self {
-        let part = PartReader::new(relation, &codebook.centroids, Kind::Centroids, codebook.id);
-        Self { relation, codebook, part, dims }
+    pub fn new(pages: &'a dyn Pages, codebook: &'a Codebook, dims: usize) -> Self {
+        let part = PartReader::new(pages, &codebook.centroids, Kind::Centroids, codebook.id);
+        Self { pages, codebook, part, dims }
     }
 
     /// The centroids of a segment's lists, if it has more than the one around zero.
-    pub fn of(relation: Relation, snapshot: &'a Snapshot, parts: &ListParts) -> Option<Self> {
+    pub fn of(pages: &'a dyn Pages, snapshot: &'a Snapshot, parts: &ListParts) -> Option<Self> {
         let codebook = snapshot.codebook_of(parts)?;
-        Some(Self::new(relation, codebook, snapshot.meta.space.dims as usize))
+        Some(Self::new(pages, codebook, snapshot.meta.space.dims as usize))
     }
 
     /// A list's centroid.
     pub fn vector(&mut self, list: u32) -> &[f32] {
-        let (relation, dims) = (self.relation, self.dims);
-        numbers(relation, dims, self.part.row(list.into(), dims * size_of::<f32>()))
+        let (pages, dims) = (self.pages, self.dims);
+        numbers(pages, dims, self.part.row(list.into(), dims * size_of::<f32>()))
     }
 
     /// Visits the centroids of some lists; while one is looked at, the next ones are on their way
     /// from memory.
     pub fn for_each(&mut self, lists: &[u32], mut visit: impl FnMut(u32, &[f32])) {
-        let (relation, dims) = (self.relation, self.dims);
+        let (pages, dims) = (self.pages, self.dims);
         let bytes = dims * size_of::<f32>();
-        self.part.for_each_row(lists, bytes, |list, row| visit(list, numbers(relation, dims, row)));
+        self.part.for_each_row(lists, bytes, |list, row| visit(list, numbers(pages, dims, row)));
     }
 
     /// What the centroids' codes are against.
@@ -134,8 +134,8 @@ impl<'a> CentroidReader<'a> {
 }
 
 /// A centroid's numbers.
-fn numbers(relation: Relation, dims: usize, row: &[u8]) -> &[f32] {
+fn numbers<'r>(pages: &dyn Pages, dims: usize, row: &'r [u8]) -> &'r [f32] {
     bytemuck::try_cast_slice(row).ok().filter(|vector| vector.len() == dims).unwrap_or_else(|| {
-        Problem::corrupt(format!("a centroid of index \"{}\" is corrupted", relation.name())).raise()
+        Problem::corrupt(format!("a centroid of index \"{}\" is corrupted", pages.name())).raise()
     })
 }

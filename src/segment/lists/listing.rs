@@ -6,25 +6,22 @@ use crate::codec::layout::block::Centre;
 use crate::distance::PreparedQuery;
 use crate::filter::Bitset;
 use crate::memory;
-use crate::pg::relation::Relation;
 use crate::search::rerank::Work;
-use crate::segment::corrupt;
 use crate::segment::lists::codebook::CentroidReader;
 use crate::segment::request::HeapRows;
 use crate::segment::rows::SealedRows;
 use crate::segment::threshold::{Listed, ROWS, Threshold, Verdict};
 use crate::segment::vectors::{Place, Vectors};
-use crate::storage::manifest::{ListParts, Sealed};
+use crate::storage::manifest::ListParts;
 use crate::storage::page::Kind;
-use crate::storage::part_reader::PartReader;
+use crate::storage::sealed::SealedRef;
 use crate::storage::snapshot::Snapshot;
 
 /// What a listing reads.
 #[derive(Clone, Copy)]
 pub struct Source<'a> {
-    pub relation: Relation,
+    pub sealed: SealedRef<'a>,
     pub snapshot: &'a Snapshot,
-    pub segment: &'a Sealed,
     pub parts: &'a ListParts,
     pub query: &'a PreparedQuery,
     /// The query's numbers.
@@ -39,15 +36,15 @@ impl Source<'_> {
     /// The entries of a list, and whether it is the segment's last.
     fn entries(self, list: u32) -> (std::ops::Range<u32>, bool) {
         let lists = self.snapshot.lists_of(self.parts);
-        let mut starts = PartReader::new(self.relation, &self.parts.starts, Kind::Starts, self.segment.id);
+        let mut starts = self.sealed.part(&self.parts.starts, Kind::Starts);
         let mut start = |list: u32| {
             let slot = starts.slot(list.into()).first_chunk();
             slot.map_or(u32::MAX, |&bytes| u32::from_ne_bytes(bytes))
         };
         let range = start(list)..start(list + 1);
-        if range.end > self.segment.rows || range.start > range.end {
-            let detail = format!("List {list} would be entries {range:?} of {}.", self.segment.rows);
-            corrupt(self.relation, self.segment, detail);
+        if range.end > self.sealed.rows || range.start > range.end {
+            let detail = format!("List {list} would be entries {range:?} of {}.", self.sealed.rows);
+            self.sealed.corrupt(detail);
         }
         (range, list + 1 == lists)
     }
@@ -55,7 +52,7 @@ impl Source<'_> {
     /// What the query knows of a list's centre.
     fn centre(self, list: u32) -> Centre {
         let metric = self.snapshot.meta.space.metric;
-        match CentroidReader::of(self.relation, self.snapshot, self.parts) {
+        match CentroidReader::of(self.sealed.pages(), self.snapshot, self.parts) {
             Some(mut centroids) => Centre::new(metric, self.vector, centroids.vector(list)),
             None => Centre::origin(metric, self.vector),
         }
@@ -71,7 +68,7 @@ pub fn list(
     heap: &mut HeapRows,
     visit: &mut dyn FnMut(u32, f64),
 ) -> Listed {
-    let Source { relation, snapshot, segment, parts, coded, .. } = source;
+    let Source { sealed, snapshot, parts, coded, .. } = source;
     let (range, is_last) = source.entries(list);
     let mut work = Work::default();
     let mut unknown = Vec::new();
@@ -83,7 +80,7 @@ pub fn list(
         let meta = &snapshot.meta;
         let centre = source.centre(list);
         let scan = Scan { segment: 0, entries: Entries::Own, range, centre: 0, limits: Vec::new() };
-        let scanned = Scanned { relation, segment, parts, wanted: source.wanted };
+        let scanned = Scanned { sealed, parts, wanted: source.wanted };
         let scans = Scans { scanned, scans: &[scan], centres: &[centre] };
         let codes = Codes::new(meta.space, meta.quantizer, source.vector);
         scans.for_each_block(&codes, &coded.tables, |Seen { scores, errors, wanted: bits, row, .. }| {
@@ -110,20 +107,20 @@ pub fn list(
 
 /// Calls `visit` with rows' exact scores.
 fn compare(source: Source, rows: &[u32], heap: &mut HeapRows, mut visit: impl FnMut(u32, f64)) {
-    let Source { relation, segment, parts, query, .. } = source;
+    let Source { sealed, parts, query, .. } = source;
     let mut visit = |row: u32, bytes: &[u8]| {
         let Some(score) = query.score(bytes) else {
-            corrupt(relation, segment, format!("The vector of row {row} is invalid."))
+            sealed.corrupt(format!("The vector of row {row} is invalid."))
         };
         visit(row, score);
     };
     match &parts.vectors {
         Some(vectors) => {
             let place = Place::Rows { part: vectors, offsets: None };
-            Vectors::new(relation, segment, query.row_bytes(), place).for_each(rows, visit);
+            Vectors::new(sealed, query.row_bytes(), place).for_each(rows, visit);
         }
         None => {
-            let mut tids = SealedRows::new(relation, segment);
+            let mut tids = SealedRows::new(sealed);
             for &row in rows {
                 if let Some(tid) = tids.live_tid(row) {
                     heap(tid, &mut |bytes| visit(row, bytes));

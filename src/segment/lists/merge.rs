@@ -4,13 +4,13 @@ use super::assign::Assigner;
 use super::stored::StoredLists;
 use super::train::{self, Sample};
 use super::write::{self, Place, RowSource};
-use crate::pg::relation::Relation;
+use crate::distance::Space;
+use crate::segment::Plan;
 use crate::segment::lists::codebook::Lists;
-use crate::segment::{Plan, corrupt};
 use crate::storage::draft::Draft;
 use crate::storage::manifest::{Codebook, Manifest, Sealed};
+use crate::storage::sealed::SealedRef;
 use crate::storage::snapshot::Snapshot;
-use crate::storage::tasks::TaskKind;
 use crate::structure::{ListOptions, Rerank};
 
 /// What a merge has made: a segment, unless no row is alive, and a codebook if there is a new one.
@@ -41,20 +41,21 @@ pub fn wants_centroids(manifest: &Manifest, options: ListOptions) -> bool {
 }
 
 /// Makes one segment of the live rows of `sources`, with new centroids if `retrain`.
-pub fn merge(
-    relation: Relation,
+pub fn merge<'d>(
     snapshot: &Snapshot,
-    sources: &[&Sealed],
+    sources: &[SealedRef],
     plan: Plan,
     options: ListOptions,
     retrain: bool,
+    mut draft: impl FnMut() -> Draft<'d>,
 ) -> Merged {
     let space = snapshot.meta.space;
     let mut sources: Vec<StoredLists> =
-        sources.iter().map(|s| StoredLists::new(relation, snapshot, s)).collect();
-    let lists = match Lists::read(relation, snapshot).filter(|_| !retrain) {
+        sources.iter().map(|sealed| StoredLists::new(*sealed, snapshot)).collect();
+    let known = sources.first().and_then(|source| Lists::read(source.sealed.pages(), snapshot));
+    let lists = match known.filter(|_| !retrain) {
         Some(lists) => lists,
-        None if retrain => train(relation, snapshot, &mut sources, plan, options),
+        None if retrain => train(space, &mut sources, plan, options, &mut draft),
         None => Lists::origin(space.dims as usize),
     };
     let mut assigner = Assigner::new(space, plan, options, lists);
@@ -71,36 +72,34 @@ pub fn merge(
     let sealed = (!placed.is_empty()).then(|| {
         let format =
             write::Format::new(space, plan.columns, assigner.formats(), options.rerank, &assigner.lists);
-        let mut draft = Draft::begin(relation, TaskKind::Compact);
-        write::write(&mut draft, &format, placed.iter().copied(), &mut sources)
+        write::write(&mut draft(), &format, placed.iter().copied(), &mut sources)
     });
     Merged { sealed, codebook }
 }
 
 /// Finds centroids among the rows of all sources.
-fn train(
-    relation: Relation,
-    snapshot: &Snapshot,
+fn train<'d>(
+    space: Space,
     sources: &mut [StoredLists],
     plan: Plan,
     options: ListOptions,
+    draft: impl FnOnce() -> Draft<'d>,
 ) -> Lists {
-    let space = snapshot.meta.space;
-    let rows: u64 = sources.iter().map(|source| u64::from(source.segment.rows)).sum();
-    let live: u64 = sources.iter().map(|s| u64::from(s.segment.rows - s.segment.tombstones)).sum();
+    let rows: u64 = sources.iter().map(|source| u64::from(source.sealed.rows)).sum();
+    let live: u64 = sources.iter().map(|s| u64::from(s.sealed.rows - s.sealed.tombstones)).sum();
     let lists = train::lists_wanted(options.lists, live);
     let wanted = train::sample_rows(lists, space.dims as usize, train::SAMPLE_BYTES) as u64;
     let step = rows.div_ceil(wanted).max(1) as usize;
     let bytes = space.row_bytes().unwrap_or_default();
     let mut sample = Sample::new(space);
     for source in sources {
-        let segment = source.segment;
-        for row in (0..segment.rows).step_by(step) {
-            crate::pg::interrupts::check();
+        let sealed = source.sealed;
+        for row in (0..sealed.rows).step_by(step) {
+            sealed.give_way();
             if !sample.push(source.vector(row, bytes)) {
-                corrupt(relation, segment, format!("The vector of row {row} is invalid."));
+                sealed.corrupt(format!("The vector of row {row} is invalid."));
             }
         }
     }
-    sample.into_lists(|| Draft::begin(relation, TaskKind::Compact), lists, live, plan)
+    sample.into_lists(draft, lists, live, plan)
 }

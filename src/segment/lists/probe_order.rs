@@ -9,12 +9,12 @@ use crate::codec::fastscan::BLOCK;
 use crate::codec::layout::block::Centre;
 use crate::codec::layout::centroids::CentroidBlocks;
 use crate::distance::{Element, Metric, Space};
-use crate::pg::relation::Relation;
 use crate::search::rerank::Keyed;
 use crate::segment::lists::codebook::CentroidReader;
 use crate::storage::manifest::Codebook;
 use crate::storage::meta::Meta;
 use crate::storage::page::Kind;
+use crate::storage::pages::Pages;
 use crate::storage::part_reader::PartReader;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -41,15 +41,15 @@ pub struct RankedLists {
 
 impl RankedLists {
     /// Estimates the distance of every list from a query.
-    pub fn new(relation: Relation, codebook: &Codebook, meta: &Meta, query: &CodedQuery) -> Self {
+    pub fn new(pages: &dyn Pages, codebook: &Codebook, meta: &Meta, query: &CodedQuery) -> Self {
         let space = meta.space;
         let dims = space.dims as usize;
-        let mut centroids = CentroidReader::new(relation, codebook, dims);
+        let mut centroids = CentroidReader::new(pages, codebook, dims);
         let shifted = centroids.shifted(meta, query);
         let coded = shifted.as_ref().unwrap_or(query);
         let centre_product = f32::dot(centroids.code_centre(), &coded.vector);
         let layout = CentroidBlocks::new(dims);
-        let mut blocks = PartReader::new(relation, &codebook.codes, Kind::Codes, codebook.id);
+        let mut blocks = PartReader::new(pages, &codebook.codes, Kind::Codes, codebook.id);
         let count = codebook.lists as usize;
         let (mut ranked, mut squared_norms) = (Vec::with_capacity(count), Vec::with_capacity(count));
         for first in (0..codebook.lists).step_by(BLOCK) {
@@ -100,7 +100,7 @@ impl RankedLists {
     pub fn take(
         &mut self,
         count: usize,
-        relation: Relation,
+        pages: &dyn Pages,
         codebook: &Codebook,
         query: &CodedQuery,
     ) -> Vec<(u32, Centre)> {
@@ -109,7 +109,7 @@ impl RankedLists {
         let promising = promising.take(wanted.saturating_sub(self.compared.len()));
         let mut promising: Vec<u32> = promising.map(|Reverse(ranked)| ranked.value).collect();
         promising.sort_unstable();
-        let mut centroids = CentroidReader::new(relation, codebook, self.space.dims as usize);
+        let mut centroids = CentroidReader::new(pages, codebook, self.space.dims as usize);
         centroids.for_each(&promising, |list, centroid| self.compare(list, centroid, query));
         let nearest = std::iter::from_fn(|| self.compared.pop());
         let nearest = nearest.take(count).map(|Reverse(Keyed { value: (list, centre), .. })| (list, centre));

@@ -8,11 +8,10 @@ use crate::codec::rabitq::Query;
 use crate::codec::scalar;
 use crate::distance::Space;
 use crate::filter::Bitset;
-use crate::pg::relation::Relation;
-use crate::segment::corrupt;
-use crate::storage::manifest::{ListParts, Sealed};
+use crate::storage::manifest::ListParts;
 use crate::storage::page::Kind;
 use crate::storage::part_reader::PartReader;
+use crate::storage::sealed::SealedRef;
 use crate::structure::Quantizer;
 use std::ops::Range;
 
@@ -40,8 +39,7 @@ pub enum Entries {
 /// A segment as a scan sees it.
 #[derive(Clone, Copy)]
 pub struct Scanned<'a> {
-    pub relation: Relation,
-    pub segment: &'a Sealed,
+    pub sealed: SealedRef<'a>,
     pub parts: &'a ListParts,
     /// The rows that are wanted, if not all are.
     pub wanted: Option<&'a Bitset>,
@@ -114,9 +112,9 @@ impl Scans<'_> {
     }
 
     fn codes(&self) -> PartReader<'_> {
-        let Scanned { relation, segment, parts, .. } = self.scanned;
+        let Scanned { sealed, parts, .. } = self.scanned;
         let codes = parts.codes.as_ref().expect("what has no codes is not scanned by them");
-        PartReader::new(relation, codes, Kind::Codes, segment.id)
+        sealed.part(codes, Kind::Codes)
     }
 
     /// The blocks with entries that are scanned: the number of the scan, and the block.
@@ -136,7 +134,7 @@ impl Scans<'_> {
         let (numbers, blocks): (Vec<usize>, Vec<u32>) = self.blocks().filter(has_wanted).unzip();
         let mut numbers = numbers.into_iter();
         self.codes().for_each_row(&blocks, layout.bytes(), |block, bytes| {
-            pgrx::check_for_interrupts!();
+            self.scanned.sealed.poll();
             let number = numbers.next().expect("as many as blocks");
             let scan = &self.scans[number];
             let estimates = layout.estimate(bytes, tables, self.centres[scan.centre as usize]);
@@ -154,14 +152,14 @@ impl Scans<'_> {
     }
 
     fn for_each_spilled(self, layout: SpillBlocks, tables: &Query, mut visit: impl FnMut(Seen)) {
-        let Scanned { relation, segment, parts, .. } = self.scanned;
+        let Scanned { sealed, parts, .. } = self.scanned;
         let spill = parts.spill.as_ref().expect("its rows are in second lists");
         let is_refined = parts.fine.is_none();
         let (numbers, blocks): (Vec<usize>, Vec<u32>) = self.blocks().unzip();
         let mut numbers = numbers.into_iter();
-        let mut reader = PartReader::new(relation, &spill.codes, Kind::SpillCodes, segment.id);
+        let mut reader = sealed.part(&spill.codes, Kind::SpillCodes);
         reader.for_each_row(&blocks, layout.bytes(), |block, bytes| {
-            pgrx::check_for_interrupts!();
+            self.scanned.sealed.poll();
             let number = numbers.next().expect("as many as blocks");
             let scan = &self.scans[number];
             let estimates = layout.estimate(bytes, tables, self.centres[scan.centre as usize]);
@@ -169,9 +167,8 @@ impl Scans<'_> {
             let (estimates, ordinals) = parts.expect("a row of as many bytes as were asked for");
             let places = places(&scan.of_block(block));
             let ordinals = &ordinals[places.clone()];
-            if let Some(row) = ordinals.iter().find(|&&row| row >= segment.rows) {
-                let detail = format!("Block {block} of the second lists has an entry of row {row}.");
-                corrupt(relation, segment, detail);
+            if let Some(row) = ordinals.iter().find(|&&row| row >= sealed.rows) {
+                sealed.corrupt(format!("Block {block} of the second lists has an entry of row {row}."));
             }
             let row =
                 |place: usize| Row { segment: scan.segment, row: ordinals[place], centre: None, is_refined };
@@ -189,7 +186,7 @@ impl Scans<'_> {
         let mut reader = self.codes();
         for (number, scan) in self.scans.iter().enumerate() {
             for from in scan.range.clone().step_by(BLOCK) {
-                pgrx::check_for_interrupts!();
+                self.scanned.sealed.poll();
                 let to = scan.range.end.min(from + BLOCK as u32);
                 if !self.scanned.has_wanted(from, to) {
                     continue;

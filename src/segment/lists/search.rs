@@ -10,11 +10,9 @@ use crate::codec::multibit;
 use crate::distance::{PreparedQuery, Space};
 use crate::filter::Bitset;
 use crate::memory;
-use crate::pg::relation::Relation;
 use crate::search::cost_model::{ListFacts, Probing};
 use crate::search::rerank::{Onward, Reranker, Step, Work};
 use crate::search::strategy::{self, ListStrategy, SCANNED_PER_RETURNED};
-use crate::segment::corrupt;
 use crate::segment::lists::codebook::CentroidReader;
 use crate::segment::lists::probe_order::RankedLists;
 use crate::segment::request::{HeapRows, Hit, SeenShare, Terms};
@@ -22,8 +20,9 @@ use crate::segment::rows::SealedRows;
 use crate::segment::vectors::{Place, Vectors};
 use crate::storage::manifest::{Codebook, ListParts, Manifest, Parts, Sealed};
 use crate::storage::page::Kind;
+use crate::storage::pages::Pages;
 use crate::storage::part::Part;
-use crate::storage::part_reader::PartReader;
+use crate::storage::sealed::SealedRef;
 use crate::storage::snapshot::Snapshot;
 use crate::structure::Structure;
 use std::collections::{HashMap, HashSet};
@@ -41,7 +40,7 @@ struct Family {
 /// What a search reads.
 #[derive(Clone, Copy)]
 pub struct Source<'a> {
-    pub relation: Relation,
+    pub pages: &'a dyn Pages,
     pub snapshot: &'a Snapshot,
     pub query: &'a PreparedQuery,
     pub coded: &'a CodedQuery,
@@ -55,15 +54,14 @@ impl<'a> Source<'a> {
         self.wanted.get(number as usize)?.as_deref()
     }
 
-    fn segment(self, number: u32) -> &'a Sealed {
-        &self.snapshot.manifest.sealed[number as usize]
+    fn segment(self, number: u32) -> SealedRef<'a> {
+        SealedRef::new(self.pages, &self.snapshot.manifest.sealed[number as usize])
     }
 
-    /// A segment with lists.
+    /// A segment as a scan sees it.
     fn scanned(self, number: u32) -> Scanned<'a> {
-        let segment = self.segment(number);
-        let Parts::Lists(parts) = &segment.parts else { unreachable!("it has lists") };
-        Scanned { relation: self.relation, segment, parts, wanted: self.wanted(number) }
+        let sealed = self.segment(number);
+        Scanned { sealed, parts: sealed.lists(), wanted: self.wanted(number) }
     }
 }
 
@@ -109,7 +107,7 @@ pub struct ListSearch {
 const FIRST_LOOK: u64 = 512;
 impl ListSearch {
     pub fn new(
-        relation: Relation,
+        pages: &dyn Pages,
         snapshot: &Snapshot,
         coded: &CodedQuery,
         (facts, step): (ListFacts, ListStrategy),
@@ -155,11 +153,10 @@ impl ListSearch {
         for (number, codebook) in snapshot.manifest.codebooks.iter().enumerate() {
             // As the automatic number of probes, which grows with the square root of the lists.
             let share = (f64::from(codebook.lists) / f64::from(newest)).sqrt().min(1.0);
-            let without =
-                terms.without.and_then(|row| search.list_without(relation, snapshot, codebook, row));
+            let without = terms.without.and_then(|row| search.list_without(pages, snapshot, codebook, row));
             search.families.push(Family {
                 codebook: number,
-                lists: RankedLists::new(relation, codebook, &snapshot.meta, coded).without(without),
+                lists: RankedLists::new(pages, codebook, &snapshot.meta, coded).without(without),
                 probes: ((probing.probes as f64 * share).ceil() as usize).max(1),
             });
         }
@@ -169,7 +166,7 @@ impl ListSearch {
     /// The list of a codebook that a row is in, and how many rows that has, if the row is in one.
     fn list_without(
         &mut self,
-        relation: Relation,
+        pages: &dyn Pages,
         snapshot: &Snapshot,
         codebook: &Codebook,
         (segment, row): (u32, u32),
@@ -177,8 +174,8 @@ impl ListSearch {
         let mut segments = list_segments(&snapshot.manifest);
         let (number, segment, parts) =
             segments.find(|(_, sealed, parts)| sealed.id == segment && parts.codebook == codebook.id)?;
-        let part = (segment, &parts.starts, Entries::Own);
-        let starts = self.starts_of(relation, snapshot, number, part, parts);
+        let sealed = SealedRef::new(pages, segment);
+        let starts = self.starts_of(sealed, snapshot, number, (&parts.starts, Entries::Own));
         let list = starts.partition_point(|&start| start <= row).checked_sub(1)?;
         Some((list as u32, starts.get(list + 1)? - starts[list]))
     }
@@ -186,19 +183,18 @@ impl ListSearch {
     /// The first entry of each list of a segment, and the end of the last.
     fn starts_of(
         &mut self,
-        relation: Relation,
+        sealed: SealedRef,
         snapshot: &Snapshot,
         number: u32,
-        (segment, part, entries): (&Sealed, &Part, Entries),
-        parts: &ListParts,
+        (part, entries): (&Part, Entries),
     ) -> &[u32] {
         self.starts.entry((number, entries)).or_insert_with(|| {
             let kind = match entries {
                 Entries::Own => Kind::Starts,
                 Entries::Second => Kind::SpillStarts,
             };
-            let count = u64::from(snapshot.lists_of(parts)) + 1;
-            PartReader::new(relation, part, kind, segment.id).numbers(count)
+            let count = u64::from(snapshot.lists_of(sealed.lists())) + 1;
+            sealed.part(part, kind).numbers(count)
         })
     }
 
@@ -247,7 +243,7 @@ impl ListSearch {
                 }
                 Step::Next(Row { segment, row, .. }, score) => {
                     let segment = source.segment(segment);
-                    if let Some(tid) = SealedRows::new(source.relation, segment).live_tid(row) {
+                    if let Some(tid) = SealedRows::new(segment).live_tid(row) {
                         self.returned += 1;
                         return Some(Hit { score, tid });
                     }
@@ -283,7 +279,7 @@ impl ListSearch {
             for row in wanted {
                 rows.push(Row { segment, row, centre: None, is_refined: true });
                 if rows.len() == TOGETHER {
-                    pgrx::check_for_interrupts!();
+                    source.pages.poll();
                     self.compare(source, heap, &rows);
                     rows.clear();
                 }
@@ -313,7 +309,7 @@ impl ListSearch {
     fn probe_family(&mut self, source: Source, heap: &mut HeapRows, family: usize) {
         let Family { codebook, lists, probes } = &mut self.families[family];
         let codebook = &source.snapshot.manifest.codebooks[*codebook];
-        let lists = lists.take(*probes, source.relation, codebook, source.coded);
+        let lists = lists.take(*probes, source.pages, codebook, source.coded);
         self.probed += *probes;
         // A search that goes on looks for ever farther rows.
         *probes *= 2;
@@ -342,17 +338,16 @@ impl ListSearch {
         let centre = self.centres.len() as u32 - 1;
         let mut scans = Vec::new();
         for (number, segment, parts) in list_segments(&source.snapshot.manifest) {
+            let sealed = SealedRef::new(source.pages, segment);
             if parts.codebook != codebook {
                 continue;
             }
             let second = parts.spill.as_ref().map(|spill| (&spill.starts, Entries::Second));
             for (part, entries) in std::iter::once((&parts.starts, Entries::Own)).chain(second) {
-                let part = (segment, part, entries);
-                let starts = self.starts_of(source.relation, source.snapshot, number, part, parts);
+                let starts = self.starts_of(sealed, source.snapshot, number, (part, entries));
                 let range = starts[list as usize]..starts[list as usize + 1];
-                if range.end > segment.rows || range.start > range.end {
-                    let detail = format!("List {list} would be entries {range:?} of {}.", segment.rows);
-                    corrupt(source.relation, segment, detail);
+                if range.end > sealed.rows || range.start > range.end {
+                    sealed.corrupt(format!("List {list} would be entries {range:?} of {}.", sealed.rows));
                 }
                 if !range.is_empty() {
                     scans.push(Scan { segment: number, entries, range, centre, limits: Vec::new() });
@@ -439,7 +434,7 @@ impl ListSearch {
         let mut rows_and_centres = rows.iter().zip(centres);
         let Some(layout) = self.fine else { return };
         for rows in rows.chunk_by(|a, b| a.segment == b.segment) {
-            let Scanned { segment, parts, .. } = source.scanned(rows[0].segment);
+            let Scanned { sealed, parts, .. } = source.scanned(rows[0].segment);
             let ListParts { fine: Some(fine), codebook, .. } = parts else {
                 unreachable!("only rows with fine codes are refined")
             };
@@ -448,7 +443,7 @@ impl ListSearch {
                 &*self.fine_queries.entry(*codebook).or_insert_with(|| multibit::Query::new(&coded.rotated));
             let ordinals: Vec<u32> = rows.iter().map(|row| row.row).collect();
             let reranker = &mut self.rows;
-            let mut reader = PartReader::new(source.relation, fine, Kind::FineCodes, segment.id);
+            let mut reader = sealed.part(fine, Kind::FineCodes);
             reader.for_each_row(&ordinals, layout.bytes(), |_, fine| {
                 let (row, centre) = rows_and_centres.next().expect("as many rows as ordinals");
                 let estimate = layout.estimate(fine, fine_query, centre);
@@ -463,43 +458,37 @@ impl ListSearch {
         if let Some(centre) = row.centre {
             return self.centres[centre as usize];
         }
-        let Source { relation, snapshot, coded, .. } = source;
-        let Scanned { segment, parts, .. } = source.scanned(row.segment);
-        let part = (segment, &parts.starts, Entries::Own);
-        let starts = self.starts_of(relation, snapshot, row.segment, part, parts);
+        let Source { pages, snapshot, coded, .. } = source;
+        let Scanned { sealed, parts, .. } = source.scanned(row.segment);
+        let starts = self.starts_of(sealed, snapshot, row.segment, (&parts.starts, Entries::Own));
         let list = starts.partition_point(|&start| start <= row.row).saturating_sub(1);
-        let centroids = CentroidReader::of(relation, snapshot, parts);
+        let centroids = CentroidReader::of(pages, snapshot, parts);
         let mut centroids = centroids.expect("rows in two lists are in a codebook's");
         Centre::new(self.space.metric, &coded.vector, centroids.vector(list as u32))
     }
 
     /// Compares rows exactly.
     fn compare(&mut self, source: Source, heap: &mut HeapRows, rows: &[Row]) {
-        let Source { relation, query, .. } = source;
+        let query = source.query;
         for rows in rows.chunk_by(|a, b| a.segment == b.segment) {
-            let segment = source.segment(rows[0].segment);
-            let Parts::Lists(parts) = &segment.parts else { unreachable!("its lists were scanned") };
+            let Scanned { sealed, parts, .. } = source.scanned(rows[0].segment);
             let ordinals: Vec<u32> = rows.iter().map(|row| row.row).collect();
             let reranker = &mut self.rows;
             let score = |row: u32, bytes: &[u8]| {
-                query.score(bytes).unwrap_or_else(|| {
-                    corrupt(relation, segment, format!("The vector of row {row} is invalid."))
-                })
+                let invalid = || sealed.corrupt(format!("The vector of row {row} is invalid."));
+                query.score(bytes).unwrap_or_else(invalid)
             };
             match &parts.vectors {
                 Some(vectors) => {
                     let place = Place::Rows { part: vectors, offsets: None };
                     let mut rows = rows.iter();
-                    Vectors::new(relation, segment, query.row_bytes(), place).for_each(
-                        &ordinals,
-                        |row, bytes| {
-                            let score = score(row, bytes);
-                            reranker.compared(*rows.next().expect("as many rows as ordinals"), score);
-                        },
-                    );
+                    Vectors::new(sealed, query.row_bytes(), place).for_each(&ordinals, |row, bytes| {
+                        let score = score(row, bytes);
+                        reranker.compared(*rows.next().expect("as many rows as ordinals"), score);
+                    });
                 }
                 None => {
-                    let mut tids = SealedRows::new(relation, segment);
+                    let mut tids = SealedRows::new(sealed);
                     for row in rows {
                         let mut is_seen = false;
                         if let Some(tid) = tids.live_tid(row.row) {

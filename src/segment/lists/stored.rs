@@ -7,21 +7,20 @@ use crate::codec::layout::block::BlockLayout;
 use crate::codec::layout::spill::SpillBlocks;
 use crate::distance::{Arena, Space};
 use crate::memory;
-use crate::pg::relation::Relation;
+use crate::segment::Tid;
 use crate::segment::columns::StoredColumns;
 use crate::segment::rows::SealedRows;
-use crate::segment::{Tid, corrupt};
-use crate::storage::manifest::{ListParts, Parts, Sealed, Spill};
+use crate::storage::manifest::{ListParts, Spill};
 use crate::storage::page::Kind;
 use crate::storage::part_reader::PartReader;
+use crate::storage::sealed::SealedRef;
 use crate::storage::snapshot::Snapshot;
 use std::borrow::Cow;
 use std::sync::Arc;
 
 /// Holds pins, so it must not outlive the callback in which it was made.
 pub struct StoredLists<'a> {
-    relation: Relation,
-    pub segment: &'a Sealed,
+    pub sealed: SealedRef<'a>,
     pub parts: &'a ListParts,
     rows: SealedRows<'a>,
     columns: StoredColumns<'a>,
@@ -55,18 +54,17 @@ pub fn add_up(starts: &[u32], entries: u32) -> bool {
 impl<'a> SecondLists<'a> {
     /// Reads what can be read; an error tells what is invalid.
     fn read(stored: &StoredLists<'a>, spill: &'a Spill) -> Result<Self, String> {
-        let &StoredLists { relation, segment, spill_blocks: blocks, lists, .. } = stored;
-        let part = |part, kind| PartReader::new(relation, part, kind, segment.id);
-        let starts = part(&spill.starts, Kind::SpillStarts).numbers(u64::from(lists) + 1);
-        if !add_up(&starts, segment.rows) {
+        let &StoredLists { sealed, spill_blocks: blocks, lists, .. } = stored;
+        let starts = sealed.part(&spill.starts, Kind::SpillStarts).numbers(u64::from(lists) + 1);
+        if !add_up(&starts, sealed.rows) {
             return Err("the second lists do not add up".into());
         }
-        let mut codes = part(&spill.codes, Kind::SpillCodes);
-        let mut entry_of_row = memory::filled(u32::MAX, segment.rows as usize, "rows of lists");
-        for first in (0..segment.rows).step_by(BLOCK) {
+        let mut codes = sealed.part(&spill.codes, Kind::SpillCodes);
+        let mut entry_of_row = memory::filled(u32::MAX, sealed.rows as usize, "rows of lists");
+        for first in (0..sealed.rows).step_by(BLOCK) {
             let block = codes.row(u64::from(first) / BLOCK as u64, blocks.bytes());
             let ordinals = blocks.ordinals(block).expect("a row of as many bytes as were asked for");
-            for (row, entry) in ordinals.into_iter().zip(first..segment.rows) {
+            for (row, entry) in ordinals.into_iter().zip(first..sealed.rows) {
                 match entry_of_row.get_mut(row as usize) {
                     Some(place) if *place == u32::MAX => *place = entry,
                     _ => return Err(format!("entry {entry} of the second lists is of row {row}")),
@@ -78,17 +76,14 @@ impl<'a> SecondLists<'a> {
 }
 
 impl<'a> StoredLists<'a> {
-    pub fn new(relation: Relation, snapshot: &Snapshot, segment: &'a Sealed) -> Self {
-        let Parts::Lists(parts) = &segment.parts else {
-            corrupt(relation, segment, "It has a graph, but the index has lists.".into())
-        };
-        let part = |part, kind| PartReader::new(relation, part, kind, segment.id);
+    pub fn new(sealed: SealedRef<'a>, snapshot: &Snapshot) -> Self {
+        let parts = sealed.lists();
+        let part = |part, kind| sealed.part(part, kind);
         Self {
-            relation,
-            segment,
+            sealed,
             parts,
-            rows: SealedRows::new(relation, segment),
-            columns: StoredColumns::new(relation, segment),
+            rows: SealedRows::new(sealed),
+            columns: StoredColumns::new(sealed),
             starts: part(&parts.starts, Kind::Starts),
             codes: parts.codes.as_ref().map(|codes| part(codes, Kind::Codes)),
             fine: parts.fine.as_ref().map(|fine| part(fine, Kind::FineCodes)),
@@ -105,13 +100,13 @@ impl<'a> StoredLists<'a> {
     pub fn reassign(&mut self, assigner: &mut Assigner, space: Space) {
         let bytes = space.row_bytes().unwrap_or_default();
         let mut assigned = Assigned::default();
-        for first in (0..self.segment.rows).step_by(CHUNK) {
-            let rows = first..self.segment.rows.min(first + CHUNK as u32);
+        for first in (0..self.sealed.rows).step_by(CHUNK) {
+            let rows = first..self.sealed.rows.min(first + CHUNK as u32);
             let mut arena = Arena::new(space);
             for row in rows {
                 if !arena.push(self.vector(row, bytes)) {
                     let detail = format!("The vector of row {row} is invalid.");
-                    corrupt(self.relation, self.segment, detail);
+                    self.sealed.corrupt(detail);
                 }
             }
             assigner.assign(Arc::new(arena), &mut assigned);
@@ -137,7 +132,7 @@ impl<'a> StoredLists<'a> {
     /// As [`Self::read_second_lists`], where they must be valid.
     fn need_second_lists(&mut self) {
         let read = self.read_second_lists();
-        read.unwrap_or_else(|text| corrupt(self.relation, self.segment, format!("In it {text}.")));
+        read.unwrap_or_else(|text| self.sealed.corrupt(format!("In it {text}.")));
     }
 
     /// Calls `visit` with every live row and its list.
@@ -154,9 +149,9 @@ impl<'a> StoredLists<'a> {
         for list in 0..self.lists {
             let slot = self.starts.slot(u64::from(list) + 1);
             let end = u32::from_ne_bytes(slot.try_into().unwrap_or_default());
-            if end < first || end > self.segment.rows {
+            if end < first || end > self.sealed.rows {
                 let detail = format!("List {list} would be rows {first} to {end}.");
-                corrupt(self.relation, self.segment, detail);
+                self.sealed.corrupt(detail);
             }
             for row in first..end {
                 if self.rows.live_tid(row).is_some() {
@@ -183,9 +178,7 @@ impl RowSource for StoredLists<'_> {
             return (factors, Cow::Borrowed(code));
         }
         let blocks = self.blocks;
-        let Some(codes) = &mut self.codes else {
-            corrupt(self.relation, self.segment, "It has no codes.".into())
-        };
+        let Some(codes) = &mut self.codes else { self.sealed.corrupt("It has no codes.") };
         let block = codes.row(u64::from(row) / BLOCK as u64, blocks.bytes());
         let (factors, code) = blocks.code(block, row as usize % BLOCK);
         (factors, Cow::Owned(code))
@@ -215,7 +208,7 @@ impl RowSource for StoredLists<'_> {
                 let (factors, code) = blocks.code(block, entry as usize % BLOCK);
                 (factors, Cow::Owned(code))
             }
-            (None, None) => corrupt(self.relation, self.segment, "It has no second lists.".into()),
+            (None, None) => self.sealed.corrupt("It has no second lists."),
         }
     }
 
@@ -223,7 +216,7 @@ impl RowSource for StoredLists<'_> {
         match (&self.assigned, &mut self.codes) {
             (Some(assigned), _) => assigned.code(row, bytes),
             (None, Some(codes)) => codes.row(row.into(), bytes),
-            (None, None) => corrupt(self.relation, self.segment, "It has no codes.".into()),
+            (None, None) => self.sealed.corrupt("It has no codes."),
         }
     }
 
@@ -231,14 +224,14 @@ impl RowSource for StoredLists<'_> {
         match (&self.assigned, &mut self.fine) {
             (Some(assigned), _) => assigned.fine(row, bytes),
             (None, Some(fine)) => fine.row(row.into(), bytes),
-            (None, None) => corrupt(self.relation, self.segment, "It has no fine codes.".into()),
+            (None, None) => self.sealed.corrupt("It has no fine codes."),
         }
     }
 
     fn vector(&mut self, row: u32, bytes: usize) -> &[u8] {
         match &mut self.vectors {
             Some(vectors) => vectors.row(row.into(), bytes),
-            None => corrupt(self.relation, self.segment, "It has no vectors.".into()),
+            None => self.sealed.corrupt("It has no vectors."),
         }
     }
 }
