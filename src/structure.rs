@@ -16,6 +16,23 @@ pub enum Quantizer {
 }
 
 impl Quantizer {
+    /// Whether a search looks at codes before it compares exact vectors.
+    pub fn has_codes(self) -> bool {
+        match self {
+            Quantizer::None => false,
+            Quantizer::Rabitq | Quantizer::Sq8 => true,
+        }
+    }
+
+    /// Its name in options and statistics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Quantizer::None => "none",
+            Quantizer::Rabitq => "rabitq",
+            Quantizer::Sq8 => "sq8",
+        }
+    }
+
     /// Whether rows in lists are entered in a second one (see [`crate::cluster::spill`]),
     /// where there are two.
     pub fn has_second_lists(self) -> bool {
@@ -54,6 +71,9 @@ pub struct ListOptions {
     pub rerank: Rerank,
 }
 
+/// Most candidates of a graph that a search may look at before its first row.
+pub const MAX_EF_SEARCH: u32 = 10_000;
+
 /// Most lists of an index.
 pub const MAX_LISTS: u32 = 1 << 16;
 
@@ -71,4 +91,58 @@ pub enum Rerank {
 pub enum Structure {
     Graph(GraphOptions),
     Lists(ListOptions),
+}
+
+/// What a page holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Kind {
+    Meta = 1,
+    Manifest = 2,
+    Lane = 3,
+    GrowingGroups = 4,
+    GrowingRows = 5,
+    Tids = 6,
+    Tombstones = 7,
+    Rows = 8,
+    Offsets = 9,
+    GraphBase = 10,
+    GraphUpper = 11,
+    Duplicates = 12,
+    Starts = 13,
+    Codes = 14,
+    Centroids = 15,
+    FineCodes = 16,
+    Column = 17,
+    RowCodes = 18,
+    NodeCodes = 19,
+    SpillStarts = 20,
+    SpillCodes = 21,
+}
+
+impl Kind {
+    /// The part of a segment that such pages make up, in statistics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Meta => "meta",
+            Kind::Manifest => "manifest",
+            Kind::Lane | Kind::GrowingGroups | Kind::GrowingRows => "lanes",
+            Kind::Tids => "tids",
+            Kind::Tombstones => "tombstones",
+            Kind::Rows => "vectors",
+            Kind::Offsets => "offsets",
+            Kind::GraphBase => "graph",
+            Kind::GraphUpper => "upper layers",
+            Kind::Duplicates => "duplicates",
+            Kind::Starts => "lists",
+            Kind::Codes => "codes",
+            Kind::Centroids => "centroids",
+            Kind::FineCodes => "fine codes",
+            Kind::Column => "filter column",
+            Kind::RowCodes => "row codes",
+            Kind::NodeCodes => "node codes",
+            Kind::SpillStarts => "second lists",
+            Kind::SpillCodes => "second codes",
+        }
+    }
 }

@@ -1,12 +1,12 @@
 //! `vdb_check`: whether an index is what it should be.
 
-use super::stats::part_name;
 use crate::am;
 use crate::memory;
 use crate::pg::open::OpenIndex;
 use crate::pg::relation::Relation;
 use crate::segment::check::Check;
 use crate::segment::{Entry, Tid};
+use crate::structure::Kind;
 use pgrx::iter::TableIterator;
 use pgrx::{name, pg_extern, pg_sys};
 use std::collections::{HashMap, HashSet};
@@ -44,8 +44,8 @@ fn vdb_check(
     for tid in missing.filter(|_| !has_damage) {
         check.find(format!("heap tuple {} is missing", place(tid)));
     }
-    let rows = check.findings.into_iter().map(|finding| {
-        let part = finding.part.map(part_name);
+    let rows = check.into_findings().into_iter().map(|finding| {
+        let part = finding.part.map(Kind::name);
         (finding.segment.map(i64::from), part, finding.block.map(i64::from), finding.text)
     });
     TableIterator::new(rows.collect::<Vec<_>>())

@@ -7,13 +7,11 @@ use crate::pg::lock::{IndexLock, Purpose};
 use crate::pg::open::OpenIndex;
 use crate::pg::relation::{Relation, in_recovery};
 use crate::pg::{catalog, owner};
-use crate::segment::growing;
+use crate::segment::{growing, structure_of};
 use crate::storage::extent::Extent;
-use crate::storage::manifest::{Parts, Sealed};
-use crate::storage::page::Kind;
+use crate::storage::manifest::Sealed;
 use crate::storage::snapshot::Snapshot;
 use crate::storage::tasks::{Priority, State, Task, TaskKind};
-use crate::structure::{Quantizer, Structure};
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::iter::TableIterator;
 use pgrx::{name, pg_extern, pg_sys};
@@ -48,15 +46,8 @@ fn vdb_index_stats(
         manifest.sealed.iter().map(|segment| i64::from(count(segment))).sum()
     };
     TableIterator::once((
-        match meta.structure {
-            Structure::Graph(_) => "graph",
-            Structure::Lists(_) => "lists",
-        },
-        match meta.quantizer {
-            Quantizer::None => "none",
-            Quantizer::Rabitq => "rabitq",
-            Quantizer::Sq8 => "sq8",
-        },
+        structure_of(&meta.structure).name(),
+        meta.quantizer.name(),
         meta.space.dims as i32,
         manifest.codebook().map(|codebook| codebook.lists as i32),
         manifest.sealed.len() as i32,
@@ -81,31 +72,6 @@ struct PartRow {
     buffered: u64,
     created: Option<u64>,
     crc: Option<u32>,
-}
-
-/// The name of a part, as users see it.
-pub(super) fn part_name(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Meta => "meta",
-        Kind::Manifest => "manifest",
-        Kind::Lane | Kind::GrowingGroups | Kind::GrowingRows => "lanes",
-        Kind::Tids => "tids",
-        Kind::Tombstones => "tombstones",
-        Kind::Rows => "vectors",
-        Kind::Offsets => "offsets",
-        Kind::GraphBase => "graph",
-        Kind::GraphUpper => "upper layers",
-        Kind::Duplicates => "duplicates",
-        Kind::Starts => "lists",
-        Kind::Codes => "codes",
-        Kind::Centroids => "centroids",
-        Kind::FineCodes => "fine codes",
-        Kind::Column => "filter column",
-        Kind::RowCodes => "row codes",
-        Kind::NodeCodes => "node codes",
-        Kind::SpillStarts => "second lists",
-        Kind::SpillCodes => "second codes",
-    }
 }
 
 /// Every part of every segment.
@@ -172,12 +138,12 @@ fn part_rows(relation: Relation) -> Vec<PartRow> {
     };
     let pages_of = |extents: &[Extent]| extents.iter().map(|extent| u64::from(extent.pages)).sum();
     let mut rows = Vec::new();
+    let structure = structure_of(&meta.structure);
     for sealed in &manifest.sealed {
-        let is_listed = sealed.codebook().is_some_and(|codebook| codebook > 0);
-        let (structure, state) = match sealed.parts {
-            Parts::Graph(_) => ("graph", "indexed"),
-            Parts::Lists(_) if is_listed => ("lists", "indexed"),
-            Parts::Lists(_) => ("none", "flushed"),
+        let is_indexed = structure.is_indexed(sealed);
+        let (structure, state) = match is_indexed {
+            true => (structure.name(), "indexed"),
+            false => ("none", "flushed"),
         };
         rows.extend(sealed.parts().into_iter().map(|(kind, part)| PartRow {
             id: sealed.id,
@@ -186,7 +152,7 @@ fn part_rows(relation: Relation) -> Vec<PartRow> {
             level: Some(sealed.level),
             rows: Some(sealed.rows.into()),
             tombstones: Some(sealed.tombstones.into()),
-            part: part_name(kind),
+            part: kind.name(),
             pages: part.pages.pages(),
             buffered: buffered(&mut part.pages.iter()),
             created: Some(sealed.created),

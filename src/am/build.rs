@@ -12,24 +12,19 @@ use crate::pg::error::OrRaise;
 use crate::pg::progress::{self, Phase};
 use crate::pg::relation::Relation;
 use crate::pg::{threads, wal};
-use crate::segment::batch::{Batch, Target};
-use crate::segment::lists::assign::CHUNK;
-use crate::segment::lists::codebook::Lists;
-use crate::segment::lists::train::{self, Sample};
-use crate::segment::{Entry, Plan, empty, growing, row_layout};
+use crate::segment::structures::{Batch, Target, TrainingRows};
+use crate::segment::{Entry, empty, growing, structure_of};
 use crate::storage::draft::Draft;
 use crate::storage::edit::Edit;
 use crate::storage::meta::Meta;
-use crate::structure::{ListOptions, Rerank, Structure};
 use crate::util::random::Spread;
 use pgrx::{PgBox, PgSqlErrorCode, pg_guard, pg_sys};
 
 /// The segments of an index that is being created.
 struct Build {
     edit: Edit,
-    plan: Plan,
-    target: Target,
-    batch: Batch,
+    target: Box<dyn Target>,
+    batch: Box<dyn Batch>,
     budget: usize,
     indexed: u64,
 }
@@ -48,25 +43,17 @@ impl Build {
         }
     }
 
-    /// Appends pages for the vectors of rows that threads are assigning to lists just now. A
-    /// graph's are appended while it is built.
+    /// Appends pages that the batch is going to need, while threads work on its rows.
     fn prepare_pages(&mut self) {
-        let rerank = match self.plan.structure {
-            Structure::Lists(options) => options.rerank,
-            Structure::Graph(_) => return,
-        };
-        if let Some(bytes) = self.edit.meta.space.row_bytes()
-            && rerank == Rerank::Index
-            && self.batch.rows().is_multiple_of(CHUNK)
-        {
-            let layout = row_layout(self.edit.meta.space);
-            self.edit.append(layout.pages(layout.size(CHUNK as u64, bytes)) as u32);
+        let pages = self.batch.pages_ahead();
+        if pages > 0 {
+            self.edit.append(pages as u32);
         }
     }
 
     /// Seals the rows loaded so far.
     fn seal(&mut self) {
-        let fresh = Batch::new(self.edit.meta.space, self.plan, &self.target);
+        let fresh = self.target.batch();
         let batch = std::mem::replace(&mut self.batch, fresh);
         if batch.rows() > 0 {
             let sealed = batch.seal(&mut Draft::within(&mut self.edit));
@@ -85,33 +72,46 @@ fn blocks_of_a_scan(space: Space) -> u32 {
     (ROWS * bytes / PAGE_SIZE).max(1) as u32
 }
 
-/// Finds the centroids of an index's lists from a sample of the table's blocks.
-fn lists_of(source: Source, edit: &mut Edit, plan: Plan, options: ListOptions, budget: usize) -> Lists {
-    const LEAST_BLOCKS: u32 = 64;
-    progress::phase(Phase::SampleRows);
-    let dims = source.space.dims as usize;
-    let mut sample = Sample::new(source.space);
-    let (total, run) = (source.table().blocks(), blocks_of_a_scan(source.space));
-    let order = Spread::new(total.div_ceil(run));
-    let mut lists = train::lists_wanted(options.lists, 0);
-    let mut rows = 0;
-    for position in 0..total.div_ceil(run) {
-        let enough = train::sample_rows(lists, dims, budget / 2);
-        if position * run >= LEAST_BLOCKS && sample.rows() >= enough {
-            break;
-        }
-        let first = order.at(position) * run;
-        let extent = Extent::Blocks { first, count: run.min(total - first) };
-        source.scan(extent, false, &mut |entry| {
-            if !sample.push(entry.row) {
-                malformed();
+/// A sample of the table's blocks.
+struct TableSample<'a> {
+    source: Source<'a>,
+    /// Memory of the build.
+    budget: usize,
+}
+
+impl TrainingRows for TableSample<'_> {
+    fn sample(&mut self, sample: &mut dyn FnMut(&[u8]) -> bool, enough: &dyn Fn(u64) -> usize) -> u64 {
+        const LEAST_BLOCKS: u32 = 64;
+        progress::phase(Phase::SampleRows);
+        let (total, run) = (self.source.table().blocks(), blocks_of_a_scan(self.source.space));
+        let order = Spread::new(total.div_ceil(run));
+        let (mut sampled, mut rows) = (0, 0);
+        for position in 0..total.div_ceil(run) {
+            if position * run >= LEAST_BLOCKS && sampled >= enough(rows) {
+                break;
             }
-        });
-        rows = sample.rows() as u64 * u64::from(total) / u64::from(((position + 1) * run).min(total));
-        lists = train::lists_wanted(options.lists, rows);
+            let first = order.at(position) * run;
+            let extent = Extent::Blocks { first, count: run.min(total - first) };
+            self.source.scan(extent, false, &mut |entry| {
+                if !sample(entry.row) {
+                    malformed();
+                }
+                sampled += 1;
+            });
+            rows = sampled as u64 * u64::from(total) / u64::from(((position + 1) * run).min(total));
+        }
+        progress::phase(Phase::FindCentroids);
+        rows
     }
-    progress::phase(Phase::FindCentroids);
-    sample.into_lists(|| Draft::within(edit), lists, rows, plan)
+
+    fn memory(&self) -> usize {
+        self.budget / 2
+    }
+}
+
+/// Begins a draft within an edit when it is asked for.
+fn draft_within<'e>(edit: &'e mut Edit) -> Box<dyn FnOnce() -> Draft<'e> + 'e> {
+    Box::new(move || Draft::within(edit))
 }
 
 fn new_meta(index: Relation, kind: IndexKind) -> Meta {
@@ -175,14 +175,11 @@ unsafe fn build(
     // SAFETY: as PostgreSQL passes them.
     let source = unsafe { Source::new(heap, index, info, space, &kinds) };
     let mut edit = Edit::create(relation, meta);
-    let target = match plan.structure {
-        Structure::Graph(options) => Target::Graph(options),
-        Structure::Lists(options) => {
-            Target::Lists(options, lists_of(source, &mut edit, plan, options, budget))
-        }
-    };
-    let batch = Batch::new(space, plan, &target);
-    let mut build = Build { edit, plan, target, batch, budget, indexed: 0 };
+    let mut training = TableSample { source, budget };
+    let structure = structure_of(&plan.structure);
+    let target = structure.target(space, plan, None, &mut training, draft_within(&mut edit));
+    let batch = target.batch();
+    let mut build = Build { edit, target, batch, budget, indexed: 0 };
     progress::phase(Phase::LoadRows);
     let heap_tuples = parallel_scan::scan(source, plan.threads - 1, &mut |entry| build.add(entry));
     if !build.edit.manifest.sealed.is_empty() {
@@ -197,9 +194,7 @@ unsafe fn build(
         );
     }
     build.seal();
-    if let Target::Lists(_, lists) = &mut build.target {
-        build.edit.manifest.codebooks.extend(lists.new.take());
-    }
+    build.edit.manifest.codebooks.extend(build.target.take_codebook());
     let fresh = growing::open(&mut build.edit, 0);
     build.edit.meta.growing = fresh;
     build.edit.publish();

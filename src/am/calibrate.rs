@@ -2,7 +2,6 @@
 
 use super::opclass;
 use super::table::for_each_visible_row;
-use crate::config::settings;
 use crate::distance::PreparedQuery;
 use crate::memory;
 use crate::pg::heap::HeapRows;
@@ -10,14 +9,13 @@ use crate::pg::relation::Relation;
 use crate::search::recall_curve::{Curve, K, Nearest};
 use crate::search::rerank::Onward;
 use crate::segment::request::{Effort, Request, Terms};
-use crate::segment::rows::{NodeRows, SealedRows};
+use crate::segment::rows::SealedRows;
 use crate::segment::search::IndexSearch;
-use crate::segment::{Entry, Tid};
+use crate::segment::{Entry, Tid, structure_of};
 use crate::storage::edit::Edit;
-use crate::storage::manifest::{Calibration, Parts};
+use crate::storage::manifest::Calibration;
 use crate::storage::sealed::SealedRef;
 use crate::storage::snapshot::Snapshot;
-use crate::structure::Structure;
 use crate::util::random::Random;
 use pgrx::pg_sys;
 use std::collections::HashMap;
@@ -93,24 +91,14 @@ fn sample_rows(relation: Relation, sample: usize) -> Vec<Query> {
 fn place(relation: Relation, snapshot: &Snapshot, queries: &mut Vec<Query>) {
     let mut by_tid: HashMap<Tid, usize> =
         queries.iter().enumerate().map(|(number, query)| (query.tid, number)).collect();
+    let structure = structure_of(&snapshot.meta.structure);
     let mut unfit = Vec::new();
     for segment in &snapshot.manifest.sealed {
         let sealed = SealedRef::new(&relation, segment);
         let mut rows = SealedRows::new(sealed);
         for row in 0..segment.rows {
             let Some(number) = rows.live_tid(row).and_then(|tid| by_tid.remove(&tid)) else { continue };
-            let place = match &segment.parts {
-                Parts::Lists(_) => Some(row),
-                Parts::Graph(parts) => {
-                    let mut node_rows = NodeRows::new(sealed, parts);
-                    let node = node_rows.node(row);
-                    let mut shared = 0;
-                    node_rows.for_each_live(node, |_, _| shared += 1);
-                    let is_base = parts.layers.first().is_none_or(|&upper| node >= upper);
-                    (shared == 1 && is_base).then_some(node)
-                }
-            };
-            match place {
+            match structure.place_of(sealed, row) {
                 Some(place) => queries[number].place = Some((segment.id, place)),
                 None => unfit.push(queries[number].tid),
             }
@@ -134,10 +122,7 @@ fn measure(relation: Relation, snapshot: &Snapshot, queries: &[Query]) -> Curve 
         let table = pg_sys::IndexGetRelation(relation.oid(), false);
         pg_sys::table_open(table, pg_sys::AccessShareLock as pg_sys::LOCKMODE)
     };
-    let (first, most) = match snapshot.meta.structure {
-        Structure::Graph(_) => (K as u32, settings::MAX_EF_SEARCH as u32),
-        Structure::Lists(_) => (1, snapshot.manifest.codebook().map_or(1, |codebook| codebook.lists)),
-    };
+    let (first, most) = structure_of(&snapshot.meta.structure).efforts(&snapshot.manifest);
     // SAFETY: the table and the index are open; a snapshot is active in a transaction that runs a
     // query or a command.
     let mut rows = unsafe { HeapRows::new(heap, relation, pg_sys::GetActiveSnapshot()) };

@@ -3,16 +3,14 @@
 use super::effort;
 use crate::pg::compat;
 use crate::pg::relation::Relation;
-use crate::search::cost_model::{Cost, GraphFacts, Range, growing_cost};
-use crate::segment::graph::layout::NodeLayout;
-use crate::segment::lists::facts;
+use crate::search::cost_model::{Cost, Range, growing_cost};
+use crate::segment::structure_of;
 use crate::storage::manifest::Sealed;
 use crate::storage::snapshot::Snapshot;
-use crate::structure::{Quantizer, Structure};
 use pgrx::{pg_guard, pg_sys};
 
 /// Nanoseconds of one unit of the planner's cost, where everything is in memory: a plan that reads
-/// *n* rows by a btree and sorts them takes as long as it costs (see ARCHITECTURE.md for what
+/// *n* rows by a btree and sorts them takes as long as it costs (see docs/decisions.md for what
 /// was measured).
 const UNIT: f64 = 700.0;
 /// The same of rows whose vectors lie out of line: fetching those is no part of what such a plan
@@ -23,39 +21,13 @@ const LONGEST_IN_LINE: usize = 2000;
 
 /// What searching the sealed segments costs, of whose rows a share matches.
 fn sealed_cost(snapshot: &Snapshot, share: Option<f64>, range: Option<Range>) -> Cost {
-    let (meta, sealed) = (&snapshot.meta, &snapshot.manifest.sealed);
-    let effort = effort::effort(snapshot);
     // Of a segment, the rows that a search has to look out for, if these are not nearly all.
     let matches = |segment: &Sealed| {
         let live = segment.rows.saturating_sub(segment.tombstones);
         let share = share.or_else(|| segment.is_thinned().then_some(1.0))?;
         Some((f64::from(live) * share).ceil() as usize)
     };
-    let mut cost = Cost::default();
-    match meta.structure {
-        Structure::Graph(options) => {
-            for segment in sealed {
-                let facts = GraphFacts {
-                    space: meta.space,
-                    options,
-                    codes: NodeLayout::of(meta).into(),
-                    rows: segment.rows as usize,
-                    matches: matches(segment),
-                    range,
-                };
-                let one = facts.cost(effort.ef);
-                cost.begin += one.begin;
-                cost.rows += one.rows;
-                cost.further = cost.further.max(one.further);
-            }
-        }
-        Structure::Lists(_) => {
-            let is_partial = sealed.iter().any(|segment| matches(segment).is_some());
-            let all = || sealed.iter().map(|segment| matches(segment).unwrap_or(segment.rows as usize)).sum();
-            cost = facts(snapshot, is_partial.then(all)).cost(effort.probes);
-        }
-    }
-    cost
+    structure_of(&snapshot.meta.structure).cost(snapshot, &matches, effort::effort(snapshot), range)
 }
 
 /// The spheres that a path looks within: not `IS NOT NULL`, and not one of several.
@@ -159,7 +131,7 @@ pub unsafe extern "C-unwind" fn amcostestimate(
         let matches = tuples * share.unwrap_or(1.0);
         let growing = (tuples - sealed).max(0.0);
         let cost = sealed_cost(&snapshot, share, (spheres > 0).then_some(range));
-        let has_codes = snapshot.meta.quantizer != Quantizer::None;
+        let has_codes = snapshot.meta.quantizer.has_codes();
         let is_in_line = snapshot.meta.space.row_bytes().is_none_or(|bytes| bytes <= LONGEST_IN_LINE);
         let unit = if is_in_line { UNIT } else { UNIT_OUT_OF_LINE };
         let search =

@@ -1,12 +1,9 @@
 //! The settings `vdb.…`.
 
 use crate::pg::compat;
-use crate::structure::MAX_LISTS;
+use crate::structure::{MAX_EF_SEARCH, MAX_LISTS};
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
 use std::time::Duration;
-
-/// Greatest `vdb.ef_search`.
-pub const MAX_EF_SEARCH: i32 = 10_000;
 
 static EF_SEARCH: GucSetting<i32> = GucSetting::<i32>::new(100);
 static PROBES: GucSetting<i32> = GucSetting::<i32>::new(0);
@@ -120,7 +117,7 @@ pub fn register() {
         c"Higher values find more of the true neighbours and take longer.",
         &EF_SEARCH,
         1,
-        MAX_EF_SEARCH,
+        MAX_EF_SEARCH as i32,
     );
     define(
         c"vdb.probes",

@@ -10,13 +10,12 @@ use crate::pg::process::now;
 use crate::pg::relation::Relation;
 use crate::pg::threads;
 use crate::segment::compact::{self, Job};
-use crate::segment::{Plan, flush, growing, lists};
+use crate::segment::{Plan, flush, growing, structure_of};
 use crate::storage::edit::Edit;
 use crate::storage::manifest::Manifest;
 use crate::storage::meta::Meta;
 use crate::storage::snapshot::Snapshot;
 use crate::storage::tasks::{Priority, TaskKind};
-use crate::structure::Structure;
 use policy::{Limits, Shape};
 
 pub use worker::{flush_is_due, look_after, look_after_soon, register};
@@ -37,7 +36,7 @@ pub fn plan(meta: &Meta, threads: usize, memory: usize, show_progress: bool) -> 
 /// What the settings, and the index's options before them, say about an index.
 pub fn limits(relation: Relation, meta: &Meta) -> Limits {
     let options = options::maintenance(relation);
-    let memory = settings::compact_bytes() / compact::bytes_per_row(meta).max(1);
+    let memory = settings::compact_bytes() / structure_of(&meta.structure).merge_bytes_per_row(meta).max(1);
     Limits {
         flush_rows: options.flush_rows.unwrap_or_else(settings::flush_rows),
         flush_age: settings::flush_age(),
@@ -87,16 +86,14 @@ fn choose(meta: &Meta, manifest: &Manifest, limits: Limits) -> Option<Job> {
     let shapes = shapes(manifest, |_| true);
     let all = || shapes.iter().map(|shape| shape.id).collect();
     let live: u64 = shapes.iter().map(|shape| shape.rows - shape.tombstones).sum();
-    if let Structure::Lists(options) = meta.structure {
-        if live <= limits.merged_rows && lists::merge::wants_centroids(manifest, options) {
-            return Some(Job { segments: all(), retrain: true, priority: Priority::High });
-        }
-        if !lists::merge::can_reassign(options) {
-            // Only rows of one codebook can be merged.
-            let newest = manifest.codebook().map_or(0, |codebook| codebook.id);
-            let shapes = self::shapes(manifest, |codebook| codebook == Some(newest));
-            return job(policy::compaction(&shapes, limits));
-        }
+    let structure = structure_of(&meta.structure);
+    if live <= limits.merged_rows && structure.wants_codebook(manifest) {
+        return Some(Job { segments: all(), retrain: true, priority: Priority::High });
+    }
+    if structure.is_bound_to_codebook() {
+        let newest = manifest.codebook().map_or(0, |codebook| codebook.id);
+        let shapes = self::shapes(manifest, |codebook| codebook == Some(newest));
+        return job(policy::compaction(&shapes, limits));
     }
     job(policy::compaction(&shapes, limits))
 }

@@ -2,6 +2,7 @@
 //! index.
 
 use super::error::Problem;
+use super::process::IS_BACKEND;
 use super::relation::Relation;
 use crate::memory;
 use pgrx::{PgSqlErrorCode, pg_sys};
@@ -21,8 +22,11 @@ thread_local! {
 
 /// Raises an error if the work is to end.
 pub fn check() {
-    pgrx::check_for_interrupts!();
     memory::check();
+    if !IS_BACKEND {
+        return;
+    }
+    pgrx::check_for_interrupts!();
     if let Some((relation, last)) = YIELDS.get()
         && last.elapsed() >= PERIOD
     {

@@ -3,6 +3,9 @@
 use pgrx::pg_sys;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+/// Whether this is a process of a server: unit tests have none around them.
+pub const IS_BACKEND: bool = !cfg!(test);
+
 /// This backend's process id.
 pub fn process_id() -> i32 {
     // SAFETY: a plain read of a variable that is set at the process's start.

@@ -2,6 +2,7 @@
 //! timeouts.
 
 use super::memory::raise_panic;
+use super::process::IS_BACKEND;
 use crate::memory;
 use pgrx::pg_sys;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -42,9 +43,7 @@ pub fn stream<T: Send>(
     work: impl FnOnce(&AtomicBool, &dyn Fn(T)) + Send,
     mut take: impl FnMut(T),
 ) {
-    // pgrx's check that only one thread calls PostgreSQL forgets that thread at every error: remind
-    // it before others start.
-    pg_sys::submodules::thread_check::check_active_thread();
+    remember_main_thread();
     memory::arm();
     let pool = pool(threads);
     let cancel = AtomicBool::new(false);
@@ -100,7 +99,7 @@ impl<T: Send + 'static> Background<T> {
     /// see [`run`].
     pub fn start(&mut self, work: impl FnOnce(&AtomicBool) -> T + Send + 'static) -> Option<T> {
         let before = self.wait();
-        pg_sys::submodules::thread_check::check_active_thread();
+        remember_main_thread();
         memory::arm();
         let pool = self.pool.get_or_insert_with(|| pool(self.threads));
         let (sender, receiver) = sync_channel(1);
@@ -131,6 +130,13 @@ impl<T: Send + 'static> Background<T> {
 impl<T> Drop for Background<T> {
     fn drop(&mut self) {
         self.cancel.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Tells pgrx which thread may call PostgreSQL, before others start: it forgets that at every error.
+pub(super) fn remember_main_thread() {
+    if IS_BACKEND {
+        pg_sys::submodules::thread_check::check_active_thread();
     }
 }
 

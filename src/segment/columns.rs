@@ -5,11 +5,11 @@ use crate::filter::column::{self, BLOCK_ROWS, Coding, Zone};
 use crate::filter::{self, Bitset, Condition, Table};
 use crate::storage::draft::Draft;
 use crate::storage::manifest::Column;
-use crate::storage::page::Kind;
 use crate::storage::part::Layout;
 use crate::storage::part_reader::PartReader;
 use crate::storage::part_writer::PartWriter;
 use crate::storage::sealed::SealedRef;
+use crate::structure::Kind;
 
 /// Bytes of a dictionary's entry.
 const ENTRY: usize = size_of::<u64>();

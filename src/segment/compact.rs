@@ -9,7 +9,8 @@
 //! they were.
 
 use super::rows::SealedRows;
-use super::{Plan, Tid, graph, lists, pages, vacuum};
+use super::structures::Merged;
+use super::{Plan, Tid, pages, structure_of, vacuum};
 use crate::pg::error::Problem;
 use crate::pg::interrupts;
 use crate::pg::lock::{IndexLock, Purpose};
@@ -19,13 +20,13 @@ use crate::storage::draft::Draft;
 use crate::storage::edit::Edit;
 use crate::storage::manifest::{Manifest, Sealed};
 use crate::storage::meta::Meta;
-use crate::storage::page::{self, Kind};
+use crate::storage::page;
 use crate::storage::part::Part;
 use crate::storage::part_reader::require;
 use crate::storage::sealed::SealedRef;
 use crate::storage::snapshot::Snapshot;
 use crate::storage::tasks::{Priority, TaskKind};
-use crate::structure::Structure;
+use crate::structure::Kind;
 
 /// What is to be merged.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,27 +37,6 @@ pub struct Job {
     pub retrain: bool,
     pub priority: Priority,
 }
-
-/// Bytes of memory that merging takes for each row.
-pub fn bytes_per_row(meta: &Meta) -> usize {
-    match meta.structure {
-        Structure::Graph(options) => {
-            // The older graph's lists and the new one's, with the row's number, checksum and
-            // address.
-            let lists = 2 * (2 * usize::from(options.m) + 1) * size_of::<u32>();
-            const OTHERS: usize = 64;
-            meta.space.row_bytes().unwrap_or(SPARSE_BYTES) + lists + OTHERS
-        }
-        Structure::Lists(options) => {
-            let bits = usize::from(options.bits) + 1;
-            const OTHERS: usize = 40;
-            meta.space.dims as usize * bits / 8 + OTHERS
-        }
-    }
-}
-
-/// Guess of a sparse row's length.
-const SPARSE_BYTES: usize = 512;
 
 /// Does the job that `choose` finds, if any; returns the new segment's rows.
 pub fn compact(
@@ -75,16 +55,9 @@ pub fn compact(
     sources.iter().for_each(|source| verify(relation, source.id, &source.parts()));
     codebooks.for_each(|codebook| verify(relation, codebook.id, &codebook.parts()));
     let sources: Vec<SealedRef> = sources.iter().map(|source| SealedRef::new(&relation, source)).collect();
-    let draft = || Draft::begin(relation, TaskKind::Compact);
-    let (sealed, codebook) = match plan.structure {
-        Structure::Graph(options) => {
-            (graph::merge::merge(&snapshot.meta, &sources, plan, options, draft), None)
-        }
-        Structure::Lists(options) => {
-            let merged = lists::merge::merge(&snapshot, &sources, plan, options, job.retrain, draft);
-            (merged.sealed, merged.codebook)
-        }
-    };
+    let structure = structure_of(&plan.structure);
+    let Merged { sealed, codebook } = structure
+        .merge(&snapshot, &sources, plan, job.retrain, &mut || Draft::begin(relation, TaskKind::Compact));
 
     let mut edit = Edit::open(relation);
     // As they are now: a vacuum may have been there.

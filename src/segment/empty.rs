@@ -7,7 +7,8 @@ use crate::pg::process::now;
 use crate::storage::extent::{Extent, Extents};
 use crate::storage::manifest::{self, Manifest};
 use crate::storage::meta::{Growing, ManifestRoot, Meta};
-use crate::storage::page::{self, Kind, Stamp};
+use crate::storage::page::{self, Stamp};
+use crate::structure::Kind;
 
 /// The whole relation: meta page, manifest page, lanes.
 pub fn pages(mut meta: Meta) -> Result<Vec<Page>, Problem> {

@@ -12,19 +12,16 @@
 //! what step 3 wrote. Only steps 1, 2 and 4 hold the manifest's lock: inserts, searches, vacuums
 //! and compactions go on.
 
-use super::batch::{Batch, Target};
-use super::lists::train::{self, Sample};
-use super::{Entry, Plan, growing, pages, vacuum};
+use super::structures::TrainingRows;
+use super::{Entry, Plan, growing, pages, structure_of, vacuum};
 use crate::pg::error::Problem;
 use crate::pg::lock::{IndexLock, Purpose};
 use crate::pg::relation::Relation;
-use crate::segment::lists::codebook::Lists;
 use crate::storage::draft::Draft;
 use crate::storage::edit::Edit;
 use crate::storage::meta::Meta;
 use crate::storage::snapshot::Snapshot;
 use crate::storage::tasks::{Priority, TaskKind};
-use crate::structure::{ListOptions, Structure};
 
 /// Seals the growing segment if it has at least `limit` rows, and whatever an interrupted flush has
 /// left.
@@ -49,13 +46,17 @@ pub fn flush(
     freeze(relation, rows >= limit, priority);
 
     let snapshot = Snapshot::read(relation);
-    let target = match plan.structure {
-        Structure::Graph(options) => Target::Graph(options),
-        Structure::Lists(options) => Target::Lists(options, lists_of(relation, &snapshot, plan, options)),
-    };
-    let mut batch = Batch::new(snapshot.meta.space, plan, &target);
+    let draft = || Draft::begin(relation, TaskKind::Flush);
+    let mut target = structure_of(&plan.structure).target(
+        snapshot.meta.space,
+        plan,
+        Some((&relation, &snapshot)),
+        &mut FrozenRows { relation, snapshot: &snapshot },
+        Box::new(draft),
+    );
+    let mut batch = target.batch();
     for_each_frozen_row(relation, &snapshot, |entry| batch.push(entry));
-    let sealed = (batch.rows() > 0).then(|| batch.seal(&mut Draft::begin(relation, TaskKind::Flush)));
+    let sealed = (batch.rows() > 0).then(|| batch.seal(&mut draft()));
 
     let mut edit = Edit::open(relation);
     let mut rows = 0;
@@ -71,9 +72,7 @@ pub fn flush(
         }
         rows = sealed.rows.into();
         edit.manifest.sealed.push(sealed);
-        if let Target::Lists(_, lists) = target {
-            edit.manifest.codebooks.extend(lists.new);
-        }
+        edit.manifest.codebooks.extend(target.take_codebook());
     }
     for segment in std::mem::take(&mut edit.manifest.flushing) {
         edit.free(segment.segment, growing::extents(relation, &segment));
@@ -111,25 +110,32 @@ fn for_each_frozen_row(relation: Relation, snapshot: &Snapshot, mut visit: impl 
     }
 }
 
-/// The index's lists. An index that was empty so far gets its centroids now, if the frozen rows
-/// suffice.
-fn lists_of(relation: Relation, snapshot: &Snapshot, plan: Plan, options: ListOptions) -> Lists {
-    if let Some(lists) = Lists::read(&relation, snapshot) {
-        return lists;
+/// The rows of a flush, as an index that was empty so far gets its centroids from them.
+struct FrozenRows<'a> {
+    relation: Relation,
+    snapshot: &'a Snapshot,
+}
+
+/// Memory for a sample that is taken while the index is used.
+const SAMPLE_BYTES: usize = 64 << 20;
+
+impl TrainingRows for FrozenRows<'_> {
+    fn sample(&mut self, sample: &mut dyn FnMut(&[u8]) -> bool, enough: &dyn Fn(u64) -> usize) -> u64 {
+        let mut rows = 0;
+        for_each_frozen_row(self.relation, self.snapshot, |_| {
+            rows += 1;
+            true
+        });
+        let step = (rows as usize).div_ceil(enough(rows));
+        let mut row_number = 0;
+        for_each_frozen_row(self.relation, self.snapshot, |entry| {
+            row_number += 1;
+            row_number % step != 0 || sample(entry.row)
+        });
+        rows
     }
-    let space = snapshot.meta.space;
-    let mut rows = 0;
-    for_each_frozen_row(relation, snapshot, |_| {
-        rows += 1;
-        true
-    });
-    let count = train::lists_wanted(options.lists, rows);
-    let step = (rows as usize).div_ceil(train::sample_rows(count, space.dims as usize, train::SAMPLE_BYTES));
-    let mut sample = Sample::new(space);
-    let mut row_number = 0;
-    for_each_frozen_row(relation, snapshot, |entry| {
-        row_number += 1;
-        row_number % step != 0 || sample.push(entry.row)
-    });
-    sample.into_lists(|| Draft::begin(relation, TaskKind::Flush), count, rows, plan)
+
+    fn memory(&self) -> usize {
+        SAMPLE_BYTES
+    }
 }

@@ -6,17 +6,14 @@
 //! many does no harm; a row too few would. A listing goes through segments stretch by stretch (some
 //! rows of a graph, a list, a lane) and keeps no more than the rows of one.
 
-use super::graph::compact::NodeQuery;
-use super::graph::layout::NodeLayout;
-use super::graph::listing as graph_rows;
-use super::graph::source::Source as GraphSource;
 use super::growing::listing as growing_rows;
-use super::growing::search::Source as GrowingSource;
-use super::lists::codebook::CentroidReader;
-use super::lists::listing::{self as list_rows, Source as ListSource};
+use super::growing::search::GrowingView;
 use super::matching;
 use super::report::StepReport;
+use super::request::{HeapRows, Hit};
 use super::rows::SealedRows;
+use super::structure_of;
+use super::structures::{RangeView, SegmentListing};
 use super::threshold::{Listed, ROWS, Threshold};
 use crate::codec::encoder::CodedQuery;
 use crate::distance::PreparedQuery;
@@ -25,8 +22,6 @@ use crate::memory;
 use crate::pg::interrupts;
 use crate::pg::relation::Relation;
 use crate::search::rerank::Work;
-use crate::segment::request::{HeapRows, Hit};
-use crate::storage::manifest::{Parts, Sealed};
 use crate::storage::meta::Growing;
 use crate::storage::sealed::SealedRef;
 use crate::storage::snapshot::Snapshot;
@@ -38,15 +33,25 @@ pub struct RangeQuery {
     query: PreparedQuery,
     /// The query as codes see it, if there are any.
     coded: Option<CodedQuery>,
-    node_query: Option<NodeQuery>,
     threshold: Threshold,
 }
 
 impl RangeQuery {
     pub fn new(snapshot: &Snapshot, query: PreparedQuery, threshold: Threshold) -> Self {
         let coded = super::coded_query(&snapshot.meta, &query);
-        let node_query = NodeLayout::node_query(&snapshot.meta, coded.as_ref());
-        Self { query, coded, node_query, threshold }
+        Self { query, coded, threshold }
+    }
+}
+
+impl RangeQuery {
+    fn view<'a>(
+        &'a self,
+        sealed: SealedRef<'a>,
+        snapshot: &'a Snapshot,
+        matching: Option<&'a Bitset>,
+    ) -> RangeView<'a> {
+        let Self { query, coded, threshold } = self;
+        RangeView { sealed, snapshot, query, coded: coded.as_ref(), matching, threshold: *threshold }
     }
 }
 
@@ -57,35 +62,29 @@ const STRETCH: u32 = 4096;
 pub struct Listing {
     snapshot: Snapshot,
     conditions: Vec<Condition>,
-    bound: Option<RangeQuery>,
+    range: Option<RangeQuery>,
     /// Growing segments that are left, and the lane of the first of these that is next.
     growing: Vec<Growing>,
     lane: usize,
-    /// The sealed segment that is next, and the row or the list of it.
+    /// The number of the sealed segment that is next, and its listing once that has begun.
     segment: usize,
-    next: u32,
-    /// The query for the codes of that segment, if it has lists and these a shift.
-    shifted: Option<CodedQuery>,
-    /// The rows of that segment that meet the conditions, if there are any.
-    wanted: Option<Rc<Bitset>>,
+    sealed: Option<OfSegment>,
     /// Rows listed, with their scores where these are wanted.
     ready: Vec<Hit>,
     steps: Vec<StepReport>,
 }
 
 impl Listing {
-    pub fn new(snapshot: Snapshot, conditions: Vec<Condition>, bound: Option<RangeQuery>) -> Self {
+    pub fn new(snapshot: Snapshot, conditions: Vec<Condition>, range: Option<RangeQuery>) -> Self {
         let growing = snapshot.manifest.flushing.iter().chain([&snapshot.meta.growing]);
         Self {
             growing: growing.cloned().collect(),
             snapshot,
             conditions,
-            bound,
+            range,
             lane: 0,
             segment: 0,
-            next: 0,
-            shifted: None,
-            wanted: None,
+            sealed: None,
             ready: Vec::new(),
             steps: Vec::new(),
         }
@@ -110,7 +109,7 @@ impl Listing {
         if within.is_nan() {
             return;
         }
-        self.bound.iter_mut().for_each(|bound| bound.threshold.within = within);
+        self.range.iter_mut().for_each(|bound| bound.threshold.within = within);
     }
 
     /// The generation that it reads.
@@ -131,60 +130,38 @@ impl Listing {
         }
         let snapshot = self.snapshot.clone();
         let Some(segment) = snapshot.manifest.sealed.get(self.segment) else { return false };
-        if self.next == 0 {
-            self.begin_segment(relation, segment);
-        }
+        let sealed = SealedRef::new(&relation, segment);
+        let mut of_segment = self.sealed.take().unwrap_or_else(|| self.begin_segment(relation, sealed));
         let step = self.steps.last_mut().expect("a segment begins with its step");
-        let wanted = self.wanted.as_deref();
-        let (ready, bound) = (&mut self.ready, self.bound.as_ref());
-        let (next, end) = step.observe(|| {
-            let sealed = SealedRef::new(&relation, segment);
+        let (ready, range) = (&mut self.ready, self.range.as_ref());
+        let listed = step.observe(|| {
             let mut rows = SealedRows::new(sealed);
             let mut add = |row: u32, score: f64| {
                 if let Some(tid) = rows.live_tid(row) {
                     memory::push(ready, Hit { score, tid }, ROWS);
                 }
             };
-            match (&segment.parts, bound) {
-                (Parts::Lists(parts), Some(RangeQuery { query, coded: Some(coded), threshold, .. })) => {
-                    let source = ListSource {
-                        sealed,
-                        snapshot: &snapshot,
-                        parts,
-                        query,
-                        vector: &coded.vector,
-                        coded: self.shifted.as_ref().unwrap_or(coded),
-                        wanted,
-                    };
-                    (self.next + 1, list_rows::list(source, self.next, *threshold, heap, &mut add))
+            let matching = of_segment.matching.as_deref();
+            match (&mut of_segment.rows, range) {
+                (Rows::Within(listing), Some(range)) => {
+                    listing.next(range.view(sealed, &snapshot, matching), heap, &mut add)
                 }
-                (Parts::Graph(parts), Some(bound)) => {
-                    let source = GraphSource {
-                        sealed,
-                        meta: &snapshot.meta,
-                        parts,
-                        query: &bound.query,
-                        coded: bound.coded.as_ref(),
-                        node_query: bound.node_query.as_ref(),
-                        wanted,
-                    };
-                    let stretch = self.next..segment.rows.min(self.next.saturating_add(STRETCH));
-                    (stretch.end, graph_rows::list(source, stretch, bound.threshold, heap, &mut add))
-                }
-                _ => {
-                    let stretch = self.next..segment.rows.min(self.next.saturating_add(STRETCH));
-                    let is_wanted = |row: &u32| wanted.is_none_or(|wanted| wanted.has(*row as usize));
-                    stretch.clone().filter(is_wanted).for_each(|row| add(row, f64::NAN));
-                    (stretch.end, Listed { is_last: stretch.end == segment.rows, work: Work::default() })
+                (Rows::Within(_), None) => unreachable!("a listing within a score has a range"),
+                (Rows::All { next }, _) => {
+                    let stretch = *next..sealed.rows.min(next.saturating_add(STRETCH));
+                    *next = stretch.end;
+                    let matches = |row: &u32| matching.is_none_or(|matching| matching.has(*row as usize));
+                    stretch.filter(matches).for_each(|row| add(row, f64::NAN));
+                    Listed { is_last: *next == sealed.rows, work: Work::default() }
                 }
             }
         });
-        step.work.estimated += end.work.estimated;
-        step.work.compared += end.work.compared;
-        if end.is_last {
-            (self.segment, self.next) = (self.segment + 1, 0);
+        step.work.estimated += listed.work.estimated;
+        step.work.compared += listed.work.compared;
+        if listed.is_last {
+            self.segment += 1;
         } else {
-            self.next = next;
+            self.sealed = Some(of_segment);
         }
         true
     }
@@ -204,9 +181,9 @@ impl Listing {
         let step = self.steps.last_mut().expect("a segment begins with its step");
         let meta = &*self.snapshot.meta;
         let (lane, conditions, ready) = (self.lane, &self.conditions, &mut self.ready);
-        let bound = self.bound.as_ref().map(|bound| {
+        let bound = self.range.as_ref().map(|bound| {
             let coded = bound.coded.as_ref();
-            (GrowingSource { relation, meta, query: &bound.query, coded }, bound.threshold)
+            (GrowingView { relation, meta, query: &bound.query, coded }, bound.threshold)
         });
         let listed = step.observe(|| {
             let mut add = |tid, score| memory::push(ready, Hit { score, tid }, ROWS);
@@ -218,24 +195,37 @@ impl Listing {
         self.lane += 1;
     }
 
-    fn begin_segment(&mut self, relation: Relation, segment: &Sealed) {
-        let structure = match segment.parts {
-            Parts::Graph(_) => "graph",
-            Parts::Lists(_) => "lists",
-        };
-        let mut step = StepReport::new(Some(segment.id), structure, "flat");
-        step.rows = segment.rows.into();
-        let (meta, conditions) = (&self.snapshot.meta, &self.conditions);
-        self.wanted = step.observe(|| matching::matching(relation, meta, segment, conditions));
-        step.matches = self.wanted.as_ref().map(|wanted| wanted.count() as u64);
-        let query = self.bound.as_ref().and_then(|bound| bound.coded.as_ref());
-        self.shifted = match (&segment.parts, query) {
-            (Parts::Lists(parts), Some(query)) if parts.codes.is_some() => {
-                let centroids = || CentroidReader::of(&relation, &self.snapshot, parts);
-                step.observe(|| centroids()?.shifted(&self.snapshot.meta, query))
+    fn begin_segment(&mut self, relation: Relation, sealed: SealedRef) -> OfSegment {
+        let meta = &self.snapshot.meta;
+        let structure = structure_of(&meta.structure);
+        let mut step = StepReport::new(Some(sealed.id), structure.name(), "flat");
+        step.rows = sealed.rows.into();
+        let matching =
+            step.observe(|| matching::matching(relation, meta, sealed.segment(), &self.conditions));
+        step.matches = matching.as_ref().map(|matching| matching.count() as u64);
+        let rows = match &self.range {
+            None => Rows::All { next: 0 },
+            Some(range) => {
+                let view = range.view(sealed, &self.snapshot, matching.as_deref());
+                Rows::Within(step.observe(|| structure.listing(view)))
             }
-            _ => None,
         };
         self.steps.push(step);
+        OfSegment { matching, rows }
     }
+}
+
+/// The listing of one sealed segment.
+struct OfSegment {
+    /// The rows that may meet the conditions, if not all may.
+    matching: Option<Rc<Bitset>>,
+    rows: Rows,
+}
+
+enum Rows {
+    Within(Box<dyn SegmentListing>),
+    /// All that match, from a row on.
+    All {
+        next: u32,
+    },
 }

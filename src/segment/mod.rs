@@ -7,11 +7,11 @@
 
 #![forbid(unsafe_code)]
 
-pub mod batch;
 pub mod check;
 pub mod columns;
 pub mod compact;
 pub mod empty;
+pub mod findings;
 pub mod flush;
 pub mod graph;
 pub mod growing;
@@ -24,6 +24,8 @@ pub mod report;
 pub mod request;
 pub mod rows;
 pub mod search;
+pub mod stream;
+pub mod structures;
 pub mod threshold;
 pub mod vacuum;
 pub mod vectors;
@@ -35,6 +37,7 @@ use crate::storage::meta::Meta;
 use crate::storage::part::Layout;
 use crate::storage::snapshot::Snapshot;
 use crate::structure::{Quantizer, Structure};
+use structures::SealedStructure;
 
 /// A heap tuple's address as PostgreSQL stores it.
 pub type Tid = [u8; 6];
@@ -72,14 +75,18 @@ pub fn row_layout(space: Space) -> Layout {
     Layout::for_rows(space.row_bytes())
 }
 
-/// A query for the codes of an index, of rows or of its lists' centroids; `None` if it has none.
-pub fn coded_query(meta: &Meta, query: &PreparedQuery) -> Option<CodedQuery> {
-    match (meta.structure, meta.quantizer) {
-        (Structure::Graph(_), Quantizer::None) => None,
-        (Structure::Graph(_), Quantizer::Rabitq | Quantizer::Sq8) | (Structure::Lists(_), _) => {
-            Some(CodedQuery::new(meta.space, meta.seed, query.row()))
-        }
+/// The structures that there are: what an index's sealed segments do in their own way.
+pub fn structure_of(structure: &Structure) -> &dyn SealedStructure {
+    match structure {
+        Structure::Graph(options) => options,
+        Structure::Lists(options) => options,
     }
+}
+
+/// A query for the codes of an index; `None` if it has none.
+pub fn coded_query(meta: &Meta, query: &PreparedQuery) -> Option<CodedQuery> {
+    let has_codes = structure_of(&meta.structure).has_codes(meta.quantizer);
+    has_codes.then(|| CodedQuery::new(meta.space, meta.seed, query.row()))
 }
 
 /// Rows of an index that no vacuum has marked.

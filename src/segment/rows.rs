@@ -3,12 +3,13 @@
 use super::{TID_BYTES, Tid, columns};
 use crate::filter::{Bitset, Table};
 use crate::storage::draft::Draft;
-use crate::storage::manifest::{GraphParts, RowParts};
-use crate::storage::page::Kind;
+use crate::storage::manifest::RowParts;
 use crate::storage::part::Layout;
 use crate::storage::part_reader::PartReader;
 use crate::storage::part_writer::PartWriter;
+use crate::storage::parts::GraphParts;
 use crate::storage::sealed::SealedRef;
+use crate::structure::Kind;
 
 /// Writes the parts that tell a new segment's rows, given in the order of their ordinals with their
 /// attributes in `columns` filter columns.

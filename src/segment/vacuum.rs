@@ -12,10 +12,11 @@ use crate::pg::stream::for_each_page;
 use crate::pg::wal::Record;
 use crate::storage::edit::Edit;
 use crate::storage::manifest::Sealed;
-use crate::storage::page::{self, Kind};
+use crate::storage::page;
 use crate::storage::part::Layout;
 use crate::storage::part::checked_block;
 use crate::storage::part_reader::{page_to_change, require};
+use crate::structure::Kind;
 
 /// Rows left and rows newly dead.
 #[derive(Clone, Copy, Debug, Default)]

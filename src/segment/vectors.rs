@@ -1,9 +1,9 @@
 //! The exact vectors of a sealed segment.
 
-use crate::storage::page::Kind;
 use crate::storage::part::{Layout, Part};
 use crate::storage::part_reader::PartReader;
 use crate::storage::sealed::SealedRef;
+use crate::structure::Kind;
 
 /// Where a segment keeps its vectors.
 pub enum Place<'a> {

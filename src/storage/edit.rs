@@ -3,7 +3,7 @@
 use super::extent::{self, Extent, Extents, Freed};
 use super::manifest::{self, Creating, Given, Manifest};
 use super::meta::{self, ManifestRoot, Meta};
-use super::page::{self, Kind, PAYLOAD, Stamp};
+use super::page::{self, PAYLOAD, Stamp};
 use super::tasks::{Priority, TaskKind};
 use crate::memory;
 use crate::pg::buffer::{self, Pinned};
@@ -13,6 +13,7 @@ use crate::pg::process::{now, process_id};
 use crate::pg::relation::{Relation, is_before_all_snapshots, next_full_transaction_id};
 use crate::pg::wal::{Record, log_new_pages};
 use crate::storage::snapshot::Snapshot;
+use crate::structure::Kind;
 
 /// The next generation of an index, in the making.
 ///

@@ -2,12 +2,13 @@
 
 use super::extent::{Extent, Freed};
 use super::meta::{self, Growing};
-use super::page::Kind;
 use super::part::Part;
+use super::parts::Parts;
 use super::tasks::{TaskKind, TaskLog};
 use crate::filter::column::Coding;
 use crate::pg::process::now;
 use crate::search::recall_curve::Curve;
+use crate::structure::Kind;
 use serde::{Deserialize, Serialize};
 
 /// A sealed segment: rows with ordinals `0..rows`.
@@ -46,26 +47,7 @@ impl Sealed {
     pub fn parts(&self) -> Vec<(Kind, &Part)> {
         let mut parts = vec![(Kind::Tids, &self.tids), (Kind::Tombstones, &self.tombstone_bits)];
         parts.extend(self.columns.iter().map(|column| (Kind::Column, &column.part)));
-        match &self.parts {
-            Parts::Graph(graph) => {
-                parts.push((Kind::Rows, &graph.vectors));
-                parts.extend(graph.offsets.iter().map(|part| (Kind::Offsets, part)));
-                parts.push((Kind::GraphBase, &graph.base));
-                parts.push((Kind::GraphUpper, &graph.upper));
-                parts.push((Kind::Duplicates, &graph.duplicates));
-                parts.extend(graph.row_codes.iter().map(|part| (Kind::RowCodes, part)));
-                parts.extend(graph.node_codes.iter().map(|part| (Kind::NodeCodes, part)));
-            }
-            Parts::Lists(lists) => {
-                parts.push((Kind::Starts, &lists.starts));
-                parts.extend(lists.codes.iter().map(|part| (Kind::Codes, part)));
-                parts.extend(lists.fine.iter().map(|part| (Kind::FineCodes, part)));
-                parts.extend(lists.vectors.iter().map(|part| (Kind::Rows, part)));
-                if let Some(Spill { starts, codes }) = &lists.spill {
-                    parts.extend([(Kind::SpillStarts, starts), (Kind::SpillCodes, codes)]);
-                }
-            }
-        }
+        parts.extend(self.parts.list());
         parts
     }
 
@@ -82,10 +64,7 @@ impl Sealed {
 
     /// The codebook whose lists its rows are in, if it has lists.
     pub fn codebook(&self) -> Option<u32> {
-        match &self.parts {
-            Parts::Graph(_) => None,
-            Parts::Lists(lists) => Some(lists.codebook),
-        }
+        self.parts.codebook()
     }
 
     /// Every page.
@@ -127,63 +106,6 @@ pub struct RowParts {
 pub struct Column {
     pub coding: Coding,
     pub part: Part,
-}
-
-/// The parts that depend on a segment's structure.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Parts {
-    Graph(GraphParts),
-    Lists(ListParts),
-}
-
-/// A graph: its nodes are the first rows; the rest are duplicates of nodes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct GraphParts {
-    pub nodes: u32,
-    /// Nodes of layer 1, 2, …: nodes are ordered by descending level, so each layer is a prefix of
-    /// the ordinals.
-    pub layers: Vec<u32>,
-    /// The exact vectors of the nodes, as [`crate::distance::Space`] lays them out; empty if they
-    /// are in wide slots or in the table.
-    pub vectors: Part,
-    /// Where each node's vector begins and ends in the tape, for rows of varying length.
-    pub offsets: Option<Part>,
-    /// Neighbours on the base layer.
-    pub base: Part,
-    /// Neighbours on the upper layers, layer after layer.
-    pub upper: Part,
-    /// For each row that is no node, its node, ascending.
-    pub duplicates: Part,
-    /// A block of codes against the origin for every 32 rows, if the layout is wide.
-    pub row_codes: Option<Part>,
-    /// A code against the origin for every node, if the layout is compact.
-    pub node_codes: Option<Part>,
-}
-
-/// Posting lists: rows are ordered by list.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ListParts {
-    /// Id of the codebook whose lists these are.
-    pub codebook: u32,
-    /// Four bytes a list: its first row; then once more the number of rows.
-    pub starts: Part,
-    /// A block for every 32 rows, if the index has codes.
-    pub codes: Option<Part>,
-    /// A code of several bits a dimension for every row, if the index has such.
-    pub fine: Option<Part>,
-    /// The exact vectors of the rows, unless the heap's are used.
-    pub vectors: Option<Part>,
-    /// The rows once more, in their second lists, if they are in two.
-    pub spill: Option<Spill>,
-}
-
-/// Entries of rows in their second lists, ordered by list.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Spill {
-    /// Four bytes a list: its first entry; then once more the number of entries.
-    pub starts: Part,
-    /// A block for every 32 entries: codes, and the rows' ordinals.
-    pub codes: Part,
 }
 
 /// The centroids of an index with lists.

@@ -1,13 +1,14 @@
 //! The meta page, block 0: what never changes about an index, and the root of what does.
 
 use super::extent::Extents;
-use super::page::{self, Kind, Stamp};
+use super::page::{self, Stamp};
 use crate::distance::Space;
 use crate::filter;
 use crate::memory;
 use crate::pg::buffer::{PAGE_SIZE, Page, Pinned};
 use crate::pg::error::{OrRaise, Problem};
 use crate::pg::relation::Relation;
+use crate::structure::Kind;
 use crate::structure::{Quantizer, Structure};
 use serde::{Deserialize, Serialize};
 

@@ -28,6 +28,7 @@ pub mod pages;
 pub mod part;
 pub mod part_reader;
 pub mod part_writer;
+pub mod parts;
 pub mod sealed;
 mod share;
 pub mod snapshot;

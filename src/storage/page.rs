@@ -3,6 +3,7 @@
 
 use crate::pg::buffer::{PAGE_SIZE, Page};
 use crate::pg::error::Problem;
+use crate::structure::Kind;
 
 /// PostgreSQL's page header.
 pub(super) const HEADER: usize = 24;
@@ -15,33 +16,6 @@ const VERSION: u8 = 2;
 
 /// Bytes of a page that hold content; they begin eight-byte aligned.
 pub const PAYLOAD: usize = PAGE_SIZE - HEADER - SPECIAL;
-
-/// What a page holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Kind {
-    Meta = 1,
-    Manifest = 2,
-    Lane = 3,
-    GrowingGroups = 4,
-    GrowingRows = 5,
-    Tids = 6,
-    Tombstones = 7,
-    Rows = 8,
-    Offsets = 9,
-    GraphBase = 10,
-    GraphUpper = 11,
-    Duplicates = 12,
-    Starts = 13,
-    Codes = 14,
-    Centroids = 15,
-    FineCodes = 16,
-    Column = 17,
-    RowCodes = 18,
-    NodeCodes = 19,
-    SpillStarts = 20,
-    SpillCodes = 21,
-}
 
 /// Whose page it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

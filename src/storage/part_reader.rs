@@ -1,12 +1,13 @@
 //! Reading the parts of a segment.
 
-use super::page::{self, Kind, PAYLOAD};
+use super::page::{self, PAYLOAD};
 use super::pages::{Held, Pages};
 use super::part::{Layout, Part, checked_block};
 use crate::memory;
 use crate::pg::buffer::{Exclusive, Page, Pinned, count_pages};
 use crate::pg::optimistic_read::BufferHint;
 use crate::pg::relation::Relation;
+use crate::structure::Kind;
 use std::collections::VecDeque;
 
 /// Reads one part of a sealed segment.

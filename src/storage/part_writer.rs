@@ -2,10 +2,11 @@
 
 use super::draft::Draft;
 use super::extent::Extents;
-use super::page::{self, Kind, PAYLOAD, Stamp};
+use super::page::{self, PAYLOAD, Stamp};
 use super::pages::PageSink;
 use super::part::{Layout, Part};
 use crate::pg::buffer::{PAGE_SIZE, Page};
+use crate::structure::Kind;
 use std::rc::Rc;
 
 /// Writes a part's pages in order, and logs them as it goes.

@@ -2,12 +2,13 @@
 
 #![forbid(unsafe_code)]
 
-use super::manifest::{GraphParts, ListParts, Parts, Sealed};
-use super::page::Kind;
+use super::manifest::Sealed;
 use super::pages::Pages;
 use super::part::Part;
 use super::part_reader::PartReader;
 use crate::pg::error::Problem;
+use crate::storage::parts::{GraphParts, ListParts, Parts};
+use crate::structure::Kind;
 use std::ops::Deref;
 
 /// A sealed segment and the pages on which it lies.

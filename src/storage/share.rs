@@ -149,9 +149,9 @@ impl OnPage<'_> {
 mod tests {
     use super::*;
     use crate::pg::open::OpenIndex;
-    use crate::storage::manifest::Parts;
-    use crate::storage::page::Kind;
+    use crate::storage::parts::Parts;
     use crate::storage::snapshot::Snapshot;
+    use crate::structure::Kind;
     use pgrx::{Spi, pg_sys, pg_test};
 
     #[pg_test]

@@ -1,11 +1,13 @@
 //! One generation of an index, as a reader sees it.
 
-use super::manifest::{Codebook, ListParts, Manifest};
+use super::manifest::{Codebook, Manifest};
 use super::meta::{self, Meta};
-use super::page::{self, Kind};
+use super::page;
 use crate::pg::buffer::Pinned;
 use crate::pg::error::Problem;
 use crate::pg::relation::{FileId, Relation};
+use crate::storage::parts::ListParts;
+use crate::structure::Kind;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;

@@ -5,8 +5,8 @@
 //! wanted, or there are few.
 
 use super::compact::{NodeCodes, NodeQuery};
-use super::source::Source;
 use super::stored::codes_of;
+use super::view::GraphView;
 use crate::codec::fastscan::BLOCK;
 use crate::codec::layout::block::{BlockLayout, Centre, Estimates};
 use crate::codec::rabitq::Query;
@@ -15,8 +15,8 @@ use crate::memory;
 use crate::search::rerank::{Onward, Reranker, Step, Work};
 use crate::segment::request::{HeapRows, Hit};
 use crate::segment::rows::NodeRows;
-use crate::storage::page::Kind;
 use crate::storage::part_reader::PartReader;
+use crate::structure::Kind;
 use std::collections::HashSet;
 use std::ops::Range;
 
@@ -68,25 +68,25 @@ impl FlatSearch {
     }
 
     /// The next nearest row.
-    pub fn next(&mut self, source: Source, heap: &mut HeapRows) -> Option<Hit> {
+    pub fn next(&mut self, view: GraphView, heap: &mut HeapRows) -> Option<Hit> {
         if !self.started {
             self.started = true;
-            self.begin(source, heap);
+            self.begin(view, heap);
         }
         loop {
             match self.rows.step() {
                 Step::Next(row, score) => {
-                    let mut rows = source.rows();
+                    let mut rows = view.rows();
                     let is_given = !self.given.is_empty() && self.given.contains(&row);
                     if !is_given && let Some(tid) = rows.live_tid(row) {
                         return Some(Hit { score, tid });
                     }
                 }
-                Step::Compare(rows) => self.compare(source, heap, &rows),
+                Step::Compare(rows) => self.compare(view, heap, &rows),
                 Step::Recall => {
                     let mut limits = std::mem::take(&mut self.limits);
                     let mut limit_of_block = limits.iter_mut();
-                    self.scan(source, |reranker, Estimates { scores, errors }, rows, wanted| {
+                    self.scan(view, |reranker, Estimates { scores, errors }, rows, wanted| {
                         let limit = limit_of_block.next().expect("a limit for each block");
                         let (scores, errors) = (&scores[..rows.len()], &errors[..rows.len()]);
                         let row = |place| (wanted >> place & 1 == 1).then(|| rows.row(place));
@@ -99,18 +99,18 @@ impl FlatSearch {
         }
     }
 
-    fn begin(&mut self, source: Source, heap: &mut HeapRows) {
-        if source.coded.is_some() {
+    fn begin(&mut self, view: GraphView, heap: &mut HeapRows) {
+        if view.coded.is_some() {
             let mut limits = Vec::new();
             let offer = |reranker: &mut Reranker<u32>, estimates: Estimates, rows: Together, wanted| {
                 let Estimates { scores, errors } = estimates;
                 let (scores, errors) = (&scores[..rows.len()], &errors[..rows.len()]);
                 limits.push(reranker.offer(scores, errors, wanted, |place| Some(rows.row(place))));
             };
-            match source.node_query {
-                Some(query) => self.scan_nodes(source, query, offer),
+            match view.node_query {
+                Some(query) => self.scan_nodes(view, query, offer),
                 None => {
-                    let (blocks, mut reader) = Blocks::of(source, all_rows(source));
+                    let (blocks, mut reader) = Blocks::of(view, all_rows(view));
                     match self.share_blocks(&blocks, &mut reader) {
                         Some(shared) => limits = shared,
                         None => self.scan_blocks(&blocks, &mut reader, offer),
@@ -120,19 +120,19 @@ impl FlatSearch {
             self.limits = limits;
             return;
         }
-        for rows in wanted_rows(source, all_rows(source)).chunks(CHUNK) {
-            source.sealed.poll();
-            self.compare(source, heap, rows);
+        for rows in wanted_rows(view, all_rows(view)).chunks(CHUNK) {
+            view.sealed.poll();
+            self.compare(view, heap, rows);
         }
     }
 
     /// Calls `visit` with estimates of at most 32 rows after another, those rows, and the bits of
     /// those that are wanted: of all rows that are, and always in the same order.
-    fn scan(&mut self, source: Source, visit: impl FnMut(&mut Reranker<u32>, Estimates, Together, u32)) {
-        match source.node_query {
-            Some(query) => self.scan_nodes(source, query, visit),
+    fn scan(&mut self, view: GraphView, visit: impl FnMut(&mut Reranker<u32>, Estimates, Together, u32)) {
+        match view.node_query {
+            Some(query) => self.scan_nodes(view, query, visit),
             None => {
-                let (blocks, mut reader) = Blocks::of(source, all_rows(source));
+                let (blocks, mut reader) = Blocks::of(view, all_rows(view));
                 self.scan_blocks(&blocks, &mut reader, visit);
             }
         }
@@ -141,13 +141,13 @@ impl FlatSearch {
     /// By the codes of nodes.
     fn scan_nodes(
         &mut self,
-        source: Source,
+        view: GraphView,
         query: &NodeQuery,
         mut visit: impl FnMut(&mut Reranker<u32>, Estimates, Together, u32),
     ) {
-        let mut nodes = NodeEstimates::new(source, query);
-        for rows in wanted_rows(source, all_rows(source)).chunks(BLOCK) {
-            source.sealed.poll();
+        let mut nodes = NodeEstimates::new(view, query);
+        for rows in wanted_rows(view, all_rows(view)).chunks(BLOCK) {
+            view.sealed.poll();
             visit(&mut self.rows, nodes.estimate(rows), Together::Listed(rows), u32::MAX);
         }
     }
@@ -185,10 +185,10 @@ impl FlatSearch {
     }
 
     /// Compares rows exactly.
-    fn compare(&mut self, source: Source, heap: &mut HeapRows, rows: &[u32]) {
-        let mut node_rows = source.rows();
+    fn compare(&mut self, view: GraphView, heap: &mut HeapRows, rows: &[u32]) {
+        let mut node_rows = view.rows();
         let rows: Vec<(u32, u32)> = rows.iter().map(|&row| (row, node_rows.node(row))).collect();
-        source.compare(heap, &rows, |row, score| self.rows.compared(row, score));
+        view.compare(heap, &rows, |row, score| self.rows.compared(row, score));
     }
 }
 
@@ -196,7 +196,7 @@ impl FlatSearch {
 ///
 /// Holds pins, so it must not outlive the callback in which it was made.
 pub(super) struct NodeEstimates<'a> {
-    source: Source<'a>,
+    view: GraphView<'a>,
     query: &'a NodeQuery,
     layout: NodeCodes,
     codes: PartReader<'a>,
@@ -204,29 +204,29 @@ pub(super) struct NodeEstimates<'a> {
 }
 
 impl<'a> NodeEstimates<'a> {
-    pub(super) fn new(source: Source<'a>, query: &'a NodeQuery) -> Self {
-        let Source { sealed, meta, parts, .. } = source;
+    pub(super) fn new(view: GraphView<'a>, query: &'a NodeQuery) -> Self {
+        let GraphView { sealed, space, parts, .. } = view;
         let codes = codes_of(sealed, parts);
         Self {
-            source,
+            view,
             query,
-            layout: NodeCodes::new(meta.space),
+            layout: NodeCodes::new(space),
             codes: sealed.part(codes, Kind::NodeCodes),
-            rows: source.rows(),
+            rows: view.rows(),
         }
     }
 
     /// Estimates of at most 32 rows.
     pub(super) fn estimate(&mut self, rows: &[u32]) -> Estimates {
-        let Self { source, query, layout, .. } = *self;
+        let Self { view, query, layout, .. } = *self;
         let nodes: Vec<u32> = rows.iter().map(|&row| self.rows.node(row)).collect();
-        source.check(&nodes);
+        view.check(&nodes);
         let mut estimates = Estimates { scores: [0.0; BLOCK], errors: [0.0; BLOCK] };
         let mut places = estimates.scores.iter_mut().zip(&mut estimates.errors);
         self.codes.for_each_row(&nodes, layout.bytes(), |node, bytes| {
             let (score, error) = places.next().expect("as many places as nodes");
             let Some(estimate) = layout.estimate(bytes, query) else {
-                source.sealed.corrupt(format!("The code of node {node} is invalid."))
+                view.sealed.corrupt(format!("The code of node {node} is invalid."))
             };
             (*score, *error) = estimate;
         });
@@ -247,23 +247,23 @@ pub(super) struct Blocks<'a> {
 
 impl<'a> Blocks<'a> {
     /// Those of a stretch of rows, which begins with a block, and a reader of their codes.
-    pub(super) fn of(source: Source<'a>, stretch: Range<u32>) -> (Self, PartReader<'a>) {
-        let Source { sealed, meta, wanted, .. } = source;
-        let (Some(coded), Some(codes)) = (source.coded, &source.parts.row_codes) else {
+    pub(super) fn of(view: GraphView<'a>, stretch: Range<u32>) -> (Self, PartReader<'a>) {
+        let GraphView { sealed, space, matching: wanted, .. } = view;
+        let (Some(coded), Some(codes)) = (view.coded, &view.parts.row_codes) else {
             sealed.corrupt("Its rows have no codes.")
         };
         let rows = sealed.rows as usize;
         let has_wanted =
             |&block: &u32| wanted.is_none_or(|wanted| wanted.has_any_in(rows_of_block(block, rows)));
         let blocks = Self {
-            layout: BlockLayout::new(meta.space.dims as usize),
+            layout: BlockLayout::new(space.dims as usize),
             numbers: (stretch.start / BLOCK as u32..stretch.end.div_ceil(BLOCK as u32))
                 .filter(has_wanted)
                 .collect(),
             rows,
             wanted,
             tables: &coded.tables,
-            centre: Centre::origin(meta.space.metric, &coded.vector),
+            centre: Centre::origin(space.metric, &coded.vector),
         };
         (blocks, sealed.part(codes, Kind::RowCodes))
     }
@@ -320,13 +320,13 @@ impl Together<'_> {
     }
 }
 
-fn all_rows(source: Source) -> Range<u32> {
-    0..source.sealed.rows
+fn all_rows(view: GraphView) -> Range<u32> {
+    0..view.sealed.rows
 }
 
 /// The rows of a stretch that are wanted, ascending.
-pub(super) fn wanted_rows(source: Source, stretch: Range<u32>) -> Vec<u32> {
-    match source.wanted {
+pub(super) fn wanted_rows(view: GraphView, stretch: Range<u32>) -> Vec<u32> {
+    match view.matching {
         Some(wanted) => {
             let mut rows = Vec::new();
             for row in wanted.iter_from(stretch.start).take_while(|&row| row < stretch.end) {

@@ -6,9 +6,8 @@ use crate::codec::encoder::CodedQuery;
 use crate::distance::Space;
 use crate::search::cost_model::GraphCodes;
 use crate::segment::vectors::Place;
-use crate::storage::manifest::GraphParts;
-use crate::storage::meta::Meta;
-use crate::structure::{GraphLayout, GraphOptions, Quantizer, Rerank, Structure};
+use crate::storage::parts::GraphParts;
+use crate::structure::{GraphLayout, GraphOptions, Quantizer, Rerank};
 
 /// How the nodes of an index's graphs lie.
 #[derive(Clone, Copy)]
@@ -45,13 +44,6 @@ impl NodeLayout {
         }
     }
 
-    pub fn of(meta: &Meta) -> Self {
-        match meta.structure {
-            Structure::Graph(options) => Self::new(meta.space, options, meta.quantizer),
-            Structure::Lists(_) => NodeLayout::Plain,
-        }
-    }
-
     /// Where the vectors are, if they are in the index.
     pub fn vectors(self, parts: &GraphParts) -> Option<Place<'_>> {
         match self {
@@ -63,10 +55,10 @@ impl NodeLayout {
         }
     }
 
-    /// The query for nodes' own codes, in an index with compact graphs; `None` in others.
-    pub fn node_query(meta: &Meta, coded: Option<&CodedQuery>) -> Option<NodeQuery> {
-        match Self::of(meta) {
-            NodeLayout::Compact { .. } => coded.map(|coded| NodeQuery::new(meta.space, coded)),
+    /// The query for nodes' own codes, if the layout is compact.
+    pub fn node_query(self, space: Space, coded: Option<&CodedQuery>) -> Option<NodeQuery> {
+        match self {
+            NodeLayout::Compact { .. } => coded.map(|coded| NodeQuery::new(space, coded)),
             NodeLayout::Plain | NodeLayout::Wide { .. } => None,
         }
     }

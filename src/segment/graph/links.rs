@@ -1,11 +1,11 @@
 //! The neighbours of a graph's nodes, where they lie apart from codes.
 
 use crate::graph::packed::Packing;
-use crate::storage::manifest::GraphParts;
-use crate::storage::page::Kind;
 use crate::storage::part::Layout;
 use crate::storage::part_reader::PartReader;
+use crate::storage::parts::GraphParts;
 use crate::storage::sealed::SealedRef;
+use crate::structure::Kind;
 
 /// Holds pins, so it must not outlive the callback in which it was made.
 pub struct Links<'a> {

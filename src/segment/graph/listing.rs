@@ -1,39 +1,79 @@
 //! The rows of a segment with a graph in no particular order.
 
+use super::compact::NodeQuery;
 use super::flat::{Blocks, NodeEstimates, wanted_rows};
-use super::source::Source;
+use super::view::GraphView;
 use crate::codec::fastscan::BLOCK;
 use crate::codec::layout::block::Estimates;
 use crate::memory;
 use crate::search::rerank::Work;
 use crate::segment::graph::layout::NodeLayout;
 use crate::segment::request::HeapRows;
+use crate::segment::structures::{RangeView, SegmentListing};
 use crate::segment::threshold::{Listed, ROWS, Threshold, Verdict};
+use crate::structure::GraphOptions;
 use std::ops::Range;
+
+/// Rows of a segment listed together: a multiple of those of a block.
+const STRETCH: u32 = 4096;
+
+/// A listing of one segment.
+pub struct GraphListing {
+    layout: NodeLayout,
+    node_query: Option<NodeQuery>,
+    next: u32,
+}
+
+impl GraphListing {
+    pub fn new(options: GraphOptions, view: RangeView) -> Self {
+        let meta = &view.snapshot.meta;
+        let layout = NodeLayout::new(meta.space, options, meta.quantizer);
+        Self { layout, node_query: layout.node_query(meta.space, view.coded), next: 0 }
+    }
+}
+
+impl SegmentListing for GraphListing {
+    fn next(&mut self, view: RangeView, heap: &mut HeapRows, visit: &mut dyn FnMut(u32, f64)) -> Listed {
+        let RangeView { sealed, snapshot, query, coded, matching, threshold } = view;
+        let graph = GraphView {
+            sealed,
+            space: snapshot.meta.space,
+            layout: self.layout,
+            parts: sealed.graph(),
+            query,
+            coded,
+            node_query: self.node_query.as_ref(),
+            matching,
+        };
+        let stretch = self.next..sealed.rows.min(self.next.saturating_add(STRETCH));
+        self.next = stretch.end;
+        list(graph, stretch, threshold, heap, visit)
+    }
+}
 
 /// Calls `visit` with the rows of a stretch that are wanted and lie within a score, and with some
 /// beyond it unless scores are asked for.
-pub fn list(
-    source: Source,
+fn list(
+    view: GraphView,
     stretch: Range<u32>,
     threshold: Threshold,
     heap: &mut HeapRows,
     visit: &mut dyn FnMut(u32, f64),
 ) -> Listed {
-    let is_last = stretch.end == source.sealed.rows;
+    let is_last = stretch.end == view.sealed.rows;
     let mut work = Work::default();
     let mut unknown = Vec::new();
-    match source.coded {
-        None => unknown = wanted_rows(source, stretch),
+    match view.coded {
+        None => unknown = wanted_rows(view, stretch),
         Some(_) => {
             let mut sort_out = |row: u32, verdict: Verdict| match verdict {
                 Verdict::Within => visit(row, f64::NAN),
                 Verdict::Beyond => {}
                 Verdict::Unknown => memory::push(&mut unknown, row, ROWS),
             };
-            if let Some(query) = source.node_query {
-                let mut nodes = NodeEstimates::new(source, query);
-                for rows in wanted_rows(source, stretch).chunks(BLOCK) {
+            if let Some(query) = view.node_query {
+                let mut nodes = NodeEstimates::new(view, query);
+                for rows in wanted_rows(view, stretch).chunks(BLOCK) {
                     work.estimated += rows.len() as u64;
                     let Estimates { scores, errors } = nodes.estimate(rows);
                     let (scores, errors) = (&scores[..rows.len()], &errors[..rows.len()]);
@@ -42,7 +82,7 @@ pub fn list(
                     });
                 }
             } else {
-                let (blocks, mut reader) = Blocks::of(source, stretch);
+                let (blocks, mut reader) = Blocks::of(view, stretch);
                 blocks.for_each(&mut reader, |Estimates { scores, errors }, rows, wanted| {
                     work.estimated += rows.len() as u64;
                     let (scores, errors) = (&scores[..rows.len()], &errors[..rows.len()]);
@@ -53,14 +93,14 @@ pub fn list(
             }
         }
     }
-    if NodeLayout::of(source.meta).vectors(source.parts).is_none() && !threshold.exact {
+    if view.layout.vectors(view.parts).is_none() && !threshold.exact {
         unknown.into_iter().for_each(|row| visit(row, f64::NAN));
         return Listed { is_last, work };
     }
     work.compared += unknown.len() as u64;
-    let mut node_rows = source.rows();
+    let mut node_rows = view.rows();
     let unknown: Vec<(u32, u32)> = unknown.into_iter().map(|row| (row, node_rows.node(row))).collect();
-    source.compare(heap, &unknown, |row, score| {
+    view.compare(heap, &unknown, |row, score| {
         if threshold.admits(score) {
             visit(row, score);
         }

@@ -22,12 +22,12 @@ const MOST_DEAD: f64 = 0.5;
 const MOST_NEW: f64 = 0.25;
 
 /// Makes one segment of the live rows of `sources`; `None` if there are none.
-pub fn merge<'d>(
+pub fn merge(
     meta: &Meta,
     sources: &[SealedRef],
     plan: Plan,
     options: GraphOptions,
-    draft: impl FnOnce() -> Draft<'d>,
+    draft: &mut dyn FnMut() -> Draft<'static>,
 ) -> Option<Sealed> {
     let mut batch = Batch::new(meta.space, plan.columns, options);
     let mut sources = sources.to_vec();
@@ -41,15 +41,21 @@ pub fn merge<'d>(
     let mut taken = Taken::default();
     for (number, segment) in sources.iter().enumerate() {
         let is_taken = number == 0 && take_over;
-        add(meta, *segment, &mut batch, is_taken.then_some(&mut taken));
+        add(meta, options, *segment, &mut batch, is_taken.then_some(&mut taken));
     }
     (batch.rows() > 0).then(|| batch.seal_after(&mut draft(), plan, taken))
 }
 
 /// Adds the live rows of a segment to a batch, with its graph if that is taken over.
-fn add(meta: &Meta, sealed: SealedRef, batch: &mut Batch, mut taken: Option<&mut Taken>) {
+fn add(
+    meta: &Meta,
+    options: GraphOptions,
+    sealed: SealedRef,
+    batch: &mut Batch,
+    mut taken: Option<&mut Taken>,
+) {
     let parts = sealed.graph();
-    let mut graph = StoredGraph::new(sealed, meta, parts);
+    let mut graph = StoredGraph::new(sealed, meta, options);
     let mut rows = NodeRows::new(sealed, parts);
     let mut columns = StoredColumns::new(sealed);
     let mut live = Vec::new();

@@ -8,10 +8,10 @@ use crate::filter::Bitset;
 use crate::graph::Candidate;
 use crate::graph::search::GraphReader;
 use crate::segment::vectors::{Place, Vectors};
-use crate::storage::manifest::GraphParts;
-use crate::storage::page::Kind;
 use crate::storage::part_reader::PartReader;
+use crate::storage::parts::GraphParts;
 use crate::storage::sealed::SealedRef;
+use crate::structure::Kind;
 use crate::util::scored::Scored;
 
 /// The graph of a sealed segment as one query sees it.

@@ -6,12 +6,13 @@ use super::links::place_of;
 use crate::codec::encoder::Encoder;
 use crate::graph::packed::Packing;
 use crate::segment::vectors::Vectors;
-use crate::storage::manifest::GraphParts;
 use crate::storage::meta::Meta;
-use crate::storage::page::Kind;
 use crate::storage::part::Part;
 use crate::storage::part_reader::PartReader;
+use crate::storage::parts::GraphParts;
 use crate::storage::sealed::SealedRef;
+use crate::structure::GraphOptions;
+use crate::structure::Kind;
 
 /// The codes of a compact graph's nodes.
 pub fn codes_of<'a>(sealed: SealedRef, parts: &'a GraphParts) -> &'a Part {
@@ -33,8 +34,9 @@ pub struct StoredGraph<'a> {
 }
 
 impl<'a> StoredGraph<'a> {
-    pub fn new(sealed: SealedRef<'a>, meta: &Meta, parts: &'a GraphParts) -> Self {
-        let layout = NodeLayout::of(meta);
+    pub fn new(sealed: SealedRef<'a>, meta: &Meta, options: GraphOptions) -> Self {
+        let parts = sealed.graph();
+        let layout = NodeLayout::new(meta.space, options, meta.quantizer);
         let codes = match layout {
             NodeLayout::Compact { codes, .. } => {
                 let reader = sealed.part(codes_of(sealed, parts), Kind::NodeCodes);

@@ -3,8 +3,8 @@
 
 use super::compact::{NodeCodes, NodeQuery};
 use super::links::Links;
-use super::source::Source;
 use super::stored::codes_of;
+use super::view::GraphView;
 use crate::codec::fastscan::BLOCK;
 use crate::filter::Bitset;
 use crate::graph::Candidate;
@@ -12,8 +12,8 @@ use crate::graph::search::{GraphReader, Search};
 use crate::memory;
 use crate::search::rerank::{Onward, Reranker, Step, Work};
 use crate::segment::request::{HeapRows, Hit, SeenShare};
-use crate::storage::page::Kind;
 use crate::storage::part_reader::PartReader;
+use crate::structure::Kind;
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -97,10 +97,10 @@ impl Walk {
 
     /// The next nearest row; `None` when every row was returned, or when the search gives up, or
     /// would have to go on and is not to.
-    pub fn next(&mut self, source: Source, heap: &mut HeapRows) -> Option<Hit> {
+    pub fn next(&mut self, view: GraphView, heap: &mut HeapRows) -> Option<Hit> {
         loop {
             let is_due = matches!(self.state, State::Fresh | State::Round { left: 0 });
-            if self.state == State::GivenUp || is_due && !self.go_on(source) {
+            if self.state == State::GivenUp || is_due && !self.go_on(view) {
                 return None;
             }
             let last = self.rows.last();
@@ -108,17 +108,17 @@ impl Walk {
                 // Of the candidates so far too few are seen: nearer rows may be among the next.
                 Step::Next(row, score) if self.is_thin() => {
                     self.rows.take_back(row, score, last);
-                    self.round(source);
+                    self.round(view);
                 }
                 Step::Empty if self.is_thin() => {
-                    self.round(source);
+                    self.round(view);
                 }
                 Step::Next(row, score) => {
                     if self.within.is_some_and(|within| score > within) {
                         self.state = State::GivenUp;
                         return None;
                     }
-                    if let Some(tid) = source.rows().live_tid(row) {
+                    if let Some(tid) = view.rows().live_tid(row) {
                         if let State::Round { left } = &mut self.state {
                             *left -= 1;
                         }
@@ -127,7 +127,7 @@ impl Walk {
                         return Some(Hit { score, tid });
                     }
                 }
-                Step::Compare(nodes) => self.compare(source, heap, &nodes),
+                Step::Compare(nodes) => self.compare(view, heap, &nodes),
                 Step::Recall => {
                     for (range, limit) in &mut self.offers {
                         let (nodes, scores, errors) = self.estimates.get(range.clone());
@@ -142,7 +142,7 @@ impl Walk {
 
     /// Makes candidates of the nodes that the graph leads to next; `false` if it is not to go on,
     /// or gives up.
-    fn go_on(&mut self, source: Source) -> bool {
+    fn go_on(&mut self, view: GraphView) -> bool {
         if self.state != State::Fresh && self.onward == Onward::Stop {
             return false;
         }
@@ -151,7 +151,7 @@ impl Walk {
             return false;
         }
         let before = self.estimates.nodes.len();
-        let goes_on = self.round(source);
+        let goes_on = self.round(view);
         self.target += self.estimates.nodes.len() - before;
         goes_on
     }
@@ -163,9 +163,9 @@ impl Walk {
     }
 
     /// Makes candidates of the nodes that the graph leads to next; `false` if the search gives up.
-    fn round(&mut self, source: Source) -> bool {
+    fn round(&mut self, view: GraphView) -> bool {
         let first = self.estimates.nodes.len();
-        let mut graph = CompactGraph::new(source, self.nodes.as_deref(), &mut self.estimates);
+        let mut graph = CompactGraph::new(view, self.nodes.as_deref(), &mut self.estimates);
         self.state = match self.search.round(&mut graph) {
             true => State::Round { left: self.search.ef() },
             false if self.search.has_given_up() => State::GivenUp,
@@ -185,18 +185,18 @@ impl Walk {
     }
 
     /// Compares the rows of some nodes exactly.
-    fn compare(&mut self, source: Source, heap: &mut HeapRows, nodes: &[u32]) {
-        let mut node_rows = source.rows();
+    fn compare(&mut self, view: GraphView, heap: &mut HeapRows, nodes: &[u32]) {
+        let mut node_rows = view.rows();
         let mut rows = Vec::with_capacity(nodes.len());
         for &node in nodes {
             node_rows.for_each_live(node, |row, _| {
-                if source.is_wanted(row) {
+                if view.matches(row) {
                     rows.push((row, node));
                 }
             });
         }
         let before = self.rows.work().compared;
-        source.compare(heap, &rows, |row, score| self.rows.compared(row, score));
+        view.compare(heap, &rows, |row, score| self.rows.compared(row, score));
         self.seen.note(rows.len() as u64, self.rows.work().compared - before);
     }
 }
@@ -247,7 +247,7 @@ impl Estimates {
 ///
 /// Holds pins, so it must not outlive the callback in which it was made.
 struct CompactGraph<'a> {
-    source: Source<'a>,
+    view: GraphView<'a>,
     query: &'a NodeQuery,
     nodes: Option<&'a Bitset>,
     links: Links<'a>,
@@ -260,15 +260,15 @@ struct CompactGraph<'a> {
 }
 
 impl<'a> CompactGraph<'a> {
-    fn new(source: Source<'a>, nodes: Option<&'a Bitset>, estimates: &'a mut Estimates) -> Self {
-        let Source { sealed, meta, parts, node_query, .. } = source;
+    fn new(view: GraphView<'a>, nodes: Option<&'a Bitset>, estimates: &'a mut Estimates) -> Self {
+        let GraphView { sealed, space, parts, node_query, .. } = view;
         let codes = codes_of(sealed, parts);
         Self {
-            source,
+            view,
             query: node_query.expect("the query of a compact graph"),
             nodes,
             links: Links::new(sealed, parts),
-            layout: NodeCodes::new(meta.space),
+            layout: NodeCodes::new(space),
             codes: sealed.part(codes, Kind::NodeCodes),
             before: estimates.nodes.len(),
             estimates,
@@ -278,11 +278,11 @@ impl<'a> CompactGraph<'a> {
 
 impl GraphReader for CompactGraph<'_> {
     fn nodes(&self) -> u32 {
-        self.source.parts.nodes
+        self.view.parts.nodes
     }
 
     fn upper_layers(&self) -> usize {
-        self.source.parts.layers.len()
+        self.view.parts.layers.len()
     }
 
     fn neighbours(&mut self, layer: usize, node: u32, neighbours: &mut Vec<u32>) {
@@ -294,7 +294,7 @@ impl GraphReader for CompactGraph<'_> {
     }
 
     fn score(&mut self, nodes: &[u32], scores: &mut Vec<f64>) {
-        let sealed = self.source.sealed;
+        let sealed = self.view.sealed;
         let (layout, query, wanted) = (self.layout, self.query, self.nodes);
         let estimates = &mut *self.estimates;
         self.codes.read_each_optimistically(nodes, layout.bytes(), |node, bytes| {
@@ -317,6 +317,6 @@ impl GraphReader for CompactGraph<'_> {
     }
 
     fn poll(&mut self) {
-        self.source.sealed.poll();
+        self.view.sealed.poll();
     }
 }

@@ -8,9 +8,10 @@ use crate::pg::relation::Relation;
 use crate::pg::wal::{RECORD_PAGES, Record};
 use crate::segment::{Entry, row_layout};
 use crate::storage::meta::{self, Growing, Meta};
-use crate::storage::page::{self, Kind, Stamp};
+use crate::storage::page::{self, Stamp};
 use crate::storage::part::Layout;
 use crate::storage::part_reader::page_to_change;
+use crate::structure::Kind;
 use std::ops::Range;
 
 /// How rows of an index are encoded while they are in a growing segment, if they are.

@@ -2,7 +2,7 @@
 
 use super::group::GroupLayout;
 use super::read::{Lane, RowCursor};
-use super::search::{Source, is_wanted, score};
+use super::search::{GrowingView, is_wanted, score};
 use crate::codec::layout::block::{Centre, Estimates};
 use crate::filter::Condition;
 use crate::memory;
@@ -26,13 +26,13 @@ pub fn list(
     growing: &Growing,
     lane: usize,
     conditions: &[Condition],
-    bound: Option<(Source, Threshold)>,
+    bound: Option<(GrowingView, Threshold)>,
     visit: &mut dyn FnMut(Tid, f64),
 ) -> Listed {
     let layout = GroupLayout::of(meta);
     let lane = Lane::read(relation, growing, lane);
     let mut work = Work::default();
-    let coded = bound.and_then(|(source, _)| source.coded).filter(|_| layout.has_codes());
+    let coded = bound.and_then(|(view, _)| view.coded).filter(|_| layout.has_codes());
     let coded = coded.map(|coded| (coded, Centre::origin(meta.space.metric, &coded.vector)));
     // Compared when the groups were looked through: rows lie on other pages.
     let mut unknown: Vec<(usize, Option<u64>, Tid)> = Vec::new();
@@ -59,11 +59,11 @@ pub fn list(
             }
         }
     });
-    if let Some((source, threshold)) = bound {
+    if let Some((view, threshold)) = bound {
         let mut cursor = RowCursor::new(relation, &lane);
         work.compared += unknown.len() as u64;
         for (row, offset, tid) in unknown {
-            let score = score(source, &mut cursor, row, offset);
+            let score = score(view, &mut cursor, row, offset);
             if threshold.admits(score) {
                 visit(tid, score);
             }

@@ -14,6 +14,7 @@ mod group;
 pub mod listing;
 mod read;
 pub mod search;
+pub mod stream;
 
 pub use append::{Append, append, encoder};
 pub use read::{for_each_row, for_each_tid, mark_dead};
@@ -26,8 +27,9 @@ use crate::pg::wal::{Record, log_new_pages};
 use crate::storage::edit::Edit;
 use crate::storage::extent::Extent;
 use crate::storage::meta::Growing;
-use crate::storage::page::{self, Kind, PAYLOAD, Stamp};
+use crate::storage::page::{self, PAYLOAD, Stamp};
 use crate::storage::part_reader::require;
+use crate::structure::Kind;
 use bytemuck::{Pod, Zeroable};
 
 /// Lanes of a growing segment; a temporary table has one writer only.

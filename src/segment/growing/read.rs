@@ -7,9 +7,10 @@ use crate::pg::relation::Relation;
 use crate::pg::wal::Record;
 use crate::segment::{Entry, Tid, row_layout};
 use crate::storage::meta::{Growing, Meta};
-use crate::storage::page::{self, Kind};
+use crate::storage::page;
 use crate::storage::part::Layout;
 use crate::storage::part_reader::{page_to_change, require};
+use crate::structure::Kind;
 
 fn copy_page(relation: Relation, block: u32, kind: Kind, segment: u32, copy: &mut PageCopy) {
     Pinned::read_recent(relation, block).share().copy_to(copy);

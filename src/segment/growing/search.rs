@@ -17,7 +17,7 @@ use crate::storage::page;
 
 /// What a search reads.
 #[derive(Clone, Copy)]
-pub struct Source<'a> {
+pub struct GrowingView<'a> {
     pub relation: Relation,
     pub meta: &'a Meta,
     pub query: &'a PreparedQuery,
@@ -46,32 +46,32 @@ impl GrowingSearch {
     /// Scans every row that is published now and may meet the conditions, for those `within` a
     /// score.
     pub fn new(
-        source: Source,
+        view: GrowingView,
         growing: &Growing,
         conditions: &[Condition],
         within: Option<f64>,
         onward: Onward,
     ) -> Self {
-        let layout = GroupLayout::of(source.meta);
-        let lanes = (0..growing.lanes.len()).map(|lane| Lane::read(source.relation, growing, lane)).collect();
+        let layout = GroupLayout::of(view.meta);
+        let lanes = (0..growing.lanes.len()).map(|lane| Lane::read(view.relation, growing, lane)).collect();
         let conditions = conditions.to_vec();
         let mut search =
             Self { layout, lanes, conditions, rows: Reranker::new(within, onward), limits: Vec::new() };
-        match source.coded.filter(|_| layout.has_codes()) {
-            Some(coded) => search.scan_codes(source, coded, true),
-            None => search.scan_rows(source),
+        match view.coded.filter(|_| layout.has_codes()) {
+            Some(coded) => search.scan_codes(view, coded, true),
+            None => search.scan_rows(view),
         }
         search
     }
 
     /// Offers all rows for the first time, or recalls those that were skipped then.
-    fn scan_codes(&mut self, source: Source, coded: &CodedQuery, first_time: bool) {
-        let centre = Centre::origin(source.meta.space.metric, &coded.vector);
+    fn scan_codes(&mut self, view: GrowingView, coded: &CodedQuery, first_time: bool) {
+        let centre = Centre::origin(view.meta.space.metric, &coded.vector);
         let (layout, rows, limits) = (self.layout, &mut self.rows, &mut self.limits);
         let conditions = &self.conditions;
         let mut number_of_group = 0;
         for (number, lane) in (0..).zip(&self.lanes) {
-            lane.for_each_group(source.relation, layout, |group, first, count| {
+            lane.for_each_group(view.relation, layout, |group, first, count| {
                 let estimates = layout.estimate(group, &coded.tables, centre).expect("the groups have codes");
                 let (scores, errors) = (&estimates.scores[..count], &estimates.errors[..count]);
                 let row = |place| {
@@ -89,14 +89,14 @@ impl GrowingSearch {
         }
     }
 
-    fn scan_rows(&mut self, source: Source) {
+    fn scan_rows(&mut self, view: GrowingView) {
         let (layout, rows, conditions) = (self.layout, &mut self.rows, &self.conditions);
         for (number, lane) in (0..).zip(&self.lanes) {
-            let mut cursor = RowCursor::new(source.relation, lane);
-            lane.for_each_group(source.relation, layout, |group, first, count| {
+            let mut cursor = RowCursor::new(view.relation, lane);
+            lane.for_each_group(view.relation, layout, |group, first, count| {
                 for place in (0..count).filter(|&place| is_wanted(layout, conditions, group, place)) {
                     let row = first + place;
-                    let score = score(source, &mut cursor, row, layout.offset(group, place));
+                    let score = score(view, &mut cursor, row, layout.offset(group, place));
                     rows.compared(Row { lane: number, row: row as u32 }, score);
                 }
             });
@@ -123,13 +123,13 @@ impl GrowingSearch {
     }
 
     /// The next nearest row.
-    pub fn next(&mut self, source: Source) -> Option<Hit> {
+    pub fn next(&mut self, view: GrowingView) -> Option<Hit> {
         loop {
             match self.rows.step() {
                 Step::Next(Row { lane, row }, score) => {
                     let (number, at, place) = self.layout.place(row as usize);
                     let mut page = PageCopy::blank();
-                    self.lanes[lane as usize].groups(source.relation, number, &mut page);
+                    self.lanes[lane as usize].groups(view.relation, number, &mut page);
                     let group = &page::payload(&page.0)[at..][..self.layout.bytes()];
                     if !self.layout.is_dead(group, place) {
                         return Some(Hit { score, tid: self.layout.tid(group, place) });
@@ -138,16 +138,16 @@ impl GrowingSearch {
                 Step::Compare(mut rows) => {
                     rows.sort_unstable();
                     for rows in rows.chunk_by(|a, b| a.lane == b.lane) {
-                        let mut cursor = RowCursor::new(source.relation, &self.lanes[rows[0].lane as usize]);
+                        let mut cursor = RowCursor::new(view.relation, &self.lanes[rows[0].lane as usize]);
                         for &row in rows {
-                            let score = score(source, &mut cursor, row.row as usize, None);
+                            let score = score(view, &mut cursor, row.row as usize, None);
                             self.rows.compared(row, score);
                         }
                     }
                 }
                 Step::Recall => {
-                    let coded = source.coded.expect("only rows with codes are skipped");
-                    self.scan_codes(source, coded, false);
+                    let coded = view.coded.expect("only rows with codes are skipped");
+                    self.scan_codes(view, coded, false);
                 }
                 Step::Empty => return None,
             }
@@ -161,10 +161,10 @@ pub(super) fn is_wanted(layout: GroupLayout, conditions: &[Condition], group: &[
         && (conditions.is_empty() || condition::accept(conditions, layout.attributes_of(group, place)))
 }
 
-pub(super) fn score(source: Source, cursor: &mut RowCursor, row: usize, offset: Option<u64>) -> f64 {
-    let space = source.meta.space;
+pub(super) fn score(view: GrowingView, cursor: &mut RowCursor, row: usize, offset: Option<u64>) -> f64 {
+    let space = view.meta.space;
     let bytes = cursor.row(row_layout(space), space.row_bytes(), row, offset);
-    source.query.score(bytes).unwrap_or_else(|| {
-        Problem::corrupt(format!("index \"{}\" has a damaged row", source.relation.name())).raise()
+    view.query.score(bytes).unwrap_or_else(|| {
+        Problem::corrupt(format!("index \"{}\" has a damaged row", view.relation.name())).raise()
     })
 }

@@ -7,13 +7,14 @@ use crate::codec::rotation::Rotation;
 use crate::memory;
 use crate::pg::error::Problem;
 use crate::storage::draft::Draft;
-use crate::storage::manifest::{Codebook, ListParts};
+use crate::storage::manifest::Codebook;
 use crate::storage::meta::Meta;
-use crate::storage::page::Kind;
 use crate::storage::pages::Pages;
 use crate::storage::part_reader::PartReader;
 use crate::storage::part_writer::write_rows;
+use crate::storage::parts::ListParts;
 use crate::storage::snapshot::Snapshot;
+use crate::structure::Kind;
 use std::sync::Arc;
 
 /// The lists that rows are assigned to.

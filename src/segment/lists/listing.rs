@@ -3,56 +3,80 @@
 use super::scan::{Codes, Entries, Scan, Scanned, Scans, Seen};
 use crate::codec::encoder::CodedQuery;
 use crate::codec::layout::block::Centre;
-use crate::distance::PreparedQuery;
-use crate::filter::Bitset;
 use crate::memory;
 use crate::search::rerank::Work;
 use crate::segment::lists::codebook::CentroidReader;
 use crate::segment::request::HeapRows;
 use crate::segment::rows::SealedRows;
-use crate::segment::threshold::{Listed, ROWS, Threshold, Verdict};
+use crate::segment::structures::{RangeView, SegmentListing};
+use crate::segment::threshold::{Listed, ROWS, Verdict};
 use crate::segment::vectors::{Place, Vectors};
-use crate::storage::manifest::ListParts;
-use crate::storage::page::Kind;
-use crate::storage::sealed::SealedRef;
-use crate::storage::snapshot::Snapshot;
+use crate::storage::parts::ListParts;
+use crate::structure::Kind;
 
-/// What a listing reads.
+/// A list of a segment that is listed, and what the query knows of it.
 #[derive(Clone, Copy)]
-pub struct Source<'a> {
-    pub sealed: SealedRef<'a>,
-    pub snapshot: &'a Snapshot,
-    pub parts: &'a ListParts,
-    pub query: &'a PreparedQuery,
+struct ListView<'a> {
+    view: RangeView<'a>,
+    parts: &'a ListParts,
     /// The query's numbers.
-    pub vector: &'a [f32],
+    vector: &'a [f32],
     /// The query for the segment's codes.
-    pub coded: &'a CodedQuery,
-    /// The rows that are wanted, if not all are.
-    pub wanted: Option<&'a Bitset>,
+    coded: &'a CodedQuery,
 }
 
-impl Source<'_> {
+/// A listing of one segment, list by list.
+pub struct ListListing {
+    /// The query for the segment's codes, if these have a shift.
+    shifted: Option<CodedQuery>,
+    next: u32,
+}
+
+impl ListListing {
+    pub fn new(view: RangeView) -> Self {
+        let RangeView { sealed, snapshot, .. } = view;
+        let parts = sealed.lists();
+        let shifted = view.coded.filter(|_| parts.codes.is_some()).and_then(|coded| {
+            CentroidReader::of(sealed.pages(), snapshot, parts)?.shifted(&snapshot.meta, coded)
+        });
+        Self { shifted, next: 0 }
+    }
+}
+
+impl SegmentListing for ListListing {
+    fn next(&mut self, view: RangeView, heap: &mut HeapRows, visit: &mut dyn FnMut(u32, f64)) -> Listed {
+        let coded = view.coded.expect("an index with lists has it");
+        let parts = view.sealed.lists();
+        let shifted = self.shifted.as_ref().unwrap_or(coded);
+        let list = self.next;
+        self.next += 1;
+        self::list(ListView { view, parts, vector: &coded.vector, coded: shifted }, list, heap, visit)
+    }
+}
+
+impl ListView<'_> {
     /// The entries of a list, and whether it is the segment's last.
     fn entries(self, list: u32) -> (std::ops::Range<u32>, bool) {
-        let lists = self.snapshot.lists_of(self.parts);
-        let mut starts = self.sealed.part(&self.parts.starts, Kind::Starts);
+        let RangeView { sealed, snapshot, .. } = self.view;
+        let lists = snapshot.lists_of(self.parts);
+        let mut starts = sealed.part(&self.parts.starts, Kind::Starts);
         let mut start = |list: u32| {
             let slot = starts.slot(list.into()).first_chunk();
             slot.map_or(u32::MAX, |&bytes| u32::from_ne_bytes(bytes))
         };
         let range = start(list)..start(list + 1);
-        if range.end > self.sealed.rows || range.start > range.end {
-            let detail = format!("List {list} would be entries {range:?} of {}.", self.sealed.rows);
-            self.sealed.corrupt(detail);
+        if range.end > sealed.rows || range.start > range.end {
+            let detail = format!("List {list} would be entries {range:?} of {}.", sealed.rows);
+            sealed.corrupt(detail);
         }
         (range, list + 1 == lists)
     }
 
     /// What the query knows of a list's centre.
     fn centre(self, list: u32) -> Centre {
-        let metric = self.snapshot.meta.space.metric;
-        match CentroidReader::of(self.sealed.pages(), self.snapshot, self.parts) {
+        let RangeView { sealed, snapshot, .. } = self.view;
+        let metric = snapshot.meta.space.metric;
+        match CentroidReader::of(sealed.pages(), snapshot, self.parts) {
             Some(mut centroids) => Centre::new(metric, self.vector, centroids.vector(list)),
             None => Centre::origin(metric, self.vector),
         }
@@ -61,26 +85,21 @@ impl Source<'_> {
 
 /// Calls `visit` with the rows of a list that are wanted and lie within a score, and with some
 /// beyond it unless scores are asked for.
-pub fn list(
-    source: Source,
-    list: u32,
-    threshold: Threshold,
-    heap: &mut HeapRows,
-    visit: &mut dyn FnMut(u32, f64),
-) -> Listed {
-    let Source { sealed, snapshot, parts, coded, .. } = source;
+fn list(source: ListView, list: u32, heap: &mut HeapRows, visit: &mut dyn FnMut(u32, f64)) -> Listed {
+    let ListView { view, parts, coded, .. } = source;
+    let RangeView { sealed, snapshot, matching, threshold, .. } = view;
     let (range, is_last) = source.entries(list);
     let mut work = Work::default();
     let mut unknown = Vec::new();
     if parts.codes.is_none() {
-        let is_wanted = |row: &u32| source.wanted.is_none_or(|wanted| wanted.has(*row as usize));
+        let is_wanted = |row: &u32| matching.is_none_or(|matching| matching.has(*row as usize));
         memory::reserve(&mut unknown, range.len(), ROWS);
         unknown.extend(range.filter(is_wanted));
     } else if !range.is_empty() {
         let meta = &snapshot.meta;
         let centre = source.centre(list);
         let scan = Scan { segment: 0, entries: Entries::Own, range, centre: 0, limits: Vec::new() };
-        let scanned = Scanned { sealed, parts, wanted: source.wanted };
+        let scanned = Scanned { sealed, parts, wanted: matching };
         let scans = Scans { scanned, scans: &[scan], centres: &[centre] };
         let codes = Codes::new(meta.space, meta.quantizer, source.vector);
         scans.for_each_block(&codes, &coded.tables, |Seen { scores, errors, wanted: bits, row, .. }| {
@@ -97,7 +116,7 @@ pub fn list(
         return Listed { is_last, work };
     }
     work.compared += unknown.len() as u64;
-    compare(source, &unknown, heap, |row, score| {
+    compare(view, parts, &unknown, heap, |row, score| {
         if threshold.admits(score) {
             visit(row, score);
         }
@@ -106,8 +125,14 @@ pub fn list(
 }
 
 /// Calls `visit` with rows' exact scores.
-fn compare(source: Source, rows: &[u32], heap: &mut HeapRows, mut visit: impl FnMut(u32, f64)) {
-    let Source { sealed, parts, query, .. } = source;
+fn compare(
+    view: RangeView,
+    parts: &ListParts,
+    rows: &[u32],
+    heap: &mut HeapRows,
+    mut visit: impl FnMut(u32, f64),
+) {
+    let RangeView { sealed, query, .. } = view;
     let mut visit = |row: u32, bytes: &[u8]| {
         let Some(score) = query.score(bytes) else {
             sealed.corrupt(format!("The vector of row {row} is invalid."))

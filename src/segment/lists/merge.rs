@@ -7,17 +7,12 @@ use super::write::{self, Place, RowSource};
 use crate::distance::Space;
 use crate::segment::Plan;
 use crate::segment::lists::codebook::Lists;
+use crate::segment::structures::Merged;
 use crate::storage::draft::Draft;
-use crate::storage::manifest::{Codebook, Manifest, Sealed};
+use crate::storage::manifest::Manifest;
 use crate::storage::sealed::SealedRef;
 use crate::storage::snapshot::Snapshot;
 use crate::structure::{ListOptions, Rerank};
-
-/// What a merge has made: a segment, unless no row is alive, and a codebook if there is a new one.
-pub struct Merged {
-    pub sealed: Option<Sealed>,
-    pub codebook: Option<Codebook>,
-}
 
 /// When an index has so many times as many rows as its centroids were found among, new ones are
 /// due.
@@ -29,7 +24,7 @@ pub fn can_reassign(options: ListOptions) -> bool {
 }
 
 /// Whether new centroids would be better than those of the index: it has none, or it has grown.
-pub fn wants_centroids(manifest: &Manifest, options: ListOptions) -> bool {
+pub fn wants_codebook(manifest: &Manifest, options: ListOptions) -> bool {
     let sealed = manifest.sealed.iter();
     let rows: u64 = sealed.map(|segment| u64::from(segment.rows - segment.tombstones)).sum();
     let wanted = train::lists_wanted(options.lists, rows);
@@ -41,13 +36,13 @@ pub fn wants_centroids(manifest: &Manifest, options: ListOptions) -> bool {
 }
 
 /// Makes one segment of the live rows of `sources`, with new centroids if `retrain`.
-pub fn merge<'d>(
+pub fn merge(
     snapshot: &Snapshot,
     sources: &[SealedRef],
     plan: Plan,
     options: ListOptions,
     retrain: bool,
-    mut draft: impl FnMut() -> Draft<'d>,
+    draft: &mut dyn FnMut() -> Draft<'static>,
 ) -> Merged {
     let space = snapshot.meta.space;
     let mut sources: Vec<StoredLists> =
@@ -55,7 +50,7 @@ pub fn merge<'d>(
     let known = sources.first().and_then(|source| Lists::read(source.sealed.pages(), snapshot));
     let lists = match known.filter(|_| !retrain) {
         Some(lists) => lists,
-        None if retrain => train(space, &mut sources, plan, options, &mut draft),
+        None if retrain => train(space, &mut sources, plan, options, draft),
         None => Lists::origin(space.dims as usize),
     };
     let mut assigner = Assigner::new(space, plan, options, lists);
@@ -78,12 +73,12 @@ pub fn merge<'d>(
 }
 
 /// Finds centroids among the rows of all sources.
-fn train<'d>(
+fn train(
     space: Space,
     sources: &mut [StoredLists],
     plan: Plan,
     options: ListOptions,
-    draft: impl FnOnce() -> Draft<'d>,
+    draft: &mut dyn FnMut() -> Draft<'static>,
 ) -> Lists {
     let rows: u64 = sources.iter().map(|source| u64::from(source.sealed.rows)).sum();
     let live: u64 = sources.iter().map(|s| u64::from(s.sealed.rows - s.sealed.tombstones)).sum();

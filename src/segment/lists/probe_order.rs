@@ -13,9 +13,9 @@ use crate::search::rerank::Keyed;
 use crate::segment::lists::codebook::CentroidReader;
 use crate::storage::manifest::Codebook;
 use crate::storage::meta::Meta;
-use crate::storage::page::Kind;
 use crate::storage::pages::Pages;
 use crate::storage::part_reader::PartReader;
+use crate::structure::Kind;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 

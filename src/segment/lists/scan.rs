@@ -8,10 +8,10 @@ use crate::codec::rabitq::Query;
 use crate::codec::scalar;
 use crate::distance::Space;
 use crate::filter::Bitset;
-use crate::storage::manifest::ListParts;
-use crate::storage::page::Kind;
 use crate::storage::part_reader::PartReader;
+use crate::storage::parts::ListParts;
 use crate::storage::sealed::SealedRef;
+use crate::structure::Kind;
 use crate::structure::Quantizer;
 use std::ops::Range;
 

@@ -48,6 +48,15 @@ impl Batch {
         }
     }
 
+    pub fn space(&self) -> Space {
+        self.space
+    }
+
+    /// Where the exact vectors are to be.
+    pub fn rerank(&self) -> Rerank {
+        self.rerank
+    }
+
     pub fn rows(&self) -> usize {
         self.tids.len()
     }

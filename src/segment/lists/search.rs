@@ -17,14 +17,16 @@ use crate::segment::lists::codebook::CentroidReader;
 use crate::segment::lists::probe_order::RankedLists;
 use crate::segment::request::{HeapRows, Hit, SeenShare, Terms};
 use crate::segment::rows::SealedRows;
+use crate::segment::stream::SearchView;
 use crate::segment::vectors::{Place, Vectors};
-use crate::storage::manifest::{Codebook, ListParts, Manifest, Parts, Sealed};
-use crate::storage::page::Kind;
+use crate::storage::manifest::{Codebook, Manifest, Sealed};
 use crate::storage::pages::Pages;
 use crate::storage::part::Part;
+use crate::storage::parts::{ListParts, Parts};
 use crate::storage::sealed::SealedRef;
 use crate::storage::snapshot::Snapshot;
-use crate::structure::Structure;
+use crate::structure::Kind;
+use crate::structure::ListOptions;
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
@@ -39,19 +41,24 @@ struct Family {
 
 /// What a search reads.
 #[derive(Clone, Copy)]
-pub struct Source<'a> {
+pub struct ListsView<'a> {
     pub pages: &'a dyn Pages,
     pub snapshot: &'a Snapshot,
     pub query: &'a PreparedQuery,
     pub coded: &'a CodedQuery,
-    /// For each segment of the manifest the rows that are wanted, if not all are.
-    pub wanted: &'a [Option<Rc<Bitset>>],
+    /// For each segment of the manifest the rows that may meet the conditions, if not all may.
+    pub matching: &'a [Option<Rc<Bitset>>],
 }
 
-impl<'a> Source<'a> {
-    /// The rows wanted of a segment.
-    fn wanted(self, number: u32) -> Option<&'a Bitset> {
-        self.wanted.get(number as usize)?.as_deref()
+impl<'a> ListsView<'a> {
+    pub fn of(view: SearchView<'a>) -> Self {
+        let SearchView { pages, snapshot, query, coded, matching } = view;
+        Self { pages, snapshot, query, coded: coded.expect("an index with lists has it"), matching }
+    }
+
+    /// The rows of a segment that may meet the conditions, if not all may.
+    fn matching(self, number: u32) -> Option<&'a Bitset> {
+        self.matching.get(number as usize)?.as_deref()
     }
 
     fn segment(self, number: u32) -> SealedRef<'a> {
@@ -61,7 +68,7 @@ impl<'a> Source<'a> {
     /// A segment as a scan sees it.
     fn scanned(self, number: u32) -> Scanned<'a> {
         let sealed = self.segment(number);
-        Scanned { sealed, parts: sealed.lists(), wanted: self.wanted(number) }
+        Scanned { sealed, parts: sealed.lists(), wanted: self.matching(number) }
     }
 }
 
@@ -107,22 +114,19 @@ pub struct ListSearch {
 const FIRST_LOOK: u64 = 512;
 impl ListSearch {
     pub fn new(
-        pages: &dyn Pages,
-        snapshot: &Snapshot,
-        coded: &CodedQuery,
+        options: ListOptions,
+        view: ListsView,
         (facts, step): (ListFacts, ListStrategy),
         terms: Terms,
     ) -> Self {
+        let ListsView { pages, snapshot, coded, .. } = view;
         let probing = match step {
             ListStrategy::Lists(probing) => probing,
             ListStrategy::Nothing | ListStrategy::Flat => Probing::default(),
         };
         let space = snapshot.meta.space;
         let dims = space.dims as usize;
-        let fine = match snapshot.meta.structure {
-            Structure::Lists(options) => FineLayout::new(dims, options.bits),
-            Structure::Graph(_) => None,
-        };
+        let fine = FineLayout::new(dims, options.bits);
         let onward = terms.effort.onward;
         let mut search = Self {
             space,
@@ -215,23 +219,23 @@ impl ListSearch {
     }
 
     /// The next nearest row.
-    pub fn next(&mut self, source: Source, heap: &mut HeapRows) -> Option<Hit> {
+    pub fn next(&mut self, view: ListsView, heap: &mut HeapRows) -> Option<Hit> {
         if !self.started {
             self.started = true;
             if self.is_flat {
-                self.compare_all(source, heap);
+                self.compare_all(view, heap);
             } else {
-                self.scan_unlisted(source);
-                self.probe(source, heap);
+                self.scan_unlisted(view);
+                self.probe(view, heap);
             }
             while self.scanned < self.least && self.has_lists_left() {
-                self.probe(source, heap);
+                self.probe(view, heap);
             }
         }
         loop {
             let goes_on = self.has_lists_left() && self.onward != Onward::Stop;
             if goes_on && self.returned * SCANNED_PER_RETURNED >= self.seen.of(self.scanned) {
-                self.probe(source, heap);
+                self.probe(view, heap);
             }
             let last = self.rows.last();
             match self.rows.step() {
@@ -239,19 +243,19 @@ impl ListSearch {
                 // row is returned.
                 Step::Next(row, score) if self.is_thin() => {
                     self.rows.take_back(row, score, last);
-                    self.probe(source, heap);
+                    self.probe(view, heap);
                 }
                 Step::Next(Row { segment, row, .. }, score) => {
-                    let segment = source.segment(segment);
+                    let segment = view.segment(segment);
                     if let Some(tid) = SealedRows::new(segment).live_tid(row) {
                         self.returned += 1;
                         return Some(Hit { score, tid });
                     }
                 }
-                Step::Compare(rows) => self.look_closer(source, heap, rows),
-                Step::Recall => self.recall(source),
+                Step::Compare(rows) => self.look_closer(view, heap, rows),
+                Step::Recall => self.recall(view),
                 Step::Empty if !goes_on => return None,
-                Step::Empty => self.probe(source, heap),
+                Step::Empty => self.probe(view, heap),
             }
         }
     }
@@ -268,31 +272,31 @@ impl ListSearch {
     }
 
     /// Compares every row that is wanted.
-    fn compare_all(&mut self, source: Source, heap: &mut HeapRows) {
+    fn compare_all(&mut self, view: ListsView, heap: &mut HeapRows) {
         const TOGETHER: usize = 256;
         let mut rows = Vec::with_capacity(TOGETHER);
-        for (segment, sealed, _) in list_segments(&source.snapshot.manifest) {
-            let wanted: Box<dyn Iterator<Item = u32>> = match source.wanted(segment) {
+        for (segment, sealed, _) in list_segments(&view.snapshot.manifest) {
+            let wanted: Box<dyn Iterator<Item = u32>> = match view.matching(segment) {
                 Some(wanted) => Box::new(wanted.iter().take_while(|&row| row < sealed.rows)),
                 None => Box::new(0..sealed.rows),
             };
             for row in wanted {
                 rows.push(Row { segment, row, centre: None, is_refined: true });
                 if rows.len() == TOGETHER {
-                    source.pages.poll();
-                    self.compare(source, heap, &rows);
+                    view.pages.poll();
+                    self.compare(view, heap, &rows);
                     rows.clear();
                 }
             }
         }
-        self.compare(source, heap, &rows);
+        self.compare(view, heap, &rows);
     }
 
     /// Scans segments whose rows are in one list around the origin.
-    fn scan_unlisted(&mut self, source: Source) {
-        let centre = Centre::origin(self.space.metric, &source.coded.vector);
-        let scans = self.scans_of_list(source, 0, 0, centre);
-        self.scan(source, scans);
+    fn scan_unlisted(&mut self, view: ListsView) {
+        let centre = Centre::origin(self.space.metric, &view.coded.vector);
+        let scans = self.scans_of_list(view, 0, 0, centre);
+        self.scan(view, scans);
     }
 
     fn has_lists_left(&self) -> bool {
@@ -300,51 +304,51 @@ impl ListSearch {
     }
 
     /// Scans the next lists of every codebook, in every segment.
-    fn probe(&mut self, source: Source, heap: &mut HeapRows) {
+    fn probe(&mut self, view: ListsView, heap: &mut HeapRows) {
         for family in 0..self.families.len() {
-            self.probe_family(source, heap, family);
+            self.probe_family(view, heap, family);
         }
     }
 
-    fn probe_family(&mut self, source: Source, heap: &mut HeapRows, family: usize) {
+    fn probe_family(&mut self, view: ListsView, heap: &mut HeapRows, family: usize) {
         let Family { codebook, lists, probes } = &mut self.families[family];
-        let codebook = &source.snapshot.manifest.codebooks[*codebook];
-        let lists = lists.take(*probes, source.pages, codebook, source.coded);
+        let codebook = &view.snapshot.manifest.codebooks[*codebook];
+        let lists = lists.take(*probes, view.pages, codebook, view.coded);
         self.probed += *probes;
         // A search that goes on looks for ever farther rows.
         *probes *= 2;
         let mut scans = Vec::new();
         let mut entries = 0;
         for (list, centre) in lists {
-            let of_list = self.scans_of_list(source, codebook.id, list, centre);
+            let of_list = self.scans_of_list(view, codebook.id, list, centre);
             entries += of_list.iter().map(|scan| scan.range.len() as u64).sum::<u64>();
             scans.extend(of_list);
             if self.scanned + entries >= self.next_look {
-                self.scan(source, std::mem::take(&mut scans));
+                self.scan(view, std::mem::take(&mut scans));
                 entries = 0;
             }
             if self.scanned >= self.next_look {
                 let promising = self.rows.promising();
-                self.look_closer(source, heap, promising);
+                self.look_closer(view, heap, promising);
                 self.next_look = self.scanned * 4;
             }
         }
-        self.scan(source, scans);
+        self.scan(view, scans);
     }
 
     /// The scans that a list of a codebook asks for.
-    fn scans_of_list(&mut self, source: Source, codebook: u32, list: u32, centre: Centre) -> Vec<Scan> {
+    fn scans_of_list(&mut self, view: ListsView, codebook: u32, list: u32, centre: Centre) -> Vec<Scan> {
         self.centres.push(centre);
         let centre = self.centres.len() as u32 - 1;
         let mut scans = Vec::new();
-        for (number, segment, parts) in list_segments(&source.snapshot.manifest) {
-            let sealed = SealedRef::new(source.pages, segment);
+        for (number, segment, parts) in list_segments(&view.snapshot.manifest) {
+            let sealed = SealedRef::new(view.pages, segment);
             if parts.codebook != codebook {
                 continue;
             }
             let second = parts.spill.as_ref().map(|spill| (&spill.starts, Entries::Second));
             for (part, entries) in std::iter::once((&parts.starts, Entries::Own)).chain(second) {
-                let starts = self.starts_of(sealed, source.snapshot, number, (part, entries));
+                let starts = self.starts_of(sealed, view.snapshot, number, (part, entries));
                 let range = starts[list as usize]..starts[list as usize + 1];
                 if range.end > sealed.rows || range.start > range.end {
                     sealed.corrupt(format!("List {list} would be entries {range:?} of {}.", sealed.rows));
@@ -358,16 +362,16 @@ impl ListSearch {
     }
 
     /// Makes candidates of the entries that are scanned.
-    fn scan(&mut self, source: Source, mut scans: Vec<Scan>) {
+    fn scan(&mut self, view: ListsView, mut scans: Vec<Scan>) {
         scans.sort_by_key(|scan| (scan.segment, scan.entries));
         for scans in scans.chunk_by_mut(|a, b| (a.segment, a.entries) == (b.segment, b.entries)) {
-            let scanned = source.scanned(scans[0].segment);
+            let scanned = view.scanned(scans[0].segment);
             if scanned.parts.codes.is_none() {
                 scans.iter().for_each(|scan| self.add_all(scanned, scan));
                 continue;
             }
             let (reranker, count) = (&mut self.rows, &mut self.scanned);
-            let tables = &shifted_query(&self.families, source, scanned.parts).tables;
+            let tables = &shifted_query(&self.families, view, scanned.parts).tables;
             let mut limits = vec![Vec::new(); scans.len()];
             Scans { scanned, scans, centres: &self.centres }.for_each_block(
                 &self.codes,
@@ -393,14 +397,14 @@ impl ListSearch {
     }
 
     /// Adds what was skipped so far and may be wanted by now.
-    fn recall(&mut self, source: Source) {
+    fn recall(&mut self, view: ListsView) {
         let reranker = &mut self.rows;
         for scans in self.scans.chunk_by_mut(|a, b| (a.segment, a.entries) == (b.segment, b.entries)) {
-            let scanned = source.scanned(scans[0].segment);
+            let scanned = view.scanned(scans[0].segment);
             if scanned.parts.codes.is_none() {
                 continue;
             }
-            let tables = &shifted_query(&self.families, source, scanned.parts).tables;
+            let tables = &shifted_query(&self.families, view, scanned.parts).tables;
             let mut limits: Vec<_> = scans.iter_mut().map(|scan| std::mem::take(&mut scan.limits)).collect();
             let mut limit_of_block: Vec<_> = limits.iter_mut().map(|limits| limits.iter_mut()).collect();
             Scans { scanned, scans, centres: &self.centres }.for_each_block(
@@ -417,28 +421,28 @@ impl ListSearch {
     }
 
     /// Looks at rows' fine codes, or compares them exactly if that was done before.
-    fn look_closer(&mut self, source: Source, heap: &mut HeapRows, mut rows: Vec<Row>) {
-        if source.snapshot.meta.quantizer.has_second_lists() {
+    fn look_closer(&mut self, view: ListsView, heap: &mut HeapRows, mut rows: Vec<Row>) {
+        if view.snapshot.meta.quantizer.has_second_lists() {
             memory::reserve_set(&mut self.looked_at, rows.len(), "candidates of a search");
             rows.retain(|row| self.looked_at.insert((row.segment, row.row, row.is_refined)));
         }
         rows.sort_unstable_by_key(|row| (row.is_refined, row.segment));
         let (rough, refined) = rows.split_at(rows.partition_point(|row| !row.is_refined));
-        self.refine(source, rough);
-        self.compare(source, heap, refined);
+        self.refine(view, rough);
+        self.compare(view, heap, refined);
     }
 
     /// Replaces rows' estimates by those of their fine codes.
-    fn refine(&mut self, source: Source, rows: &[Row]) {
-        let centres: Vec<Centre> = rows.iter().map(|row| self.own_centre(source, row)).collect();
+    fn refine(&mut self, view: ListsView, rows: &[Row]) {
+        let centres: Vec<Centre> = rows.iter().map(|row| self.own_centre(view, row)).collect();
         let mut rows_and_centres = rows.iter().zip(centres);
         let Some(layout) = self.fine else { return };
         for rows in rows.chunk_by(|a, b| a.segment == b.segment) {
-            let Scanned { sealed, parts, .. } = source.scanned(rows[0].segment);
+            let Scanned { sealed, parts, .. } = view.scanned(rows[0].segment);
             let ListParts { fine: Some(fine), codebook, .. } = parts else {
                 unreachable!("only rows with fine codes are refined")
             };
-            let coded = shifted_query(&self.families, source, parts);
+            let coded = shifted_query(&self.families, view, parts);
             let fine_query =
                 &*self.fine_queries.entry(*codebook).or_insert_with(|| multibit::Query::new(&coded.rotated));
             let ordinals: Vec<u32> = rows.iter().map(|row| row.row).collect();
@@ -454,12 +458,12 @@ impl ListSearch {
     }
 
     /// The centre of a row's own list.
-    fn own_centre(&mut self, source: Source, row: &Row) -> Centre {
+    fn own_centre(&mut self, view: ListsView, row: &Row) -> Centre {
         if let Some(centre) = row.centre {
             return self.centres[centre as usize];
         }
-        let Source { pages, snapshot, coded, .. } = source;
-        let Scanned { sealed, parts, .. } = source.scanned(row.segment);
+        let ListsView { pages, snapshot, coded, .. } = view;
+        let Scanned { sealed, parts, .. } = view.scanned(row.segment);
         let starts = self.starts_of(sealed, snapshot, row.segment, (&parts.starts, Entries::Own));
         let list = starts.partition_point(|&start| start <= row.row).saturating_sub(1);
         let centroids = CentroidReader::of(pages, snapshot, parts);
@@ -468,10 +472,10 @@ impl ListSearch {
     }
 
     /// Compares rows exactly.
-    fn compare(&mut self, source: Source, heap: &mut HeapRows, rows: &[Row]) {
-        let query = source.query;
+    fn compare(&mut self, view: ListsView, heap: &mut HeapRows, rows: &[Row]) {
+        let query = view.query;
         for rows in rows.chunk_by(|a, b| a.segment == b.segment) {
-            let Scanned { sealed, parts, .. } = source.scanned(rows[0].segment);
+            let Scanned { sealed, parts, .. } = view.scanned(rows[0].segment);
             let ordinals: Vec<u32> = rows.iter().map(|row| row.row).collect();
             let reranker = &mut self.rows;
             let score = |row: u32, bytes: &[u8]| {
@@ -506,10 +510,10 @@ impl ListSearch {
 }
 
 /// The query for the codes of a segment: less the shift of its codebook.
-fn shifted_query<'a>(families: &'a [Family], source: Source<'a>, parts: &ListParts) -> &'a CodedQuery {
-    let codebooks = &source.snapshot.manifest.codebooks;
+fn shifted_query<'a>(families: &'a [Family], view: ListsView<'a>, parts: &ListParts) -> &'a CodedQuery {
+    let codebooks = &view.snapshot.manifest.codebooks;
     let family = families.iter().find(|family| codebooks[family.codebook].id == parts.codebook);
-    family.and_then(|family| family.lists.shifted()).unwrap_or(source.coded)
+    family.and_then(|family| family.lists.shifted()).unwrap_or(view.coded)
 }
 
 /// The segments with lists, and their numbers in the manifest.

@@ -10,11 +10,11 @@ use crate::memory;
 use crate::segment::Tid;
 use crate::segment::columns::StoredColumns;
 use crate::segment::rows::SealedRows;
-use crate::storage::manifest::{ListParts, Spill};
-use crate::storage::page::Kind;
 use crate::storage::part_reader::PartReader;
+use crate::storage::parts::{ListParts, Spill};
 use crate::storage::sealed::SealedRef;
 use crate::storage::snapshot::Snapshot;
+use crate::structure::Kind;
 use std::borrow::Cow;
 use std::sync::Arc;
 

@@ -10,10 +10,11 @@ use crate::memory;
 use crate::segment::lists::codebook::Lists;
 use crate::segment::{Tid, rows};
 use crate::storage::draft::Draft;
-use crate::storage::manifest::{ListParts, Parts, Sealed, Spill};
-use crate::storage::page::Kind;
+use crate::storage::manifest::Sealed;
 use crate::storage::part::Part;
 use crate::storage::part_writer::{PartWriter, write_rows};
+use crate::storage::parts::{ListParts, Parts, Spill};
+use crate::structure::Kind;
 use crate::structure::Rerank;
 use std::borrow::Cow;
 

@@ -2,32 +2,32 @@
 
 use super::compact::NodeQuery;
 use crate::codec::encoder::CodedQuery;
-use crate::distance::PreparedQuery;
+use crate::distance::{PreparedQuery, Space};
 use crate::filter::Bitset;
 use crate::segment::graph::layout::NodeLayout;
 use crate::segment::request::HeapRows;
 use crate::segment::rows::NodeRows;
 use crate::segment::vectors::Vectors;
-use crate::storage::manifest::GraphParts;
-use crate::storage::meta::Meta;
+use crate::storage::parts::GraphParts;
 use crate::storage::sealed::SealedRef;
 
 #[derive(Clone, Copy)]
-pub struct Source<'a> {
+pub struct GraphView<'a> {
     pub sealed: SealedRef<'a>,
-    pub meta: &'a Meta,
+    pub space: Space,
+    pub layout: NodeLayout,
     pub parts: &'a GraphParts,
     pub query: &'a PreparedQuery,
     pub coded: Option<&'a CodedQuery>,
     /// The query as the codes of a compact graph's nodes see it.
     pub node_query: Option<&'a NodeQuery>,
-    /// The rows that are wanted, if not all are.
-    pub wanted: Option<&'a Bitset>,
+    /// The rows that may meet the conditions, if not all may.
+    pub matching: Option<&'a Bitset>,
 }
 
-impl<'a> Source<'a> {
-    pub fn is_wanted(self, row: u32) -> bool {
-        self.wanted.is_none_or(|wanted| wanted.has(row as usize))
+impl<'a> GraphView<'a> {
+    pub fn matches(self, row: u32) -> bool {
+        self.matching.is_none_or(|matching| matching.has(row as usize))
     }
 
     pub fn rows(self) -> NodeRows<'a> {
@@ -52,7 +52,7 @@ impl<'a> Source<'a> {
         };
         let nodes: Vec<u32> = rows.iter().map(|&(_, node)| node).collect();
         self.check(&nodes);
-        match NodeLayout::of(self.meta).vectors(parts) {
+        match self.layout.vectors(parts) {
             Some(place) => {
                 let mut rows = rows.iter();
                 Vectors::new(sealed, query.row_bytes(), place).for_each(&nodes, |_, bytes| {

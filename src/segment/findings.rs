@@ -1,0 +1,60 @@
+//! What a check finds wrong with an index.
+
+use super::Tid;
+use crate::structure::Kind;
+
+/// Something that must not be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    pub segment: Option<u32>,
+    pub part: Option<Kind>,
+    pub block: Option<u32>,
+    pub text: String,
+}
+
+/// Says what is wrong with a live row, given its heap tuple, its vector if the index has it, and
+/// its attributes.
+pub type RowVisitor<'a> = dyn FnMut(Tid, Option<&[u8]>, &[u64]) -> Option<String> + 'a;
+
+/// Everything found so far.
+#[derive(Default)]
+pub struct Findings(Vec<Finding>);
+
+/// Findings of one kind in one segment: more would say nothing new.
+const MOST_ALIKE: usize = 20;
+
+impl Findings {
+    /// Adds a finding, unless there are enough like it.
+    pub fn add(&mut self, segment: Option<u32>, part: Option<Kind>, block: Option<u32>, text: String) {
+        let key = |segment, part, block: Option<u32>| (segment, part, block.is_some());
+        let alike =
+            |found: &&Finding| key(found.segment, found.part, found.block) == key(segment, part, block);
+        let alike = self.0.iter().filter(alike).count();
+        if alike < MOST_ALIKE {
+            self.0.push(Finding { segment, part, block, text });
+        }
+    }
+
+    /// Adds a finding about a part of a segment.
+    pub fn of_part(&mut self, segment: u32, part: Kind, text: impl Into<String>) {
+        self.add(Some(segment), Some(part), None, text.into());
+    }
+
+    /// Adds a finding about a segment.
+    pub fn of_segment(&mut self, segment: u32, text: impl Into<String>) {
+        self.add(Some(segment), None, None, text.into());
+    }
+
+    /// Whether something is wrong with a segment or a codebook.
+    pub fn are_of(&self, segment: u32) -> bool {
+        self.0.iter().any(|found| found.segment == Some(segment))
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub fn into_vec(self) -> Vec<Finding> {
+        self.0
+    }
+}
