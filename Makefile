@@ -6,7 +6,7 @@ SHELL := /bin/bash
 
 export PATH := $(PATH):$(HOME)/.cargo/bin
 export USER ?= $(shell id -un)
-# The build script passes the one flag that is needed; this way dependencies are compiled once.
+# The build script passes the needed flag, so that dependencies are compiled once.
 export CARGO_PGRX_DISABLE_GC_SECTIONS_WORKAROUND := 1
 # In a server's environment it would put a backtrace into every error's DETAIL.
 unexport RUST_BACKTRACE
@@ -17,13 +17,13 @@ FEATURES = --no-default-features --features $(PG)
 ANN = cargo bench $(FEATURES) --bench ann --
 # Written by the last `make install`; the tests install a build of their own over it.
 INSTALLED = target/.installed
-# A server must be able to enter it: a folder below a closed home will not do.
+# The server must be able to enter this folder, so it is not below a closed home.
 DEMO_CLUSTER ?= /var/tmp/vdb-demo-$(USER)
 
 demo: install data
 	$(ANN) demo --cluster $(DEMO_CLUSTER)
 
-# Lib tests first: they install the extension that the server-level tests use.
+# The lib tests run first: they install the extension that the server tests use.
 test: setup
 	.ci/data || echo "SKIPPED: no word vectors, so the recall test will be skipped"
 	$(SUDO) rm -f "$$(pg_config --pkglibdir)/vdb.so" $(INSTALLED)
@@ -31,8 +31,8 @@ test: setup
 	$(SUDO) install -d -o postgres "$$scratch/t"
 	cargo pgrx test $(PG) --runas postgres --pgdata "$$scratch/t/data"
 
-# The same on a PostgreSQL with assertions, built from Debian's source package; artefacts of its own, for other headers.
-# Faults are injected at some six times as many places.
+# The same on a PostgreSQL with assertions, built from Debian's source package. Its headers differ,
+# so it has its own artefacts. Faults are injected at about six times as many places.
 test-assert: setup
 	.ci/data || echo "SKIPPED: no word vectors, so the recall test will be skipped"
 	pg_config=$$(.ci/assert)
@@ -44,8 +44,8 @@ test-assert: setup
 	$(SUDO) install -d -o postgres "$$scratch/t"
 	cargo pgrx test $(PG) --runas postgres --pgdata "$$scratch/t/data"
 
-# The long form of what `make test` does a little of: servers under load, killed; degenerate data of every kind in every
-# index; thousands of pages with flipped bits.
+# The long form of `make test`: servers that are killed under load; degenerate data of every kind in
+# every index; thousands of pages with flipped bits; many random tables.
 soak: install
 	export VDB_SOAK_ROUNDS=$${VDB_SOAK_ROUNDS:-50} VDB_DEGENERATE=all VDB_BITFLIPS=$${VDB_BITFLIPS:-3000}
 	export VDB_DIFFERENTIAL_ROUNDS=$${VDB_DIFFERENTIAL_ROUNDS:-100}
@@ -53,7 +53,7 @@ soak: install
 
 install: setup $(INSTALLED)
 
-# Never over a library that a running server has mapped: the old file is unlinked first.
+# Unlinks the old file first, because a running server may have mapped it.
 $(INSTALLED): Cargo.toml Cargo.lock vdb.control $(shell find src sql -type f)
 	$(SUDO) rm -f "$$(pg_config --pkglibdir)/vdb.so"
 	cargo pgrx install --release $(if $(SUDO),--sudo) --pg-config "$$(command -v pg_config)" $(FEATURES)

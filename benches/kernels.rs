@@ -1,4 +1,4 @@
-//! Distance kernels: simsimd's against a plain loop, at small and large dimensions.
+//! Distance kernels: simsimd's compared with a plain loop, at small and large dimensions.
 
 #[path = "../src/codec/mod.rs"]
 #[allow(dead_code, unused_imports)]

@@ -109,7 +109,7 @@ CREATE FUNCTION vdb_all_tasks()
 COMMENT ON FUNCTION vdb_all_tasks() IS
     'the tasks of vdb indexes whose owner''s rights the user has, for pg_read_all_stats of all, that are ready and not locked';
 
--- Rows done of a running task are those that its process reports.
+-- For a running task the process reports the rows done.
 CREATE VIEW vdb_tasks AS
     SELECT t.index::pg_catalog.regclass AS index, t.kind, t.priority, t.state, t.pid,
            coalesce(t.rows, p.param13) AS rows_done, t.started, t.completed, t.error
@@ -149,7 +149,8 @@ CREATE FUNCTION vdb_last_search()
 
 COMMENT ON FUNCTION vdb_last_search() IS 'the steps of this session''s last search by a vdb index, and what they took';
 
--- The query is of the index's own type, or its text. Sorts and other scans are put off, so that the index is used.
+-- The query is a value of the index's type or its text. Sorts and other scans are disabled, so that
+-- the plan uses the index.
 
 CREATE FUNCTION vdb_explain_search(
     index pg_catalog.regclass, query pg_catalog.text, k integer DEFAULT 10, filter pg_catalog.text DEFAULT NULL)

@@ -1,6 +1,7 @@
--- Filter columns: operator classes that both access methods take beside a vector's.
+-- Filter columns: operator classes of both access methods for the columns after the vector.
 --
--- Strategies: 1 to 5 are <, <=, =, >=, >; 6 to 8 are &&, @>, <@. Each support function names what keys are made of.
+-- Strategies: 1 to 5 are <, <=, =, >=, >; 6 to 8 are &&, @>, <@. Each support function names the
+-- kind of keys.
 
 CREATE FUNCTION vdb_int2_filter() RETURNS integer
     AS 'MODULE_PATHNAME', 'vdb_int2_filter_wrapper' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;

@@ -110,7 +110,8 @@ CREATE OPERATOR CLASS bit_hamming_ops FOR TYPE bit USING vdb_ivf AS
     OPERATOR 1 <~> (bit, bit) FOR ORDER BY pg_catalog.float_ops,
     FUNCTION 1 vdb_bit_hamming_support();
 
--- What plans call that show a distance they order by: the scan's own, or NULL if it has gone on.
+-- Plans call these to show the distance that they order by: the scan's own, or NULL if the scan has
+-- moved on.
 
 CREATE FUNCTION vdb_scanned_distance(pg_catalog.tid, index pg_catalog.oid, query vector) RETURNS double precision
     AS 'MODULE_PATHNAME', 'vdb_scanned_distance_wrapper' LANGUAGE C STABLE PARALLEL SAFE;

@@ -1,6 +1,7 @@
 -- Distances, arithmetic, comparison and aggregates.
 --
--- COST of a distance: about ten times a comparison of numbers, so that scans of large tables run in parallel.
+-- COST of a distance: about ten times a comparison of numbers, so that scans of large tables run in
+-- parallel.
 
 -- vector
 

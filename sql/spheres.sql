@@ -1,4 +1,5 @@
--- Spheres: `embedding <<->> vdb_sphere(q, r)` is `embedding <-> q < r` as a condition that an index can answer.
+-- Spheres: `embedding <<->> vdb_sphere(q, r)` means `embedding <-> q < r`, in a form that an index
+-- can answer.
 
 -- vector
 
@@ -137,7 +138,7 @@ CREATE OPERATOR <<%>> (
 );
 ALTER OPERATOR FAMILY bit_jaccard_ops USING vdb_hnsw ADD OPERATOR 2 <<%>> (pg_catalog."bit", vdb_sphere_bit);
 
--- A centre in text is of the type that the column is of.
+-- A centre given as text takes the type of the column.
 
 CREATE TYPE vdb_sphere_text AS (centre pg_catalog.text, radius double precision);
 

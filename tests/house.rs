@@ -1,5 +1,5 @@
-//! The structure of the source: which folder may take from which, and no file from one that takes
-//! from it.
+//! The structure of the source: a folder imports what the table of layers allows, and files do not
+//! import one another in a circle.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -31,8 +31,8 @@ fn code_of(source: &str) -> String {
     lines.map(|line| line.split("//").next().unwrap_or_default().to_owned() + "\n").collect()
 }
 
-/// Paths that begin with `crate` or `super`, groups in braces spelled out, as segments from the
-/// crate's root.
+/// Paths that begin with `crate` or `super`, as segments from the crate's root. A group in braces
+/// becomes a path for each member.
 fn paths_of(code: &str, module: &[String]) -> Vec<Vec<String>> {
     let mut paths = Vec::new();
     for (at, word) in code.match_indices("crate::").chain(code.match_indices("super::")) {
@@ -114,7 +114,7 @@ fn folder_of(file: &str) -> &str {
     file.split_once('/').map_or(file.trim_end_matches(".rs"), |(folder, _)| folder)
 }
 
-/// A circle that a file is in, if there is one.
+/// A circle of imports that contains the file, if there is one.
 fn circle<'a>(
     imports: &'a Imports,
     file: &'a str,
@@ -136,8 +136,7 @@ fn circle<'a>(
 #[test]
 fn no_file_takes_from_one_that_takes_from_it() {
     let mut imports = imports();
-    // A folder's own file names its parts; what these take from it are words that all of them
-    // share.
+    // A folder's `mod.rs` declares its files; they may import the words that it defines for all.
     for (file, of_file) in &mut imports {
         if let Some(folder) = file.strip_suffix("/mod.rs") {
             let prefix = folder.to_owned() + "/";
@@ -151,7 +150,7 @@ fn no_file_takes_from_one_that_takes_from_it() {
     }
 }
 
-/// The table of layers in ARCHITECTURE.md: a folder, and what it may take from.
+/// The table of layers in ARCHITECTURE.md: a folder, and the folders that it may import.
 fn layers() -> BTreeMap<String, BTreeSet<String>> {
     let text = fs::read_to_string(root().join("ARCHITECTURE.md")).expect("ARCHITECTURE.md");
     let rows = text.lines().skip_while(|line| !line.starts_with("| folder |")).skip(2);
@@ -215,7 +214,7 @@ fn comments_and_documents_keep_to_their_width_and_files_to_their_length() {
         for (number, line) in source.lines().enumerate() {
             let Some(comment) = line.trim_start().strip_prefix("//") else { continue };
             is_code ^= comment.contains("```");
-            // A word may be longer than a line, and code in a comment may be as it is.
+            // A single word and code in a comment may exceed the width.
             if line.chars().count() > COLUMNS && !is_code && comment.trim().contains(' ') {
                 wrong.push(format!("{}:{}", path.display(), number + 1));
             }
@@ -237,7 +236,7 @@ fn comments_and_documents_keep_to_their_width_and_files_to_their_length() {
 
 /// The anchor that a heading of a Markdown document has.
 fn anchor(heading: &str) -> String {
-    // A link's text stands for it.
+    // The anchor contains a link's text, not its target.
     let parts = heading.trim_start_matches('#').trim().split("](");
     let rest = |part: &str| part.split_once(')').map_or(part, |(_, rest)| rest).to_owned();
     let text: String =

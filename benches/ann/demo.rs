@@ -1,4 +1,4 @@
-//! `make demo`: what vdb does, on words that a person can judge.
+//! `make demo`: searches whose answers a person can judge, over English words.
 
 use crate::Arguments;
 use crate::run::{Target, load, measure};
@@ -58,7 +58,7 @@ pub fn demo(arguments: &Arguments) -> Result<()> {
     exact(&mut client, &target, &data)
 }
 
-/// Loads the table and builds the index, unless an earlier run has.
+/// Loads the table and builds the index, unless an earlier run has done so.
 fn prepare(client: &mut Client, target: &Target, data: &Dataset) -> Result<()> {
     client.batch_execute("CREATE EXTENSION IF NOT EXISTS vdb")?;
     let ready: bool = client.query_one("SELECT to_regclass('items_embedding') IS NOT NULL", &[])?.get(0);
@@ -97,7 +97,7 @@ fn prepare(client: &mut Client, target: &Target, data: &Dataset) -> Result<()> {
     Ok(())
 }
 
-/// Prints the build's progress until the other end hangs up.
+/// Prints the build's progress until the sender is dropped.
 fn watch(target: &Target, finished: std::sync::mpsc::Receiver<()>) -> Result<()> {
     let mut client = target.connect()?;
     while let Err(RecvTimeoutError::Timeout) = finished.recv_timeout(Duration::from_secs(1)) {

@@ -1,5 +1,5 @@
-//! Searches under a filter: recall, and time beside an unfiltered search and an exact scan of the
-//! rows that match.
+//! Searches under a filter: recall, and time compared with an unfiltered search and an exact scan
+//! of the rows that match.
 
 use crate::Arguments;
 use crate::load::{percentiles, report, target};
@@ -14,8 +14,7 @@ const LIMITS: [usize; 3] = [1, 10, 100];
 /// Percentages of the rows that match.
 const SHARES: [f32; 7] = [50.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.01];
 
-/// Percentiles, from 0 to 100, of each row: spread evenly, and by how near the row is to one of
-/// them.
+/// Two percentiles of each row, from 0 to 100: one spread evenly, one by the distance to one row.
 fn attributes(data: &Dataset) -> [Vec<f32>; 2] {
     let rows = data.base.len();
     let percent = |rank: usize| 100.0 * rank as f32 / rows as f32;
@@ -119,7 +118,7 @@ pub fn filter(arguments: &Arguments) -> Result<()> {
                     format!("SELECT id FROM items WHERE {name} < {share} ORDER BY {order} LIMIT {k}")
                 };
                 let (answers, times) = run(by_index, &select(&order))?;
-                // No index has such an order.
+                // The order by this expression keeps the planner from an index.
                 let (_, exact) = run(freely, &select(&format!("({order}) + 0")))?;
                 let (mut recall, mut least) = (0.0, usize::MAX);
                 for (answer, truth) in answers.iter().zip(&truths) {
@@ -137,7 +136,7 @@ pub fn filter(arguments: &Arguments) -> Result<()> {
                 let chosen = plan.iter().any(|line| line.get::<_, &str>(0).contains("items_embedding"));
                 let median = |times: &serde_json::Value| times["p50_ms"].as_f64().unwrap_or(f64::INFINITY);
                 let (search, scan) = (median(&times), median(&exact));
-                // Where both take about the same time, either is right.
+                // Where both plans take about the same time, either choice is right.
                 let is_right = if chosen { search <= 1.1 * scan } else { scan <= 1.1 * search };
                 plans += 1;
                 right += i32::from(is_right);

@@ -1,4 +1,4 @@
-//! An index that changes while it is searched, and what merging its segments costs and gives.
+//! Searches of an index that changes, and the cost and effect of merging its segments.
 
 use crate::Arguments;
 use crate::run::{Target, copy, create_index, load, measure};
@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// A server of our own, unless the user has named one, and how to reach it.
+/// A new server, unless the user names one, and its URL.
 pub fn target(arguments: &Arguments, metric: &str) -> Result<(Option<Server>, Target)> {
     let own = arguments.given("url").is_none().then(|| {
         Server::start(&["shared_buffers = '2GB'", "max_wal_size = '8GB'", "autovacuum = off", "fsync = off"])
@@ -25,7 +25,7 @@ pub fn percentiles(mut times: Vec<Duration>) -> Value {
     json!({"count": times.len(), "p50_ms": ms(50), "p99_ms": ms(99), "max_ms": ms(100)})
 }
 
-/// A row that is near one of the data set, but none of them.
+/// A row near one of the data set and equal to none.
 fn new_row(data: &Dataset, number: usize) -> VectorParameter {
     let row = data.base.row(number * 7919 % data.base.len());
     VectorParameter(
@@ -145,8 +145,8 @@ pub fn under_load(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// Three quarters of the rows are indexed, the rest flushed and merged: against an index of all
-/// rows.
+/// Compares an index of all rows with one that is built of three quarters and gets the rest by
+/// flushes and merges.
 pub fn merge(arguments: &Arguments) -> Result<()> {
     let data = arguments.data()?;
     let (_own, target) = target(arguments, &data.metric)?;

@@ -9,12 +9,12 @@
 //! cargo bench --bench ann -- filter [--queries 200] …
 //! cargo bench --bench ann -- demo [--data FOLDER] --cluster FOLDER
 //! ```
-//! `load` measures inserts and searches at the same time, `merge` what merging segments costs and
-//! gives, `filter` searches under conditions; they take the options of `run`. `--rows` takes the
-//! first rows of the data only. Without `--data` it takes the word vectors of `make data`;
-//! `tests/support/data.rs` tells the format of others. Without `--url` it starts a server of its
-//! own. `--am hnsw --setting hnsw.ef_search --extension vector` measures pgvector in the same way;
-//! give both the same `--url`, with another database for each.
+//! `load` measures inserts and searches at the same time, `merge` the cost and effect of merging
+//! segments, `filter` searches under conditions. They take the options of `run`. `--rows` takes
+//! only the first rows of the data. The default of `--data` is the word vectors of `make data`;
+//! `tests/support/data.rs` describes the format of other sets. Without `--url` the benchmark starts
+//! a server of its own. `--am hnsw --setting hnsw.ef_search --extension vector` measures pgvector
+//! in the same way; give both the same `--url`, with another database for each.
 
 mod demo;
 mod filter;
@@ -27,7 +27,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use support::data::{Dataset, Result};
 
-/// `--name value` pairs, and what stands alone.
+/// `--name value` pairs, and arguments without a name.
 pub struct Arguments {
     named: HashMap<String, String>,
     plain: Vec<String>,
@@ -39,7 +39,7 @@ impl Arguments {
         let mut rest = std::env::args().skip(1);
         while let Some(argument) = rest.next() {
             match argument.strip_prefix("--") {
-                // What `cargo bench` adds by itself.
+                // An argument that `cargo bench` adds.
                 Some("bench") => {}
                 Some(flag @ ("keep" | "server-only")) => {
                     arguments.named.insert(flag.into(), String::new());
@@ -58,7 +58,7 @@ impl Arguments {
         self.named.get(name).cloned().unwrap_or_else(|| default.into())
     }
 
-    /// The data set to work on.
+    /// The data set of this run.
     pub fn data(&self) -> Result<Dataset> {
         let folder = match self.given("data") {
             Some(folder) => PathBuf::from(folder),

@@ -8,7 +8,7 @@ use serde_json::json;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-/// How a data set is stored and searched in SQL.
+/// The SQL names by which a data set is stored and searched.
 pub struct Target {
     pub url: String,
     pub operator: &'static str,
@@ -35,7 +35,7 @@ impl Target {
     }
 }
 
-/// What one setting gave.
+/// The results of one setting.
 pub struct Measured {
     pub recall: f64,
     pub qps: f64,
@@ -49,7 +49,7 @@ pub fn load(client: &mut Client, data: &Dataset) -> Result<()> {
         data.base.dims
     ))?;
     copy(client, data, 0..data.base.len())?;
-    // Not autovacuum, in the middle of a measurement.
+    // Autovacuum must not run during a measurement.
     client.batch_execute("VACUUM ANALYZE items")?;
     Ok(client.batch_execute("CHECKPOINT")?)
 }
@@ -64,7 +64,7 @@ pub fn copy(client: &mut Client, data: &Dataset, rows: std::ops::Range<usize>) -
     Ok(())
 }
 
-/// Creates the index that is to be measured; returns the seconds that it took.
+/// Creates the index under test; returns the seconds that the build takes.
 pub fn create_index(client: &mut Client, arguments: &Arguments, target: &Target) -> Result<f64> {
     let am = arguments.get("am", "vdb_hnsw");
     let with = arguments.given("with").map(|with| format!("WITH ({with})")).unwrap_or_default();
@@ -75,7 +75,7 @@ pub fn create_index(client: &mut Client, arguments: &Arguments, target: &Target)
     Ok(begin.elapsed().as_secs_f64())
 }
 
-/// The recall over every query, one after another, and how long each took.
+/// The recall over all queries, and the time of each. One query runs at a time.
 pub fn measure(
     target: &Target,
     data: &Dataset,
@@ -89,14 +89,14 @@ pub fn measure(
         let mut client = target.connect()?;
         client.batch_execute(settings)?;
         let statement = client.prepare(&target.query())?;
-        // What a backend does once only, such as to map the server's memory, is not to be measured.
+        // Work that a backend does once, such as mapping the server's memory, is not measured.
         for vector in &vectors {
             client.query(&statement, &[vector])?;
         }
         let (mut recall, mut times) = (0.0, Vec::new());
         let begin = Instant::now();
         for query in (0..vectors.len()).cycle().skip(first) {
-            // Every query once, then as often as time permits.
+            // Runs every query once, then repeats them while time permits.
             if times.len() >= vectors.len() && begin.elapsed() >= time {
                 break;
             }
@@ -133,11 +133,11 @@ pub fn measure(
     })
 }
 
-/// Searches by one backend for all queries in one statement, as often as time permits: the recall,
-/// and searches a second. What a client adds to a search is not in it.
+/// One statement searches for all queries in one backend and is repeated while time permits.
+/// Returns the recall, and searches a second without a client's share.
 fn measure_in_server(target: &Target, data: &Dataset, settings: &str, time: Duration) -> Result<(f64, f64)> {
     let mut client = target.connect()?;
-    // A thousand searches in one statement are estimated to be worth compiling.
+    // The planner would compile a statement of a thousand searches.
     client.batch_execute(&format!("{settings}; SET jit = off"))?;
     let near = format!("SELECT id FROM items ORDER BY embedding {} q.embedding LIMIT 10", target.operator);
     let found = client.query(&format!("SELECT q.id, n.id FROM queries q, LATERAL ({near}) n"), &[])?;
@@ -170,7 +170,7 @@ fn load_queries(client: &mut Client, data: &Dataset) -> Result<()> {
     Ok(client.batch_execute("VACUUM ANALYZE queries")?)
 }
 
-/// Rows a second, inserted one by one in transactions of a hundred.
+/// Inserts one row a statement, a hundred in a transaction; returns rows a second.
 fn insert(client: &mut Client, data: &Dataset, count: usize) -> Result<f64> {
     let statement = client.prepare("INSERT INTO items VALUES ($1, $2)")?;
     let begin = Instant::now();

@@ -1,9 +1,10 @@
-//! Single bits flipped, or a few bytes replaced, anywhere in pages of every kind: a statement
-//! succeeds or refuses the index, the server lives, every row returned meets the condition, and
-//! REINDEX mends everything.
+//! Single bits flipped, or a few bytes replaced, anywhere in pages of every kind. A statement
+//! succeeds or refuses the index, and the server stays up. Every row returned meets the condition,
+//! and REINDEX repairs the index.
 //!
-//! `VDB_BITFLIPS` mutations (60 unless it is set; `make soak` sets 3,000), one in each table's
-//! index. Pages that [`crate::corrupt`] fills are noticed at once; a flipped bit may pass as sound.
+//! `VDB_BITFLIPS` is the number of mutations, 60 by default; `make soak` sets 3,000. Each table's
+//! index gets one mutation. The damage of [`crate::corrupt`] is found at once, but a flipped bit
+//! may pass as sound.
 
 use crate::corrupt::{HEADER, KIND, PAGE, SEALED, SPECIAL, TOMBSTONES, is_refusal, write_at};
 use crate::degenerate::{EXACT, INDEXED, MISSES, NEAREST, check, missing, started};
@@ -14,10 +15,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 const DEFAULT_MUTATIONS: usize = 60;
-/// Tables whose indexes are damaged while the server is stopped once.
+/// Tables whose indexes are damaged during one stop of the server.
 const TABLES: usize = 60;
 const SEED: u64 = 1;
-/// All kinds of pages. Blank ones, which an index has appended ahead, are of kind 0.
+/// All kinds of pages. Kind 0 is a blank page, which an index has appended in advance.
 const KINDS: std::ops::RangeInclusive<u8> = 1..=21;
 
 /// Types of columns and indexes of them, which together have pages of every kind.
@@ -39,12 +40,12 @@ struct Table {
     index: &'static str,
     /// The index's file.
     path: String,
-    /// SQL of the distance that it is searched by.
+    /// SQL of the distance that orders its searches.
     distance: String,
 }
 
 impl Table {
-    /// Makes a table of rows of which some are equal; its index has sealed, growing and dead ones.
+    /// Makes a table with some equal rows; its index has sealed, growing and dead rows.
     fn create(client: &mut Client, number: usize, query: &str) -> Self {
         let (column, index) = INDEXES[number % INDEXES.len()];
         let name = format!("items_{number}");
@@ -67,7 +68,7 @@ impl Table {
         Self { name, column, index, path, distance }
     }
 
-    /// Searches whose rows tell whether they meet the condition.
+    /// Searches that return with each row whether it meets the condition.
     fn searches(&self) -> Vec<String> {
         let Self { name, distance, .. } = self;
         let search = |condition: &str, rest: &str| -> String {
@@ -96,12 +97,12 @@ impl Table {
     }
 }
 
-/// What was done to a page.
+/// A mutation of a page.
 struct Mutation {
     kind: u8,
     block: usize,
     at: usize,
-    /// What is there now.
+    /// The new bytes.
     bytes: Vec<u8>,
 }
 
@@ -113,7 +114,7 @@ impl std::fmt::Display for Mutation {
 }
 
 impl Mutation {
-    /// Changes a page of the kind that was changed least often so far.
+    /// Changes a page of the kind that has been changed least often.
     fn inflict(path: &str, random: &mut Random, mutated: &mut BTreeMap<u8, usize>) -> Self {
         let content = std::fs::read(path).expect("the index's file");
         let mut blocks: BTreeMap<u8, Vec<usize>> = BTreeMap::new();
@@ -130,7 +131,7 @@ impl Mutation {
             vec![page[at] ^ (1 << random.below(8))]
         } else {
             let rest = (0..random.below(16)).map(|_| random.below(256) as u8);
-            // The first byte is another one, the others may be.
+            // The first byte changes, the others may change.
             let first = page[at] ^ 0x5A;
             std::iter::once(first).chain(rest).take(PAGE - at).collect()
         };
@@ -138,7 +139,7 @@ impl Mutation {
         Self { kind, block, at, bytes }
     }
 
-    /// Whether a check must find it: whether a checksum covers it.
+    /// Whether a checksum covers the page, so that a check must find the change.
     fn is_checked(&self) -> bool {
         let is_sealed = SEALED.contains(&self.kind) && self.kind != TOMBSTONES;
         is_sealed && (HEADER..PAGE - SPECIAL).contains(&self.at)
@@ -149,12 +150,12 @@ fn below(random: &mut Random, bound: usize) -> usize {
     random.below(bound as i32) as usize
 }
 
-/// A byte of a page: of PostgreSQL's header or the special area, of the counters that content often
-/// begins with, or of any content.
+/// A byte of a page: of PostgreSQL's header, of the special area, of the counters at the start of
+/// the content, or of any content.
 fn place(page: &[u8], random: &mut Random) -> usize {
     const COUNTERS: usize = 64;
     let content = &page[HEADER..PAGE - SPECIAL];
-    // Flips in what was never written would seldom be met.
+    // Searches seldom read bytes that were never written.
     let used = content.iter().rposition(|&byte| byte != 0).map_or(1, |last| last + 1);
     match random.below(8) {
         0 => below(random, HEADER),
@@ -164,8 +165,8 @@ fn place(page: &[u8], random: &mut Random) -> usize {
     }
 }
 
-/// Runs a statement on a damaged index; notes an error that is no refusal. `None` if there was an
-/// error; an error if the connection is lost.
+/// Runs a statement on a damaged index; notes an error that is not a refusal. Returns `None` after
+/// an error of the statement, and an error if the connection is lost.
 fn run(client: &mut Client, sql: &str, wrong: &mut Vec<String>) -> Result<Option<Vec<Row>>, Error> {
     match client.query(sql, &[]) {
         Ok(rows) => Ok(Some(rows)),
@@ -181,7 +182,7 @@ fn run(client: &mut Client, sql: &str, wrong: &mut Vec<String>) -> Result<Option
     }
 }
 
-/// Does everything to a damaged index that may be done to one.
+/// Runs every kind of statement on a damaged index.
 fn use_damaged(
     client: &mut Client,
     table: &Table,
@@ -189,7 +190,7 @@ fn use_damaged(
     wrong: &mut Vec<String>,
 ) -> Result<(), Error> {
     client.batch_execute(INDEXED)?;
-    // By a walk through a graph, and past it.
+    // Searches by a walk of the graph, and by a flat search.
     for ef in [1, 100] {
         client.batch_execute(&format!("SET vdb.ef_search = {ef}"))?;
         for search in table.searches() {
@@ -211,7 +212,7 @@ fn use_damaged(
     Ok(())
 }
 
-/// Rebuilds the index; from then on nothing may be wrong, and any error is.
+/// Rebuilds the index; after that no finding and no error is allowed.
 fn mend(client: &mut Client, table: &Table, wrong: &mut Vec<String>) -> Result<(), Error> {
     let Table { name, distance, .. } = table;
     client.batch_execute(&format!("REINDEX INDEX {name}_v"))?;
@@ -235,7 +236,7 @@ fn distances(client: &mut Client, settings: &str, query: &str) -> Result<Vec<f64
     Ok(client.query(query, &[])?.iter().map(|row| row.get(0)).collect())
 }
 
-/// Damages the index of each of `count` tables, and tells what went wrong then.
+/// Damages the index of each of `count` tables, and returns the failures.
 fn round(
     server: &Server,
     count: usize,
@@ -261,7 +262,7 @@ fn round(
             .and_then(|()| mend(&mut client, table, &mut wrong));
         if let Err(error) = done {
             wrong.push(error_text(&error));
-            // After a crash the postmaster ends connections that were made meanwhile as well.
+            // After a crash the postmaster also ends connections that were made meanwhile.
             std::thread::sleep(Duration::from_millis(500));
             client = reconnect(server);
         }
@@ -284,7 +285,7 @@ fn flipped_bits_do_not_crash_the_server_or_break_conditions() {
     let mutations = asked_for.unwrap_or(DEFAULT_MUTATIONS);
     println!("seed {SEED}, {mutations} mutations");
     let settings = [
-        // A search is to meet the damage.
+        // A search must read the damaged page.
         "vdb.probes = 65536",
         "statement_timeout = '60s'",
         "autovacuum = off",

@@ -1,10 +1,10 @@
-//! Random inserts, updates, deletes and vacuums, and what a search makes of them.
+//! Random inserts, updates, deletes and vacuums, each followed by searches.
 
 use crate::support::server::Server;
 use crate::{by_index, exactly, recall};
 use std::collections::HashSet;
 
-/// A reproducible generator: the same operations at every run.
+/// A reproducible generator: the same operations in every run.
 struct Random(u64);
 
 impl Random {
@@ -30,7 +30,7 @@ fn searches_that_fetch_rows_find_what_lives_and_nothing_else() {
     churn("vdb_hnsw (v vector_l2_ops) WITH (rerank = heap)");
 }
 
-/// Changes a table at random, indexed by `index`, and compares searches with exact ones.
+/// Changes a table with the index `index` at random, and compares searches with exact ones.
 fn churn(index: &str) {
     let server = Server::start(&["autovacuum = off"]);
     let mut client = server.connect();
@@ -99,6 +99,6 @@ fn churn(index: &str) {
     let all = by_index(&mut client, query);
     let living: HashSet<i32> = exactly(&mut client, "SELECT id FROM items").into_iter().collect();
     assert!(all.iter().all(|id| living.contains(id)), "no dead row");
-    // A resumed search leaves out what it finds too late for the order.
+    // A resumed search leaves out rows that it finds too late for the order.
     assert!(all.len() as f64 >= 0.98 * alive as f64, "{} of {alive} rows", all.len());
 }

@@ -1,4 +1,4 @@
-//! What happens at the same time: flushes, compactions, vacuums, searches, DDL.
+//! Flushes, compactions, vacuums, searches and DDL at the same time.
 
 use crate::lifecycle::{
     SLOWLY_MERGED, VEC, begin_compaction, findings, mean_recall, number, start, wait_until,
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 const GRAPH: &str = "vdb_hnsw (v vector_l2_ops)";
 const LISTS: &str = "vdb_ivf (v vector_l2_ops) WITH (lists = 30)";
 
-/// Runs statements over and over until it is told to stop; panics if one fails.
+/// Repeats statements until a flag stops it; panics if one fails.
 struct Load {
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<u64>>,
@@ -42,7 +42,7 @@ impl Load {
         Self { threads: threads.collect(), stop }
     }
 
-    /// Statements run.
+    /// The number of statements that it has run.
     fn end(self) -> u64 {
         self.stop.store(true, Ordering::Relaxed);
         self.threads.into_iter().map(|thread| thread.join().expect("no statement fails")).sum()
@@ -150,7 +150,7 @@ fn a_cursor_goes_on_over_a_compaction() {
         client
             .batch_execute("SELECT vdb_flush('items_v'); SELECT vdb_compact('items_v')")
             .expect("a compaction");
-        // New segments want room: that of the old ones is still being read.
+        // New segments need pages, while a cursor still reads those of the old ones.
         client
             .batch_execute("INSERT INTO items SELECT i, vec(i) FROM generate_series(5001, 7000) i; SELECT vdb_flush('items_v')")
             .expect("more rows");
@@ -222,7 +222,7 @@ fn ddl_does_not_wait_for_a_compaction() {
     client.batch_execute("ALTER INDEX items_v SET (m = 41)").expect("ALTER INDEX");
     let waited = begin.elapsed();
     assert!(waited < Duration::from_secs(3), "waited {waited:?}");
-    // It was put off, not given up.
+    // The compaction is postponed, not given up.
     wait_until(
         &mut client,
         "EXISTS (SELECT FROM vdb_tasks WHERE kind = 'compaction' AND state IN ('running', 'completed') AND started > now() - interval '1 minute')",
@@ -294,8 +294,8 @@ fn isolation_levels_hold_over_searches() {
         let (server, mut client) = start(&[], index, 500);
         let nearest = "SELECT id FROM items ORDER BY v <-> vec(7) LIMIT 5";
 
-        // REPEATABLE READ: the same answer before and after others insert, delete, vacuum and
-        // compact.
+        // REPEATABLE READ: the same answer before and after other sessions insert, delete, vacuum
+        // and compact.
         let mut other = server.connect();
         client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ").expect("a transaction");
         let before = by_index(&mut client, nearest);
@@ -312,7 +312,7 @@ fn isolation_levels_hold_over_searches() {
         client.batch_execute("COMMIT").expect("the end");
         assert_ne!(by_index(&mut client, nearest), before, "{index}");
 
-        // SERIALIZABLE: two that each read what the other writes cannot both be.
+        // SERIALIZABLE: two transactions that each read what the other writes cannot both commit.
         for session in [&mut client, &mut other] {
             session.batch_execute("BEGIN ISOLATION LEVEL SERIALIZABLE").expect("a transaction");
             by_index(session, nearest);

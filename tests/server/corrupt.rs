@@ -10,23 +10,22 @@ use std::os::unix::fs::FileExt;
 pub const PAGE: usize = 8192;
 pub const HEADER: usize = 24;
 pub const SPECIAL: usize = 16;
-/// Where in the special area the page's kind stands; content begins after the header.
+/// Offset of the page's kind in the special area; content begins after the header.
 pub const KIND: usize = PAGE - SPECIAL + 2;
-/// Kinds of pages: all but the meta page, which a server reads before anything else, and that no
-/// page has.
+/// Kinds of pages except the meta page, which a server reads first; and a kind that no page has.
 const KINDS: std::ops::RangeInclusive<u8> = 2..=21;
 
 /// Kinds of a sealed segment's pages.
 pub const SEALED: std::ops::RangeInclusive<u8> = 6..=21;
-/// The kind of them that changes, and has no checksum.
+/// The kind among them that changes and has no checksum.
 pub const TOMBSTONES: u8 = 7;
 
-/// What is done to the first page of a kind.
+/// The damage to the first page of a kind.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Damage {
-    /// The content becomes nonsense, what the page claims to be stays.
+    /// The content becomes random bytes, the stamp stays.
     Content(u8),
-    /// The page claims to be of another kind.
+    /// The stamp names another kind.
     Stamp,
 }
 
@@ -49,10 +48,10 @@ pub fn write_at(path: &str, block: usize, at: usize, bytes: &[u8]) {
     file.write_all_at(bytes, (block * PAGE + at) as u64).expect("a page");
 }
 
-/// Whether an error is one that damage may lead to.
+/// Whether damage may lead to this error.
 pub fn is_refusal(error: &Error) -> bool {
     let is_corrupt = error.code().is_some_and(|code| code.code() == "XX002");
-    // A heap tuple's address that is nonsense is PostgreSQL's to refuse.
+    // PostgreSQL refuses an invalid address of a heap tuple.
     is_corrupt || error.as_db_error().is_some_and(|error| error.file() == Some("md.c"))
 }
 
@@ -74,7 +73,7 @@ fn damaged_pages_do_not_crash_the_server() {
                  FROM generate_series(1, 800) i, generate_series(1, 40) d GROUP BY i",
             )
             .expect("set-up");
-        // A table for each kind of page and each damage, so that the server is stopped only once.
+        // One table for each kind of page and each damage, so that one stop of the server suffices.
         let mut tables = Vec::new();
         for kind in KINDS {
             for damage in [Damage::Content(0xFF), Damage::Content(0x5A), Damage::Stamp] {
@@ -120,7 +119,7 @@ fn damaged_pages_do_not_crash_the_server() {
                 }
             }
             assert_eq!(number(&mut client, &pages), before, "{what}: the table grew");
-            // A check tells, unless it stumbles; a compaction copies no damage into a sound
+            // A check finds the damage or fails; a compaction copies no damage into a sound
             // segment.
             let check = client.query(&format!("SELECT finding FROM vdb_check('{table}_v', true)"), &[]);
             let is_found = match &check {
@@ -136,14 +135,14 @@ fn damaged_pages_do_not_crash_the_server() {
         }
         let kinds: BTreeSet<u8> = tables.iter().map(|(_, _, kind, _)| *kind).collect();
         assert!(kinds.len() >= 6, "{index}: pages of kinds {kinds:?} were damaged");
-        // Tombstones and duplicates are read only where there are any.
+        // Tombstones and duplicates are read only if there are any.
         let unread: Vec<_> = kinds.difference(&errors).filter(|kind| ![7, 12].contains(*kind)).collect();
         assert!(unread.is_empty(), "{index}: nobody noticed the stamps of pages of kinds {unread:?}");
     }
 }
 
-/// The kind of lanes' roots, and the numbers that these begin with: whether the lane is frozen, its
-/// rows, where its tape ends, its runs.
+/// The kind of lanes' roots, and the numbers at their start: the frozen flag, the rows, the end of
+/// the tape, the runs.
 const LANE: u8 = 3;
 const NUMBERS: [usize; 8] = [0, 4, 5, 6, 8, 16, 20, 24];
 

@@ -1,4 +1,4 @@
-//! kill -9, at bad moments.
+//! Servers that kill -9 ends at bad moments.
 
 use crate::by_index;
 use crate::lifecycle::findings;
@@ -15,7 +15,7 @@ fn every_committed_row_is_found_after_a_kill() {
     let mut client = server.connect();
     client.batch_execute(SET_UP).expect("set-up");
     for round in 0..3 {
-        // Writers that are killed in the middle of what they do; what was acknowledged counts.
+        // Writers that are killed during their work; only acknowledged rows count.
         let writers: Vec<_> = (0..3)
             .map(|writer| {
                 let mut client = server.connect();
@@ -54,7 +54,7 @@ fn every_committed_row_is_found_after_a_kill() {
         let all = by_index(&mut client, "SELECT id FROM items ORDER BY v <-> '[0,0,0]' LIMIT 1000000");
         assert!(all.len() as i64 <= count, "no row twice");
         assert!(all.len() as f64 >= 0.98 * count as f64, "{} of {count} rows", all.len());
-        // The index takes new rows, and a flush takes up what was interrupted.
+        // The index takes new rows, and a flush resumes what was interrupted.
         client
             .batch_execute(&format!(
                 "SET vdb.flush_rows = 200;

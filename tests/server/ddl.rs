@@ -1,4 +1,4 @@
-//! What users do to tables and indexes.
+//! DDL on tables and indexes, dump and restore.
 
 use crate::support::server::Server;
 use crate::{by_index, exactly};
@@ -18,7 +18,7 @@ fn server() -> (Server, Client) {
     (server, client)
 }
 
-/// The index gives what exact search gives.
+/// The index returns the same rows as an exact search.
 fn assert_agrees(client: &mut Client) {
     let nearest = QUERY.replace(", id LIMIT", " LIMIT");
     let answer = by_index(client, &nearest);
@@ -60,7 +60,7 @@ fn indexes_are_built_rebuilt_and_dropped_as_others_are() {
         let query = format!("SELECT v <=> '[1,2,3]' FROM items WHERE id = {id}");
         client.query_one(&query, &[]).expect("a distance").get(0)
     };
-    // Many directions are all but equal; what counts here is that the second index answers.
+    // Many directions are nearly equal; this tests only that the second index answers.
     client.batch_execute("SET vdb.ef_search = 1000").expect("setting");
     let (found, exact) = (by_index(&mut client, cosine)[0], exactly(&mut client, cosine)[0]);
     assert_eq!(distance(&mut client, found), distance(&mut client, exact));
@@ -199,7 +199,7 @@ fn a_build_shows_its_progress_and_is_cancelled_at_once() {
     let (result, ended, mut client) = build.join().expect("the build's thread");
     assert_eq!(result.expect_err("the build was cancelled").code(), Some(&SqlState::QUERY_CANCELED));
     let delay = ended - cancelled;
-    // 100 ms are promised; the rest is for a machine that runs other tests meanwhile.
+    // The limit is 100 ms; the rest allows for other tests that run at the same time.
     assert!(delay < Duration::from_millis(1000), "the cancel took {delay:?}");
 
     client.batch_execute("SET statement_timeout = 1000").expect("a setting");

@@ -1,9 +1,9 @@
-//! Degenerate data: equal rows, zeros, numbers that overflow or vanish, tables of a row or two.
-//! Every index of them is sound, an exhaustive search of it is exact, and the server survives.
+//! Degenerate data: equal rows, zeros, numbers that overflow or vanish, tables of one or two rows.
+//! Every index of such data is sound, an exhaustive search of it is exact, and the server survives.
 //!
 //! `VDB_DEGENERATE=all`, which `make soak` sets, tries every combination of type, data, operator
-//! class, index and way to build it. Otherwise a fixed selection has each kind of data with each
-//! type and each access method, and each kind of index with each type, metric and way.
+//! class, index and way to build it. Otherwise a fixed selection combines each kind of data with
+//! each type and access method. It combines each kind of index with each type, metric and way.
 
 mod data;
 
@@ -29,19 +29,19 @@ const SETTINGS: [&str; 8] = [
     "fsync = off",
 ];
 
-/// Settings for the answer of a sequential scan, and for that of an index scan.
+/// Settings for the answer by a sequential scan, and for that by an index scan.
 pub const EXACT: &str = "SET enable_indexscan = off; RESET enable_seqscan; RESET enable_sort";
 pub const INDEXED: &str = "RESET enable_indexscan; SET enable_seqscan = off; SET enable_sort = off";
 
 /// Rows of an ordered search.
 pub const NEAREST: usize = 20;
-/// Of [`NEAREST`] rows a search by RaBitQ's codes may miss some: a bound on an estimate's error
-/// fails now and then (2.5 standard deviations), and strict order leaves out what is found late.
-/// Without such codes nothing may be missed.
+/// The number of [`NEAREST`] rows that a search by RaBitQ's codes may miss. A bound of 2.5 standard
+/// deviations on an estimate's error sometimes fails, and strict order leaves out rows that are
+/// found late. Without such codes no row may be missed.
 pub const MISSES: usize = 4;
-/// Enough rows to train lists, from half of them as well, and to link a graph in bulk.
+/// Enough rows to train lists, even from half of them, and to link a graph in bulk.
 const MANY: usize = 2200;
-/// Enough rows for a graph that is built row by row.
+/// A number of rows for which a graph is built row by row.
 const SOME: usize = 700;
 
 /// Name of the operator class, and the operator.
@@ -53,7 +53,7 @@ const METRICS: [Metric; 6] = [
     ("cosine", "<=>"),
     // Not for lists.
     ("l1", "<+>"),
-    // For bits, the latter not for lists.
+    // For bits; lists do not support the second.
     ("hamming", "<~>"),
     ("jaccard", "<%>"),
 ];
@@ -70,7 +70,7 @@ const fn index(method: &'static str, options: &'static str, wants_codes: bool) -
     Index { method, options, wants_codes }
 }
 
-/// More than 48 lists take the hierarchical k-means: 60 here, 187 where the number is left open.
+/// More than 48 lists are trained by the hierarchical k-means: 60 here, 187 by default.
 const INDEXES: [Index; 15] = [
     index("vdb_hnsw", "", false),
     index("vdb_hnsw", "quantizer = none", false),
@@ -91,9 +91,9 @@ const INDEXES: [Index; 15] = [
 
 #[derive(Clone, Copy, Debug)]
 enum Way {
-    /// CREATE INDEX on a full table.
+    /// CREATE INDEX on a table with rows.
     Create,
-    /// Inserts into an indexed table are sealed.
+    /// The rows are inserted into an indexed table and sealed.
     Flush,
     /// Two sealed segments are merged.
     Compact,
@@ -121,7 +121,7 @@ impl Combination {
         matches!(self.column, "vector" | "halfvec") && has_codes
     }
 
-    /// Whether there is such data, such an operator class, and such an index of it.
+    /// Whether the data, the operator class and the index exist for this type.
     fn is_valid(&self) -> bool {
         let (metric, _) = self.metric;
         let has_lists = self.can_be_encoded() || metric == "hamming";
@@ -147,7 +147,7 @@ impl Combination {
         format!("'{value}'::{}", self.column_type())
     }
 
-    /// What is true of rows that the index has a place for.
+    /// The SQL condition on rows that the index contains.
     fn is_indexed(&self) -> String {
         if self.metric.0 == "cosine" {
             format!("v <> {}", self.literal(&self.data.zero(self.column)))
@@ -157,7 +157,7 @@ impl Combination {
     }
 
     fn misses_allowed(&self) -> usize {
-        // The other quantizers miss nothing.
+        // The other quantizers miss no row.
         let is_rabitq = self.can_be_encoded() && !self.index.options.contains("quantizer");
         if is_rabitq { MISSES } else { 0 }
     }
@@ -185,7 +185,7 @@ fn all_combinations() -> Vec<Combination> {
     all
 }
 
-/// Combinations that failed once, so that they are always tried.
+/// Combinations that are always tried, because they have failed before.
 const FAILED: [&str; 7] = [
     "vector l2, Offset, vdb_ivf (), Create",
     "vector l2, Outlier, vdb_ivf (lists = 40), Create",
@@ -196,12 +196,13 @@ const FAILED: [&str; 7] = [
     "halfvec cosine, Offset, vdb_ivf (bits = 4), Create",
 ];
 
-/// All combinations if the environment says so, else those that are the first to have something.
+/// All combinations if `VDB_DEGENERATE` is `all`, else those with something that no earlier one
+/// has.
 fn choose(mut all: Vec<Combination>) -> Vec<Combination> {
     if std::env::var("VDB_DEGENERATE").is_ok_and(|which| which == "all") {
         return all;
     }
-    // Shuffled, so that one combination is the first to have several things.
+    // Shuffled, so that one combination brings several new things.
     let mut random = Random(1);
     for last in (1..all.len()).rev() {
         all.swap(last, random.below(last as i32 + 1) as usize);
@@ -224,13 +225,13 @@ fn choose(mut all: Vec<Combination>) -> Vec<Combination> {
     all
 }
 
-/// Writes rows with ids from `first` on, and some nulls, which no index has.
+/// Writes rows with ids from `first` on, and some nulls, which are not indexed.
 fn copy(client: &mut Client, first: usize, rows: &[String]) -> Result<(), Error> {
     let numbered = rows.iter().zip(first..);
     let mut lines: String = numbered.map(|(row, id)| format!("{id}\t{row}\n")).collect();
     lines += &"0\t\\N\n".repeat(rows.len() / 50);
     let mut writer = client.copy_in("COPY items FROM STDIN")?;
-    // What keeps the lines from being sent shows at the end.
+    // An error that stops the copy appears at its end.
     let _ = writer.write_all(lines.as_bytes());
     writer.finish().map(|_| ())
 }
@@ -257,14 +258,14 @@ fn build(client: &mut Client, of: &Combination, rows: &[String]) -> Result<(), E
     client.batch_execute("SELECT vdb_compact('items_v')")
 }
 
-/// What `vdb_check` has to say; an error is the caller's to judge.
+/// The findings of `vdb_check`; the caller judges an error.
 pub fn check(client: &mut Client, index: &str, deep: bool) -> Result<Vec<String>, Error> {
     let text = "concat_ws(' ', segment, part, block, finding)";
     let query = format!("SELECT {text} FROM vdb_check('{index}', {deep})");
     Ok(client.query(&query, &[])?.iter().map(|row| row.get(0)).collect())
 }
 
-/// What is wrong unless the index is one sealed segment of all rows that it has a place for.
+/// A failure unless the index is one sealed segment of all rows that can be indexed.
 fn check_rows(client: &mut Client, of: &Combination) -> Result<Option<String>, Error> {
     let count = format!("SELECT count(*) FROM items WHERE {}", of.is_indexed());
     let rows: i64 = client.query_one(&count, &[])?.get(0);
@@ -307,7 +308,7 @@ impl Truth {
         Ok(Self { distance, nearest, ranges })
     }
 
-    /// What is wrong with the answers of the index.
+    /// The faults in the answers of the index.
     fn compare(&self, client: &mut Client, misses_allowed: usize) -> Result<Vec<String>, Error> {
         let Self { distance, nearest, ranges } = self;
         let mut wrong = Vec::new();
@@ -344,7 +345,7 @@ fn sorted_ids(rows: &[Row]) -> Vec<i32> {
     ids
 }
 
-/// The answer of an index scan; notes if the planner takes another plan.
+/// The answer of an index scan; notes a fault if the planner takes another plan.
 fn by_index(client: &mut Client, query: &str, wrong: &mut Vec<String>) -> Result<Vec<Row>, Error> {
     let plan = client.query(&format!("EXPLAIN {query}"), &[])?;
     let plan: Vec<String> = plan.iter().map(|row| row.get(0)).collect();
@@ -354,10 +355,10 @@ fn by_index(client: &mut Client, query: &str, wrong: &mut Vec<String>) -> Result
     client.query(query, &[])
 }
 
-/// How many of the true distances an answer does not have; both are in ascending order.
+/// The number of true distances that an answer lacks; both are in ascending order.
 pub fn missing(found: &[f64], truth: &[f64]) -> usize {
     const TOLERANCE: f64 = 1e-5;
-    // An infinite difference is not near, however great the numbers are.
+    // An infinite difference is a fault, whatever the numbers are.
     let is_near = |a: f64, b: f64| {
         let difference = (a - b).abs();
         difference.is_finite() && difference <= TOLERANCE * a.abs().max(b.abs())
@@ -372,7 +373,7 @@ pub fn missing(found: &[f64], truth: &[f64]) -> usize {
     truth.len() - next
 }
 
-/// Builds and searches an index; tells what is wrong. An error is wrong as well.
+/// Builds and searches an index; returns the faults. An error is a fault, too.
 fn attempt(client: &mut Client, of: &Combination) -> Result<Vec<String>, Error> {
     let Combination { column, data, .. } = *of;
     let mut random = Random(1);
@@ -391,7 +392,7 @@ fn attempt(client: &mut Client, of: &Combination) -> Result<Vec<String>, Error> 
     Ok(wrong)
 }
 
-/// When the postmaster was started. The crash of another process shows in [`Server::crashes`].
+/// The start time of the postmaster. [`Server::crashes`] shows crashes of other processes.
 pub fn started(client: &mut Client) -> String {
     client.query_one("SELECT pg_postmaster_start_time()::text", &[]).expect("a time").get(0)
 }
@@ -409,7 +410,7 @@ fn degenerate_data_is_indexed_and_searched_right() {
             Ok(wrong) => failures.extend(wrong.iter().map(|text| format!("{combination}: {text}"))),
             Err(error) => {
                 failures.push(format!("{combination}: {}", error_text(&error)));
-                // After a crash the postmaster ends connections that were made meanwhile as well.
+                // After a crash the postmaster also ends connections that were made meanwhile.
                 std::thread::sleep(Duration::from_millis(500));
                 client = reconnect(&server);
             }
@@ -493,7 +494,8 @@ fn a_check_finds_no_fault_with_rows_of_extreme_magnitude() {
     for (what, table) in tables {
         for class in ["vector_l2_ops", "vector_cosine_ops"] {
             let index = format!("create index h_v on h using vdb_hnsw (v {class})");
-            // One transaction each: an update in that of its CREATE INDEX would be another case.
+            // One transaction for each: an update in the same transaction as CREATE INDEX is
+            // another case.
             for statement in format!("{table} {index}").split(';') {
                 client.batch_execute(statement).expect("a table and its index");
             }

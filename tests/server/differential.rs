@@ -1,8 +1,8 @@
-//! The same answer with and without an index, for random tables, indexes, settings and queries.
+//! Compares answers with and without an index, for random tables, indexes, settings and queries.
 //!
-//! `VDB_DIFFERENTIAL_ROUNDS` sets the number of tables (6 by default). Each round has a seed of its
-//! own, counted from `VDB_DIFFERENTIAL_SEED`. A difference names the values of both that repeat its
-//! round alone.
+//! `VDB_DIFFERENTIAL_ROUNDS` sets the number of tables (6 by default). Each round has its own seed,
+//! counted from `VDB_DIFFERENTIAL_SEED`. A failure names the values of both variables that repeat
+//! its round alone.
 
 mod queries;
 mod table;
@@ -16,7 +16,7 @@ use table::{Random, Table};
 const SEED: u64 = 20_261_128;
 const ROUNDS: u64 = 6;
 const QUERIES: usize = 40;
-/// Differences that a failure shows.
+/// The most differences that a failure shows.
 const SHOWN: usize = 10;
 
 /// Settings of the reference. The tables have no indexes except those under test.
@@ -25,11 +25,11 @@ const WITHOUT_INDEX: &str = "SET LOCAL enable_indexscan = off; ";
 /// A row as text.
 type Row = Vec<String>;
 
-/// What was compared.
+/// Counts of what was compared.
 #[derive(Default)]
 struct Tally {
     queries: usize,
-    /// Queries with a range or an order, and those of them whose plan used an index of ours.
+    /// Queries with a range or an order, and those of them whose plan used a vdb index.
     of_distances: usize,
     by_index: usize,
     /// Queries that an index refused for `vdb.scan_mem`.
@@ -61,7 +61,7 @@ fn rows(client: &mut Client, script: &str) -> Result<Vec<Row>, String> {
     Ok(messages.iter().filter_map(row).collect())
 }
 
-/// Runs statements in a transaction that is rolled back, so that nothing is left of them.
+/// Runs statements in a transaction that is rolled back, so that they leave nothing behind.
 fn try_out(client: &mut Client, statements: &str) -> Result<Vec<Row>, String> {
     let result = rows(client, &format!("BEGIN; {statements}; DEALLOCATE ALL; ROLLBACK"));
     if let Err(error) = &result {
@@ -81,8 +81,8 @@ fn uses_index(plan: &[String]) -> bool {
     plan.iter().any(|line| line.contains("Index Scan using"))
 }
 
-/// What is wrong with an answer by index. `truth` is the answer without, or all rows that may be in
-/// it.
+/// The fault in an answer by index. `truth` is the answer without an index, or all rows that the
+/// answer may contain.
 fn fault(check: &Check, mut found: Vec<Row>, mut truth: Vec<Row>) -> Option<String> {
     match check {
         Check::Rows => {
@@ -102,7 +102,8 @@ fn fault(check: &Check, mut found: Vec<Row>, mut truth: Vec<Row>) -> Option<Stri
                 }
                 return Some(format!("other distances: {}", difference(&found, &truth)));
             }
-            // Where the limit cuts, any of the rows at the last distance may be in the answer.
+            // The answer may contain any of the rows at the last distance, because the limit cuts
+            // there.
             let is_cut = truth.len() == *limit;
             let last = truth.last().map(distance).filter(|_| is_cut);
             for rows in [&mut found, &mut truth] {
@@ -133,7 +134,7 @@ fn fault(check: &Check, mut found: Vec<Row>, mut truth: Vec<Row>) -> Option<Stri
     }
 }
 
-/// The rows that only one of two answers has, a few of them.
+/// Some rows that only one of two answers has.
 fn difference(found: &[Row], truth: &[Row]) -> String {
     const FEW: usize = 5;
     let only = |rows: &[Row], others: &[Row]| -> Vec<Row> {
@@ -149,7 +150,7 @@ fn difference(found: &[Row], truth: &[Row]) -> String {
     )
 }
 
-/// Compares the answers of one query. The error is what is wrong.
+/// Compares the answers of one query. The error is the fault.
 fn compare(client: &mut Client, query: &Query, tally: &mut Tally) -> Result<(), String> {
     tally.queries += 1;
     let reference =
@@ -174,7 +175,7 @@ fn compare(client: &mut Client, query: &Query, tally: &mut Tally) -> Result<(), 
         .map_err(|error| format!("an error without index: {error}"))?;
     let found = match try_out(client, &format!("{}{script}", query.settings)) {
         Ok(found) => found,
-        // Too little memory is an error that says so.
+        // The error about memory names the setting.
         Err(error) if error.contains("vdb.scan_mem") => {
             tally.refused += 1;
             return Ok(());
@@ -187,7 +188,7 @@ fn compare(client: &mut Client, query: &Query, tally: &mut Tally) -> Result<(), 
     }
 }
 
-/// For each centre distances of some rows from it, the nearest, the farthest and between.
+/// For each centre the distances of some rows: the nearest, the farthest and some between.
 fn radii(client: &mut Client, table: &Table) -> Vec<Vec<String>> {
     let of_centre = |centre: &String| {
         let sql = format!(
@@ -202,7 +203,7 @@ fn radii(client: &mut Client, table: &Table) -> Vec<Vec<String>> {
     table.centres.iter().map(of_centre).collect()
 }
 
-/// Makes a table and compares answers about it.
+/// Makes a table and compares answers to queries on it.
 fn try_table(client: &mut Client, seed: u64, tally: &mut Tally) {
     let mut random = Random(seed);
     let table = Table::random(&mut random, seed as usize);
@@ -222,8 +223,8 @@ fn try_table(client: &mut Client, seed: u64, tally: &mut Tally) {
                 query.settings, query.before, query.statement, query.after
             ));
         }
-        // Rows of a statement that was rolled back are dead, in the index, too. Half of them stay
-        // for further queries.
+        // Rows of a rolled-back statement are dead, also in the index. Half of the vacuums are left
+        // out, so that further queries meet dead rows.
         if query.writes && number % 2 == 0 {
             client.batch_execute("VACUUM items").expect("VACUUM");
         }
@@ -235,8 +236,8 @@ fn try_table(client: &mut Client, seed: u64, tally: &mut Tally) {
 fn answers_are_the_same_with_and_without_an_index() {
     let seed = setting("VDB_DIFFERENTIAL_SEED", SEED);
     let rounds = setting("VDB_DIFFERENTIAL_ROUNDS", ROUNDS);
-    // Without workers every run of a round does the same. JIT would compile each plan with a scan
-    // that is switched off, for its cost.
+    // Without workers every run of a round does the same. JIT would compile each plan with a
+    // disabled scan, because of its cost.
     let server = Server::start(&[
         "session_preload_libraries = 'vdb'",
         "vdb.max_workers = 0",
@@ -262,7 +263,7 @@ fn answers_are_the_same_with_and_without_an_index() {
     assert!(by_index * 3 > of_distances, "{by_index} of {of_distances} queries used an index");
 }
 
-/// The filter column of an index looks useful for a join, but a scan needs an order or a sphere.
+/// The planner may want a filter column for a join, but a scan needs an order or a sphere.
 #[test]
 fn joins_on_a_filter_column_are_planned_and_answered() {
     let server = Server::start(&[]);
@@ -280,8 +281,8 @@ fn joins_on_a_filter_column_are_planned_and_answered() {
              ANALYZE b",
         )
         .expect("set-up");
-    // In b, id and tenant end in the same two digits: none of the 200 rows of tenant 3 ends in 07,
-    // and all end in 03. In a, tenant 3 has 300 rows.
+    // In b, id and tenant end in the same two digits: the 200 ids of tenant 3 all end in 03. In a,
+    // tenant 3 has 300 rows.
     for (rest, count, least, ids) in
         [(7, "0", "NULL", vec![]), (3, "60000", "3", vec![vec!["3"], vec!["1003"], vec!["2003"]])]
     {
@@ -337,7 +338,7 @@ fn little_memory_does_not_shorten_an_answer() {
     ] {
         assert_eq!(rows(&mut client, &query).expect("an answer"), [[count]], "{query}");
     }
-    // Which rows are left only an exact order tells.
+    // Only an exact order determines which rows are left.
     client.batch_execute("SET vdb.iterative_scan = relaxed").expect("a setting");
     let all = format!("SELECT count(*) FROM (SELECT id FROM s ORDER BY v <=> '{near}') x");
     let error = rows(&mut client, &all).expect_err("it takes more memory");

@@ -1,9 +1,9 @@
-//! Every SQL example of the documents for users runs as it stands, one after another.
+//! Every SQL example of the documents for users runs unchanged, in order.
 
 use crate::support::server::Server;
 use std::path::Path;
 
-/// What `$1` stands for in the examples.
+/// The value of `$1` in the examples.
 const QUERY: &str = "(SELECT embedding FROM items WHERE id = 42)";
 
 /// The blocks of SQL in a document.

@@ -1,14 +1,13 @@
-//! Work that an error ends anywhere: it leaves no lock, no pin and no task behind, and the index as
-//! sound as before.
+//! An error at any point of any work leaves no lock, pin or task behind, and the index stays sound.
 //!
-//! `VDB_FAULTS=all`, which `make test-assert` sets, tries some six times as many places.
+//! `VDB_FAULTS=all`, which `make test-assert` sets, tries about six times as many places.
 
 use crate::lifecycle::{NOTHING_LEFT, findings, number, wait_until};
 use crate::support::server::Server;
 use postgres::Client;
 use std::time::{Duration, Instant};
 
-/// What is done to a table and its index, each in a transaction of its own.
+/// Work on a table and its index, each step in its own transaction.
 const STEPS: &[&str] = &[
     "INSERT INTO items SELECT i, vec(i) FROM generate_series(1, 3000) i",
     "SELECT vdb_flush('items_v')",
@@ -38,7 +37,7 @@ fn start(index: &str) -> (Server, Client) {
     (server, client)
 }
 
-/// Whether a session has left anything behind, as another sees it.
+/// Whether a session has left anything behind, as another session sees it.
 fn assert_clean(client: &mut Client, observer: &mut Client, what: &str) {
     let pid: i32 = client.query_one("SELECT pg_backend_pid()", &[]).expect("the session goes on").get(0);
     let locks = format!("SELECT count(*) FROM pg_locks WHERE pid = {pid} AND locktype <> 'virtualxid'");
@@ -70,7 +69,7 @@ fn a_timeout_anywhere_leaves_nothing_behind() {
                     assert_eq!(error.code().map(|code| code.code()), Some("57014"), "{what}: {error:?}");
                     ended += 1;
                 }
-                // It may itself run out of time, or so late that the next statement is told.
+                // The step may time out, or so late that the next statement gets the error.
                 while client.batch_execute("SET statement_timeout = 0").is_err()
                     || client.batch_execute("SELECT").is_err()
                 {}
@@ -88,7 +87,7 @@ fn a_timeout_anywhere_leaves_nothing_behind() {
     assert!(ended > 30, "{ended}");
 }
 
-/// PostgreSQL with assertions empties its caches of catalogs wherever another session's DDL could.
+/// PostgreSQL with assertions can empty its catalog caches wherever another session's DDL could.
 #[test]
 fn caches_may_be_emptied_anywhere() {
     for index in INDEXES {
@@ -109,15 +108,14 @@ fn caches_may_be_emptied_anywhere() {
     }
 }
 
-/// What may fail (see `src/pg/fault.rs`).
+/// Kinds of faults (see `src/pg/fault.rs`).
 const FAULTS: [&str; 3] = ["read", "extend", "log"];
 
 fn all_places() -> bool {
     std::env::var("VDB_FAULTS").is_ok_and(|which| which == "all")
 }
 
-/// Times at which something fails, one after another: dense at first, then further and further
-/// apart.
+/// The counts at which a fault is injected: dense at first, then increasingly far apart.
 fn places() -> impl Iterator<Item = u32> {
     let growth = if all_places() { 1.25 } else { 5.0 };
     std::iter::successors(Some(1), move |&at| Some((f64::from(at) * growth).ceil() as u32))
@@ -136,8 +134,7 @@ fn a_fault_anywhere_leaves_nothing_behind() {
                     let what = format!("{index}, {fault} {at}: {step}");
                     client.batch_execute(&format!("SET vdb.fault_at = {at}")).expect("a setting");
                     let result = client.batch_execute(step);
-                    // A page is read while nothing is to fail: the next ones are counted from the
-                    // beginning.
+                    // A page is read without a fault, so that the count starts again.
                     client.batch_execute("SET vdb.fault_at = 0").expect("a setting");
                     client
                         .batch_execute("SELECT FROM items ORDER BY v <-> vec(5) LIMIT 1")
@@ -156,7 +153,7 @@ fn a_fault_anywhere_leaves_nothing_behind() {
     assert!(injected > 60, "{injected}");
 }
 
-/// Sets what every process reads at its next look, workers from their beginning.
+/// Sets values that every process reads at its next reload, a worker at its start.
 fn configure(client: &mut Client, settings: &[(&str, &str)]) {
     for (name, value) in settings {
         client.batch_execute(&format!("ALTER SYSTEM SET {name} = {value}")).expect("a setting");
@@ -171,7 +168,7 @@ fn workers_go_on_after_a_fault() {
         let create = format!("CREATE INDEX items_{number} ON items USING {index}");
         client.batch_execute(&create).expect("an index");
     }
-    // The faults are the workers' alone.
+    // Only workers get the faults.
     client.batch_execute("SET vdb.fault_at = 0").expect("a test build");
     configure(&mut client, &[("vdb.flush_rows", "500"), ("vdb.max_workers", "2")]);
     for fault in FAULTS {
@@ -185,7 +182,7 @@ fn workers_go_on_after_a_fault() {
             wait_until(&mut client, NOTHING_LEFT);
         }
     }
-    // A worker that failed while it held a lock on a page listens to signals still.
+    // A worker that failed while it held a lock on a page still handles signals.
     let failures = |server: &Server| server.log().matches("failed: injected fault").count();
     let (first, mut ended) = (failures(&server), 0);
     for at in ["1", "2", "3", "4"] {
@@ -198,7 +195,7 @@ fn workers_go_on_after_a_fault() {
         while failures(&server) == before && begin.elapsed() < Duration::from_secs(5) {
             std::thread::sleep(Duration::from_millis(20));
         }
-        // Left alone they would sleep for two seconds.
+        // Otherwise the workers would sleep for two seconds.
         let workers = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'vdb worker'";
         let pids: Vec<i32> =
             client.query(workers, &[]).expect("workers").iter().map(|row| row.get(0)).collect();

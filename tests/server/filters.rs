@@ -1,5 +1,5 @@
-//! Conditions on filter columns: whatever happens to the rows, an index returns those that match
-//! and no others.
+//! Conditions on filter columns: after any change of the rows an index returns those that match and
+//! no others.
 
 use crate::lifecycle::{NOTHING_LEFT, findings, number, wait_until};
 use crate::support::data::{Dataset, glove_folder};
@@ -69,11 +69,11 @@ const CONDITIONS: &[&str] = &[
     "(meta ->> 'year')::int > 2018 AND ready AND tenant < 20",
 ];
 
-/// An index returns as many rows as there are, up to the limit, all of them match, and they are the
-/// nearest: all where there are fewer than the limit, else as far as codes promise.
+/// An index returns matching rows only, as many as there are up to the limit. They are the nearest:
+/// all of them if there are fewer than the limit, else as far as codes allow.
 fn assert_found(client: &mut Client, conditions: &[&str], stage: &str) {
     const LIMIT: usize = 15;
-    // Several, for the codes of an index, which are drawn at random, may miss the answers of one.
+    // Several queries, because the random codes of an index may miss the answers of one.
     const QUERIES: [&str; 3] =
         ["[1,0,1,0,.5,.6,-.7,.8]", "[-1,.3,0,1,.2,-.4,.9,0]", "[.1,1.2,-.8,0,-1,.3,.5,-.2]"];
     let mut recalls = Vec::new();
@@ -99,7 +99,7 @@ fn an_index_returns_the_rows_that_match() {
     for (access_method, options) in
         [("vdb_hnsw", ""), ("vdb_hnsw", "WITH (layout = compact)"), ("vdb_ivf", "")]
     {
-        // Lists are all probed: what is asked here is whether rows are lost.
+        // All lists are probed, because the test is whether rows are lost.
         let server = Server::start(&["vdb.flush_rows = 100000", "vdb.probes = 65536", "autovacuum = off"]);
         let mut client = server.connect();
         client.batch_execute(TABLE).expect("a table");
@@ -183,7 +183,7 @@ fn columns_that_cannot_be_filtered_by_are_refused() {
 const ROWS: usize = 25_000;
 const QUERIES: usize = 50;
 
-/// With filters that have nothing to do with the vectors, and with one that goes with them.
+/// With filters that are independent of the vectors, and with one that correlates with them.
 #[test]
 fn recall_under_filters() {
     let Some(folder) = glove_folder().expect("the data set") else {

@@ -1,9 +1,9 @@
-//! Nobody gains a right by installing the extension, nor by what a superuser calls afterwards.
+//! No role gains a right by the installation of the extension, or by what a superuser calls later.
 //!
-//! Mallory owns a database. Schemas of hers hold functions, operators, types and relations named
-//! like those that the extension's scripts and sources mention, so that a name without a schema may
-//! find hers first. Whatever of hers runs as a superuser makes her one, and leaves a trace that
-//! outlives the transaction: most of these attacks end in an error, which undoes the rest.
+//! Mallory owns a database. Her schemas hold namesakes of the functions, operators, types and
+//! relations that the extension's scripts and sources mention. A name without a schema may find
+//! hers first. Any code of hers that runs as a superuser makes her one. It also leaves a trace that
+//! an error does not undo.
 
 use crate::support::server::Server;
 use postgres::{Client, NoTls, SimpleQueryMessage};
@@ -12,9 +12,8 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// Hostile schemas and the types of the arguments that their functions and operators take, in turn;
-/// NULL for the very signatures that they stand in for. One kind in a schema, as a call that fits
-/// several is refused as ambiguous.
+/// Hostile schemas and the argument types of their functions; NULL for the signatures of the
+/// originals. One kind in a schema, because a call that fits several is ambiguous.
 const SCHEMAS: &[(&str, &str)] = &[
     ("evil_text", "ARRAY['text']"),
     ("evil_element", "ARRAY['anyelement']"),
@@ -23,11 +22,11 @@ const SCHEMAS: &[(&str, &str)] = &[
     ("evil_own", "NULL"),
 ];
 
-/// Operators that SQL uses without showing them: IN, BETWEEN, CASE, LIKE.
+/// Operators that SQL uses implicitly: IN, BETWEEN, CASE, LIKE.
 const IMPLIED: &[&str] = &["=", "<>", "<", "<=", ">", ">=", "~~", "~~*"];
 
-/// What mallory arms herself with: `gain` takes the right, `arm` fills a hostile schema. Everything
-/// has a search path of its own, or mallory would be her own victim.
+/// Mallory's tools: `gain` takes the right, `arm` fills a hostile schema. Each sets its own search
+/// path; otherwise mallory would attack herself.
 const EVIL: &str = r"
 CREATE SCHEMA evil;
 CREATE SCHEMA ext;
@@ -136,7 +135,7 @@ BEGIN
     END LOOP;
 END $$;";
 
-/// Functions of mallory's for the columns and the predicate of an index.
+/// Mallory's functions for the columns and the predicate of an index.
 const INDEXED: &str = r"
 CREATE FUNCTION evil.vector(ext.vector) RETURNS ext.vector LANGUAGE plpgsql IMMUTABLE AS $$
 BEGIN PERFORM evil.gain(); RETURN $1; END $$;
@@ -145,11 +144,11 @@ BEGIN PERFORM evil.gain(); RETURN $1; END $$;
 CREATE FUNCTION evil.is_indexed(integer) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$
 BEGIN PERFORM evil.gain(); RETURN true; END $$";
 
-/// A table of mallory's with an index.
+/// Mallory's table with an index.
 struct Table {
     name: &'static str,
     vector: &'static str,
-    /// What a superuser's query orders by; it never names a function of mallory's.
+    /// The order of a superuser's query; it never names a function of mallory's.
     key: &'static str,
     index: &'static str,
 }
@@ -220,8 +219,8 @@ JOIN pg_class c ON members.classid = 'pg_class'::regclass AND members.objid = c.
 WHERE c.relkind = 'v'
 ORDER BY 1";
 
-/// The first column of an answer. By the simple protocol: the extended one has the client look
-/// types up, under whatever search path the session has.
+/// The first column of an answer, by the simple protocol. With the extended one the client looks
+/// types up under the search path of the session.
 fn texts(client: &mut Client, query: &str) -> Result<Vec<String>, postgres::Error> {
     let messages = client.simple_query(query)?;
     let rows = messages.iter().filter_map(|message| match message {
@@ -231,7 +230,7 @@ fn texts(client: &mut Client, query: &str) -> Result<Vec<String>, postgres::Erro
     Ok(rows.collect())
 }
 
-/// As [`texts`], of a query that must succeed.
+/// As [`texts`], for a query that must succeed.
 fn answer(client: &mut Client, query: &str) -> Vec<String> {
     texts(client, query).unwrap_or_else(|error| panic!("{query}: {error:?}"))
 }
@@ -245,7 +244,7 @@ fn is_superuser(client: &mut Client, role: &str) -> bool {
     !answer(client, &query).is_empty()
 }
 
-/// Adds the text of every file below `folder` whose name is wanted.
+/// Adds the text of every file below `folder` whose name is accepted.
 fn read_all(folder: &Path, is_wanted: fn(&str) -> bool, text: &mut String) {
     for entry in fs::read_dir(folder).expect("a folder") {
         let path = entry.expect("an entry").path();
@@ -257,8 +256,8 @@ fn read_all(folder: &Path, is_wanted: fn(&str) -> bool, text: &mut String) {
     }
 }
 
-/// Every word and operator of the installed scripts, and of the sources, which have statements of
-/// their own. What is no name of a function or the like, the server sorts out.
+/// Every word and operator of the installed scripts and of the sources, which also contain
+/// statements. The server drops words that are not names of objects.
 fn mentioned(client: &mut Client) -> BTreeSet<String> {
     let shared = answer(client, "SELECT setting FROM pg_config WHERE name = 'SHAREDIR'").remove(0);
     let mut text = String::new();
@@ -274,7 +273,7 @@ fn mentioned(client: &mut Client) -> BTreeSet<String> {
     names.filter(|name| !name.is_empty()).map(String::from).collect()
 }
 
-/// A database of mallory's with three sessions.
+/// Mallory's database with three sessions.
 struct Stage {
     /// A superuser who looks at the roles, and whose search path is harmless.
     judge: Client,
@@ -287,7 +286,7 @@ struct Stage {
 
 impl Stage {
     fn new() -> Self {
-        // Workers of autovacuum would run at any time, and an innocent step would be blamed.
+        // Autovacuum would run at any time, so that the test would blame the wrong step.
         let server = Server::start(&["autovacuum = off"]);
         let mut owner = server.connect();
         run(&mut owner, "CREATE ROLE mallory LOGIN");
@@ -303,12 +302,12 @@ impl Stage {
         let names = mentioned(&mut judge);
         let values: Vec<String> = names.iter().map(|name| format!("('{name}')")).collect();
         run(&mut mallory, &format!("INSERT INTO evil.names VALUES {}", values.join(", ")));
-        // As mallory sees it, nothing of hers is ever in the way.
+        // Mallory's own session never finds her namesakes.
         run(&mut mallory, "SET search_path = pg_catalog");
         Self { judge, victim, mallory, failures: Vec::new(), _server: server }
     }
 
-    /// A stage on which the extension was there first, with tables of mallory's.
+    /// A database in which the extension is installed first, with mallory's tables.
     fn with_tables() -> Self {
         let mut stage = Self::new();
         run(&mut stage.mallory, "CREATE EXTENSION vdb SCHEMA ext");
@@ -326,17 +325,17 @@ impl Stage {
         stage
     }
 
-    /// Fills the hostile schemas with namesakes of what there is in `pg_catalog` and `ext`.
+    /// Fills the hostile schemas with namesakes of the objects in `pg_catalog` and `ext`.
     fn arm(&mut self) {
         for (schema, arguments) in SCHEMAS {
             run(&mut self.mallory, &format!("SELECT evil.arm('{schema}', {arguments})"));
         }
-        // A trap that does not work would note nothing, whatever runs.
+        // A broken trap would never note anything.
         run(&mut self.victim, "SELECT 'a'::text OPERATOR(evil_text.=) 'b'::text");
         assert!(self.has_gained(), "mallory's operator notes that a superuser runs it");
     }
 
-    /// Whether code of mallory's has run as a superuser since the last time; takes the right back.
+    /// Whether mallory's code has run as a superuser since the last call; takes the right back.
     fn has_gained(&mut self) -> bool {
         let has_run = answer(&mut self.judge, "SELECT is_called FROM evil.runs") == ["t"];
         let has_gained = has_run || is_superuser(&mut self.judge, "mallory");
@@ -363,7 +362,7 @@ impl Stage {
         self.check(&format!("{statement}, with search_path = {path}"));
     }
 
-    /// Mallory writes as many rows as a worker flushes, and deletes some for VACUUM to find.
+    /// Mallory writes enough rows for a flush by a worker, and deletes some for VACUUM.
     fn write_rows(&mut self, table: &str) {
         let changes = format!(
             "INSERT INTO evil.{table}
@@ -373,7 +372,7 @@ impl Stage {
         run(&mut self.mallory, &changes);
     }
 
-    /// Waits until a condition holds; that it does not for long is a failure of this step.
+    /// Waits until a condition holds; a timeout is a failure of this step.
     fn wait(&mut self, step: &str, condition: &str) {
         let begin = Instant::now();
         while answer(&mut self.judge, &format!("SELECT {condition}")) != ["t"] {
@@ -385,11 +384,11 @@ impl Stage {
         }
     }
 
-    /// Has workers flush all indexes, with what the database sets for its sessions.
+    /// Lets workers flush all indexes, with the settings of the database.
     fn flush_in_background(&mut self, database_setting: &str) {
         const GONE: &str = "count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'vdb worker'";
         let step = format!("workers after ALTER DATABASE mdb {database_setting}");
-        // One that is still there has begun with what was set before.
+        // A worker that still runs has started with the earlier settings.
         self.wait(&step, GONE);
         run(&mut self.mallory, &format!("ALTER DATABASE mdb {database_setting}"));
         let begin = answer(&mut self.judge, "SELECT clock_timestamp()").remove(0);
@@ -407,8 +406,8 @@ impl Stage {
     }
 }
 
-/// What a superuser does with another user's table. Every name is qualified: what a superuser's own
-/// statement finds under a hostile search path is not the extension's doing.
+/// A superuser's statements on another user's table. Every name is qualified, because the extension
+/// does not resolve the names in a superuser's own statement.
 fn statements(table: &Table) -> Vec<String> {
     let Table { name, key, .. } = table;
     let from = format!("SELECT id FROM evil.{name}");
@@ -439,7 +438,7 @@ fn installing_the_extension_gives_no_rights() {
             (format!("{schema}, pg_catalog, ext"), "ext"),
         ] {
             let install = format!("SET search_path = {path}; CREATE EXTENSION vdb SCHEMA {target}");
-            // An error will do as well.
+            // An error is acceptable, too.
             match stage.mallory.batch_execute(&install) {
                 Ok(()) => installed += 1,
                 Err(error) => eprintln!("{install}: {error:?}"),
@@ -455,7 +454,7 @@ fn installing_the_extension_gives_no_rights() {
 #[test]
 fn what_a_superuser_calls_gives_no_rights() {
     let mut stage = Stage::with_tables();
-    // What is tried below with errors allowed must have worked once.
+    // Statements that may fail below must succeed once here.
     run(&mut stage.victim, "SET search_path = pg_catalog; SET enable_seqscan = off");
     for statement in TABLES.iter().flat_map(statements) {
         run(&mut stage.victim, &statement);
@@ -469,7 +468,7 @@ fn what_a_superuser_calls_gives_no_rights() {
         for path in [format!("{schema}, pg_catalog, ext"), format!("{schema}, ext")] {
             run(&mut stage.victim, &format!("SET search_path = {path}"));
             for table in TABLES {
-                // Rows that are not sealed, and dead ones.
+                // Growing rows and dead rows.
                 stage.write_rows(table.name);
                 let index = format!("evil.{}_v", table.name);
                 for call in &of_indexes {
@@ -592,7 +591,8 @@ fn a_view_is_searched_without_rights_on_the_schema_of_the_extension() {
     for setting in ["enable_indexscan = off", "enable_indexscan = on", "enable_seqscan = off"] {
         run(&mut client, &format!("SET {setting}"));
         assert_eq!(answer(&mut client, "SELECT count(*) FROM near"), ["5"], "{setting}");
-        // Random vectors of as many dimensions are twice as far apart: only the row itself is.
+        // Random vectors of these dimensions are twice as far apart, so only the row itself
+        // matches.
         assert_eq!(answer(&mut client, "SELECT count(*) FROM within"), ["1"], "{setting}");
     }
     let plan = answer(&mut client, "EXPLAIN SELECT count(*) FROM near");

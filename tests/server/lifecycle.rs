@@ -22,11 +22,11 @@ pub fn start(settings: &[&str], index: &str, rows: u32) -> (Server, Client) {
     (server, client)
 }
 
-/// Without codes, so that there is time to interrupt a compaction.
+/// An index without codes, whose compaction takes long enough to be interrupted.
 pub const SLOWLY_MERGED: &str = "vdb_hnsw (v vector_l1_ops) WITH (m = 40, ef_construction = 800)";
 
-/// Fills two segments of one size, whatever the workers are at, and waits until a worker merges
-/// them; of an index with `vdb.compact_segments = 2` and [`start`]'s first ten rows.
+/// Fills two segments of one size and waits until a worker merges them. The index has
+/// `vdb.compact_segments = 2` and [`start`]'s first ten rows.
 pub fn begin_compaction(client: &mut Client) {
     client.batch_execute("SET vdb.flush_rows = 100000").expect("a setting");
     for rows in ["11, 3000", "3001, 6000"] {
@@ -40,7 +40,7 @@ pub fn begin_compaction(client: &mut Client) {
     wait_until(client, "EXISTS (SELECT FROM vdb_tasks WHERE kind = 'compaction' AND state = 'running')");
 }
 
-/// What `vdb_check` has to say.
+/// The findings of `vdb_check`.
 pub fn findings(client: &mut Client, index: &str) -> Vec<String> {
     let query =
         format!("SELECT concat_ws(' ', segment, part, block, finding) FROM vdb_check('{index}', true)");
@@ -51,13 +51,13 @@ pub fn number(client: &mut Client, query: &str) -> i64 {
     client.query_one(query, &[]).unwrap_or_else(|error| panic!("{query}: {error:?}")).get(0)
 }
 
-/// What `vdb_tasks` has to say, for the log.
+/// The rows of `vdb_tasks`, for the log.
 fn tasks(client: &mut Client) -> String {
     let rows = client.query("SELECT t::text FROM vdb_tasks t", &[]).expect("tasks");
     rows.iter().map(|row| row.get::<_, &str>(0).to_owned() + "\n").collect()
 }
 
-/// Waits until a query says true.
+/// Waits until a query returns true.
 pub fn wait_until(client: &mut Client, condition: &str) {
     let begin = Instant::now();
     while !client.query_one(&format!("SELECT {condition}"), &[]).expect("a condition").get::<_, bool>(0) {
@@ -123,7 +123,7 @@ fn rows_are_flushed_and_merged_in_the_background() {
         let rows = number(&mut client, "SELECT count(*) FROM items");
         let states = "SELECT string_agg(DISTINCT state, ' ' ORDER BY state) FROM vdb_segments('items_v') WHERE rows > 0";
         let state: String = client.query_one(states, &[]).expect("states").get(0);
-        // Rows that have no vectors in the index cannot be given new lists.
+        // Rows without vectors in the index cannot move to new lists.
         if !(index.contains("ivf") && index.contains("heap")) {
             let sealed = "SELECT rows FROM vdb_segments('items_v') WHERE state = 'indexed'";
             assert_eq!(number(&mut client, sealed), rows, "{index}: {state}");
@@ -160,12 +160,12 @@ fn a_freed_heap_tuple_is_never_answered_with_the_old_vector() {
     for index in ["vdb_hnsw (v vector_l2_ops)", "vdb_ivf (v vector_l2_ops) WITH (lists = 20)"] {
         let (_server, mut client) =
             start(&["autovacuum = off", "vdb.max_workers = 0", "vdb.flush_rows = 400"], index, 1000);
-        // In strict order rows that are found too late would be left out.
+        // Strict order would leave out rows that are found too late.
         client
             .batch_execute("SET vdb.iterative_scan = relaxed; INSERT INTO items SELECT i, vec(i) FROM generate_series(1001, 1300) i")
             .expect("growing rows");
         for round in 1..=4 {
-            // The first rows, entry points among them, and a stretch of the last.
+            // The first rows, which include entry points, and a stretch of the last.
             client
                 .batch_execute("DELETE FROM items WHERE id IN (SELECT id FROM items ORDER BY ctid LIMIT 150);
                                 DELETE FROM items WHERE id IN (SELECT id FROM items ORDER BY ctid DESC LIMIT 100)")
@@ -300,7 +300,7 @@ fn a_task_that_fails_is_seen_and_tried_again() {
     let (server, mut client) =
         start(&["vdb.flush_rows = 1000", "vdb.compact_segments = 2", "autovacuum = off"], SLOWLY_MERGED, 10);
     begin_compaction(&mut client);
-    // Somebody ends the worker; the next one takes the task up, and the pages that it had written.
+    // The worker is terminated; the next one takes over the task and frees the pages written.
     let ended = "SELECT count(pg_terminate_backend(pid)) FROM vdb_tasks WHERE state = 'running'";
     assert!(number(&mut client, ended) > 0);
     wait_until(
@@ -308,8 +308,8 @@ fn a_task_that_fails_is_seen_and_tried_again() {
         "EXISTS (SELECT FROM vdb_tasks WHERE state = 'failed' AND error LIKE '%interrupted%')",
     );
     assert_eq!(findings(&mut client, "items_v"), [""; 0]);
-    // A task that has failed is not tried again within two seconds; nobody else would ask for a
-    // worker later.
+    // A failed task is not tried again within two seconds; no other statement asks for a worker
+    // later.
     std::thread::sleep(Duration::from_secs(3));
     client.batch_execute("VACUUM items").expect("a VACUUM, which asks for a worker");
     wait_until(

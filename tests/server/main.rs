@@ -1,5 +1,4 @@
-//! Tests against real servers, as users see them. They need the extension installed: `make test`
-//! does that.
+//! Tests against real servers. They need the installed extension; `make test` installs it.
 
 mod bitflips;
 mod churn;

@@ -1,4 +1,4 @@
-//! Malformed input of every kind: each is refused with its SQLSTATE, and the backend lives.
+//! Malformed input of every kind: each is refused with its SQLSTATE, and the backend stays up.
 
 use crate::support::server::Server;
 use postgres::Client;
@@ -160,7 +160,7 @@ const STATEMENTS: &[(&str, &str)] = &[
     ("SET vdb.ef_search = 'all'", PARAMETER),
     ("SET vdb.flush_rows = 1", PARAMETER),
     ("SET vdb.no_such_setting = 1", "42602"),
-    // an index in place
+    // an existing index
     ("INSERT INTO items VALUES (9, '[1,2]')", DATA),
     ("SELECT id FROM items ORDER BY v <-> '[1,2]' LIMIT 1", DATA),
     ("SELECT id FROM items ORDER BY v <-> 'x' LIMIT 1", SYNTAX),

@@ -1,22 +1,20 @@
-//! Memory that cannot be had: an error with its SQLSTATE, and the session and the server go on.
+//! Refused memory is an error with its SQLSTATE, and the session and the server go on.
 
 use crate::support::server::{Server, unprivileged};
 use postgres::Client;
 use std::path::Path;
 
-/// Rows and dimensions of the table: enough that a build takes several times the least of the
-/// limits.
+/// Rows and dimensions of the table: a build takes several times the lowest limit.
 const ROWS: usize = 12_000;
 const DIMS: usize = 64;
 
-/// Sets how much more memory a process may map than it has by now, in megabytes; `None` for as much
-/// as it likes.
+/// Sets how much more memory a process may map than it has, in megabytes; `None` is no limit.
 fn limit(pid: i32, megabytes: Option<u64>) {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
     let line = status.lines().find(|line| line.starts_with("VmSize:")).expect("it has a size");
     let kilobytes: u64 = line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("a number");
     let limit = megabytes.map_or("unlimited".into(), |more| ((kilobytes + (more << 10)) << 10).to_string());
-    // The soft limit alone, so that it can be raised again.
+    // Only the soft limit, so that it can be raised again.
     let status = unprivileged(Path::new("prlimit"))
         .args(["--pid", &pid.to_string(), &format!("--as={limit}:")])
         .status()
@@ -28,21 +26,21 @@ fn pid(client: &mut Client) -> i32 {
     client.query_one("SELECT pg_backend_pid()", &[]).expect("the session goes on").get(0)
 }
 
-/// Runs statements under one limit after another, each in a session of its own; returns how many
-/// were refused.
+/// Runs statements under one limit after another, each in its own session; returns the number of
+/// refusals.
 ///
-/// None may end the session, and none may fail for another reason.
+/// No statement may end the session or fail for another reason.
 fn refusals(server: &Server, statements: &[&str]) -> usize {
     let mut refused = 0;
     for more in [1, 2, 4, 8, 9, 10, 12, 14, 16, 20, 24, 32] {
         let mut client = server.connect();
-        // So that the library and the catalogs are in memory by now.
+        // Loads the library and the catalogs before the limit is set.
         client.batch_execute("SELECT * FROM vdb_index_stats('items_v')").expect("statistics");
         let backend = pid(&mut client);
         limit(backend, Some(more));
         for statement in statements {
             if let Err(error) = client.batch_execute(statement) {
-                // Threads need room for their stacks: without it there are too few resources.
+                // Without memory for their stacks, threads fail for lack of resources.
                 let code = error.code().map(|code| code.code());
                 let is_refusal = code.is_some_and(|code| ["53200", "53000"].contains(&code));
                 assert!(is_refusal, "{statement} with {more} MB: {error:?}");

@@ -1,4 +1,4 @@
-//! Indexes that parallel workers help to build.
+//! Builds with parallel workers.
 
 use crate::support::server::Server;
 use crate::{by_index, exactly};
@@ -7,13 +7,13 @@ use postgres::{Client, Config, NoTls};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// Rows that the table has in the end, and those of them that an index has a place for.
+/// The final rows of the table, and those of them that an index contains.
 const ROWS: i64 = 4500;
 const INDEXED: i64 = 4400;
 
-/// A table that is large enough for a worker by its own account. Its rows' versions lie on many
-/// pages; some are dead, some have no vector. `told(v)` is `v`, and reports every thousandth time
-/// who has computed it; `refused(v)` likes one less.
+/// A table that is large enough for a worker. Its row versions lie on many pages; some are dead,
+/// some have no vector. `told(v)` returns `v` and reports every thousandth time which process
+/// computes it. `refused(v)` rejects one value.
 const SETUP: &str = "
     CREATE EXTENSION vdb;
     CREATE TABLE items (id int, bucket int, v vector(3), filler text DEFAULT repeat('x', 500))
@@ -37,7 +37,7 @@ const SETUP: &str = "
         END $$;
     SET max_parallel_maintenance_workers = 2";
 
-/// A server, a client, and what notices say about where they come from.
+/// A server, a client, and the processes that notices name.
 fn start() -> (Server, Client, Arc<Mutex<Vec<String>>>) {
     let server = Server::start(&[]);
     let notices = Arc::new(Mutex::new(Vec::new()));
@@ -54,7 +54,7 @@ fn start() -> (Server, Client, Arc<Mutex<Vec<String>>>) {
     (server, client, notices)
 }
 
-/// Whether there are processors for more than one thread of a build.
+/// Whether there are processors for several threads of a build.
 fn has_processors() -> bool {
     std::thread::available_parallelism().is_ok_and(|processors| processors.get() > 1)
 }
@@ -63,7 +63,7 @@ fn number(client: &mut Client, query: &str) -> i64 {
     client.query_one(query, &[]).unwrap_or_else(|error| panic!("{query}: {error:?}")).get(0)
 }
 
-/// The index has every row, once, as searches and checks see it.
+/// Searches and checks find every row in the index once.
 fn assert_complete(client: &mut Client, index: &str, vector: &str) {
     let findings = client.query("SELECT finding FROM vdb_check($1::text::regclass, true)", &[&index]);
     assert!(findings.expect("a check").is_empty());
@@ -78,7 +78,7 @@ fn assert_complete(client: &mut Client, index: &str, vector: &str) {
             ids.sort_unstable();
             ids
         };
-        // Far rows have many at equal distances.
+        // Many far rows have equal distances.
         let near = format!("{query} LIMIT 20");
         assert_eq!(sorted(by_index(client, &near)), sorted(exactly(client, &near)), "{near}");
     }
@@ -151,7 +151,7 @@ fn errors_and_cancels_end_all() {
             assert!(begin.elapsed() < Duration::from_secs(30), "{am}: a worker stays behind");
             std::thread::sleep(Duration::from_millis(20));
         }
-        // And the next one is built as if nothing had been.
+        // The next build succeeds.
         client
             .batch_execute(&format!("CREATE INDEX items_v ON items USING {am} (v vector_l2_ops, bucket)"))
             .expect("an index");

@@ -1,11 +1,11 @@
-//! Range searches: every row within a distance, and no other.
+//! Range searches: every row within a distance and no other.
 
 use crate::exactly;
 use crate::lifecycle::{VEC, number};
 use crate::support::server::Server;
 use postgres::Client;
 
-/// The answer of a plan that reads an index, in its order; fails if there is none.
+/// The answer of a plan that reads an index, in its order; fails if no plan does.
 fn by_any_index(client: &mut Client, query: &str) -> Vec<i32> {
     client.batch_execute("SET enable_seqscan = off").expect("settings");
     let plan: Vec<String> =
@@ -113,7 +113,7 @@ fn plain_comparisons_are_range_searches() {
              CREATE INDEX items_v ON items USING vdb_hnsw (v vector_l2_ops); ANALYZE items"
         ))
         .expect("set-up");
-    // At the very distance of a row, which `<` leaves out and `<=` does not.
+    // At the exact distance of a row, which `<` leaves out and `<=` includes.
     let distance: f64 =
         client.query_one("SELECT vec(40) <-> vec(41)", &[]).expect("a distance").get::<_, f64>(0);
     for (comparison, is_closed) in [("<", false), ("<=", true)] {
@@ -122,7 +122,7 @@ fn plain_comparisons_are_range_searches() {
         assert_eq!(found, exactly(&mut client, &query));
         assert_eq!(found.contains(&41), is_closed, "{query}");
     }
-    // Parameters, also in a plan for any of them; frameworks write it so.
+    // Parameters, as frameworks write them, also in a generic plan.
     client
         .batch_execute(
             "PREPARE nearest (vector, float8) AS SELECT id FROM items WHERE v <-> $1 < $2 ORDER BY v <-> $1 LIMIT 5;
@@ -141,7 +141,7 @@ fn plain_comparisons_are_range_searches() {
     let answer: Vec<i32> =
         client.query(execute, &[]).expect("an answer").iter().map(|row| row.get(0)).collect();
     assert_eq!(answer, [9]);
-    // What depends on the row, or on chance, is no radius.
+    // A value that depends on the row, or is random, is not a radius.
     for radius in ["id::float8", "random()"] {
         let query = format!("EXPLAIN SELECT id FROM items WHERE v <-> vec(40) < {radius}");
         let plan: Vec<String> =

@@ -38,7 +38,7 @@ fn recall_on_word_vectors() {
         }
         sum / QUERIES as f64
     };
-    // One segment, then several: a build that does not fit into memory must not find less.
+    // One segment, then several: recall must not fall when a build does not fit into memory.
     let defaults = recall("SET enable_seqscan = off");
     assert!(defaults >= 0.98, "recall {defaults} by default");
     let few = recall("SET vdb.ef_search = 20");
@@ -81,8 +81,8 @@ fn recall_on_word_vectors() {
         assert!(many >= 0.985, "recall {many} with {options:?} at 400 probes");
         assert!(many > defaults, "more probes find more: {defaults}, {many}");
     }
-    // Rows with codes are in second lists, too: what 15 of 632 lists hold is more (0.82 against
-    // 0.73).
+    // Rows with codes are in second lists, too, so 15 of 632 lists give more recall: 0.82 instead
+    // of 0.73.
     let [bits, fine, bytes, exact] = few[..] else { panic!("four kinds of lists") };
     assert!(bits.min(fine) > bytes.max(exact) + 0.04, "second lists: {few:?}");
     let few = recall("SET vdb.probes = 5");
@@ -95,10 +95,10 @@ fn calibrated_indexes_reach_their_target() {
         eprintln!("SKIPPED: calibrated_indexes_reach_their_target: no word vectors; run `make data`");
         return;
     };
-    // So many that their mean is certain: one query's recall is off by 0.17 or so, two means of 200
-    // by 0.02.
+    // The number of queries makes the mean reliable: the recall of one query varies by about 0.17,
+    // the means of 200 queries by 0.02.
     const QUERIES: usize = 1000;
-    // Queries that are like the rows: words are sorted, and rare ones are not like frequent ones.
+    // The queries resemble the rows: words are sorted, and rare words differ from frequent ones.
     let data = Dataset::load(&folder).expect("the data set").hold_back(ROWS, ROWS / QUERIES, 10);
     let server = Server::start(&[]);
     let mut client = server.connect();
@@ -142,7 +142,7 @@ fn calibrated_indexes_reach_their_target() {
         assert!(efforts.is_sorted_by(|a, b| a < b) && recalls.is_sorted() && recalls.len() > 3, "{points:?}");
         for target in [0.9, 0.95, 0.99] {
             let reached = recall(&mut client, target);
-            // Ten rows are found by looking at ten at least, which may be more than enough.
+            // A search for ten rows looks at ten at least, which may exceed the target.
             let is_least = recalls[0] >= target && reached > target;
             assert!(
                 is_least || (reached - target).abs() < 0.03,
@@ -150,7 +150,7 @@ fn calibrated_indexes_reach_their_target() {
             );
         }
     }
-    // ANALYZE calibrates anew what has other segments than then.
+    // ANALYZE calibrates an index again when its segments have changed.
     let generation = |client: &mut Client| -> i64 {
         client.query_one("SELECT generation FROM vdb_index_stats('items_v')", &[]).expect("stats").get(0)
     };

@@ -1,7 +1,7 @@
-//! A server under load, killed again and again: nothing that was committed is lost, nothing else
+//! A server under load that is killed repeatedly: no committed row is lost, and no other row
 //! appears.
 //!
-//! `VDB_SOAK_ROUNDS` kills (5 unless it is set; `make soak` sets 50).
+//! `VDB_SOAK_ROUNDS` is the number of kills, 5 by default; `make soak` sets 50.
 
 use crate::lifecycle::{VEC, findings, number};
 use crate::support::server::Server;
@@ -18,8 +18,7 @@ const WRITERS: i32 = 3;
 /// Ids of each writer.
 const SPAN: i32 = 3000;
 
-/// What a writer knows of its rows: the seed of each vector that is committed, and what nobody has
-/// confirmed.
+/// A writer's knowledge of its rows: the seed of each committed vector, and unconfirmed changes.
 #[derive(Default)]
 struct Known {
     seeds: HashMap<i32, i32>,
@@ -36,7 +35,7 @@ impl Random {
     }
 }
 
-/// Inserts, updates and deletes rows of its own until it is told to stop or the server goes away.
+/// Inserts, updates and deletes its own rows until a flag stops it or the server goes away.
 fn write(mut client: Client, writer: i32, mut known: Known, mut random: Random, stop: &AtomicBool) -> Known {
     while !stop.load(Ordering::Relaxed) {
         let id = writer * SPAN + random.below(SPAN);
@@ -46,7 +45,7 @@ fn write(mut client: Client, writer: i32, mut known: Known, mut random: Random, 
         let (sql, after) = match random.below(10) {
             0..=1 => (format!("DELETE FROM items WHERE id BETWEEN {first} AND {last}"), None),
             2 => {
-                // Rolled back: the rows are as they were.
+                // After a rollback the rows are unchanged.
                 let sql = format!(
                     "BEGIN; INSERT INTO items SELECT -i, vec(i) FROM generate_series({first}, {last}) i; ROLLBACK"
                 );
@@ -77,8 +76,7 @@ fn write(mut client: Client, writer: i32, mut known: Known, mut random: Random, 
     known
 }
 
-/// Half of each page that was changed since `before` gets its old content: what a power cut may
-/// leave behind.
+/// Gives half of each page that has changed since `before` its old content, as a power cut may do.
 fn tear(file: &Path, before: &[u8], random: &mut Random) {
     const PAGE: usize = 8192;
     let mut content = std::fs::read(file).expect("the index's file");
@@ -102,7 +100,7 @@ pub fn reconnect(server: &Server) -> Client {
     }
 }
 
-/// Every row is as its writer knows it, or was not confirmed.
+/// Every row is as its writer knows it, or its last change was not confirmed.
 fn compare(client: &mut Client, known: &mut [Known]) {
     let rows = client.query("SELECT id, v::text FROM items", &[]).expect("the rows");
     let stored: HashMap<i32, String> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
@@ -121,7 +119,7 @@ fn compare(client: &mut Client, known: &mut [Known]) {
                 assert_eq!(stored.get(&id), expected, "row {id}");
             }
         }
-        // From now on the table is what is known.
+        // Takes the table as the knowledge of the writer.
         for id in std::mem::take(&mut known.unsure) {
             client.execute("DELETE FROM items WHERE id = $1", &[&id]).expect("a clean slate");
             known.seeds.remove(&id);
@@ -185,7 +183,7 @@ fn soak(index: &str, settings: &[&str], rounds: u64) {
                 tear(&file, &before, &mut random);
                 server.launch();
             }
-            // One process dies, and takes all others with it.
+            // One process dies, and the postmaster ends all others.
             1 => victim(&mut client, "vdb worker")
                 .or_else(|| victim(&mut client, "client backend"))
                 .into_iter()
@@ -200,7 +198,7 @@ fn soak(index: &str, settings: &[&str], rounds: u64) {
         compare(&mut client, &mut known);
         for known in &known {
             let id = known.seeds.keys().min().expect("a row");
-            // Another row may have the very same vector.
+            // Another row may have an equal vector.
             let vector = format!("(SELECT v FROM items WHERE id = {id})");
             let query = format!("SELECT (v = {vector})::int FROM items ORDER BY v <-> {vector} LIMIT 1");
             assert_eq!(by_index(&mut client, &query), [1], "{index}: round {round}, row {id}");
@@ -254,7 +252,7 @@ fn a_full_disk_is_an_error_and_no_more() {
         let error = (0..100).find_map(|_| client.batch_execute(insert).err()).expect("20 MB are not much");
         let message = error.as_db_error().map(|error| error.message().to_string()).unwrap_or_default();
         assert!(message.contains("could not extend file"), "{index}: {message}");
-        // What is there is found, and room is found again.
+        // Rows are found, and inserts succeed when there is room again.
         assert_eq!(findings(&mut client, "items_v"), [""; 0], "{index}");
         server.kill();
         server.launch();

@@ -56,7 +56,7 @@ fn a_standby_answers_as_the_primary_and_takes_over() {
         assert!(begin.elapsed() < Duration::from_secs(60), "the standby lags");
         std::thread::sleep(Duration::from_millis(50));
     }
-    // No two rows are equally far from these: the order of ties is nobody's promise.
+    // No two rows are equally far from these queries, because the order of ties is not fixed.
     let queries: Vec<String> = (0..20)
         .map(|i| {
             format!(

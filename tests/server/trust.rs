@@ -1,5 +1,5 @@
-//! An index changes no answer, and nothing about it stands in others' way: small cases, each of
-//! which once failed.
+//! An index changes no answer and blocks no other work: small cases, each of which has failed
+//! before.
 
 use crate::lifecycle::{findings, number};
 use crate::support::server::Server;
@@ -15,7 +15,8 @@ fn start(settings: &[&str]) -> (Server, Client) {
     (server, client)
 }
 
-/// `count` rows of `dims` numbers each, drawn from a normal distribution: they lie in no clusters.
+/// `count` rows of `dims` numbers each, drawn from a normal distribution, so that they form no
+/// clusters.
 fn rows(table: &str, count: usize, dims: usize) -> String {
     format!(
         "SELECT setseed(0.3);
@@ -172,7 +173,7 @@ fn dead_rows_do_not_use_up_an_answer() {
         ("vdb_ivf (v vector_l2_ops)", true),
     ] {
         client.batch_execute(&rows("h", 20_000, 32)).expect("rows");
-        // The workers would merge what is dead away, and so would the vacuum without them.
+        // Workers would remove the dead rows by a merge, and so would the vacuum without workers.
         client
             .batch_execute(&format!(
                 "SET vdb.compact_tombstones = 100; CREATE INDEX h_v ON h USING {index};
@@ -212,7 +213,7 @@ fn a_cursor_on_a_temporary_table_keeps_its_pages() {
              FETCH 3 FROM c; SELECT vdb_compact('tti')",
         )
         .expect("set-up");
-    // Transactions of others, after which pages of a permanent table might be taken again.
+    // Transactions of other sessions, after which pages of a permanent table could be reused.
     for _ in 0..3 {
         other.batch_execute("SELECT txid_current()").expect("a transaction");
         client.batch_execute("SELECT vdb_calibrate('tti', 5); SELECT vdb_compact('tti')").expect("changes");
@@ -258,7 +259,7 @@ fn tasks_are_shown_beside_indexes_that_come_and_go() {
              CREATE TABLE slow (v vector(2)); INSERT INTO slow VALUES ('[1,2]')",
         )
         .expect("set-up");
-    // One index is being dropped, another waits for a transaction to be made ready, a third was
+    // One index is being dropped, another waits for a transaction before it is ready, a third was
     // never finished.
     let mut dropping = server.connect();
     dropping.batch_execute("BEGIN; DROP INDEX gone_v").expect("a drop");
@@ -276,7 +277,7 @@ fn tasks_are_shown_beside_indexes_that_come_and_go() {
     assert!(number(&mut client, "SELECT count(*) FROM vdb_tasks") > 0);
     let error = client.batch_execute("SELECT vdb_check('slow_v')").expect_err("it is not ready");
     assert_eq!(error.code().map(|code| code.code()), Some("55000"));
-    // A look keeps no lock.
+    // Reading the view keeps no lock.
     client.batch_execute("BEGIN; SELECT * FROM vdb_tasks").expect("a look");
     let kept = "SELECT count(*) FROM pg_locks WHERE relation = 'kept_v'::regclass AND pid = pg_backend_pid()";
     assert_eq!(number(&mut client, kept), 0);
@@ -287,7 +288,7 @@ fn tasks_are_shown_beside_indexes_that_come_and_go() {
     assert_eq!(findings(&mut client, "slow_v"), [""; 0]);
 }
 
-/// Moves the extension, but for the tests that a build of them has in a schema of their own.
+/// Moves the extension, except the tests, which a test build has in their own schema.
 const MOVE: &str = "DO $$ DECLARE test regprocedure; BEGIN
     FOR test IN SELECT oid FROM pg_proc WHERE pronamespace = to_regnamespace('tests') LOOP
         EXECUTE 'ALTER EXTENSION vdb DROP FUNCTION ' || test;
@@ -406,7 +407,7 @@ fn owners_names_are_not_the_callers() {
     };
     let rows = mallory.query(&nearest("f"), &[]).expect("what names its search path is found");
     assert_eq!(rows[0].get::<_, i32>(0), 3);
-    // What does not finds nothing, and least of all what the caller has put in its way.
+    // A name without a schema is not found, not even the caller's namesake.
     let error = mallory.query(&nearest("loose"), &[]).expect_err("embed is in no path");
     assert_eq!(error.code().map(|code| code.code()), Some("42883"), "{error:?}");
 }

@@ -30,7 +30,7 @@ impl Vectors {
         &self.values[row * self.dims..][..self.dims]
     }
 
-    /// The row as pgvector's users write it.
+    /// The row in pgvector's text form.
     pub fn text(&self, row: usize) -> String {
         let numbers: Vec<String> = self.row(row).iter().map(f32::to_string).collect();
         format!("[{}]", numbers.join(","))
@@ -98,8 +98,8 @@ impl Dataset {
         Self { metric: self.metric.clone(), base, queries, truth, words: vec![], query_words: vec![] }
     }
 
-    /// Of the first `rows` rows every so many are held back as queries, with the exact neighbours
-    /// among the others.
+    /// Of the first `rows` rows one in every few becomes a query; the exact neighbours are among
+    /// the others.
     pub fn hold_back(&self, rows: usize, every: usize, k: usize) -> Self {
         let dims = self.base.dims;
         let (mut base, mut queries) = (Vectors { dims, values: vec![] }, Vectors { dims, values: vec![] });
@@ -178,7 +178,7 @@ fn exact_neighbours(base: &Vectors, queries: &Vectors, k: usize) -> Vec<Vec<u32>
 /// The word vectors that `make data` has fetched, or those in the folder `VDB_GLOVE`; `None` if
 /// there are none.
 ///
-/// The first call turns the package into a data set, which is kept.
+/// The first call turns the package into a data set and keeps it.
 pub fn glove_folder() -> Result<Option<PathBuf>> {
     static PREPARING: Mutex<()> = Mutex::new(());
     let _one_at_a_time = PREPARING.lock();
@@ -229,6 +229,6 @@ fn prepare_glove(package: &Path, folder: &Path) -> Result<()> {
     write_words(&folder.join("gt.ibin"), queries.len(), NEIGHBOURS, truth.into_iter().flatten())?;
     fs::write(folder.join("words.txt"), base_words.join("\n"))?;
     fs::write(folder.join("query_words.txt"), query_words.join("\n"))?;
-    // Written last: its presence says that the rest is complete.
+    // Written last: its presence means that the rest is complete.
     Ok(fs::write(folder.join("meta.json"), r#"{"name": "glove100", "metric": "cosine"}"#)?)
 }

@@ -1,6 +1,6 @@
-//! What server-level tests and benchmarks share: throwaway servers and real data.
+//! Throwaway servers and real data for server-level tests and benchmarks.
 
-#![allow(dead_code)] // each test uses its share
+#![allow(dead_code)] // each test uses a part of it
 
 pub mod data;
 pub mod server;

@@ -1,4 +1,4 @@
-//! A PostgreSQL server of one's own, gone when it is dropped.
+//! A PostgreSQL server for one test, which is removed when it is dropped.
 
 use postgres::{Client, NoTls};
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ pub struct Server {
     keep: bool,
 }
 
-/// Runs a command as a user that PostgreSQL agrees to run as: never root.
+/// Runs a command as a user other than root, because PostgreSQL refuses root.
 pub fn unprivileged(program: &Path) -> Command {
     // SAFETY: geteuid cannot fail.
     if unsafe { libc::geteuid() } == 0 {
@@ -46,7 +46,7 @@ impl Server {
     /// Initialises and starts a server with these lines added to its configuration. Its pages have
     /// no checksums.
     pub fn start(settings: &[&str]) -> Self {
-        // From 18 on they would have some unless told otherwise.
+        // From 18 on initdb enables checksums by default.
         let options: &[&str] = if major_version() >= 18 { &["--no-data-checksums"] } else { &[] };
         let server = Self::create(Self::fresh_folder(), false, options);
         server.configure(settings);
@@ -68,7 +68,7 @@ impl Server {
         server
     }
 
-    /// As [`Self::start`], but until it is started again no file may become longer than `bytes`.
+    /// As [`Self::start`], but no file may grow beyond `bytes` until the server is started again.
     pub fn start_limited(settings: &[&str], bytes: u64) -> Self {
         let server = Self::create(Self::fresh_folder(), false, &[]);
         server.configure(settings);
@@ -80,11 +80,11 @@ impl Server {
         server
     }
 
-    /// A server in `folder` that is made at the first call and kept.
+    /// A server in `folder`, which the first call makes and which is kept.
     pub fn start_kept(folder: &Path, settings: &[&str]) -> Self {
         if folder.join("data/PG_VERSION").exists() {
             let server = Self { folder: folder.to_path_buf(), port: free_port(), keep: true };
-            // A run before this one may have been killed.
+            // An earlier run may have been killed.
             let _ = server.pg_ctl(&["stop", "-m", "immediate"]).output();
             server.configure(settings);
             server.launch();
@@ -131,7 +131,7 @@ impl Server {
             "-d",
             &self.url(),
         ]));
-        // -R has written how to reach the primary; only the port is the standby's own.
+        // -R has written the connection to the primary; only the standby's port differs.
         let path = standby.data().join("postgresql.auto.conf");
         let mut text = std::fs::read_to_string(&path).expect("the configuration is readable");
         text.push_str(&format!("\nport = {}\n", standby.port));
@@ -160,14 +160,14 @@ impl Server {
         std::fs::write(self.data().join("postgresql.auto.conf"), text).expect("the configuration is written");
     }
 
-    /// A fresh folder that the server may write to.
+    /// A new folder that the server may write to.
     pub fn scratch(&self, name: &str) -> PathBuf {
         let folder = self.folder.join(name);
         run(unprivileged(Path::new("mkdir")).arg(&folder));
         folder
     }
 
-    /// pg_dump of one database, restored into another.
+    /// Dumps one database and restores it into another.
     pub fn dump_and_restore(&self, from: &str, to: &str) {
         let script = self.folder.join("dump.sql");
         let url = |database: &str| self.url().replace("dbname=postgres", &format!("dbname={database}"));
@@ -203,7 +203,7 @@ impl Server {
         assert!(status.success(), "the server did not start; see {}", log.display());
     }
 
-    /// kill -9: no process of the server gets to write anything more.
+    /// kill -9: no process of the server can write anything more.
     pub fn kill(&self) {
         let pids = std::fs::read_to_string(self.data().join("postmaster.pid")).expect("the server runs");
         let postmaster = pids.lines().next().expect("a process id").to_string();
@@ -213,7 +213,7 @@ impl Server {
         let pids: Vec<&str> = std::iter::once(&*postmaster).chain(children.split_whitespace()).collect();
         // Some may be gone by now.
         let _ = Command::new("kill").arg("-9").args(&pids).output();
-        // Until the last of them is gone, its shared memory bars a new server.
+        // A new server cannot start before the last process releases the shared memory.
         while pids.iter().any(|pid| Path::new("/proc").join(pid).join("exe").exists()) {
             std::thread::sleep(std::time::Duration::from_millis(10));
         }
@@ -230,7 +230,7 @@ impl Server {
         String::from_utf8_lossy(&log).into_owned()
     }
 
-    /// Lines of the log that tell of a crash.
+    /// Lines of the log that report a crash.
     pub fn crashes(&self) -> Vec<String> {
         let signs = ["PANIC:", "TRAP:", "was terminated by signal"];
         let is_crash = |line: &&str| signs.iter().any(|sign| line.contains(sign));

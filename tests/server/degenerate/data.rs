@@ -1,4 +1,4 @@
-//! Rows of every type that leave arithmetic or clustering little to go by.
+//! Rows of every type that are hard for arithmetic or clustering.
 
 use crate::soak::Random;
 
@@ -7,11 +7,11 @@ pub const OUTLIER: usize = 7;
 
 #[derive(Clone, Copy, Debug)]
 pub enum Data {
-    /// This many random rows.
+    /// A number of random rows.
     Few(usize),
     Equal,
     TwoValues,
-    /// Multiples of one vector: one direction.
+    /// Multiples of one vector, which share one direction.
     Multiples,
     /// The greatest numbers, positive and negative: their squares are infinite.
     Huge,
@@ -19,14 +19,14 @@ pub enum Data {
     Tiny,
     /// A large mean and a small deviation.
     Offset,
-    /// Rows of every magnitude side by side.
+    /// Rows of every magnitude.
     Magnitudes,
     OneHot,
     /// One row that is far from all others.
     Outlier,
     OneDimension,
     HalfEqual,
-    /// Without a direction; empty, if sparse.
+    /// Zero vectors, which have no direction; empty if sparse.
     Zeros,
     Ones,
 }
@@ -51,8 +51,8 @@ pub const DATA: [Data; 16] = [
 ];
 
 impl Data {
-    /// Whether there is such data of a type: bits have no magnitude, and [`Data::Equal`] stands for
-    /// numbers that are all one.
+    /// Whether a type has such data: bits have no magnitude, and [`Data::Equal`] covers vectors of
+    /// ones.
     pub fn is_of(self, column: &str) -> bool {
         use Data::*;
         match self {
@@ -62,7 +62,7 @@ impl Data {
         }
     }
 
-    /// Dimensions of the rows. Graphs have codes by default if there are more than 16.
+    /// Dimensions of the rows. With more than 16, graphs have codes by default.
     pub fn dims(self, column: &str) -> usize {
         match (self, column) {
             (Data::OneDimension, _) => 1,
@@ -83,12 +83,12 @@ impl Data {
         text(column, &numbers.collect::<Vec<_>>())
     }
 
-    /// The vector without a direction, of as many dimensions as the rows have.
+    /// The zero vector, with the dimensions of the rows.
     pub fn zero(self, column: &str) -> String {
         text(column, &vec![0.0; self.dims(column)])
     }
 
-    /// A random row to search from, of as many dimensions as the rows have.
+    /// A random query, with the dimensions of the rows.
     pub fn query(self, column: &str, random: &mut Random) -> String {
         let like = if let Data::OneDimension = self { self } else { Data::Few(1) };
         like.row(column, 0, random)
@@ -150,7 +150,7 @@ fn noise(random: &mut Random) -> f32 {
     (random.below(2 * STEPS) - STEPS) as f32 / STEPS as f32
 }
 
-/// How far the numbers of a type reach.
+/// The range of the numbers of a type.
 struct Extremes {
     huge: f32,
     tiny: f32,

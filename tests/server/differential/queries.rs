@@ -2,7 +2,7 @@
 
 use super::table::{CENTRES, COLUMNS, Column, OTHERS, Random, TAGS, Table};
 
-/// How the answer by index must compare with the one without.
+/// The relation that the answer by index must have to the one without.
 pub enum Check {
     /// The same rows in any order.
     Rows,
@@ -15,7 +15,7 @@ pub enum Check {
     Limited {
         all: String,
         limit: usize,
-        /// The share of those that the limit allows that may be missing.
+        /// The share of the rows within the limit that may be missing.
         may_miss: f64,
         /// Whether they must be in order.
         is_ordered: bool,
@@ -25,9 +25,9 @@ pub enum Check {
 pub struct Query {
     /// Settings of the planner and of searches, for the answer by index.
     pub settings: String,
-    /// What goes before the statement under either plan, such as a PREPARE.
+    /// Statements before the query under either plan, such as a PREPARE.
     pub before: String,
-    /// What EXPLAIN takes.
+    /// The statement for EXPLAIN.
     pub statement: String,
     pub after: String,
     pub check: Check,
@@ -74,7 +74,7 @@ const SETS: &[&str] = &[
     "{c} IS NOT NULL",
 ];
 
-/// Conditions on no filter column.
+/// Conditions that use no filter column.
 const OTHER_CONDITIONS: &[&str] =
     &["items.v IS NOT NULL", "items.v IS NULL", "items.id % 3 = 1", "items.id < 150", "true"];
 
@@ -140,7 +140,7 @@ const SHAPES: &[&str] = &[
 const NEAREST: &str = "SELECT items.id, ((items.v {op} {q}) + 0)::real FROM items
      WHERE {w} ORDER BY items.v {op} {q} LIMIT {k}";
 const ALL_IN_ORDER: &str = "SELECT items.id, ((items.v {op} {q}) + 0)::real FROM items WHERE {w}";
-/// Searches whose order leaves nothing to chance.
+/// Searches whose order is complete.
 const IN_ONE_ORDER: &[&str] = &[
     "SELECT items.id FROM items WHERE {w} ORDER BY items.v {op} {q}, items.id LIMIT {k}",
     "SELECT items.id FROM items WHERE {w} ORDER BY items.v {op} {q}, items.id LIMIT {k} OFFSET 3",
@@ -161,7 +161,7 @@ const SEARCHES: &[&str] = &[
 const RANKED: &str = "SELECT items.id, rank() OVER (ORDER BY items.v {op} {q})
      FROM items WHERE {w}";
 
-/// What an index scan may do, as settings.
+/// Settings of an index scan.
 struct Effort {
     settings: String,
     /// The share of rows that a scan may miss: none if it goes on until it has returned them all.
@@ -186,7 +186,7 @@ impl<'a> Queries<'a> {
         Self { random, table, radii, parameters: None }
     }
 
-    /// The next query, of one kind or another.
+    /// The next query, of a random kind.
     pub fn draw(&mut self) -> Query {
         match self.random.below(10) {
             0..=1 => self.filtered(),
@@ -205,7 +205,7 @@ impl<'a> Queries<'a> {
         self.exact(&condition)
     }
 
-    /// A query on a range, which must find all rows however little effort a search makes.
+    /// A query on a range, which must find all rows whatever the effort of a search is.
     fn ranged(&mut self) -> Query {
         self.parameters = self.random.chance(35).then(Vec::new);
         let range = self.any_range();
@@ -232,8 +232,8 @@ impl<'a> Queries<'a> {
         let number = self.random.below(CENTRES);
         let centre = self.centre(number);
         let condition = self.search_condition(number);
-        // Far from the query, the error bounds of a few codes do not hold: such a row is found too
-        // late for the order. Searches that read to the end by codes are among the limited ones.
+        // Far from the query the error bounds of a few codes fail, and such a row is found too late
+        // for the order. Searches that read to the end by codes are therefore limited ones.
         let has_codes = self.table.has_codes;
         let limit = [1, 3, 10, 50, 3000][self.random.below(if has_codes { 4 } else { 5 })];
         let (shape, check) = match self.random.below(10) {
@@ -258,7 +258,7 @@ impl<'a> Queries<'a> {
 
     /// A search that may miss rows.
     fn limited(&mut self) -> Query {
-        // Its rows are looked up in the answer of another statement, which has no parameters.
+        // Its rows are compared with the answer of another statement, which has no parameters.
         self.parameters = None;
         let number = self.random.below(CENTRES);
         let centre = self.centre(number);
@@ -269,7 +269,7 @@ impl<'a> Queries<'a> {
         let check = Check::Limited {
             all: self.fill(ALL_IN_ORDER, &condition, &centre),
             limit,
-            // In order, a range is searched no further than the effort goes.
+            // In order, the effort limits the search of a range.
             may_miss: if self.has_range(&condition) { 1.0 } else { effort.may_miss },
             is_ordered: effort.is_ordered,
         };
@@ -277,8 +277,8 @@ impl<'a> Queries<'a> {
         self.wrap(statement, settings, check)
     }
 
-    /// Rows that an index holds, most often under further conditions. A range is around the centre
-    /// of the search, or around another.
+    /// A condition for rows in the index, usually with further conditions. A range is around the
+    /// centre of the search, or around another.
     fn search_condition(&mut self, number: usize) -> String {
         let indexed = self.table.is_indexed();
         match self.random.below(10) {
@@ -290,7 +290,7 @@ impl<'a> Queries<'a> {
         }
     }
 
-    /// A value as a literal or, in a query that is to be prepared, most often as a parameter.
+    /// A value as a literal or, in a query that is to be prepared, usually as a parameter.
     fn term(&mut self, sql_type: &str, literal: String) -> String {
         let is_parameter = self.random.chance(70);
         match &mut self.parameters {
@@ -307,7 +307,7 @@ impl<'a> Queries<'a> {
         self.term(column.sql_type, literal)
     }
 
-    /// A condition on a filter column, most often one of the index.
+    /// A condition on a filter column, usually one of the index.
     fn filter(&mut self) -> String {
         if self.random.chance(8) {
             return self.random.pick(OTHER_CONDITIONS).into();
@@ -351,7 +351,7 @@ impl<'a> Queries<'a> {
             0 => self.term(self.table.kind, format!("NULL::{}", self.table.column_type())),
             1 => "(SELECT o.v FROM other o WHERE o.id = -1)".into(),
             2..=4 => format!("(SELECT o.v FROM other o WHERE o.id = {})", number + 1),
-            // Any row's, and perhaps none.
+            // The distance of a random row, if there is one.
             5 => {
                 let id = 1 + self.random.below(OTHERS);
                 format!("(SELECT o.v FROM other o WHERE o.id = {id})")
@@ -368,7 +368,7 @@ impl<'a> Queries<'a> {
             4 => "'-Infinity'::float8".into(),
             5 => return "(SELECT r FROM radii WHERE false)".into(),
             6..=7 => return format!("(SELECT r FROM radii WHERE k = {})", 1 + self.random.below(4)),
-            // The very distance of a row. A table without vectors has none.
+            // The exact distance of a row. A table without vectors has none.
             _ => match &self.radii[number][..] {
                 [] => "1.0::float8".into(),
                 radii => {
@@ -382,7 +382,7 @@ impl<'a> Queries<'a> {
         self.term("float8", literal)
     }
 
-    /// A statement, but for its limit.
+    /// A statement without its limit.
     fn fill(&mut self, shape: &str, condition: &str, centre: &str) -> String {
         let column = self.random.pick(&COLUMNS);
         let scalar = self.random.pick(&COLUMNS[..COLUMNS.len() - 1]);
@@ -402,7 +402,7 @@ impl<'a> Queries<'a> {
         sql.contains(self.table.metric.operator) || sql.contains(self.table.metric.within)
     }
 
-    /// Plans that an index is likely to be part of.
+    /// Settings under which a plan is likely to use an index.
     fn planner(&mut self) -> String {
         let scans = ["SET LOCAL enable_seqscan = off; ", "SET LOCAL enable_seqscan = off; ", ""];
         let joins = ["", "SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; "];
@@ -426,15 +426,15 @@ impl<'a> Queries<'a> {
         );
         let may_miss = match (onward, tuples) {
             ("relaxed", "0") => 0.0,
-            // The error bounds of a few codes do not hold; rows found too late are left out.
+            // The error bounds of a few codes fail; rows that are found too late are left out.
             ("strict", "0") if (ef_search, probes) == MOST_EFFORT => 0.02,
             _ => 1.0,
         };
         Effort { settings, may_miss, is_ordered: onward != "relaxed" }
     }
 
-    /// Runs a statement directly, prepared or by a cursor; at times as a user from whom a policy
-    /// hides some of the rows.
+    /// Runs a statement directly, prepared or by a cursor; sometimes as a user from whom a policy
+    /// hides some rows.
     fn wrap(&mut self, sql: String, settings: String, check: Check) -> Query {
         let has_distance = self.has_range(&sql);
         let writes = ["UPDATE", "DELETE", "WITH gone"].iter().any(|verb| sql.starts_with(verb));

@@ -49,14 +49,14 @@ pub struct Column {
     pub name: &'static str,
     pub sql_type: &'static str,
     pub values: &'static [&'static str],
-    /// Conditions of this column alone, with `{c}` for it.
+    /// Conditions that only this column has, with `{c}` for its name.
     pub conditions: &'static [&'static str],
 }
 
 const TEXTS: &[&str] = &["", "a", "ab", "abcd", "abcde", "abcdf", "b", "zürich", "Z"];
 
-/// The values of each column include some that an index's keys of 64 bits cannot tell apart, and
-/// some that compare in a special way.
+/// The values of each column include some that share a key of 64 bits, and some that compare in a
+/// special way.
 pub const COLUMNS: [&Column; 10] = [
     &Column {
         name: "tenant",
@@ -89,7 +89,7 @@ pub const COLUMNS: [&Column; 10] = [
         values: TEXTS,
         conditions: &["{c} LIKE 'ab%'", "{c} ^@ 'a'", "lower({c}) = 'z'"],
     },
-    // Ranges of texts are looked up in the index under this collation only.
+    // The index answers ranges of texts under this collation only.
     &Column { name: "code", sql_type: "text", values: TEXTS, conditions: &["{c} LIKE 'abc_%'"] },
     &Column {
         name: "ready",
@@ -139,10 +139,9 @@ fn with_each_index(function: &str) -> String {
     )
 }
 
-/// Vectors that queries are about: those of the first rows of the table `other`, whose ids count
-/// from 1.
+/// Centres of queries: the vectors of the first rows of the table `other`, whose ids start at 1.
 pub const CENTRES: usize = 8;
-/// Rows of the table `other`, with which queries join.
+/// Rows of the table `other`, which queries join.
 pub const OTHERS: usize = 30;
 
 pub struct Table {
@@ -150,25 +149,25 @@ pub struct Table {
     pub kind: &'static str,
     pub metric: &'static Metric,
     dims: usize,
-    /// Numbers are multiples of 1 / `grain`; with 1 many distances are the same.
+    /// Numbers are multiples of 1 / `grain`; with 1 many distances are equal.
     grain: usize,
     /// Columns of the first index.
     pub indexed: Vec<&'static Column>,
     /// Whether an index may have codes beside its vectors.
     pub has_codes: bool,
-    /// The vectors' texts that queries are about.
+    /// The texts of the centres of queries.
     pub centres: Vec<String>,
     /// All texts that rows draw from: fewer than there are rows.
     palette: Vec<String>,
     rows: usize,
-    /// What makes the table and fills it: single statements.
+    /// The statements that make and fill the table.
     pub steps: Vec<String>,
-    /// The statements among them that say how the table and its indexes are made.
+    /// Those of them that define the table and its indexes.
     pub definitions: Vec<String>,
 }
 
 impl Table {
-    /// A table with one of the types of vectors; the rest is drawn.
+    /// A table with one of the types of vectors; the rest is random.
     pub fn random(random: &mut Random, kind: usize) -> Self {
         let (kind, metrics) = KINDS[kind % KINDS.len()];
         let mut table = Self {
@@ -219,7 +218,7 @@ impl Table {
         format!("{}({})", self.kind, self.dims)
     }
 
-    /// The condition on rows that an index has a place for.
+    /// The condition on rows that an index contains.
     pub fn is_indexed(&self) -> &'static str {
         match (self.metric.name, self.kind) {
             ("cosine", "vector") => "items.v IS NOT NULL AND vector_norm(items.v) > 0",
@@ -228,7 +227,7 @@ impl Table {
         }
     }
 
-    /// The text of a vector, of zeros if it is to be.
+    /// The text of a vector, of zeros if asked for.
     fn vector(&self, random: &mut Random, is_zero: bool) -> String {
         let is_sparse = self.kind == "sparsevec";
         let largest = if self.kind == "bit" { 1 } else { 3 * self.grain };
@@ -253,7 +252,7 @@ impl Table {
         }
     }
 
-    /// A vector of the table, or any other.
+    /// A vector of the table, or a random one.
     fn random_centre(&self, random: &mut Random) -> String {
         if random.chance(50) {
             self.palette[random.below(self.palette.len())].clone()
@@ -299,7 +298,7 @@ impl Table {
         );
     }
 
-    /// The values of a row, `vector` being the text of its vector.
+    /// The values of a row; `vector` is the text of its vector.
     fn row(random: &mut Random, id: usize, vector: Option<&str>) -> String {
         let mut values = vec![id.to_string()];
         let mut quoted = |text: Option<&str>| {
@@ -370,7 +369,7 @@ impl Table {
         }
     }
 
-    /// What happens to a table over time.
+    /// Changes of a table over time.
     fn change(&mut self, random: &mut Random) {
         for _ in 0..2 + random.below(5) {
             let (divisor, rest) = (4 + random.below(9), random.below(4));
@@ -396,7 +395,7 @@ impl Table {
     }
 }
 
-/// Options that go together, as the clause of an index's definition.
+/// Options that are valid together, as the clause of an index's definition.
 fn options(random: &mut Random, is_graph: bool, has_codes: bool) -> String {
     let mut options = Vec::new();
     let mut add = |option: &'static str| options.extend((!option.is_empty()).then_some(option));
