@@ -1,4 +1,4 @@
-//! `vdb_check`: whether an index is what it should be.
+//! `vdb_check`: whether an index is sound.
 
 use crate::am;
 use crate::memory;
@@ -11,7 +11,7 @@ use pgrx::iter::TableIterator;
 use pgrx::{name, pg_extern, pg_sys};
 use std::collections::{HashMap, HashSet};
 
-/// What is wrong with an index: no rows if nothing is.
+/// The faults of an index; no rows if there are none.
 #[pg_extern(sql = false)]
 #[allow(clippy::type_complexity)] // The columns of the SQL function.
 fn vdb_check(
@@ -28,7 +28,7 @@ fn vdb_check(
 > {
     let index = OpenIndex::of_owner_to_read(index);
     let relation = index.relation();
-    // Before the index is read: what the table has now, the index has then.
+    // Before the index is read: the rows that the table has now, the index has then.
     let mut table = deep.then(|| Table { missing: rows_of_table(relation), seen: HashSet::new() });
     let mut compare = |tid: Tid, vector: Option<&[u8]>, attributes: &[u64]| {
         table.as_mut()?.compare(tid, vector, attributes)
@@ -51,15 +51,14 @@ fn vdb_check(
     TableIterator::new(rows.collect::<Vec<_>>())
 }
 
-/// What a row of the table is to be found by: checksums of its vector and of its attributes.
+/// Checksums of a row's vector and of its attributes, to compare it by.
 type Checksums = (u32, u32);
 
 fn checksum_of(attributes: &[u64]) -> u32 {
     crc32fast::hash(bytemuck::cast_slice(attributes))
 }
 
-/// Of every row of the table that the transaction sees and the index has a place for, its
-/// checksums.
+/// The checksums of every row of the table that the transaction sees and the index has a place for.
 fn rows_of_table(index: Relation) -> HashMap<Tid, Checksums> {
     let mut rows = HashMap::new();
     let mut add = |entry: Entry| {
@@ -72,13 +71,13 @@ fn rows_of_table(index: Relation) -> HashMap<Tid, Checksums> {
 
 /// The table's rows, compared with those of the index.
 struct Table {
-    /// Checksums of rows that were not met yet.
+    /// Checksums of the rows that the index has not shown yet.
     missing: HashMap<Tid, Checksums>,
     seen: HashSet<Tid>,
 }
 
 impl Table {
-    /// What is wrong with a row of the index.
+    /// The fault of a row of the index.
     fn compare(&mut self, tid: Tid, vector: Option<&[u8]>, attributes: &[u64]) -> Option<String> {
         memory::reserve_set(&mut self.seen, 1, "rows of an index");
         if !self.seen.insert(tid) {

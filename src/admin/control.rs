@@ -1,4 +1,4 @@
-//! Functions that do at once what else happens in the background.
+//! Functions that do at once what otherwise happens in the background.
 
 use crate::am;
 use crate::maintenance;
@@ -24,7 +24,7 @@ fn vdb_compact(index: pg_sys::Oid) -> i64 {
     maintenance::compact_all(index.relation()).unwrap_or(0) as i64
 }
 
-/// Rows of the table that a calibration keeps in memory, and compares with all others, at most.
+/// Most rows of the table that a calibration keeps in memory, and compares with all others.
 const MOST_QUERIES: i32 = 10_000;
 
 fn refuse(message: String) -> ! {

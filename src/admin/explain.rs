@@ -15,7 +15,7 @@ fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 
-/// The steps of the last search of this session that has ended; no rows if there was none.
+/// The steps of this session's last finished search; no rows if there was none.
 #[pg_extern(sql = false)]
 #[allow(clippy::type_complexity)] // The columns of the SQL function.
 fn vdb_last_search() -> TableIterator<
@@ -61,8 +61,8 @@ fn vdb_last_search() -> TableIterator<
     TableIterator::new(rows.collect::<Vec<_>>())
 }
 
-/// Searches an index for the `k` rows nearest to a query that meet a condition, and tells what the
-/// search did.
+/// Searches an index for the `k` rows nearest to a query that meet a condition, and returns what
+/// the search did.
 ///
 /// Arguments: the index, the query (a vector, or its text), `k`, the condition in SQL or null.
 #[pg_extern(sql = false)]
@@ -87,8 +87,8 @@ fn vdb_explain_search(
         name!(pages, i64),
     ),
 > {
-    // SAFETY: PostgreSQL passes four arguments, whose types are those that the functions are
-    // declared with.
+    // SAFETY: PostgreSQL passes `nargs` arguments, of the types that the functions are declared
+    // with. Each is read as its type, with its null flag. `flinfo` is the called function's.
     let (index, query, of, k, filter) = unsafe {
         let arguments = (*call).args.as_slice((*call).nargs as usize);
         let [index, query, k, filter] = arguments else { unreachable!("it is declared with four") };
@@ -139,7 +139,7 @@ fn vdb_explain_search(
     TableIterator::new(rows.collect::<Vec<_>>())
 }
 
-/// What the searches of an index did, or of the indexes of its partitions.
+/// The reports of an index's search, or of the indexes of its partitions.
 fn searched(
     index: pg_sys::Oid,
     query: pg_sys::Datum,
@@ -156,7 +156,7 @@ fn searched(
     let expected = query::query_type(relation);
     let query = match of {
         pg_sys::TEXTOID => {
-            // SAFETY: the argument is of this type, and not null.
+            // SAFETY: the argument's type is text, and it is not null.
             let text = unsafe { String::from_datum(query, false) }.unwrap_or_default();
             query::value_of_text(expected, &CString::new(text).unwrap_or_default())
         }

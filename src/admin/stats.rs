@@ -1,4 +1,4 @@
-//! Functions that tell what an index consists of and what is done to it.
+//! Functions that show what an index consists of and what is done to it.
 
 use crate::maintenance;
 use crate::pg::attempt::attempt;
@@ -220,7 +220,7 @@ fn priority_name(priority: Priority) -> String {
     format!("{priority:?}").to_lowercase()
 }
 
-/// What is due in an index, what is being done and what was done last.
+/// The tasks that are due in an index, the running ones, and the last finished ones.
 fn task_rows(relation: Relation) -> Vec<TaskRow> {
     let snapshot = Snapshot::read(relation);
     let mut rows: Vec<TaskRow> =
@@ -294,8 +294,8 @@ fn vdb_index_tasks(
     }))
 }
 
-/// The tasks of all indexes that the user may see. Those that are locked, dropped meanwhile or not
-/// ready have none.
+/// The tasks of all indexes that the user may see. Indexes that are locked, dropped meanwhile or
+/// not ready have none.
 #[pg_extern(sql = false)]
 #[allow(clippy::type_complexity)] // The columns of the SQL function.
 fn vdb_all_tasks() -> TableIterator<
@@ -320,7 +320,7 @@ fn vdb_all_tasks() -> TableIterator<
             continue;
         }
         if let Ok(open) = OpenIndex::try_to_read(index.oid) {
-            // A corrupt index, or one of an older format, tells nothing.
+            // A corrupt index, or one of an older format, shows no tasks.
             let rows = attempt(|| task_rows(open.relation())).unwrap_or_default();
             tasks.extend(rows.into_iter().map(|row| (index.oid, row)));
         }
@@ -338,7 +338,7 @@ fn kind_name(kind: TaskKind) -> &'static str {
     }
 }
 
-/// Whether somebody is at it. On a standby nobody is.
+/// Whether a process is at work on a task. On a standby none is.
 fn is_locked(relation: Relation, kind: TaskKind) -> bool {
     let purpose = match kind {
         TaskKind::Flush => Purpose::Flush,

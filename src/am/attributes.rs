@@ -1,4 +1,4 @@
-//! Filter columns: their values become keys, and conditions on them tests of keys.
+//! Filter columns: their values become keys, and conditions on them become tests of keys.
 
 use super::opclass;
 use crate::filter::key::{self, Collation, Comparison, Kind};
@@ -10,11 +10,12 @@ use crate::types::{VARLENA_HEADER, Varlena};
 use pgrx::PgSqlErrorCode::*;
 use pgrx::{pg_extern, pg_sys};
 
-/// Filter columns of an index at most: the rows of a growing segment keep their keys on one page
-/// with much else.
+/// Most filter columns of an index: a row of a growing segment keeps its keys on one page with
+/// other data.
 const MAX_COLUMNS: usize = 15;
 
-/// Support functions of filter operator classes: each tells what the column's key is made of.
+/// Support functions of filter operator classes. Each returns the number of its column's kind of
+/// key.
 macro_rules! support_functions {
     ($($name:ident: $kind:expr;)*) => {
         /// In the order of the numbers that support functions return, from
@@ -47,7 +48,7 @@ support_functions! {
     vdb_array_filter: Kind::Array;
 }
 
-/// What the filter columns of an index hold: all columns but the first.
+/// The kinds of an index's filter columns: all columns except the first.
 pub fn kinds_of(index: Relation) -> Vec<Kind> {
     let columns = index.columns();
     if columns > MAX_COLUMNS + 1 {
@@ -78,26 +79,27 @@ fn collation_of(collation: pg_sys::Oid) -> Collation {
     if [pg_sys::InvalidOid, pg_sys::C_COLLATION_OID].contains(&collation) {
         return Collation::Bytes;
     }
-    // SAFETY: the catalog is looked up in the transaction of the caller; a collation of a column
-    // exists.
+    // SAFETY: a catalog look-up in the caller's transaction, of a collation that exists, as a
+    // column has it.
     match unsafe { pg_sys::get_collation_isdeterministic(collation) } {
         true => Collation::Equality,
         false => Collation::Nothing,
     }
 }
 
-/// A row's attributes, of the values of an index's columns, the vector's first.
+/// A row's attributes, from the values of an index's columns, the vector's first.
 ///
 /// # Safety
-/// There are a value and a null flag for each column; the values are of the types that the kinds
-/// stand for.
+/// `values` and `nulls` have an entry for each column, at least one more than there are kinds. Each
+/// value that is not null is of the type that its column's kind stands for.
 pub unsafe fn of_values(
     index: Relation,
     kinds: &[Kind],
     values: *const pg_sys::Datum,
     nulls: *const bool,
 ) -> Vec<u64> {
-    // SAFETY: the caller's promise.
+    // SAFETY: both arrays have an entry for `column` by this function's contract, as it is at most
+    // the number of kinds. The value is of the kind's type, and read only if it is not null.
     let keys = kinds.iter().zip(1..).map(|(&kind, column)| unsafe {
         let value = *values.add(column);
         (!*nulls.add(column)).then(|| key_of(kind, index.collation(column), value))
@@ -106,9 +108,11 @@ pub unsafe fn of_values(
 }
 
 /// # Safety
-/// The value is of the type that `kind` stands for, and not null.
+/// `value` is not null, and of the type that `kind` stands for.
 unsafe fn key_of(kind: Kind, collation: pg_sys::Oid, value: pg_sys::Datum) -> u64 {
-    // SAFETY: the caller's promise.
+    // SAFETY: `value` is not null and of the kind's type by this function's contract. Each arm
+    // reads it as that type: by value, or through a pointer to such a value. PostgreSQL's functions
+    // get arguments of their types.
     unsafe {
         match kind {
             Kind::Int2 => key::of_integer((value.value() as i16).into()),
@@ -144,10 +148,10 @@ unsafe fn key_of(kind: Kind, collation: pg_sys::Oid, value: pg_sys::Datum) -> u6
 /// The elements of an array, `None` for null, and their type.
 ///
 /// # Safety
-/// The value is an array.
+/// `array` is a non-null array.
 unsafe fn elements_of(array: pg_sys::Datum) -> (Vec<Option<pg_sys::Datum>>, pg_sys::Oid) {
-    // SAFETY: the caller's promise; `deconstruct_array` sets as many elements and null flags as it
-    // counts.
+    // SAFETY: `array` is a non-null array by this function's contract, so it begins with its header
+    // once it is detoasted. `deconstruct_array` sets as many elements and null flags as it counts.
     unsafe {
         let array = pg_sys::pg_detoast_datum(array.cast_mut_ptr()).cast::<pg_sys::ArrayType>();
         let element_type = (*array).elemtype;
@@ -172,9 +176,10 @@ unsafe fn elements_of(array: pg_sys::Datum) -> (Vec<Option<pg_sys::Datum>>, pg_s
 /// The function that hashes values of a type.
 ///
 /// # Safety
-/// To be called in a transaction.
+/// The caller is in a transaction.
 unsafe fn hash_of(element_type: pg_sys::Oid) -> *mut pg_sys::FmgrInfo {
-    // SAFETY: the type cache's entries live as long as the process.
+    // SAFETY: the caller is in a transaction, so catalogs can be read. An entry of the type cache
+    // lives as long as the process, and so does its function.
     unsafe {
         let entry =
             pg_sys::lookup_type_cache(element_type, pg_sys::TYPECACHE_HASH_EXTENDED_PROC_FINFO as i32);
@@ -193,7 +198,7 @@ unsafe fn hash_of(element_type: pg_sys::Oid) -> *mut pg_sys::FmgrInfo {
 /// Conditions as tests of keys; `None` if no row can meet them.
 ///
 /// # Safety
-/// The keys are of a scan of the index, whose filter columns are of these kinds.
+/// `keys` are of a scan of the index, whose filter columns are of these kinds.
 pub unsafe fn conditions(
     index: Relation,
     kinds: &[Kind],
@@ -211,7 +216,8 @@ pub unsafe fn conditions(
             }
             continue;
         };
-        // SAFETY: the caller's promise.
+        // SAFETY: the keys are of a scan of the index with these kinds, by this function's
+        // contract, and the key is of a filter column.
         let test = unsafe { test_of(index, kinds, column, scan_key) };
         if test == Test::NEVER {
             return None;
@@ -232,7 +238,7 @@ fn has(key: &pg_sys::ScanKeyData, flags: u32) -> bool {
 }
 
 /// # Safety
-/// As [`conditions`].
+/// As [`conditions`], and `scan_key` is on filter column `column`.
 unsafe fn test_of(index: Relation, kinds: &[Kind], column: usize, scan_key: &pg_sys::ScanKeyData) -> Test {
     if has(scan_key, pg_sys::SK_SEARCHNOTNULL) {
         return Test::NotNull;
@@ -246,10 +252,11 @@ unsafe fn test_of(index: Relation, kinds: &[Kind], column: usize, scan_key: &pg_
     let kind = argument_kind(kinds[column - 1], scan_key.sk_subtype);
     let comparison = comparison_of(scan_key.sk_strategy);
     let collation = index.collation(column);
-    // SAFETY: the argument is not null and of the operator's right type, or an array of such.
+    // SAFETY: the key's argument is not null, as checked above. It is of the operator's right type,
+    // for which `kind` stands. The elements of a searched array are so, too.
     let test = |value| kind.test(comparison, unsafe { key_of(kind, collation, value) });
     if has(scan_key, pg_sys::SK_SEARCHARRAY) {
-        // SAFETY: as above.
+        // SAFETY: with this flag, the argument is an array, and it is not null, as checked above.
         let (values, _) = unsafe { elements_of(scan_key.sk_argument) };
         const VALUES_PER_LOOK: usize = 1024;
         let tests = values.into_iter().flatten().enumerate().map(|(place, value)| {
@@ -263,8 +270,8 @@ unsafe fn test_of(index: Relation, kinds: &[Kind], column: usize, scan_key: &pg_
     test(scan_key.sk_argument)
 }
 
-/// What an operator's right argument holds: of the column's type, unless the operator compares two
-/// types of a family.
+/// The kind of an operator's right argument: the column's, unless the operator compares two types
+/// of a family.
 fn argument_kind(column: Kind, subtype: pg_sys::Oid) -> Kind {
     match (column, subtype) {
         (Kind::Int2 | Kind::Int4 | Kind::Int8, pg_sys::INT2OID) => Kind::Int2,

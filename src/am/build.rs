@@ -62,9 +62,8 @@ impl Build {
     }
 }
 
-/// Blocks sampled together: to begin a scan costs as much as reading a dozen rows, and blocks have
-/// few that are large. Those that are larger still lie out of line, so that there are many on a
-/// block.
+/// Blocks that are sampled together. Beginning a scan costs as much as reading a dozen rows, and a
+/// block has few large rows. Still larger ones lie out of line, so that a block has many.
 fn blocks_of_a_scan(space: Space) -> u32 {
     const ROWS: usize = 16;
     const INLINE: usize = 2000;
@@ -141,7 +140,7 @@ pub unsafe extern "C-unwind" fn hnsw_ambuild(
     index: pg_sys::Relation,
     info: *mut pg_sys::IndexInfo,
 ) -> *mut pg_sys::IndexBuildResult {
-    // SAFETY: called by PostgreSQL.
+    // SAFETY: the arguments are those that PostgreSQL passes to `ambuild`.
     unsafe { build(heap, index, info, IndexKind::Hnsw) }
 }
 
@@ -151,28 +150,29 @@ pub unsafe extern "C-unwind" fn ivf_ambuild(
     index: pg_sys::Relation,
     info: *mut pg_sys::IndexInfo,
 ) -> *mut pg_sys::IndexBuildResult {
-    // SAFETY: called by PostgreSQL.
+    // SAFETY: the arguments are those that PostgreSQL passes to `ambuild`.
     unsafe { build(heap, index, info, IndexKind::Ivf) }
 }
 
 /// # Safety
-/// The arguments are those of `ambuild`.
+/// The arguments are those that PostgreSQL passes to `ambuild`.
 unsafe fn build(
     heap: pg_sys::Relation,
     index: pg_sys::Relation,
     info: *mut pg_sys::IndexInfo,
     kind: IndexKind,
 ) -> *mut pg_sys::IndexBuildResult {
-    // SAFETY: PostgreSQL passes open relations; the index is ours alone until its transaction
-    // commits.
+    // SAFETY: the arguments are `ambuild`'s by this function's contract, so the relation is open
+    // and locked.
     let relation = unsafe { Relation::from_raw(index) };
     let meta = new_meta(relation, kind);
-    // SAFETY: a plain read of a setting.
+    // SAFETY: a plain read of a setting, on the main thread, which alone writes it.
     let budget = unsafe { pg_sys::maintenance_work_mem } as usize * 1024;
     let space = meta.space;
     let plan = maintenance::plan(&meta, threads::maintenance_threads(), budget, true);
     let kinds = meta.filters.clone();
-    // SAFETY: as PostgreSQL passes them.
+    // SAFETY: the arguments are `ambuild`'s by this function's contract. Both relations are open
+    // and locked, and `info` is valid, until this function returns.
     let source = unsafe { Source::new(heap, index, info, space, &kinds) };
     let mut edit = Edit::create(relation, meta);
     let mut training = TableSample { source, budget };
@@ -203,32 +203,33 @@ unsafe fn build(
         maintenance::look_after_soon(relation);
     }
 
-    // SAFETY: PgBox::alloc0 allocates the result in the current context, as the contract asks.
+    // SAFETY: zeros are a valid IndexBuildResult. It is allocated in the current context, as
+    // PostgreSQL requires.
     let mut result = unsafe { PgBox::<pg_sys::IndexBuildResult>::alloc0() };
     result.heap_tuples = heap_tuples;
     result.index_tuples = build.indexed as f64;
     result.into_pg()
 }
 
-/// An unlogged index after a crash: its init fork holds a meta page, a manifest page and empty
-/// lanes.
+/// An unlogged index after a crash: its init fork has a meta page, a manifest page and empty lanes.
 ///
 /// # Safety
-/// The argument is that of `ambuildempty`.
+/// The argument is the one that PostgreSQL passes to `ambuildempty`.
 unsafe fn build_empty(index: pg_sys::Relation, kind: IndexKind) {
-    // SAFETY: PostgreSQL passes an open index whose init fork was just created.
+    // SAFETY: the argument is `ambuildempty`'s by this function's contract: an open index whose
+    // init fork was just created.
     let relation = unsafe { Relation::from_raw(index) };
     wal::write_init_fork(relation, &empty::pages(new_meta(relation, kind)).or_raise());
 }
 
 #[pg_guard]
 pub unsafe extern "C-unwind" fn hnsw_ambuildempty(index: pg_sys::Relation) {
-    // SAFETY: called by PostgreSQL.
+    // SAFETY: the argument is the one that PostgreSQL passes to `ambuildempty`.
     unsafe { build_empty(index, IndexKind::Hnsw) };
 }
 
 #[pg_guard]
 pub unsafe extern "C-unwind" fn ivf_ambuildempty(index: pg_sys::Relation) {
-    // SAFETY: called by PostgreSQL.
+    // SAFETY: the argument is the one that PostgreSQL passes to `ambuildempty`.
     unsafe { build_empty(index, IndexKind::Ivf) };
 }

@@ -25,12 +25,12 @@ struct Query {
     tid: Tid,
     prepared: PreparedQuery,
     nearest: Nearest<Tid>,
-    /// Its segment, and its node or row there, if that can be passed over.
+    /// Its segment, and its node or row there, if a search can skip that.
     place: Option<(u32, u32)>,
 }
 
-/// Measures the recall of ever greater efforts with `sample` rows of the table, until it hardly
-/// grows, and stores the curve in the index, which is locked so that it may be changed.
+/// Measures the recall of increasing efforts with `sample` rows of the table, until it hardly
+/// grows. It stores the curve in the index, which is locked for changes.
 pub fn calibrate(relation: Relation, sample: usize) -> Curve {
     let snapshot = Snapshot::read(relation);
     let mut queries = sample_rows(relation, sample);
@@ -52,7 +52,7 @@ pub fn calibrate(relation: Relation, sample: usize) -> Curve {
     curve
 }
 
-/// Calibrates an index anew that has other segments than when it was.
+/// Calibrates an index again if its segments have changed since.
 pub fn calibrate_again(relation: Relation) {
     let snapshot = Snapshot::read(relation);
     let Some(calibration) = &snapshot.manifest.calibration else { return };
@@ -61,7 +61,7 @@ pub fn calibrate_again(relation: Relation) {
     }
 }
 
-/// Rows of the table, each as likely as any other.
+/// Rows of the table, each equally likely.
 fn sample_rows(relation: Relation, sample: usize) -> Vec<Query> {
     let space = opclass::space_of(relation);
     let mut random = Random::new(0x5EED);
@@ -86,8 +86,8 @@ fn sample_rows(relation: Relation, sample: usize) -> Vec<Query> {
     kept.into_iter().filter_map(query).collect()
 }
 
-/// Finds the places of those rows in lists, or of their nodes: such as they have to themselves, on
-/// the base layer of a graph. Leaves out those that have other nodes.
+/// Finds the places of those rows in lists, or their nodes. A node must belong to one row and lie
+/// on the base layer of a graph. Rows with other nodes are left out.
 fn place(relation: Relation, snapshot: &Snapshot, queries: &mut Vec<Query>) {
     let mut by_tid: HashMap<Tid, usize> =
         queries.iter().enumerate().map(|(number, query)| (query.tid, number)).collect();
@@ -107,24 +107,24 @@ fn place(relation: Relation, snapshot: &Snapshot, queries: &mut Vec<Query>) {
     queries.retain(|query| !unfit.contains(&query.tid));
 }
 
-/// The recall of ever greater efforts.
+/// The recall of increasing efforts.
 fn measure(relation: Relation, snapshot: &Snapshot, queries: &[Query]) -> Curve {
-    /// Recall beyond which more effort is not tried, and each effort by the one before.
+    /// Recall beyond which no more effort is tried, and the factor between two efforts.
     const ENOUGH: f64 = 0.9985;
     const STEP: f64 = 1.3;
-    /// It hardly grows if so many steps bring it on by no more than this.
+    /// Recall hardly grows if `STEPS` steps raise it by no more than `GROWTH`.
     const STEPS: usize = 4;
     const GROWTH: f64 = 0.001;
     const HIGH: f64 = 0.95;
-    // SAFETY: the index is open and locked, in a transaction; the table is closed below, or by its
-    // abort.
+    // SAFETY: the index is open and locked, in a transaction, so its table exists. The table is
+    // closed below, or by the transaction's abort.
     let heap = unsafe {
         let table = pg_sys::IndexGetRelation(relation.oid(), false);
         pg_sys::table_open(table, pg_sys::AccessShareLock as pg_sys::LOCKMODE)
     };
     let (first, most) = structure_of(&snapshot.meta.structure).efforts(&snapshot.manifest);
-    // SAFETY: the table and the index are open; a snapshot is active in a transaction that runs a
-    // query or a command.
+    // SAFETY: the table and the index are open until `rows` is dropped below. A query or a command
+    // runs, so a snapshot is active, and stays so meanwhile.
     let mut rows = unsafe { HeapRows::new(heap, relation, pg_sys::GetActiveSnapshot()) };
     let mut curve = Curve::default();
     let mut effort = first.min(most);
@@ -143,11 +143,12 @@ fn measure(relation: Relation, snapshot: &Snapshot, queries: &[Query]) -> Curve 
             let space = search.space();
             let hits = std::iter::from_fn(|| {
                 search.next(relation, &mut |tid, visit| {
-                    // SAFETY: the value is the index's column's.
+                    // SAFETY: the value is the index's first column's, not null, so it is of the
+                    // operator class's type.
                     rows.fetch(tid, |value| unsafe { opclass::with_row(space, value, &mut *visit) });
                 })
             });
-            // Beyond twice as many, what is dead is in the majority.
+            // Beyond twice as many, most are dead.
             let others = hits.filter(|hit| hit.tid != query.tid).take(2 * K);
             sum += query.nearest.recall(others.map(|hit| (hit.tid, hit.score)));
         }
@@ -161,7 +162,7 @@ fn measure(relation: Relation, snapshot: &Snapshot, queries: &[Query]) -> Curve 
         effort = ((f64::from(effort) * STEP).ceil() as u32).min(most);
     }
     drop(rows);
-    // SAFETY: opened above, and of no use to anybody any more.
+    // SAFETY: the table was opened above, and `rows`, which used it, is dropped.
     unsafe { pg_sys::table_close(heap, pg_sys::AccessShareLock as pg_sys::LOCKMODE) };
     curve
 }

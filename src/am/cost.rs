@@ -1,4 +1,4 @@
-//! What an index scan costs, told to the planner.
+//! The cost of an index scan, for the planner.
 
 use super::effort;
 use crate::pg::compat;
@@ -9,19 +9,19 @@ use crate::storage::manifest::Sealed;
 use crate::storage::snapshot::Snapshot;
 use pgrx::{pg_guard, pg_sys};
 
-/// Nanoseconds of one unit of the planner's cost, where everything is in memory: a plan that reads
-/// *n* rows by a btree and sorts them takes as long as it costs (see docs/decisions.md for what
-/// was measured).
+/// Nanoseconds per unit of the planner's cost, with everything in memory. By it, a plan that reads
+/// *n* rows by a btree and sorts them takes as long as it costs. docs/decisions.md has
+/// the measurements.
 const UNIT: f64 = 700.0;
-/// The same of rows whose vectors lie out of line: fetching those is no part of what such a plan
-/// costs, but most of what it takes.
+/// The same for rows whose vectors lie out of line. Fetching those is not in the cost of such a
+/// plan, but takes most of its time.
 const UNIT_OUT_OF_LINE: f64 = 3500.0;
-/// Rows are made no longer than so many bytes.
+/// Vectors of more bytes than this lie out of line.
 const LONGEST_IN_LINE: usize = 2000;
 
-/// What searching the sealed segments costs, of whose rows a share matches.
+/// The cost of searching the sealed segments, if `share` of their rows matches.
 fn sealed_cost(snapshot: &Snapshot, share: Option<f64>, range: Option<Range>) -> Cost {
-    // Of a segment, the rows that a search has to look out for, if these are not nearly all.
+    // Of a segment, the rows that a search must select, unless these are nearly all.
     let matches = |segment: &Sealed| {
         let live = segment.rows.saturating_sub(segment.tombstones);
         let share = share.or_else(|| segment.is_thinned().then_some(1.0))?;
@@ -30,12 +30,13 @@ fn sealed_cost(snapshot: &Snapshot, share: Option<f64>, range: Option<Range>) ->
     structure_of(&snapshot.meta.structure).cost(snapshot, &matches, effort::effort(snapshot), range)
 }
 
-/// The spheres that a path looks within: not `IS NOT NULL`, and not one of several.
+/// How many spheres a path searches within; neither `IS NOT NULL` nor `ANY` of several counts.
 ///
 /// # Safety
-/// The node is the planner's.
+/// `path` is a valid path of the planner, so its clauses are, too.
 pub unsafe fn spheres_of(path: &pg_sys::IndexPath) -> usize {
-    // SAFETY: the caller's promise.
+    // SAFETY: the path is valid by this function's contract. So its list holds valid IndexClauses,
+    // each with a restriction and its clause, and reading a node's tag is allowed.
     unsafe {
         let clauses = pgrx::PgList::<pg_sys::IndexClause>::from_pg(path.indexclauses);
         let is_sphere = |clause: &*mut pg_sys::IndexClause| {
@@ -45,13 +46,14 @@ pub unsafe fn spheres_of(path: &pg_sys::IndexPath) -> usize {
     }
 }
 
-/// Whether a path looks for rows that have no vector, by its own conditions or by the index's
-/// predicate, which implies some that are then not among them.
+/// Whether a path looks for rows without a vector. Its own conditions may ask for them, or the
+/// index's predicate, which may imply conditions that the path then lacks.
 ///
 /// # Safety
-/// The node is the planner's.
+/// `path` is a valid path of the planner, so its clauses and its index are, too.
 pub unsafe fn asks_for_null(path: &pg_sys::IndexPath) -> bool {
-    // SAFETY: the caller's promise; a clause's tag tells its type.
+    // SAFETY: the path is valid by this function's contract, and so are its clauses, its index and
+    // the predicate. A tag says that a condition is a NullTest, so the cast reads the right struct.
     unsafe {
         let is_null_test = |condition: *mut pg_sys::Node| {
             (*condition).type_ == pg_sys::NodeTag::T_NullTest
@@ -84,16 +86,17 @@ pub unsafe extern "C-unwind" fn amcostestimate(
     correlation: *mut f64,
     pages: *mut f64,
 ) {
-    // SAFETY: PostgreSQL passes valid planner nodes and out-parameters; the index is locked by the
-    // planner.
+    // SAFETY: PostgreSQL passes valid planner nodes and out-parameters. The planner has locked the
+    // index, so it can be opened without a lock. All-zero GenericCosts are valid.
     unsafe {
         let clauses = pgrx::PgList::<pg_sys::IndexClause>::from_pg((*path).indexclauses);
         let has_filters = clauses.iter_ptr().any(|clause| (*clause).indexcol != 0);
         let spheres = spheres_of(&*path);
         if (*path).indexorderbys.is_null() && spheres == 0 || asks_for_null(&*path) {
-            // Rows without a vector are not in the index, so that such paths are dropped (see
-            // `range`). Until then they cost more than any other, lest the planner drops these; but
-            // a finite sum, for of infinite ones it would make numbers that are none.
+            // Rows without a vector are not in the index, so such paths are dropped later (see
+            // `range_condition`). Until then they cost more than any other, so that the planner
+            // does not drop others for them. The cost is finite, as sums of infinite costs can
+            // become NaN.
             compat::disable(&mut (*path).path);
             *startup_cost = NEVER;
             *total_cost = NEVER;
@@ -105,7 +108,7 @@ pub unsafe extern "C-unwind" fn amcostestimate(
         let info = (*path).indexinfo;
         let tuples = (*info).tuples.max(0.0);
         if (*info).hypothetical {
-            // There is nothing to be read of an index that is only thought of: a few pages, say.
+            // A hypothetical index has no pages to read; assume a few.
             *startup_cost = ROOT_PAGES * pg_sys::random_page_cost;
             *total_cost = *startup_cost + tuples * pg_sys::cpu_index_tuple_cost;
             *selectivity = 1.0;
@@ -120,10 +123,11 @@ pub unsafe extern "C-unwind" fn amcostestimate(
 
         let mut costs = pg_sys::GenericCosts { ..std::mem::zeroed() };
         pg_sys::genericcostestimate(root, path, loop_count, &mut costs);
-        // Each sphere is estimated to hold so many rows, and does not spare looking at the others.
+        // Each sphere is estimated at this selectivity, and does not save looking at the other
+        // rows.
         let range = if (*path).indexorderbys.is_null() { Range::All } else { Range::InOrder };
         let in_filters = costs.indexSelectivity / SPHERE_SELECTIVITY.powi(spheres as i32);
-        // Of hundreds of spheres nothing is left to divide by.
+        // With hundreds of spheres the divisor becomes zero.
         let in_filters = if in_filters.is_finite() { in_filters.clamp(0.0, 1.0) } else { 1.0 };
         let share = has_filters.then_some(in_filters);
 
@@ -145,11 +149,11 @@ pub unsafe extern "C-unwind" fn amcostestimate(
     }
 }
 
-/// The cost of a path that is not to be taken, beyond PostgreSQL's own penalty of what is disabled.
+/// The cost of a path that must not be chosen, beyond PostgreSQL's own penalty for disabled paths.
 const NEVER: f64 = 1e15;
 
-/// What `contsel` says.
+/// The estimate of `contsel`.
 const SPHERE_SELECTIVITY: f64 = 0.001;
 
-/// Pages that every scan begins with, however small the index: the meta page and the lanes.
+/// Pages that every scan begins with, also of a small index: the meta page and the lanes.
 const ROOT_PAGES: f64 = 5.0;

@@ -1,4 +1,4 @@
-//! How hard a scan tries, as the settings say.
+//! How hard a scan tries, by the settings.
 
 use crate::config::settings::{self, IterativeScan};
 use crate::pg::error::Problem;
@@ -38,11 +38,11 @@ pub fn effort(snapshot: &Snapshot) -> Effort {
 }
 
 thread_local! {
-    /// Indexes whose missing calibration the user of this session was told of.
+    /// Indexes of whose missing calibration the user of this session was warned.
     static WARNED: RefCell<HashSet<u32>> = RefCell::default();
 }
 
-/// Tells the user, once, that `vdb.target_recall` cannot be kept to: the index was not calibrated.
+/// Warns the user, once, that `vdb.target_recall` has no effect: the index was not calibrated.
 pub fn warn_of_missing_calibration(index: Relation) {
     if settings::target_recall().is_some()
         && WARNED.with_borrow_mut(|warned| warned.insert(index.oid().to_u32()))
@@ -57,8 +57,8 @@ pub fn warn_of_missing_calibration(index: Relation) {
     }
 }
 
-/// Lists probed of so many, if the user does not say: recall@10 is then at least 0.95 on the
-/// project's data sets.
+/// Lists to probe out of `lists`, unless the user sets a number. Recall@10 is then at least 0.95 on
+/// the project's data sets.
 fn automatic_probes(lists: u32, quantizer: Quantizer) -> u32 {
     let share = if quantizer.has_second_lists() { 2.0 } else { 4.0 };
     (share * f64::from(lists).sqrt()) as u32

@@ -12,12 +12,13 @@ pub fn register() {
     compat::register_explain(c"Search Steps", steps_of);
 }
 
-/// The steps of a scan in words; none of another kind of index's.
+/// The steps of a scan in words; none for an index of another kind.
 ///
 /// # Safety
-/// The scan was executed and has not ended.
+/// `scan` points to a scan that was executed and has not ended.
 unsafe fn steps_of(scan: pg_sys::IndexScanDesc) -> Vec<String> {
-    // SAFETY: an open scan's index is open, and its state is ours if the index is.
+    // SAFETY: the scan has not ended by this function's contract, so its index is open. If the
+    // index is ours, `ambeginscan` made the scan.
     unsafe {
         match is_own(Relation::from_raw((*scan).indexRelation)) {
             true => scan::steps(scan).iter().map(line).collect(),

@@ -1,4 +1,4 @@
-//! What PostgreSQL asks an index access method for.
+//! What PostgreSQL asks of an index access method.
 
 use super::{build, cost, insert, scan, vacuum, validate};
 use crate::config::options;
@@ -24,9 +24,10 @@ fn vdb_ivf_handler(_fcinfo: pg_sys::FunctionCallInfo) -> PgBox<pg_sys::IndexAmRo
     routine.into_pg_boxed()
 }
 
-/// What both access methods have in common: the meta page says the rest.
+/// What both access methods have in common; the meta page has the rest.
 fn routine() -> PgBox<pg_sys::IndexAmRoutine, AllocatedByRust> {
-    // SAFETY: the node type and the struct belong together.
+    // SAFETY: the tag T_IndexAmRoutine belongs to the struct IndexAmRoutine, and a zeroed node is
+    // valid.
     let mut routine =
         unsafe { PgBox::<pg_sys::IndexAmRoutine>::alloc_node(pg_sys::NodeTag::T_IndexAmRoutine) };
     routine.amstrategies = 0;
@@ -36,7 +37,7 @@ fn routine() -> PgBox<pg_sys::IndexAmRoutine, AllocatedByRust> {
     routine.amsearcharray = true;
     routine.amsearchnulls = true;
     routine.amoptionalkey = true;
-    // An index holds whatever fits the column, in a layout of its own.
+    // An index holds whatever fits the column, in its own layout.
     routine.amkeytype = pg_sys::InvalidOid;
     compat::can_build_in_parallel(&mut routine);
     routine.amparallelvacuumoptions = pg_sys::VACUUM_OPTION_PARALLEL_BULKDEL as u8;

@@ -12,7 +12,7 @@ use crate::storage::meta::Meta;
 use crate::storage::tasks::Priority;
 use pgrx::{pg_guard, pg_sys};
 
-/// After how many rows of a lane its writer looks whether the segment is full.
+/// After this many rows of a lane, its writer checks whether the segment is full.
 const ROWS_PER_CHECK: u32 = 64;
 
 #[pg_guard]
@@ -27,8 +27,9 @@ pub unsafe extern "C-unwind" fn aminsert(
     _index_unchanged: bool,
     _index_info: *mut pg_sys::IndexInfo,
 ) -> bool {
-    // SAFETY: PostgreSQL passes an open index, one value and null flag per column, and a valid
-    // address.
+    // SAFETY: PostgreSQL passes an open index, a value and a null flag per column, and a valid
+    // address. The first value is not null when it is read, and of the operator class's type. The
+    // meta page has the kinds of these columns, as the build stored them.
     unsafe {
         if *isnull {
             return false;
@@ -43,7 +44,7 @@ pub unsafe extern "C-unwind" fn aminsert(
             }
         });
     }
-    // The value matters to unique indexes only.
+    // PostgreSQL uses the result for unique indexes only.
     false
 }
 
@@ -71,7 +72,7 @@ fn insert(relation: Relation, mut meta: Meta, entry: Entry) {
         }
         pgrx::check_for_interrupts!();
         let before = std::mem::replace(&mut meta, Meta::read(relation));
-        // A flush names another growing segment before it freezes one.
+        // A flush opens another growing segment before it freezes one.
         if outcome == Append::Frozen && before.growing == meta.growing {
             relation
                 .corrupt()

@@ -23,8 +23,8 @@ pub use table::for_each_visible_row;
 
 use crate::pg::method;
 
-/// Sets hooks into the planner, and into EXPLAIN where that has any; called once when the library
-/// is loaded.
+/// Sets hooks into the planner, and into EXPLAIN where it has one; called once when the library is
+/// loaded.
 pub fn register() {
     method::register(Some(insert::aminsert));
     explain::register();

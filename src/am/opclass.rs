@@ -1,4 +1,4 @@
-//! Operator classes: which space an index is in, and how a column's value becomes a row of it.
+//! Operator classes: the space of an index, and how a column's value becomes a row of it.
 
 use crate::distance::{ElementKind, Metric, Space};
 use crate::pg::error::Problem;
@@ -14,7 +14,7 @@ const METRICS: [Metric; 6] =
     [Metric::L2, Metric::InnerProduct, Metric::Cosine, Metric::L1, Metric::Hamming, Metric::Jaccard];
 const KINDS: [ElementKind; 4] = [ElementKind::F32, ElementKind::F16, ElementKind::Bit, ElementKind::Sparse];
 
-// A support function tells the place of its metric and its kind in these lists.
+// A support function returns the places of its metric and its kind in these lists.
 const _: () = {
     let mut place = 0;
     while place < METRICS.len() {
@@ -28,7 +28,7 @@ const _: () = {
     }
 };
 
-/// Support functions of operator classes: each tells its element kind and metric in one number.
+/// Support functions of operator classes. Each encodes an element kind and a metric in one number.
 macro_rules! support_functions {
     ($($name:ident: $kind:ident, $metric:ident;)*) => {$(
         #[pg_extern(sql = false)]
@@ -58,10 +58,11 @@ support_functions! {
 /// The least number that a support function of a filter column returns.
 pub const FIRST_FILTER: i32 = 100;
 
-/// What the support function of a column, from 0, returns.
+/// The result of the support function of a column, from 0.
 pub fn support_number(index: Relation, column: usize) -> i32 {
     const SUPPORT_FUNCTION: u16 = 1;
-    // SAFETY: the index is open and its operator classes have this function, without arguments.
+    // SAFETY: the index is open, and callers pass one of its columns. Its operator class has
+    // support function 1, which takes no argument and returns an integer (see `amvalidate`).
     unsafe {
         let function = pg_sys::index_getprocinfo(index.raw(), column as i16 + 1, SUPPORT_FUNCTION);
         pg_sys::FunctionCall0Coll(function, pg_sys::InvalidOid).value() as i32
@@ -72,9 +73,10 @@ pub fn support_number(index: Relation, column: usize) -> i32 {
 /// lacks a function.
 ///
 /// # Safety
-/// In a transaction; the family is of one of our access methods.
+/// The caller is in a transaction, and `family` is of one of our access methods.
 pub unsafe fn metric_of(family: pg_sys::Oid, of: pg_sys::Oid) -> Option<Metric> {
-    // SAFETY: the caller's promise; the function takes no argument.
+    // SAFETY: the caller is in a transaction. The function is support function 1 of a family of
+    // ours by this function's contract, so it takes no argument.
     let number = unsafe {
         let function = pg_sys::get_opfamily_proc(family, of, of, 1);
         if function == pg_sys::InvalidOid {
@@ -125,9 +127,11 @@ pub fn space_of(index: Relation) -> Space {
 /// Calls `use_row` with the value's bytes as the index stores them.
 ///
 /// # Safety
-/// `datum` is a non-null value of the SQL type that `space.kind` stands for.
+/// `datum` is a non-null value of the SQL type that `space.kind` stands for, which outlives the
+/// call.
 pub unsafe fn with_row<R>(space: Space, datum: pg_sys::Datum, use_row: impl FnOnce(&[u8]) -> R) -> R {
-    // SAFETY: the caller's promise.
+    // SAFETY: `datum` is a value of the kind's SQL type by this function's contract, so each arm
+    // reads it as the right type. It outlives the wrapper, which ends with the call.
     unsafe {
         match space.kind {
             ElementKind::F32 => {
@@ -168,7 +172,7 @@ pub fn is_indexed(space: Space, row: &[u8]) -> bool {
     }
     match space.kind {
         ElementKind::Sparse => row.len() > 4,
-        // Elements of dense vectors: a zero is all zero bits but for its sign.
+        // Elements of dense vectors: zero is all zero bits except its sign.
         ElementKind::F32 => row.chunks_exact(4).any(|x| f32::from_ne_bytes([x[0], x[1], x[2], x[3]]) != 0.0),
         ElementKind::F16 => row.chunks_exact(2).any(|x| u16::from_ne_bytes([x[0], x[1]]) & 0x7FFF != 0),
         ElementKind::Bit => true,

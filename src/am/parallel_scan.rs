@@ -1,5 +1,5 @@
-//! A table's rows, read by parallel workers as well: to fetch and unpack large values takes longer
-//! than to hand them over.
+//! A table's rows, read by parallel workers as well: fetching and unpacking large values takes
+//! longer than passing them on.
 
 use crate::am::table::{Extent, Source, malformed};
 use crate::am::{attributes, opclass};
@@ -9,7 +9,7 @@ use crate::pg::relation::Relation;
 use crate::segment::{Entry, TID_BYTES};
 use pgrx::{pg_guard, pg_sys};
 
-/// What workers are told.
+/// The task of the workers.
 #[repr(C)]
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 struct Task {
@@ -21,19 +21,20 @@ struct Task {
 /// Bytes of rows that are sent together.
 const MESSAGE_BYTES: usize = 1 << 15;
 
-/// After so many rows of its own the backend looks for those of workers.
+/// After this many rows of its own, the backend looks for rows of workers.
 const ROWS_PER_LOOK: u64 = 16;
 
-/// As [`Source::scan`] of all, with the help of up to `workers` workers if the table is large
-/// enough. Rows come in any order.
+/// As [`Source::scan`] of all, with up to `workers` workers if the table is large enough. Rows come
+/// in any order.
 pub fn scan(source: Source, workers: usize, visit: &mut dyn FnMut(Entry)) -> f64 {
-    // SAFETY: it is open.
+    // SAFETY: `Source::new` requires the index to be open while `source` is used.
     let (heap, index) = (source.table(), unsafe { Relation::from_raw(source.index) });
     let is_concurrent = source.is_concurrent();
     let task =
         Task { heap: heap.oid().to_u32(), index: index.oid().to_u32(), is_concurrent: is_concurrent.into() };
     let rows = if is_concurrent { Rows::Visible } else { Rows::Any };
-    // SAFETY: as PostgreSQL passes it.
+    // SAFETY: `Source::new` requires `info` to be valid while `source` is used, and nothing writes
+    // to it during this call.
     let workers = workers.min(workers_for(heap, index, unsafe { &*source.info }));
     let Some(mut team) = Team::start(c"vdb_scan_table", workers, &task, heap, rows) else {
         return source.scan(Extent::All, true, visit);
@@ -48,12 +49,12 @@ pub fn scan(source: Source, workers: usize, visit: &mut dyn FnMut(Entry)) -> f64
         }
     });
     team.receive_all(|message| others.add(message, source, visit));
-    // SAFETY: as PostgreSQL passes it.
+    // SAFETY: `Source::new` requires `info` to be valid, and no reference to it is live here.
     unsafe { (*source.info).ii_BrokenHotChain |= others.has_broken_chains };
     scanned + others.tuples
 }
 
-/// What workers have told of their shares when these were through.
+/// The totals of the shares that workers have finished.
 #[derive(Default)]
 struct Share {
     tuples: f64,
@@ -73,14 +74,13 @@ impl Share {
     }
 }
 
-/// What a worker sends. It begins with a tag; what follows is aligned as numbers of eight bytes
-/// are.
+/// A message of a worker. It begins with a tag; the rest is aligned to eight bytes.
 #[derive(Debug, PartialEq)]
 enum Message {
-    /// Rows, each with its length, its heap tuple and its attributes ahead.
+    /// Rows, each after its length, its heap tuple and its attributes.
     Rows,
-    /// The end of a share: rows of the table, whether a chain of heap tuples does not fit the index
-    /// (see PostgreSQL's `ii_BrokenHotChain`).
+    /// The end of a share: the number of the table's rows, and whether some chain of heap tuples
+    /// does not fit the index (PostgreSQL's `ii_BrokenHotChain`).
     End { tuples: f64, has_broken_chains: bool },
 }
 
@@ -89,7 +89,7 @@ const ROWS: u64 = 1;
 const END: u64 = 2;
 
 impl Message {
-    /// A message to which rows can be added.
+    /// A message that rows can be added to.
     fn begin() -> Vec<u8> {
         ROWS.to_ne_bytes().to_vec()
     }
@@ -108,8 +108,8 @@ impl Message {
         bytemuck::cast_slice(&words).to_vec()
     }
 
-    /// Calls `visit` with the rows of a message, if it has any; `None` if it is invalid. Rows
-    /// have so many words of attributes.
+    /// Calls `visit` with the rows of a message, if it has any; `None` if it is invalid. A row has
+    /// `words` words of attributes.
     fn read(message: &[u8], words: usize, visit: &mut dyn FnMut(Entry)) -> Option<Self> {
         let mut rest = message;
         match take_word(&mut rest)? {
@@ -145,8 +145,9 @@ fn take_word(bytes: &mut &[u8]) -> Option<u64> {
 #[pg_guard]
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn vdb_scan_table(segment: *mut pg_sys::dsm_segment, toc: *mut pg_sys::shm_toc) {
-    // SAFETY: as PostgreSQL passes them. The locks are those that the leader holds, which are
-    // shared with its workers.
+    // SAFETY: PostgreSQL passes the segment and the table of contents of the team that `scan`
+    // started. The leader holds the same locks, which it shares with its workers, so both relations
+    // can be opened. They, and the information built here, stay valid until the end.
     unsafe {
         let mut member = Member::new(segment, toc);
         let task: Task = member.task();

@@ -20,18 +20,18 @@ use std::rc::Rc;
 
 /// What a scan does next.
 enum State {
-    /// `amrescan` has set a query; nothing was read yet.
+    /// `amrescan` has set a query; nothing has been read yet.
     Idle,
-    /// With the query as it was passed, if distances to it may be asked for (see
+    /// With the query as it was passed, if plans may ask for distances to it (see
     /// [`reuse_distance`]).
     Searching(Box<IndexSearch>, Option<Rc<[u8]>>),
-    /// Without an order, or with one by a query that has no direction, rows come as they lie.
+    /// Without an order, or with one by a query that has no direction, rows come in storage order.
     Listing(Reported),
     /// No row can meet the conditions.
     Done,
 }
 
-/// A listing of an index; what it has done is remembered when it ends.
+/// A listing of an index; its steps are remembered when it ends.
 struct Reported(Box<Listing>, pg_sys::Oid);
 
 impl Reported {
@@ -55,7 +55,8 @@ pub unsafe extern "C-unwind" fn ambeginscan(
     keys: i32,
     orderbys: i32,
 ) -> pg_sys::IndexScanDesc {
-    // SAFETY: PostgreSQL passes an open index; the state is dropped with the scan's memory context.
+    // SAFETY: PostgreSQL passes an open index. The state lives until the scan's memory context is
+    // deleted, which is not before the scan ends.
     unsafe {
         let scan = pg_sys::RelationGetIndexScan(index, keys, orderbys);
         let state = PgMemoryContexts::CurrentMemoryContext.leak_and_drop_on_delete(State::Idle);
@@ -72,8 +73,8 @@ pub unsafe extern "C-unwind" fn amrescan(
     orderbys: pg_sys::ScanKey,
     orderby_count: i32,
 ) {
-    // SAFETY: PostgreSQL passes as many keys as counted, and `ambeginscan`'s scan with room for
-    // them.
+    // SAFETY: PostgreSQL passes `ambeginscan`'s scan, which has room for its keys, and as many keys
+    // as it states. `copy` allows overlap. No reference to the state is live.
     unsafe {
         if !keys.is_null() && key_count > 0 {
             std::ptr::copy(keys, (*scan).keyData, key_count as usize);
@@ -90,7 +91,9 @@ pub unsafe extern "C-unwind" fn amgettuple(
     scan: pg_sys::IndexScanDesc,
     _direction: pg_sys::ScanDirection::Type,
 ) -> bool {
-    // SAFETY: the scan is `ambeginscan`'s; its index is open and its state is ours.
+    // SAFETY: PostgreSQL passes `ambeginscan`'s scan, whose index and table are open and whose
+    // snapshot is registered or active. The state is ours, and this is the only reference to it.
+    // Values of the table are not null and of the operator class's type.
     unsafe {
         let relation = Relation::from_raw((*scan).indexRelation);
         let state = &mut *(*scan).opaque.cast::<State>();
@@ -115,7 +118,7 @@ pub unsafe extern "C-unwind" fn amgettuple(
                     });
                 }
                 State::Listing(listing) => {
-                    // Scores are not wanted, so that nothing is fetched from the table.
+                    // Scores are not needed, so nothing is fetched from the table.
                     break listing.0.next(relation, &mut |_, _| ()).map(|hit| hit.tid);
                 }
                 State::Done => break None,
@@ -123,20 +126,21 @@ pub unsafe extern "C-unwind" fn amgettuple(
         };
         let Some(tid) = tid else { return false };
         *(&raw mut (*scan).xs_heaptid).cast::<crate::segment::Tid>() = checked_tid(relation, tid);
-        // The rows come in exact order. Whether they meet the conditions the executor looks at
-        // again: keys tell less than values, and a corrupt page must not let a row through.
+        // The rows come in exact order. The executor checks the conditions again: keys say less
+        // than values, and a corrupt page must not let a row through.
         (*scan).xs_recheckorderby = false;
         (*scan).xs_recheck = true;
         true
     }
 }
 
-/// What the search of a scan has done so far.
+/// The steps of a scan's search so far.
 ///
 /// # Safety
-/// `scan` is [`ambeginscan`]'s, and has not ended.
+/// `scan` points to a scan of [`ambeginscan`] that has not ended, and no callback of it is running.
 pub unsafe fn steps(scan: pg_sys::IndexScanDesc) -> Vec<StepReport> {
-    // SAFETY: the caller's promise.
+    // SAFETY: the scan is `ambeginscan`'s and has not ended, by this function's contract, so its
+    // state is ours and valid. No callback runs that would change it.
     match unsafe { &*(*scan).opaque.cast::<State>() } {
         State::Searching(search, _) => search.steps().collect(),
         State::Listing(listing) => listing.0.steps().collect(),
@@ -147,27 +151,30 @@ pub unsafe fn steps(scan: pg_sys::IndexScanDesc) -> Vec<StepReport> {
 /// # Safety
 /// `scan` is a scan of `relation` on which `amrescan` was called.
 unsafe fn begin(scan: pg_sys::IndexScanDesc, relation: Relation) -> State {
-    // SAFETY: the caller's promise; there are as many keys as counted.
+    // SAFETY: the scan is valid by this function's contract. `amrescan` filled its arrays, whose
+    // lengths are these numbers, and they do not change until the next `amrescan`.
     let (keys, order) = unsafe {
         let keys = keys_of((*scan).keyData, (*scan).numberOfKeys);
         (keys, keys_of((*scan).orderByData, (*scan).numberOfOrderBys).first())
     };
-    // SAFETY: statistics of an open relation; the scan has its own counters if anybody wants them.
+    // SAFETY: the relation is open and the scan has not ended, as both functions require.
     unsafe {
         compat::count_scan(relation.raw());
         compat::count_search(scan);
     }
     let snapshot = Snapshot::read(relation);
     let space = snapshot.meta.space;
-    // SAFETY: the keys are of this index.
+    // SAFETY: the keys are those of a scan of this index. The meta page has the kinds of its filter
+    // columns, as the build stored them.
     let conditions = unsafe { attributes::conditions(relation, &snapshot.meta.filters, keys) };
     let Some(conditions) = conditions else { return State::Done };
-    // SAFETY: a sphere's argument is one; the operators' right arguments are of the operator
-    // class's type and not null.
+    // SAFETY: callers pass a sphere's centre, or the argument of the ordering operator. Both are of
+    // the operator class's type, and not null.
     let query_at = |value| unsafe { opclass::with_row(space, value, |row| query_of(space, row)) };
     let sphere = match keys.iter().find(|key| attributes::is_sphere(key)) {
         None => None,
-        // SAFETY: the operator's right argument is a sphere.
+        // SAFETY: `conditions` has returned early for a null argument. The key is of the sphere
+        // operator, whose right argument is a sphere.
         Some(key) => match unsafe { Sphere::from_datum(key.sk_argument) } {
             // No row meets a condition on null.
             None => return State::Done,
@@ -180,15 +187,15 @@ unsafe fn begin(scan: pg_sys::IndexScanDesc, relation: Relation) -> State {
     let order = order.filter(|order| !is_null(order));
     let query = order.and_then(|order| query_at(order.sk_argument));
     let Some(query) = query else {
-        // Without an order, with one by null, or by a query that has no direction: rows come as
-        // they lie.
+        // Without an order, with one by null, or by a query that has no direction, rows come in
+        // storage order.
         let bound = sphere.and_then(|(centre, radius)| Some((centre?, bound_of(radius)?)));
         let bound = bound
             .map(|(centre, within)| RangeQuery::new(&snapshot, centre, Threshold { within, exact: false }));
         return State::Listing(Reported::new(relation, Listing::new(snapshot, conditions, bound)));
     };
-    // The sphere bounds the search if it is around the query; else its rows are picked out by the
-    // executor.
+    // The sphere bounds the search if it is around the query. Otherwise the executor picks out its
+    // rows.
     let within = sphere.and_then(|(centre, radius)| {
         bound_of(radius).filter(|_| centre.is_some_and(|centre| centre.row() == query.row()))
     });
@@ -197,18 +204,20 @@ unsafe fn begin(scan: pg_sys::IndexScanDesc, relation: Relation) -> State {
     }
     let effort = effort::effort(&snapshot);
     let request = Request { query, conditions, terms: Terms { effort, within, without: None } };
-    // SAFETY: the argument of an operator that takes a vector.
+    // SAFETY: the argument of the ordering operator is not null, and a vector of variable length.
+    // It lives as long as the scan's keys.
     let asked_for =
         order.and_then(|order| unsafe { reuse_distance::query_of(space.dims, order.sk_argument) });
     State::Searching(Box::new(IndexSearch::new(relation, snapshot, request)), asked_for)
 }
 
 /// # Safety
-/// There are as many keys as counted; they outlive their use.
+/// `keys` points to `count` keys, if `count` is positive, which stay unchanged for `'a`.
 unsafe fn keys_of<'a>(keys: pg_sys::ScanKey, count: i32) -> &'a [pg_sys::ScanKeyData] {
     match usize::try_from(count) {
         Ok(count) if count > 0 => {
-            // SAFETY: the caller's promise.
+            // SAFETY: `keys` points to `count` valid keys by this function's contract, as `count`
+            // is positive.
             unsafe { std::slice::from_raw_parts(keys, count) }
         }
         _ => &[],
@@ -227,7 +236,7 @@ fn query_of(space: crate::distance::Space, row: &[u8]) -> Option<PreparedQuery> 
 
 #[pg_guard]
 pub unsafe extern "C-unwind" fn amendscan(scan: pg_sys::IndexScanDesc) {
-    // SAFETY: the state is `ambeginscan`'s. What it holds is given back now; it is dropped with its
-    // memory context.
+    // SAFETY: PostgreSQL passes `ambeginscan`'s scan, whose state is ours, and no reference to it
+    // is live. The search is dropped now. The state left behind is dropped with its memory context.
     unsafe { *(*scan).opaque.cast::<State>() = State::Idle };
 }

@@ -9,7 +9,7 @@ use crate::pg::relation::Relation;
 use crate::segment::{Entry, Tid};
 use pgrx::{PgSqlErrorCode, pg_guard, pg_sys};
 
-/// The table and the index, as PostgreSQL passes them.
+/// The table and the index that PostgreSQL passes.
 #[derive(Clone, Copy)]
 pub struct Source<'a> {
     pub heap: pg_sys::Relation,
@@ -21,21 +21,22 @@ pub struct Source<'a> {
     row_context: pg_sys::MemoryContext,
 }
 
-/// What is scanned of a table.
+/// The part of a table that is scanned.
 pub enum Extent {
     All,
     Blocks {
         first: u32,
         count: u32,
     },
-    /// One process's share of all, of which others scan the rest; the scan is ended when it is
-    /// through.
+    /// One process's share of the whole table; other processes scan the rest. The scan ends with
+    /// the share.
     Share(pg_sys::TableScanDesc),
 }
 
 impl<'a> Source<'a> {
     /// # Safety
-    /// The relations are open and stay so, and `info` tells of the index.
+    /// The relations are open and locked, and `info` points to the information of the index. All
+    /// stay so while the value and its copies are used.
     pub unsafe fn new(
         heap: pg_sys::Relation,
         index: pg_sys::Relation,
@@ -47,7 +48,7 @@ impl<'a> Source<'a> {
     }
 
     /// Calls `visit` with every row that the index has a place for; returns the number of the
-    /// table's rows. The progress of a scan of all is shown if `show_progress` says so.
+    /// table's rows. `show_progress` is for a scan of all.
     pub fn scan(self, extent: Extent, show_progress: bool, visit: &mut dyn FnMut(Entry)) -> f64 {
         let mut state = Scan { source: self, visit };
         let (first, count, scan) = match extent {
@@ -55,11 +56,12 @@ impl<'a> Source<'a> {
             Extent::Blocks { first, count } => (first, count, std::ptr::null_mut()),
             Extent::Share(scan) => (0, pg_sys::InvalidBlockNumber, scan),
         };
-        // Where a shared scan begins is its own affair, as nothing else is allowed; all others go
-        // through the blocks in their order.
+        // PostgreSQL decides where a shared scan begins, and allows nothing else. All others read
+        // the blocks in order.
         let allow_sync = !scan.is_null();
-        // SAFETY: the relations are open; the callback gets back the state passed here, which lives
-        // until the scan has ended.
+        // SAFETY: the relations are open and `info` is valid, as `new` requires. The callback gets
+        // the state passed here, which lives until the scan has ended, and nothing else uses it
+        // meanwhile.
         unsafe {
             pg_sys::table_index_build_range_scan(
                 self.heap,
@@ -78,13 +80,13 @@ impl<'a> Source<'a> {
     }
 
     pub fn table(self) -> Relation {
-        // SAFETY: the table is open.
+        // SAFETY: `new` requires the table to be open while the value is used.
         unsafe { Relation::from_raw(self.heap) }
     }
 
-    /// Whether the index is made without keeping others from writing to the table.
+    /// Whether the index is made while other transactions may write to the table.
     pub fn is_concurrent(self) -> bool {
-        // SAFETY: see `new`.
+        // SAFETY: `new` requires `info` to be valid while the value is used.
         unsafe { (*self.info).ii_Concurrent }
     }
 }
@@ -92,11 +94,12 @@ impl<'a> Source<'a> {
 /// Calls `visit` with every row of the index's table that the transaction sees and the index has a
 /// place for.
 ///
-/// Expressions and predicates of the index are its owner's code, and run as such.
+/// Expressions and predicates of the index are its owner's code, and run as the owner.
 pub fn for_each_visible_row(index: Relation, visit: &mut dyn FnMut(Entry)) {
     let _as_owner = AsOwner::of(index);
-    // SAFETY: the index is open and locked; the table is closed below, or by transaction abort. A
-    // scan for a concurrent build sees what a snapshot of its own sees.
+    // SAFETY: the index is open and locked. The table is opened here, and closed below or by the
+    // transaction's abort. `BuildIndexInfo` returns a valid struct; with `ii_Concurrent` set the
+    // scan takes a snapshot of its own.
     unsafe {
         let table = pg_sys::IndexGetRelation(index.oid(), false);
         let heap = pg_sys::table_open(table, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
@@ -108,9 +111,10 @@ pub fn for_each_visible_row(index: Relation, visit: &mut dyn FnMut(Entry)) {
     }
 }
 
-/// A child of the current context for what a row's value takes.
+/// A child of the current context, for the memory of a row's value.
 fn new_row_context() -> pg_sys::MemoryContext {
-    // SAFETY: makes a context, which lives as long as its parent.
+    // SAFETY: the current context is valid, and the new one lives as long as it. The name is a
+    // literal, as PostgreSQL requires.
     unsafe {
         pg_sys::AllocSetContextCreateInternal(
             pg_sys::CurrentMemoryContext,
@@ -122,7 +126,7 @@ fn new_row_context() -> pg_sys::MemoryContext {
     }
 }
 
-/// What a scan of the table carries along.
+/// The state that a scan of the table passes to its callback.
 struct Scan<'a> {
     source: Source<'a>,
     visit: &'a mut dyn FnMut(Entry<'_>),
@@ -141,8 +145,9 @@ unsafe extern "C-unwind" fn add_row(
     _tuple_is_alive: bool,
     state: *mut std::ffi::c_void,
 ) {
-    // SAFETY: `scan` passes its state; PostgreSQL passes one value and null flag per index column,
-    // and the values come from the indexed columns, whose types the operator classes fix.
+    // SAFETY: `state` is the `Scan` that `scan` passes, and nothing else uses it meanwhile.
+    // PostgreSQL passes a valid address, and a value and a null flag per column, of the operator
+    // classes' types. The first is not null when it is read.
     unsafe {
         let Scan { source, visit } = &mut *state.cast::<Scan>();
         if *isnull {
@@ -167,6 +172,7 @@ unsafe extern "C-unwind" fn add_row(
 /// # Safety
 /// `tid` points to a valid address.
 pub unsafe fn tid_bytes(tid: pg_sys::ItemPointer) -> Tid {
-    // SAFETY: the caller's promise; an ItemPointerData has six bytes.
+    // SAFETY: `tid` points to an ItemPointerData by this function's contract, which is six bytes of
+    // plain data.
     unsafe { *tid.cast::<Tid>() }
 }

@@ -1,5 +1,5 @@
-//! VACUUM, and the validation of CREATE INDEX CONCURRENTLY: PostgreSQL's callback is asked about
-//! every row.
+//! VACUUM, and the validation of CREATE INDEX CONCURRENTLY: PostgreSQL's callback decides on every
+//! row.
 
 use super::calibrate;
 use crate::maintenance;
@@ -16,7 +16,9 @@ pub unsafe extern "C-unwind" fn ambulkdelete(
     callback: pg_sys::IndexBulkDeleteCallback,
     callback_state: *mut std::ffi::c_void,
 ) -> *mut pg_sys::IndexBulkDeleteResult {
-    // SAFETY: PostgreSQL passes an open index; the callback takes an address and its own state.
+    // SAFETY: PostgreSQL passes an open index, a result or null, and a callback with its state. The
+    // callback gets an address, which is not the invalid one, and the state. The boundary turns its
+    // errors into panics.
     unsafe {
         let relation = Relation::from_raw((*info).index);
         let callback = callback.expect("a bulk deletion has a callback");
@@ -37,7 +39,8 @@ pub unsafe extern "C-unwind" fn amvacuumcleanup(
     info: *mut pg_sys::IndexVacuumInfo,
     stats: *mut pg_sys::IndexBulkDeleteResult,
 ) -> *mut pg_sys::IndexBulkDeleteResult {
-    // SAFETY: PostgreSQL passes an open index, and the result of `ambulkdelete` if that was called.
+    // SAFETY: PostgreSQL passes an open index, and null or the result of `ambulkdelete`, which
+    // `result` requires.
     unsafe {
         if (*info).analyze_only {
             calibrate::calibrate_again(Relation::from_raw((*info).index));
@@ -47,11 +50,9 @@ pub unsafe extern "C-unwind" fn amvacuumcleanup(
         pages::sweep_now(relation);
         let mut result = result(stats);
         if stats.is_null() {
-            // A vacuum has no snapshot that would keep pages from being used again while it reads
-            // them.
+            // A vacuum has no snapshot that keeps pages from being reused while it reads them.
             let _lock = IndexLock::wait(relation, Purpose::Manifest);
-            // Nobody has asked about every row: those whose transactions were rolled back are among
-            // them.
+            // Not every row was checked, so rows of rolled back transactions are among them.
             result.num_index_tuples = segment::rows(relation) as f64;
             result.estimated_count = true;
         }
@@ -62,9 +63,11 @@ pub unsafe extern "C-unwind" fn amvacuumcleanup(
 }
 
 /// # Safety
-/// `stats` is null or an earlier result.
+/// `stats` is null, or points to a result of an earlier call.
 unsafe fn result(stats: *mut pg_sys::IndexBulkDeleteResult) -> PgBox<pg_sys::IndexBulkDeleteResult> {
-    // SAFETY: the caller's promise; a new result lives in the current context as the contract asks.
+    // SAFETY: the pointer is a fresh allocation of a plain struct, for which zeros are valid, or an
+    // earlier result by this function's contract. A fresh one is in the current context, as
+    // PostgreSQL requires.
     unsafe {
         PgBox::from_pg(if stats.is_null() {
             PgBox::<pg_sys::IndexBulkDeleteResult>::alloc0().into_pg()

@@ -4,7 +4,7 @@ use super::opclass::FIRST_FILTER;
 use pgrx::{pg_guard, pg_sys};
 use std::ffi::CStr;
 
-/// A vector's operators: the order, and the sphere if there is one.
+/// A vector's operators: the order, and possibly the sphere.
 const ORDER: i16 = 1;
 const SPHERE: i16 = 2;
 /// Operators of filter columns.
@@ -12,7 +12,7 @@ const FILTERS: std::ops::RangeInclusive<i16> = 1..=8;
 
 #[pg_guard]
 pub unsafe extern "C-unwind" fn amvalidate(opclass: pg_sys::Oid) -> bool {
-    // SAFETY: PostgreSQL passes the number of an operator class; in a transaction.
+    // SAFETY: PostgreSQL calls this in a transaction.
     let faults = unsafe { faults_of(opclass) };
     for fault in &faults {
         pgrx::info!("{fault}");
@@ -23,9 +23,11 @@ pub unsafe extern "C-unwind" fn amvalidate(opclass: pg_sys::Oid) -> bool {
 /// What is wrong with an operator class.
 ///
 /// # Safety
-/// In a transaction.
+/// The caller is in a transaction.
 unsafe fn faults_of(opclass: pg_sys::Oid) -> Vec<String> {
-    // SAFETY: the caller's promise; catalog tuples are released once they were looked at.
+    // SAFETY: the caller is in a transaction, so catalogs can be read. A row of pg_opclass begins
+    // with its struct, which is copied before the tuple is released. Support function 1 is called
+    // only after its signature was checked.
     unsafe {
         let cache = pg_sys::SysCacheIdentifier::CLAOID as i32;
         let tuple = pg_sys::SearchSysCache1(cache, opclass.into());
@@ -69,10 +71,11 @@ unsafe fn faults_of(opclass: pg_sys::Oid) -> Vec<String> {
 /// The operators of a family.
 ///
 /// # Safety
-/// In a transaction.
+/// The caller is in a transaction.
 unsafe fn operators_of(family: pg_sys::Oid) -> Vec<pg_sys::FormData_pg_amop> {
     let none = pg_sys::Datum::from(0);
-    // SAFETY: the caller's promise; a list of the catalog's rows, released when they were copied.
+    // SAFETY: the caller is in a transaction. The list has `n_members` entries that are rows of
+    // pg_amop. They are copied before the list is released.
     unsafe {
         let cache = pg_sys::SysCacheIdentifier::AMOPSTRATEGY as i32;
         let list = pg_sys::SearchSysCacheList(cache, 1, family.into(), none, none);

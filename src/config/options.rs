@@ -16,20 +16,21 @@ use std::sync::OnceLock;
 const DEFAULT_M: i32 = 16;
 const DEFAULT_EF_CONSTRUCTION: i32 = 64;
 const DEFAULT_BITS: i32 = 1;
-/// A graph's vectors of so few dimensions are compared as fast as codes, and codes of few
-/// dimensions tell little: where clusters lie far apart, walks by their estimates lose their way.
+/// Codes do not pay for a graph's vectors up to this many dimensions. Such vectors are compared as
+/// fast as codes, and codes of few dimensions estimate badly. Where clusters lie far apart, a walk
+/// by such estimates goes astray.
 const MOST_UNCODED_DIMS: u32 = 16;
 /// Most rows of a growing segment.
 pub const MAX_FLUSH_ROWS: i32 = 1_000_000;
 
-/// The quantizer is chosen by the space, the layout by where the vectors are.
+/// By default the space determines the quantizer, and the place of the vectors the layout.
 const QUANTIZER_UNSET: i32 = -1;
 const LAYOUT_UNSET: i32 = -1;
 
-/// The kinds of options that PostgreSQL gave us numbers for: of vdb_hnsw, of vdb_ivf.
+/// The kinds of options that PostgreSQL numbered for us: of vdb_hnsw, of vdb_ivf.
 static KINDS: OnceLock<(pg_sys::relopt_kind::Type, pg_sys::relopt_kind::Type)> = OnceLock::new();
 
-/// What every index's options begin with.
+/// The first fields of every index's options.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
 struct StoredMaintenance {
@@ -38,8 +39,8 @@ struct StoredMaintenance {
     compact_segments: i32,
 }
 
-/// Options about an index's maintenance, where they are set; else the settings of the same names
-/// hold.
+/// Options about an index's maintenance; where one is not set, the setting of the same name
+/// applies.
 pub struct Maintenance {
     pub flush_rows: Option<u64>,
     pub compact_segments: Option<usize>,
@@ -47,7 +48,8 @@ pub struct Maintenance {
 
 /// An index's options about its maintenance.
 pub fn maintenance(index: Relation) -> Maintenance {
-    // SAFETY: the relation is open and ours; its options, if it has any, were parsed below.
+    // SAFETY: the relation is open, and an index of ours. So its options are null, or a struct of
+    // `parse`, which begins with these fields.
     let stored = unsafe { (*index.raw()).rd_options.cast::<StoredMaintenance>().as_ref() };
     let StoredMaintenance { flush_rows, compact_segments, .. } = stored.copied().unwrap_or_default();
     let set = |option: i32| (option > 0).then_some(option as usize);
@@ -57,7 +59,7 @@ pub fn maintenance(index: Relation) -> Maintenance {
     }
 }
 
-/// The options of vdb_hnsw as PostgreSQL stores them parsed.
+/// The options of vdb_hnsw, as PostgreSQL stores them parsed.
 #[repr(C)]
 #[derive(Clone, Copy)]
 struct StoredGraph {
@@ -69,7 +71,7 @@ struct StoredGraph {
     rerank: i32,
 }
 
-/// The options of vdb_ivf as PostgreSQL stores them parsed.
+/// The options of vdb_ivf, as PostgreSQL stores them parsed.
 #[repr(C)]
 #[derive(Clone, Copy)]
 struct StoredLists {
@@ -81,7 +83,7 @@ struct StoredLists {
 }
 
 const LOCK: pg_sys::LOCKMODE = pg_sys::AccessExclusiveLock as pg_sys::LOCKMODE;
-/// Options that are read whenever they matter may be changed while the index is used.
+/// Options that are read at each use may be changed while the index is used.
 const WEAK_LOCK: pg_sys::LOCKMODE = pg_sys::ShareUpdateExclusiveLock as pg_sys::LOCKMODE;
 
 fn add_int(kind: u32, name: &CStr, description: &CStr, default: i32, range: std::ops::RangeInclusive<i32>) {
@@ -96,7 +98,8 @@ fn add_int_under(
     default: i32,
     range: std::ops::RangeInclusive<i32>,
 ) {
-    // SAFETY: PostgreSQL copies the strings.
+    // SAFETY: PostgreSQL copies both strings. The caller adds options only while the library is
+    // loaded.
     unsafe {
         pg_sys::add_int_reloption(
             kind,
@@ -124,8 +127,9 @@ fn add_enum(
     };
     let end = pg_sys::relopt_enum_elt_def { string_val: std::ptr::null(), symbol_val: 0 };
     let members: Vec<_> = members.iter().map(member).chain([end]).collect();
-    // SAFETY: PostgreSQL copies the strings and keeps the members, which live as long as the
-    // process.
+    // SAFETY: PostgreSQL copies `name` and `description`, and keeps the rest. The members are
+    // leaked, with names that are static and a null name at the end. All callers pass a literal as
+    // `valid`.
     unsafe {
         pg_sys::add_enum_reloption(
             kind,
@@ -142,7 +146,7 @@ fn add_enum(
 /// Declares the options; called once when the library is loaded.
 pub fn register() {
     KINDS.get_or_init(|| {
-        // SAFETY: plain calls while the library is loaded.
+        // SAFETY: the calls only take new numbers for kinds, while the library is loaded.
         let (graph, lists) = unsafe { (pg_sys::add_reloption_kind(), pg_sys::add_reloption_kind()) };
         add_int(graph, c"m", c"Neighbours of a node", DEFAULT_M, 2..=100);
         add_int(
@@ -190,8 +194,8 @@ pub fn register() {
 }
 
 /// # Safety
-/// `options` is what PostgreSQL passes to `amoptions`; the elements describe the fields of
-/// `Stored`, which begins with [`StoredMaintenance`].
+/// `options` is what PostgreSQL passes to `amoptions`. The elements describe fields of `Stored`, a
+/// `repr(C)` struct that begins with [`StoredMaintenance`].
 unsafe fn parse<Stored>(
     options: pg_sys::Datum,
     validate: bool,
@@ -207,7 +211,8 @@ unsafe fn parse<Stored>(
         .chain(&maintenance)
         .map(|(name, kind, offset)| compat::option_element(name, *kind, *offset))
         .collect();
-    // SAFETY: the caller's promise.
+    // SAFETY: the options are `amoptions`' by this function's contract. The elements outlive the
+    // call, and their offsets and types are those of fields within `Stored`, whose size is passed.
     unsafe {
         pg_sys::build_reloptions(
             options,
@@ -236,7 +241,8 @@ pub unsafe extern "C-unwind" fn graph_amoptions(
         (c"layout", ENUM, offset_of!(StoredGraph, layout)),
         (c"rerank", ENUM, offset_of!(StoredGraph, rerank)),
     ];
-    // SAFETY: called by PostgreSQL; the elements are those of the struct.
+    // SAFETY: PostgreSQL passes these arguments to `amoptions`. The elements are fields of
+    // StoredGraph with their types.
     unsafe { parse::<StoredGraph>(options, validate, kind, &elements) }
 }
 
@@ -249,7 +255,8 @@ pub unsafe extern "C-unwind" fn list_amoptions(options: pg_sys::Datum, validate:
         (c"bits", INT, offset_of!(StoredLists, bits)),
         (c"rerank", ENUM, offset_of!(StoredLists, rerank)),
     ];
-    // SAFETY: called by PostgreSQL; the elements are those of the struct.
+    // SAFETY: PostgreSQL passes these arguments to `amoptions`. The elements are fields of
+    // StoredLists with their types.
     unsafe { parse::<StoredLists>(options, validate, kind, &elements) }
 }
 
@@ -259,7 +266,8 @@ fn invalid(message: &str) -> Problem {
 
 /// The options of a vdb_hnsw index over `space`, checked against one another.
 pub fn of_graph(index: Relation, space: Space) -> (Structure, Quantizer) {
-    // SAFETY: the relation is open; its options, if it has any, were parsed by `graph_amoptions`.
+    // SAFETY: the relation is open. Its options are null, or a StoredGraph that `graph_amoptions`
+    // has parsed.
     let stored = unsafe { (*index.raw()).rd_options.cast::<StoredGraph>().as_ref() };
     let stored = stored.copied().unwrap_or(StoredGraph {
         maintenance: StoredMaintenance::default(),
@@ -304,7 +312,8 @@ pub fn of_graph(index: Relation, space: Space) -> (Structure, Quantizer) {
 
 /// The options of a vdb_ivf index over `space`, checked against one another.
 pub fn of_lists(index: Relation, space: Space) -> (Structure, Quantizer) {
-    // SAFETY: the relation is open; its options, if it has any, were parsed by `list_amoptions`.
+    // SAFETY: the relation is open. Its options are null, or a StoredLists that `list_amoptions`
+    // has parsed.
     let stored = unsafe { (*index.raw()).rd_options.cast::<StoredLists>().as_ref() };
     let StoredLists { lists, quantizer, bits, rerank, .. } = stored.copied().unwrap_or(StoredLists {
         maintenance: StoredMaintenance::default(),

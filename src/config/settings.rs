@@ -10,7 +10,7 @@ static PROBES: GucSetting<i32> = GucSetting::<i32>::new(0);
 static TARGET_RECALL: GucSetting<f64> = GucSetting::<f64>::new(0.0);
 static FLUSH_ROWS: GucSetting<i32> = GucSetting::<i32>::new(10_000);
 
-/// Whether a scan goes on when more rows are asked for than it has found, and in which order.
+/// Whether a scan goes on when the query asks for more rows than it has found, and in which order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PostgresGucEnum)]
 #[allow(non_camel_case_types)] // the names that users write
 pub enum IterativeScan {
@@ -23,22 +23,22 @@ static ITERATIVE_SCAN: GucSetting<IterativeScan> = GucSetting::<IterativeScan>::
 static MAX_SCAN_TUPLES: GucSetting<i32> = GucSetting::<i32>::new(0);
 static SCAN_MEM: GucSetting<i32> = GucSetting::<i32>::new(256 << 10);
 
-/// Candidates of a search of a graph.
+/// Candidates of a graph search.
 pub fn ef_search() -> usize {
     EF_SEARCH.get().max(1) as usize
 }
 
-/// Lists probed; 0 for as many as suit the index.
+/// Lists to probe; 0 for as many as suit the index.
 pub fn probes() -> u32 {
     PROBES.get().max(0) as u32
 }
 
-/// What a scan does when more rows are asked for than it has found.
+/// What a scan does when the query asks for more rows than it has found.
 pub fn iterative_scan() -> IterativeScan {
     ITERATIVE_SCAN.get()
 }
 
-/// Rows that a scan returns at most; 0 for any number.
+/// Most rows that a scan returns; 0 for any number.
 pub fn max_scan_tuples() -> u64 {
     MAX_SCAN_TUPLES.get().unsigned_abs().into()
 }
@@ -48,7 +48,7 @@ pub fn scan_bytes() -> usize {
     SCAN_MEM.get().max(0) as usize * 1024
 }
 
-/// The recall that searches are to reach, if they are told by that.
+/// The recall that searches must reach, if it is set.
 pub fn target_recall() -> Option<f64> {
     Some(TARGET_RECALL.get()).filter(|&recall| recall > 0.0)
 }
@@ -81,7 +81,7 @@ pub fn compact_bytes() -> usize {
     COMPACT_MEM.get().max(0) as usize * 1024
 }
 
-/// Workers of the whole server; 0 if backends are to do everything themselves.
+/// Workers of the whole server; 0 if backends do everything themselves.
 pub fn max_workers() -> u32 {
     MAX_WORKERS.get().max(0) as u32
 }
@@ -163,8 +163,8 @@ pub fn register() {
         GucContext::Userset,
         GucFlags::UNIT_KB,
     );
-    // What a worker of the server keeps to is set by a superuser, or by an index's owner as options
-    // of the index.
+    // The limits of a worker are set by a superuser, or by an index's owner as options of the
+    // index.
     let define_for_superuser = |name, short, long, setting, min, max, flags| {
         define_as(name, short, long, setting, min, max, GucContext::Suset, flags);
     };

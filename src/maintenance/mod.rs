@@ -1,5 +1,5 @@
-//! Keeping indexes in shape: what is due ([`policy`]), who does it (the backend that finds it due,
-//! or a [`worker`]), and what became of it.
+//! Maintenance of indexes: what is due ([`policy`]), which process does it (the backend that finds
+//! it due, or a [`worker`]), and the outcome.
 
 pub mod policy;
 mod worker;
@@ -33,7 +33,7 @@ pub fn plan(meta: &Meta, threads: usize, memory: usize, show_progress: bool) -> 
     }
 }
 
-/// What the settings, and the index's options before them, say about an index.
+/// The limits of an index, from its options, or else the settings.
 pub fn limits(relation: Relation, meta: &Meta) -> Limits {
     let options = options::maintenance(relation);
     let memory = settings::compact_bytes() / structure_of(&meta.structure).merge_bytes_per_row(meta).max(1);
@@ -46,7 +46,7 @@ pub fn limits(relation: Relation, meta: &Meta) -> Limits {
     }
 }
 
-/// What an index waits for.
+/// The tasks that are due in an index.
 pub struct Due {
     pub flush: Option<Priority>,
     pub compaction: Option<Job>,
@@ -58,7 +58,7 @@ impl Due {
     }
 }
 
-/// The queue of an index: what its manifest, the rows in its growing segment and the limits say.
+/// The queue of an index, from its manifest, the rows in its growing segment and the limits.
 pub fn due(relation: Relation, snapshot: &Snapshot, limits: Limits) -> Due {
     let growing = &snapshot.meta.growing;
     let rows = growing::rows(relation, growing);
@@ -70,10 +70,10 @@ pub fn due(relation: Relation, snapshot: &Snapshot, limits: Limits) -> Due {
     }
 }
 
-/// The index as it is now, and what it waits for.
+/// The index as it is now, and the tasks that are due.
 ///
-/// Under the manifest's lock: workers and vacuums have no snapshot that keeps pages from being used
-/// again while they are being read.
+/// Under the manifest's lock: workers and vacuums have no snapshot that keeps pages from being
+/// reused while they read them.
 fn survey(relation: Relation, limits: Limits) -> (Snapshot, Due) {
     let _lock = IndexLock::wait(relation, Purpose::Manifest);
     let snapshot = Snapshot::read(relation);
@@ -112,7 +112,8 @@ fn shapes(manifest: &Manifest, is_wanted: impl Fn(Option<u32>) -> bool) -> Vec<S
     sealed.map(shape).collect()
 }
 
-/// Flushes an index in this backend, if it has at least `limit` growing rows; `None` if it has not.
+/// Flushes an index in this backend if it has at least `limit` growing rows; `None` if it has
+/// fewer.
 ///
 /// The caller holds the lock.
 pub fn flush(relation: Relation, lock: &IndexLock, limit: u64, priority: Priority) -> Option<u64> {
@@ -121,8 +122,8 @@ pub fn flush(relation: Relation, lock: &IndexLock, limit: u64, priority: Priorit
     })
 }
 
-/// Merges all segments of an index that fit into memory, in this backend; returns the rows of the
-/// new segment, `None` if there was nothing to gain.
+/// Merges all segments of an index that fit into memory, in this backend. It returns the rows of
+/// the new segment, or `None` if there was nothing to gain.
 pub fn compact_all(relation: Relation) -> Option<u64> {
     let lock = IndexLock::wait(relation, Purpose::Compact);
     let everything = |meta: &Meta, manifest: &Manifest| {
@@ -134,8 +135,8 @@ pub fn compact_all(relation: Relation) -> Option<u64> {
     compact::compact(relation, &lock, everything, plan)
 }
 
-/// Does what is most urgent, if its lock is free and it has not failed just now; `noted` hears of
-/// it before it begins. False if there was nothing to do.
+/// Does the most urgent task if its lock is free and it has not failed recently; calls `noted`
+/// before it begins. False if there was nothing to do.
 fn run_next(relation: Relation, limits: Limits, threads: usize, noted: impl Fn(TaskKind)) -> bool {
     let (snapshot, due) = survey(relation, limits);
     let may_begin = |kind| snapshot.manifest.tasks.retry_at(kind) <= now();
@@ -161,7 +162,7 @@ fn run_next(relation: Relation, limits: Limits, threads: usize, noted: impl Fn(T
     false
 }
 
-/// Remembers that a task has failed.
+/// Records that a task has failed.
 fn note_failure(relation: Relation, kind: TaskKind, error: String) {
     let mut edit = Edit::open(relation);
     edit.manifest.tasks.fail(kind, error, now());

@@ -2,8 +2,8 @@
 //! that is.
 //!
 //! Size-tiered compaction: segments of about the same size are merged once there are enough of
-//! them, so that a row is copied as many times as there are tiers. Pure rules; the queue of an
-//! index is what they say of its manifest.
+//! them. So a row is copied as many times as there are tiers. These are pure rules; applied to an
+//! index's manifest, they give its queue.
 
 #![forbid(unsafe_code)]
 
@@ -27,7 +27,7 @@ impl Shape {
     }
 }
 
-/// What the user has set.
+/// The limits that users set.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Rows at which the growing segment is flushed.
@@ -38,7 +38,7 @@ pub struct Limits {
     pub segments: usize,
     /// Share of dead rows at which a segment is rewritten.
     pub dead_share: f64,
-    /// Most rows of a merged segment: what fits into memory.
+    /// Most rows of a merged segment: as many as fit into memory.
     pub merged_rows: u64,
 }
 
@@ -67,7 +67,7 @@ fn tier(live: u64, limits: Limits) -> u32 {
 pub fn compaction(shapes: &[Shape], limits: Limits) -> Option<(Vec<u32>, Priority)> {
     let holey: Vec<Shape> = shapes.iter().copied().filter(|s| s.dead_share() >= limits.dead_share).collect();
     if let Some((tier_of_many, many)) = crowded_tier(shapes, limits) {
-        // Whatever is no larger comes along, holes or not.
+        // Segments of no higher tier are merged as well, with holes or without.
         let mut chosen: Vec<Shape> =
             shapes.iter().copied().filter(|s| tier(s.live(), limits) <= tier_of_many).collect();
         chosen.sort_by_key(|shape| shape.live());
@@ -92,7 +92,7 @@ pub fn compaction(shapes: &[Shape], limits: Limits) -> Option<(Vec<u32>, Priorit
     Some((vec![worst.id], Priority::Low))
 }
 
-/// The lowest tier that has enough segments, and how many.
+/// The lowest tier that has enough segments, and their number.
 fn crowded_tier(shapes: &[Shape], limits: Limits) -> Option<(u32, usize)> {
     let tiers: Vec<u32> = shapes.iter().map(|shape| tier(shape.live(), limits)).collect();
     let count = |tier: u32| tiers.iter().filter(|&&other| other == tier).count();
@@ -162,8 +162,8 @@ mod tests {
         assert_eq!(compaction(&shapes(&[(9000, 3000)]), limits), None);
     }
 
-    /// Segments as rows come in flushes and are merged: their number stays small, and each row is
-    /// copied seldom.
+    /// Rows come in flushes, and their segments are merged: there are always few segments, and each
+    /// row is copied seldom.
     #[test]
     fn merging_costs_a_logarithm() {
         let (mut segments, mut copied) = (Vec::<Shape>::new(), 0);

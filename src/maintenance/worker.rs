@@ -1,6 +1,5 @@
-//! Background workers: a process that finds work due starts one, which ends when there is none
-//! left; with `shared_preload_libraries = 'vdb'` a launcher has one look through every database now
-//! and then.
+//! Background workers. A process that finds work due starts one, which ends when no work is left.
+//! With `shared_preload_libraries = 'vdb'`, a launcher regularly starts one for every database.
 
 use super::{Limits, flush, limits, note_failure, run_next};
 use crate::config::settings;
@@ -20,13 +19,14 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-/// A backend that finds work due asks for a worker, but no more often than this.
+/// The least time between two requests of a backend for a worker for one index.
 const BETWEEN_REQUESTS: Duration = Duration::from_millis(500);
-/// How long a worker waits for an index that somebody else has locked, and how often it tries.
+/// How long a worker waits for an index that another process has locked, and how many times it
+/// tries.
 const LOCKED_PAUSE: Duration = Duration::from_secs(1);
 const LOCKED_ATTEMPTS: u32 = 30;
-/// How long a worker stays although nothing is due, longer than [`BETWEEN_REQUESTS`], so that what
-/// becomes due just after its last look is done too; and how often it looks.
+/// How long a worker stays although nothing is due, and how often it looks. It stays longer than
+/// [`BETWEEN_REQUESTS`], so that it also does what becomes due just after its last look.
 const IDLE_TIME: Duration = Duration::from_secs(1);
 const IDLE_PAUSE: Duration = Duration::from_millis(100);
 /// How long a worker waits for a place among the [`settings::max_workers`].
@@ -45,11 +45,11 @@ pub fn register() {
     }
 }
 
-/// Sees to it that an index whose growing segment has so many rows is flushed: by a worker, or here
-/// and now if there can be none.
+/// Has an index flushed whose growing segment has `rows` rows: by a worker, or here and now if
+/// there can be none.
 pub fn flush_is_due(relation: Relation, rows: u64, limits: Limits) {
     let is_started = can_be_left(relation) && ask_for_worker(relation, limits);
-    // Should no worker have come although one was asked for, the rows must not become too many.
+    // If no worker has come although one was requested, the rows must not become too many.
     let is_urgent = rows >= 4 * limits.flush_rows;
     if (!is_started || is_urgent)
         && let Some(lock) = IndexLock::try_take(relation, Purpose::Flush)
@@ -62,7 +62,7 @@ pub fn flush_is_due(relation: Relation, rows: u64, limits: Limits) {
     }
 }
 
-/// Sees to it that whatever is due in an index gets done.
+/// Has everything done that is due in an index.
 pub fn look_after(relation: Relation) {
     let limits = limits(relation, &Meta::read(relation));
     let (_, due) = super::survey(relation, limits);
@@ -103,12 +103,12 @@ fn ask_for_worker(relation: Relation, limits: Limits) -> bool {
     worker::start(c"vdb worker", c"vdb_worker_main", request)
 }
 
-/// What became of a look at an index.
+/// The outcome of a look at an index.
 enum Outcome {
     Worked,
-    /// Nothing is due, or somebody else is at it.
+    /// Nothing is due, or another process does it.
     Idle,
-    /// Somebody has a lock on the index, or waits for one.
+    /// Another process has a lock on the index, or waits for one.
     Locked,
     /// The task failed, for the n-th time in a row.
     Failed(u32),
@@ -119,8 +119,8 @@ enum Outcome {
 pub extern "C-unwind" fn vdb_worker_main(_argument: pg_sys::Datum) {
     let request = worker::request();
     worker::connect(Some(request.database));
-    // Whoever has a place will look at this index too, unless it has looked already, and then its
-    // place is free soon.
+    // A worker that has a place will look at this index too. If it has looked already, its place is
+    // free soon.
     let begin = Instant::now();
     while !worker::take_place(settings::max_workers()) {
         if begin.elapsed() >= PLACE_TIME {
@@ -131,13 +131,13 @@ pub extern "C-unwind" fn vdb_worker_main(_argument: pg_sys::Datum) {
     if request.index != 0 {
         work_on(request.index, request.flush_rows, IDLE_TIME);
     }
-    // What others were refused a place for.
+    // The indexes for which other workers were refused a place.
     for index in worker::transaction(own_indexes).unwrap_or_default() {
         work_on(index, 0, Duration::ZERO);
     }
 }
 
-/// Does what is due in an index until nothing has been for some time.
+/// Does what is due in an index until nothing has been due for some time.
 fn work_on(index: u32, flush_rows: u64, idle_time: Duration) {
     let mut locked = 0;
     let mut last_work = Instant::now();
@@ -194,7 +194,7 @@ fn look_at(index: u32, flush_rows: u64) -> Outcome {
             }
             pgrx::log!("vdb: {:?} failed: {message}", begun.get());
             let Some(kind) = begun.get() else { return Outcome::Idle };
-            // Where not even that can be written, the log is all there is.
+            // If even that cannot be written, only the log has it.
             let noted = worker::transaction(|| {
                 let Ok(index) = OpenIndex::try_to_change(pg_sys::Oid::from_u32(index)) else { return 0 };
                 note_failure(index.relation(), kind, message);
@@ -224,7 +224,7 @@ pub extern "C-unwind" fn vdb_launcher_main(_argument: pg_sys::Datum) {
     loop {
         worker::sleep(settings::naptime());
         for database in worker::transaction(catalog::databases).unwrap_or_default() {
-            // Without room for a worker, the next round will do.
+            // Without room for a worker, the next round starts one.
             worker::start(c"vdb worker", c"vdb_worker_main", Request { database, index: 0, flush_rows: 0 });
         }
     }

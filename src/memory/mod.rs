@@ -1,8 +1,8 @@
-//! Memory that may not be to be had: an error in place of an abort.
+//! Allocations that may fail: with an error in place of an abort.
 //!
 //! Large requests go through this module. A refused one panics with its size and purpose;
-//! `pg::memory` turns that into an error. Small allocations are as everywhere: where one fails, a
-//! reserve steps in (see [`allocator`]), and the next call of [`check`] ends the work.
+//! `pg::memory` turns that into an error. Small allocations go through Rust's usual paths. Where
+//! one fails, a reserve steps in (see [`allocator`]), and the next call of [`check`] ends the work.
 
 mod allocator;
 
@@ -11,7 +11,7 @@ use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::hash::Hash;
 use std::sync::OnceLock;
 
-/// What could not be had. The payload of the panic that ends the work.
+/// A refused request: the payload of the panic that ends the work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutOfMemory {
     pub what: &'static str,
@@ -20,8 +20,8 @@ pub struct OutOfMemory {
 
 static RAISE: OnceLock<fn(OutOfMemory) -> !> = OnceLock::new();
 
-/// Declares what ends the work on whatever thread it is refused; called once when the library is
-/// loaded.
+/// Declares the function that ends the work on the thread of a refused request; called once when
+/// the library is loaded.
 pub fn register(raise: fn(OutOfMemory) -> !) {
     let _ = RAISE.set(raise);
 }
@@ -34,15 +34,14 @@ fn refuse(what: &'static str, bytes: usize) -> ! {
     }
 }
 
-/// Sets the reserve aside for small allocations, at the beginning of work that may take much
-/// memory.
+/// Sets the reserve aside for small allocations, before work that may take much memory.
 pub fn arm() {
     if !allocator::arm() {
         refuse("a reserve", allocator::RESERVE);
     }
 }
 
-/// Ends the work if the reserve had to step in.
+/// Ends the work if the reserve was released.
 pub fn check() {
     if allocator::is_exhausted() {
         allocator::forget_exhaustion();
@@ -68,7 +67,7 @@ pub fn with_capacity<T>(count: usize, what: &'static str) -> Vec<T> {
     vector
 }
 
-/// Zeros, whose memory is not touched before they are.
+/// Zeros; the memory is not touched before its first use.
 pub fn zeros<T: Zeroable>(count: usize, what: &'static str) -> Vec<T> {
     check();
     bytemuck::allocation::try_zeroed_vec(count)
@@ -116,7 +115,7 @@ pub fn reserve_map<K: Eq + Hash, V>(map: &mut HashMap<K, V>, count: usize, what:
     }
 }
 
-/// As many elements as an iterator says it has.
+/// The elements of an iterator of known length.
 pub fn collect<T>(values: impl ExactSizeIterator<Item = T>, what: &'static str) -> Vec<T> {
     let mut vector = with_capacity(values.len(), what);
     vector.extend(values);

@@ -4,11 +4,11 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::panic::CaughtError;
 use std::panic::AssertUnwindSafe;
 
-/// Does some work in a subtransaction, which an error aborts; returns the error's message.
-/// Interrupts end the statement.
+/// Runs `work` in a subtransaction, which an error aborts; returns the error's message. A cancel
+/// ends the statement.
 pub fn attempt<T>(work: impl FnOnce() -> T) -> Result<T, String> {
-    // SAFETY: in a transaction; the context and the owner are those that PostgreSQL's own languages
-    // put back.
+    // SAFETY: the caller is in a transaction, so a subtransaction can begin. The memory context and
+    // the resource owner are the current ones, saved as PL/pgSQL saves them.
     let (context, owner) = unsafe {
         let before = (pg_sys::CurrentMemoryContext, pg_sys::CurrentResourceOwner);
         pg_sys::BeginInternalSubTransaction(std::ptr::null());
@@ -16,7 +16,8 @@ pub fn attempt<T>(work: impl FnOnce() -> T) -> Result<T, String> {
         before
     };
     let restore = || {
-        // SAFETY: those of before.
+        // SAFETY: the context and the owner were current before the subtransaction, so they outlive
+        // it.
         unsafe {
             pg_sys::MemoryContextSwitchTo(context);
             pg_sys::CurrentResourceOwner = owner;
@@ -25,7 +26,7 @@ pub fn attempt<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     let mut work = Some(work);
     let result = pgrx::PgTryBuilder::new(AssertUnwindSafe(|| {
         let value = (work.take().expect("called once"))();
-        // SAFETY: the subtransaction begun above.
+        // SAFETY: the current subtransaction is the one begun above: `work` leaves none open.
         unsafe { pg_sys::ReleaseCurrentSubTransaction() };
         Ok(value)
     }))
@@ -40,19 +41,20 @@ pub fn attempt<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     .execute();
     if result.is_err() {
         allow_interrupts();
-        // SAFETY: the subtransaction begun above, which has failed.
+        // SAFETY: the error left the subtransaction begun above as the current one, not yet
+        // aborted.
         unsafe { pg_sys::RollbackAndReleaseCurrentSubTransaction() };
     }
     restore();
     result
 }
 
-/// Lets interrupts through again after an error that was caught. An error that Rust raises passes
-/// no code of PostgreSQL that would, so that one raised under a content lock would make the process
-/// deaf to signals.
+/// Allows interrupts again after a caught error. PostgreSQL's `errfinish` resets these counters,
+/// but an error that Rust raises never reaches it. One raised under a content lock would leave the
+/// process deaf to signals.
 pub fn allow_interrupts() {
-    // SAFETY: this process's own counters; the locks that held interrupts off are released by the
-    // abort that follows.
+    // SAFETY: the counters are this process's own, and only the main thread writes them. The caller
+    // aborts next, which releases the locks that held interrupts off.
     unsafe {
         pg_sys::InterruptHoldoffCount = 0;
         pg_sys::QueryCancelHoldoffCount = 0;

@@ -8,7 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::ops::Deref;
 
-/// Bytes of a page; PostgreSQL is built with this block size unless somebody went out of their way.
+/// Bytes of a page: the block size that PostgreSQL was built with.
 pub const PAGE_SIZE: usize = pg_sys::BLCKSZ as usize;
 
 /// A page as it lies in a buffer.
@@ -23,8 +23,7 @@ thread_local! {
     static RECENT: RefCell<Recent> = RefCell::new(Recent { buffers: vec![0; FIRST_RECENT] });
 }
 
-/// The buffers where pages were seen last, in a table that grows with the relations whose pages
-/// they are.
+/// The buffers where pages were last seen. The table grows with the relations whose pages they are.
 struct Recent {
     buffers: Vec<pg_sys::Buffer>,
 }
@@ -49,19 +48,19 @@ impl Recent {
     }
 }
 
-/// Pages that this backend has pinned to read them, one after another.
+/// Pages that this backend has pinned to read them.
 pub fn pins() -> u64 {
     PINS.get()
 }
 
-/// Counts pages that were looked at as PostgreSQL and [`pins`] count those that were pinned.
+/// Counts pages that were read without a pin, as PostgreSQL and [`pins`] count pinned ones.
 pub fn count_pages(pages: usize) {
     PINS.set(PINS.get() + pages as u64);
-    // SAFETY: this backend's own counters.
+    // SAFETY: the counters are this backend's own, and only the main thread calls this.
     unsafe { pg_sys::pgBufferUsage.shared_blks_hit += pages as i64 };
 }
 
-/// Calls `visit` with pages and the buffers where this backend saw them last; 0 if it did not.
+/// Calls `visit` with pages and the buffers where this backend last saw them; 0 if it did not.
 pub(super) fn recent_buffers(
     relation: Relation,
     blocks: impl Iterator<Item = u32>,
@@ -80,7 +79,7 @@ impl PageCopy {
     }
 }
 
-/// A pinned buffer: the page stays in memory, but others may change it.
+/// A pinned buffer: the page stays in memory, but other processes may change it.
 pub struct Pinned {
     id: pg_sys::Buffer,
 }
@@ -90,14 +89,14 @@ impl Pinned {
     pub fn read(relation: Relation, block: u32) -> Self {
         fault::point(Fault::read);
         PINS.set(PINS.get() + 1);
-        // SAFETY: the relation is open; a block beyond its end raises an error.
+        // SAFETY: a [`Relation`] is open; a block beyond its end raises an error.
         Self { id: unsafe { pg_sys::ReadBuffer(relation.raw(), block) } }
     }
 
-    /// Pins an existing page, trying first the buffer where this backend saw it last.
+    /// Pins an existing page, and tries first the buffer where this backend last saw it.
     ///
-    /// That saves the look-up in the shared hash table, the greater part of what a cached page
-    /// costs.
+    /// That saves the look-up in the shared hash table, the greater part of the cost of a cached
+    /// page.
     pub fn read_recent(relation: Relation, block: u32) -> Self {
         let guess = RECENT.with_borrow(|recent| recent.get(relation, block));
         if guess != pg_sys::InvalidBuffer as pg_sys::Buffer && relation.is_in_buffer(block, guess) {
@@ -110,11 +109,12 @@ impl Pinned {
         pinned
     }
 
-    /// Pins a page whose content is about to be replaced, zeroed and locked exclusively, without
-    /// reading it.
+    /// Pins a page whose content will be replaced, zeroed and locked exclusively, without reading
+    /// it.
     pub fn overwrite(relation: Relation, block: u32) -> Exclusive {
         fault::point(Fault::read);
-        // SAFETY: as in `read`; this mode returns the buffer locked exclusively.
+        // SAFETY: a [`Relation`] is open. In this mode the buffer is returned pinned and locked
+        // exclusively, which is what [`Exclusive`] holds.
         let id = unsafe {
             pg_sys::ReadBufferExtended(
                 relation.raw(),
@@ -127,10 +127,10 @@ impl Pinned {
         Exclusive { pinned: Self { id } }
     }
 
-    /// A page that a stream has pinned for us.
+    /// Takes over a pin of a stream.
     pub(super) fn of_stream(id: pg_sys::Buffer) -> Self {
         PINS.set(PINS.get() + 1);
-        // If a fault is injected the resource owner releases the pin.
+        // If a fault is injected, the resource owner releases the pin.
         let pinned = Self { id };
         fault::point(Fault::read);
         pinned
@@ -141,28 +141,29 @@ impl Pinned {
     }
 
     pub fn share(self) -> Shared {
-        // SAFETY: the buffer is pinned and not locked by us: the only way to a lock is to give the
-        // pin away.
+        // SAFETY: this value holds a pin but no lock: it becomes a locked one only by giving itself
+        // away.
         unsafe { pg_sys::LockBuffer(self.id, pg_sys::BUFFER_LOCK_SHARE as i32) };
         Shared { pinned: self }
     }
 
     pub fn exclusive(self) -> Exclusive {
-        // SAFETY: as in `share`.
+        // SAFETY: as in `share`: the buffer is pinned by this value and not locked by it.
         unsafe { pg_sys::LockBuffer(self.id, pg_sys::BUFFER_LOCK_EXCLUSIVE as i32) };
         Exclusive { pinned: self }
     }
 
     /// The page without a content lock.
     ///
-    /// Only for pages that nobody changes any more: parts of a sealed segment, on a primary.
+    /// Only for pages that never change again: parts of a sealed segment, on a primary.
     pub fn frozen(&self) -> &Page {
         self.page()
     }
 
     fn page(&self) -> &Page {
-        // SAFETY: a pinned buffer's page is valid memory of PAGE_SIZE bytes until the pin is
-        // released.
+        // SAFETY: a pinned buffer's page has PAGE_SIZE bytes of valid memory until the pin is
+        // released, and the reference lives no longer than `self`. Writers are kept off by a
+        // content lock, or by the rule of `frozen`.
         unsafe { &*pg_sys::BufferGetPage(self.id).cast::<Page>() }
     }
 
@@ -174,7 +175,7 @@ impl Pinned {
 impl Drop for Pinned {
     fn drop(&mut self) {
         if !std::thread::panicking() {
-            // SAFETY: we hold this pin.
+            // SAFETY: this value holds the pin and releases it once.
             unsafe { pg_sys::ReleaseBuffer(self.id) };
         }
     }
@@ -182,7 +183,8 @@ impl Drop for Pinned {
 
 fn unlock(pinned: &Pinned) {
     if !std::thread::panicking() {
-        // SAFETY: the caller holds the content lock.
+        // SAFETY: `Shared` and `Exclusive` call this once, when they are dropped with the lock that
+        // they hold.
         unsafe { pg_sys::LockBuffer(pinned.id, pg_sys::BUFFER_LOCK_UNLOCK as i32) };
     }
 }
@@ -218,7 +220,8 @@ impl Shared {
     }
 }
 
-/// A pinned buffer locked against everybody else; changed through [`super::wal::Record`] only.
+/// A pinned buffer locked against all others; changed only through [`super::wal::Record`] or
+/// [`Self::fill`].
 pub struct Exclusive {
     pub(super) pinned: Pinned,
 }
@@ -232,12 +235,12 @@ impl Deref for Exclusive {
 }
 
 impl Exclusive {
-    /// Fills a page of which a full image is logged afterwards (see [`super::wal::log_new_pages`]).
+    /// Fills a page; a full image of it is logged afterwards (see [`super::wal::log_new_pages`]).
     pub fn fill(&mut self, fill: impl FnOnce(&mut Page)) {
-        // SAFETY: the exclusive lock makes this the only reference; the page lives as long as the
-        // pin.
+        // SAFETY: the exclusive lock keeps other processes off, and `&mut self` other references.
+        // The page is valid as long as the pin.
         fill(unsafe { &mut *pg_sys::BufferGetPage(self.pinned.id).cast::<Page>() });
-        // SAFETY: pinned and locked exclusively, as MarkBufferDirty asks.
+        // SAFETY: the buffer is pinned and locked exclusively, as MarkBufferDirty requires.
         unsafe { pg_sys::MarkBufferDirty(self.pinned.id) };
     }
 }
@@ -252,7 +255,8 @@ impl Drop for Exclusive {
 pub fn extend(relation: Relation, count: u32) -> u32 {
     let temporary = relation.is_temporary();
     if !temporary {
-        // SAFETY: the relation is open; the lock is released below, or by transaction abort.
+        // SAFETY: a [`Relation`] is open. The lock is released below, or by the transaction's
+        // abort.
         unsafe {
             pg_sys::LockRelationForExtension(relation.raw(), pg_sys::ExclusiveLock as pg_sys::LOCKMODE)
         };
@@ -260,11 +264,12 @@ pub fn extend(relation: Relation, count: u32) -> u32 {
     let first = relation.blocks();
     for _ in 0..count {
         fault::point(Fault::extend);
-        // SAFETY: the extension lock is held, so P_NEW appends exactly one page, pinned.
+        // SAFETY: the extension lock is held, or no other session sees the relation. So P_NEW
+        // appends exactly one page, pinned.
         drop(Pinned::from_id(unsafe { pg_sys::ReadBuffer(relation.raw(), pg_sys::InvalidBlockNumber) }));
     }
     if !temporary {
-        // SAFETY: taken above.
+        // SAFETY: the lock was taken above, on the same relation.
         unsafe {
             pg_sys::UnlockRelationForExtension(relation.raw(), pg_sys::ExclusiveLock as pg_sys::LOCKMODE)
         };
@@ -272,9 +277,9 @@ pub fn extend(relation: Relation, count: u32) -> u32 {
     first
 }
 
-/// The blocks of a relation's main fork that are in shared buffers just now.
+/// The blocks of a relation's main fork that are in shared buffers at present.
 pub fn resident(relation: Relation) -> HashSet<u32> {
-    // SAFETY: a plain read of a variable that is set at server start.
+    // SAFETY: a plain read of a variable that PostgreSQL sets at server start.
     let buffers = unsafe { pg_sys::NBuffers } as usize;
     (0..buffers).filter_map(|index| relation.block_in_buffer(index)).collect()
 }

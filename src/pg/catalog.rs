@@ -1,10 +1,10 @@
-//! What PostgreSQL's catalogs say, read without SQL: a worker acts as a superuser, under settings
-//! that are a database owner's.
+//! PostgreSQL's catalogs, read without SQL: a worker acts as a superuser, under settings that a
+//! database's owner chooses.
 
 use super::method;
 use pgrx::pg_sys;
 
-/// A relation as pg_class has it.
+/// A relation's row in pg_class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClassRow {
     pub oid: pg_sys::Oid,
@@ -36,9 +36,10 @@ impl ClassRow {
     }
 }
 
-/// The row of a relation, if it is there.
+/// The row of a relation, if it exists.
 pub fn class_row(relation: pg_sys::Oid) -> Option<ClassRow> {
-    // SAFETY: in a transaction; the tuple is released once it was looked at.
+    // SAFETY: the caller is in a transaction. A row of pg_class begins with `FormData_pg_class`,
+    // and the tuple stays valid until it is released.
     unsafe {
         let cache = pg_sys::SysCacheIdentifier::RELOID as i32;
         let tuple = pg_sys::SearchSysCache1(cache, relation.into());
@@ -52,7 +53,8 @@ pub fn class_row(relation: pg_sys::Oid) -> Option<ClassRow> {
 /// All indexes of ours in this database.
 pub fn own_indexes() -> Vec<ClassRow> {
     let mut indexes = Vec::new();
-    // SAFETY: the rows are of pg_class.
+    // SAFETY: the caller is in a transaction, and the rows are those of pg_class, which begin with
+    // `FormData_pg_class`.
     unsafe {
         for_each_row(pg_sys::RelationRelationId, |row| {
             let row = ClassRow::of(&*row.cast::<pg_sys::FormData_pg_class>());
@@ -61,7 +63,7 @@ pub fn own_indexes() -> Vec<ClassRow> {
             }
         });
     }
-    // Handlers are called when the scan has ended.
+    // Handlers are called only after the scan has ended.
     indexes.retain(|row| row.is_own_index());
     indexes
 }
@@ -69,11 +71,12 @@ pub fn own_indexes() -> Vec<ClassRow> {
 /// Databases that can be connected to.
 pub fn databases() -> Vec<u32> {
     let mut databases = Vec::new();
-    // SAFETY: the rows are of pg_database.
+    // SAFETY: the caller is in a transaction, and the rows are those of pg_database, which begin
+    // with `FormData_pg_database`.
     unsafe {
         for_each_row(pg_sys::DatabaseRelationId, |row| {
             let row = row.cast::<pg_sys::FormData_pg_database>();
-            // One whose creation or drop was interrupted is invalid.
+            // A database whose creation or drop was interrupted is invalid.
             const INVALID: i32 = -2;
             if (*row).datallowconn && (*row).datconnlimit != INVALID {
                 databases.push((*row).oid.to_u32());
@@ -83,13 +86,15 @@ pub fn databases() -> Vec<u32> {
     databases
 }
 
-/// Calls `visit` with the fixed part of each row of a catalog, as PostgreSQL's own launcher reads
-/// pg_database.
+/// Calls `visit` with the fixed part of each row of a catalog. PostgreSQL's own launcher reads
+/// pg_database so.
 ///
 /// # Safety
-/// In a transaction, with a catalog. The rows are valid during the call only.
+/// The caller is in a transaction, and `catalog` is a catalog. `visit` uses a row during its call
+/// only.
 unsafe fn for_each_row(catalog: pg_sys::Oid, mut visit: impl FnMut(*mut std::ffi::c_char)) {
-    // SAFETY: the caller's promise; every tuple is valid until the next is fetched.
+    // SAFETY: `catalog` is a catalog by this function's contract, so it can be opened and scanned.
+    // Each tuple is valid until the next is fetched, which is after `visit` has returned.
     unsafe {
         let catalog = pg_sys::table_open(catalog, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
         let scan = pg_sys::table_beginscan_catalog(catalog, 0, std::ptr::null_mut());

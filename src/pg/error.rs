@@ -1,11 +1,11 @@
-//! Errors as PostgreSQL shows them: a SQLSTATE, what was wrong with which value, and what to do.
+//! Errors as PostgreSQL shows them: a SQLSTATE, what is wrong with which value, and what to do.
 
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgLogLevel, PgSqlErrorCode};
 
 /// An error on its way to the client.
 ///
-/// Pure code returns its own error types; the glue turns them into a `Problem` and raises it on the
+/// Pure code returns its own error types. The glue turns them into a `Problem` and raises it on the
 /// backend's main thread.
 #[derive(Debug)]
 pub struct Problem {
@@ -41,7 +41,7 @@ impl Problem {
         unreachable!("an ERROR does not return")
     }
 
-    /// Shows it as a warning; what was asked for is done nevertheless.
+    /// Shows the problem as a warning; the command goes on.
     pub fn warn(self) {
         self.report(PgLogLevel::WARNING);
     }
@@ -58,7 +58,7 @@ impl Problem {
     }
 }
 
-/// `Result`s whose error is a [`Problem`] end here.
+/// Raises the [`Problem`] of a `Result` that has one.
 pub trait OrRaise<T> {
     fn or_raise(self) -> T;
 }

@@ -1,6 +1,6 @@
-//! Errors that tests inject: where PostgreSQL itself may fail, the n-th time fails.
+//! Errors that tests inject. Where PostgreSQL itself may fail, a chosen passage of the point fails.
 //!
-//! Only test builds have them; elsewhere a [`point`] is nothing.
+//! Only test builds have them; elsewhere a [`point`] does nothing.
 
 /// What fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ mod injected {
     static FAULT_AT: GucSetting<i32> = GucSetting::<i32>::new(0);
 
     thread_local! {
-        /// What was asked for last, and the points passed since.
+        /// The fault and number set last, and the points passed since.
         static PASSED: Cell<(Fault, i32, i32)> = const { Cell::new((Fault::read, 0, 0)) };
     }
 

@@ -6,7 +6,7 @@ use pgrx::{PgList, PgMemoryContexts, pg_sys};
 
 /// Fetches the indexed value of rows that a snapshot sees.
 ///
-/// Must not outlive the callback in which it was made.
+/// Must not outlive the callback in which it was made: its relations are open only so long.
 pub struct HeapRows {
     fetch: *mut pg_sys::IndexFetchTableData,
     slot: *mut pg_sys::TupleTableSlot,
@@ -20,7 +20,7 @@ pub struct HeapRows {
 /// What the index's first column is of.
 enum Indexed {
     Column(i32),
-    /// The owner's code, which runs as such; the index's other columns are not computed.
+    /// The owner's code, which runs as the owner; the index's other columns are not computed.
     Expression {
         expression: *mut pg_sys::ExprState,
         state: *mut pg_sys::EState,
@@ -30,10 +30,11 @@ enum Indexed {
 
 impl Indexed {
     /// # Safety
-    /// An open index.
+    /// `index` is an open index, and the caller is in a transaction.
     unsafe fn of(index: Relation) -> Self {
-        // SAFETY: the caller's promise; an index has at least one column, and an expression for
-        // each that is none of its table's.
+        // SAFETY: `index` is an open index by this function's contract, so it has a catalog row
+        // with at least one column. Its expressions are valid nodes, one for each column with
+        // number 0. The state that is made here outlives the expression.
         unsafe {
             let column = (*(*index.raw()).rd_index).indkey.values.as_slice(1)[0];
             if column != 0 {
@@ -51,10 +52,11 @@ impl Indexed {
 
 impl HeapRows {
     /// # Safety
-    /// The relations are an open table and an open index of it; the snapshot is registered or
-    /// active.
+    /// `heap` is an open table and `index` an open index of it; `snapshot` is registered or active.
+    /// All stay so while the value lives.
     pub unsafe fn new(heap: pg_sys::Relation, index: Relation, snapshot: pg_sys::Snapshot) -> Self {
-        // SAFETY: the caller's promise.
+        // SAFETY: both relations are open by this function's contract and stay so while the value
+        // lives. `drop` ends the fetch and the slot.
         unsafe {
             Self {
                 fetch: pg_sys::table_index_fetch_begin(heap),
@@ -73,8 +75,9 @@ impl HeapRows {
         let mut tid = checked_tid(self.index, tid);
         let (fetch, slot, snapshot) = (self.fetch, self.slot, self.snapshot);
         let indexed = &self.indexed;
-        // SAFETY: everything was made by `new`. The slot's tuple is valid until it is cleared; what
-        // expressions and detoasting allocate, until the context is reset.
+        // SAFETY: `new` made the fetch, the slot and the states, for relations and a snapshot that
+        // are still valid. The slot's tuple is valid until the next fetch. What expressions and
+        // detoasting allocate is valid until the contexts are reset below, after `visit`.
         unsafe {
             let (mut again, mut all_dead) = (false, false);
             let seen = pg_sys::table_index_fetch_tuple(
@@ -115,8 +118,8 @@ impl HeapRows {
     }
 }
 
-/// An address from an index's page, which may be corrupt: the table would grow by the page at the
-/// block number that is none.
+/// Checks an address from an index's page, which may be corrupt. PostgreSQL would extend the table
+/// at the invalid block number.
 pub fn checked_tid(index: Relation, tid: [u8; 6]) -> [u8; 6] {
     let [block @ .., offset_low, offset_high] = tid;
     if block == [0xff; 4] || [offset_low, offset_high] == [0; 2] {
@@ -128,9 +131,10 @@ pub fn checked_tid(index: Relation, tid: [u8; 6]) -> [u8; 6] {
 /// The state's context for expressions, as PostgreSQL's macro of that name makes it.
 ///
 /// # Safety
-/// The state is valid.
+/// `state` points to a valid executor state.
 unsafe fn expression_context(state: *mut pg_sys::EState) -> *mut pg_sys::ExprContext {
-    // SAFETY: the caller's promise.
+    // SAFETY: `state` points to a valid executor state by this function's contract. Its per-tuple
+    // context is null or valid.
     unsafe {
         if (*state).es_per_tuple_exprcontext.is_null() {
             pg_sys::MakePerTupleExprContext(state)
@@ -145,7 +149,8 @@ impl Drop for HeapRows {
         if std::thread::panicking() {
             return;
         }
-        // SAFETY: made by `new`.
+        // SAFETY: `new` made all of these, and nothing else ends them. After an error, which
+        // returns above, PostgreSQL's resource owner and memory contexts do.
         unsafe {
             pg_sys::ExecDropSingleTupleTableSlot(self.slot);
             pg_sys::table_index_fetch_end(self.fetch);

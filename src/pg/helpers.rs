@@ -1,5 +1,5 @@
-//! Threads that help a search, if processors are idle. A backend that has once needed any keeps
-//! them: they sleep.
+//! Threads that help a search, if processors are idle. A backend that needed them once keeps them
+//! asleep.
 
 use super::memory::raise_panic;
 use super::threads::quiet_pool;
@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 thread_local! {
-    /// The main thread's; none if there cannot be any.
+    /// The main thread's; `None` inside if there cannot be any.
     static POOL: OnceCell<Option<Helpers>> = const { OnceCell::new() };
 }
 
@@ -20,10 +20,10 @@ pub struct Helpers {
     pool: &'static rayon::ThreadPool,
 }
 
-/// Helpers of this backend: as many as a query may have parallel workers, and as there are other
-/// processors, if one of these is idle just now.
+/// Helpers of this backend, if a processor is idle at present. There are at most as many as a query
+/// may have parallel workers, and as there are other processors.
 pub fn idle() -> Option<Helpers> {
-    // SAFETY: a plain read of a setting.
+    // SAFETY: a plain read of a setting, on the main thread, which alone writes it.
     let allowed = usize::try_from(unsafe { pg_sys::max_parallel_workers_per_gather }).unwrap_or_default();
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     if allowed == 0 || processors < 2 || running()? >= processors {
@@ -32,8 +32,8 @@ pub fn idle() -> Option<Helpers> {
     POOL.with(|pool| *pool.get_or_init(|| Helpers::new(allowed.min(processors - 1))))
 }
 
-/// Processes and threads of the system that run or could run, this one among them; `None` if it
-/// does not tell.
+/// Runnable processes and threads of the system, this one among them; `None` if the system does not
+/// say.
 fn running() -> Option<usize> {
     let load = std::fs::read_to_string("/proc/loadavg").ok()?;
     running_of(&load)
@@ -45,14 +45,15 @@ fn running_of(load: &str) -> Option<usize> {
 }
 
 impl Helpers {
-    /// `None` if the system has no room for so many threads.
+    /// `None` if the system has no room for `threads` threads.
     pub fn new(threads: usize) -> Option<Self> {
         let pool = quiet_pool(threads).ok()?;
         Some(Self { pool: Box::leak(Box::new(pool)) })
     }
 
-    /// Does the pieces of some work, by their numbers, on the main thread and on all others,
-    /// whoever is free. Returns what each thread has made of its pieces, the main thread's first.
+    /// Does `pieces` pieces of work, by their numbers, on the main thread and all helpers; a free
+    /// thread takes the next. It returns what each thread has made of its pieces, the main thread's
+    /// first.
     pub fn share<S: Send>(
         self,
         pieces: usize,
@@ -83,7 +84,7 @@ impl Helpers {
                     scope.spawn(move |_| *state = Some(work_on()));
                 }
                 *own = Some(work_on());
-                // To sleep and be woken would take longer than the last pieces do.
+                // Sleeping and waking would take longer than the last pieces.
                 while at_work.load(Ordering::Acquire) > 0 {
                     std::hint::spin_loop();
                 }
@@ -94,7 +95,7 @@ impl Helpers {
     }
 }
 
-/// Somebody who is counted.
+/// A thread that is counted while it lives.
 struct Counted<'a>(&'a AtomicUsize);
 
 impl<'a> Counted<'a> {

@@ -1,5 +1,5 @@
-//! Interrupts of long work: cancel, terminate, timeouts; and in a worker somebody who waits for the
-//! index.
+//! Interrupts of long work: cancel, terminate, timeouts; in a worker also a process that waits for
+//! the index.
 
 use super::error::Problem;
 use super::process::IS_BACKEND;
@@ -12,15 +12,15 @@ use std::time::{Duration, Instant};
 /// The SQLSTATE with which work gives way to a waiting lock.
 pub const YIELD: PgSqlErrorCode = PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE;
 
-/// How often a worker looks whether somebody waits.
+/// How often a worker checks for waiting processes.
 const PERIOD: Duration = Duration::from_millis(300);
 
 thread_local! {
-    /// The relation for which others may wait, and when that was looked at last.
+    /// The relation to give way for, and when its waiters were last checked.
     static YIELDS: Cell<Option<(pg_sys::Oid, Instant)>> = const { Cell::new(None) };
 }
 
-/// Raises an error if the work is to end.
+/// Raises an error if the work must end.
 pub fn check() {
     memory::check();
     if !IS_BACKEND {
@@ -37,8 +37,7 @@ pub fn check() {
     }
 }
 
-/// From now on, until this returns `relation`'s work ends as soon as somebody waits for a lock on
-/// it.
+/// Runs `work`, which ends with an error once another process waits for a lock on `relation`.
 pub fn yielding<T>(relation: Relation, work: impl FnOnce() -> T) -> T {
     struct Reset;
     impl Drop for Reset {
@@ -51,9 +50,10 @@ pub fn yielding<T>(relation: Relation, work: impl FnOnce() -> T) -> T {
     work()
 }
 
-/// Whether anybody waits for a lock on a relation.
+/// Whether any process waits for a lock on a relation.
 fn is_waited_for(relation: pg_sys::Oid) -> bool {
-    // SAFETY: PostgreSQL returns a copy of the lock table, `nelements` locks long.
+    // SAFETY: PostgreSQL returns a palloced copy of the lock table, `nelements` locks long. The
+    // copy is freed once, after its last use. `MyDatabaseId` is set when the process connects.
     unsafe {
         let data = pg_sys::GetLockStatusData();
         let locks = std::slice::from_raw_parts((*data).locks, (*data).nelements as usize);

@@ -1,21 +1,22 @@
 //! Locks of an index that outlast content locks.
 //!
-//! They are heavyweight locks on page numbers of the index, so that they are held across
-//! computations, seen in `pg_locks`, part of deadlock detection and released by transaction abort.
+//! They are heavyweight locks on page numbers of the index. So they can be held across
+//! computations, show in `pg_locks`, take part in deadlock detection, and end with an aborted
+//! transaction.
 
 use super::relation::Relation;
 use pgrx::pg_sys;
 
-/// What a lock is for; the numbers are the pages that are locked.
+/// What a lock is for. Each number is the page that is locked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Purpose {
-    /// Changing the manifest, or burying rows: held for as long as it takes to write a record or to
-    /// read all TIDs.
+    /// Changing the manifest, or burying rows. It is held while a record is written or all TIDs are
+    /// read.
     Manifest = 0,
-    /// Sealing frozen rows. Who holds it may take [`Purpose::Manifest`], not the other way round.
+    /// Sealing frozen rows. Its holder may take [`Purpose::Manifest`], never the reverse.
     Flush = 1,
-    /// Merging sealed segments; as with [`Purpose::Flush`].
+    /// Merging sealed segments. The order is that of [`Purpose::Flush`].
     Compact = 2,
 }
 
@@ -29,7 +30,7 @@ pub struct IndexLock {
 impl IndexLock {
     /// Waits for the lock.
     pub fn wait(relation: Relation, purpose: Purpose) -> Self {
-        // SAFETY: the relation is open.
+        // SAFETY: a [`Relation`] is open, and the call runs in a transaction, which owns the lock.
         unsafe { pg_sys::LockPage(relation.raw(), purpose as u32, MODE) };
         Self { relation, purpose }
     }
@@ -40,7 +41,7 @@ impl IndexLock {
 
     /// Takes the lock if it is free.
     pub fn try_take(relation: Relation, purpose: Purpose) -> Option<Self> {
-        // SAFETY: the relation is open.
+        // SAFETY: a [`Relation`] is open, and the call runs in a transaction, which owns the lock.
         let taken = unsafe { pg_sys::ConditionalLockPage(relation.raw(), purpose as u32, MODE) };
         taken.then(|| Self { relation, purpose })
     }
@@ -49,7 +50,8 @@ impl IndexLock {
 impl Drop for IndexLock {
     fn drop(&mut self) {
         if !std::thread::panicking() {
-            // SAFETY: taken by this value.
+            // SAFETY: this value took the lock in the current transaction, and its relation is
+            // still open.
             unsafe { pg_sys::UnlockPage(self.relation.raw(), self.purpose as u32, MODE) };
         }
     }

@@ -1,4 +1,4 @@
-//! Memory that could not be had, as PostgreSQL's error.
+//! Turns a failed allocation into PostgreSQL's error.
 
 use super::error::Problem;
 use crate::memory::{self, OutOfMemory};
@@ -17,8 +17,8 @@ pub fn register() {
     memory::register(raise);
 }
 
-/// On the main thread an error; on others a panic, which comes to the main thread (see
-/// [`raise_panic`]).
+/// Raises an error on the main thread. On another thread it panics, and the panic comes to the main
+/// thread (see [`raise_panic`]).
 fn raise(error: OutOfMemory) -> ! {
     if MAIN.get() != Some(&thread::current().id()) {
         resume_unwind(Box::new(error));
@@ -29,7 +29,7 @@ fn raise(error: OutOfMemory) -> ! {
         .raise()
 }
 
-/// Goes on with a panic of another thread on the main thread: as an error where that is known.
+/// Continues another thread's panic on the main thread; a failed allocation becomes an error.
 pub fn raise_panic(payload: Box<dyn Any + Send>) -> ! {
     match payload.downcast::<OutOfMemory>() {
         Ok(error) => raise(*error),

@@ -1,5 +1,5 @@
-//! Which access methods are ours, whatever their names: those whose handlers name our function for
-//! inserts.
+//! Which access methods are ours, whatever their names: those whose handlers return our function
+//! for inserts.
 
 use super::relation::Relation;
 use pgrx::pg_sys;
@@ -10,15 +10,16 @@ type InsertFunction = pg_sys::aminsert_function;
 
 thread_local! {
     static INSERT: Cell<InsertFunction> = const { Cell::new(None) };
-    /// What was found of access methods so far.
+    /// Whether an access method is ours, as far as it was looked up.
     static KNOWN: RefCell<HashMap<pg_sys::Oid, bool>> = RefCell::default();
 }
 
-/// Declares the function by which our access methods are told; called once when the library is
-/// loaded.
+/// Declares the function by which our access methods are recognized; called once when the library
+/// is loaded.
 pub fn register(insert: InsertFunction) {
     INSERT.set(insert);
-    // SAFETY: PostgreSQL calls the function whenever a row of pg_am changes.
+    // SAFETY: the callback has the expected signature and lives as long as the process. PostgreSQL
+    // calls it after every change of a row of pg_am.
     unsafe {
         let cache = pg_sys::SysCacheIdentifier::AMOID as i32;
         pg_sys::CacheRegisterSyscacheCallback(cache, Some(forget), pg_sys::Datum::from(0));
@@ -38,7 +39,8 @@ fn is_ours(routine: Option<&pg_sys::IndexAmRoutine>) -> bool {
 
 /// Whether the relation is an index of one of our access methods.
 pub fn is_own(relation: Relation) -> bool {
-    // SAFETY: the relation is open; an index has its access method's routine.
+    // SAFETY: a [`Relation`] is open. `rd_indam` is null, or the routine of an index, valid while
+    // it is open.
     is_ours(unsafe { (*relation.raw()).rd_indam.as_ref() })
 }
 
@@ -50,7 +52,8 @@ pub fn is_own_method(method: pg_sys::Oid) -> bool {
     if let Some(known) = KNOWN.with_borrow(|known| known.get(&method).copied()) {
         return known;
     }
-    // SAFETY: in a transaction; the routine is null for what is no index's access method.
+    // SAFETY: a catalog look-up in the caller's transaction. The routine is null for anything but
+    // an index access method, and otherwise a fresh allocation that stays valid here.
     let is_own = is_ours(unsafe { pg_sys::GetIndexAmRoutineByAmId(method, true).as_ref() });
     KNOWN.with_borrow_mut(|known| known.insert(method, is_own));
     is_own

@@ -1,8 +1,8 @@
 //! Guards over PostgreSQL's resources: the home of `unsafe`.
 //!
 //! A guard releases what it holds when it is dropped. When an error unwinds the stack, PostgreSQL's
-//! resource owner and transaction abort release buffers and locks themselves, so guards then keep
-//! their hands off (`std::thread::panicking`).
+//! resource owner and transaction abort release buffers and locks. Guards then release nothing
+//! (`std::thread::panicking`).
 
 pub mod attempt;
 pub mod backtrace;

@@ -1,4 +1,4 @@
-//! Indexes that we open ourselves.
+//! Indexes that the extension opens itself.
 
 use super::catalog;
 use super::error::Problem;
@@ -9,14 +9,14 @@ use pgrx::PgSqlErrorCode::*;
 use pgrx::pg_sys;
 
 const READ: pg_sys::LOCKMODE = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
-/// As an INSERT locks an index.
+/// The mode in which an INSERT locks an index.
 const CHANGE: pg_sys::LOCKMODE = pg_sys::RowExclusiveLock as pg_sys::LOCKMODE;
 
-/// An index of ours, open and fit to be used. Its lock is kept until the transaction ends; that of
-/// [`Self::try_to_read`] is given back.
+/// An index of ours, open and fit for use. Its lock is kept until the transaction ends; that of
+/// [`Self::try_to_read`] is released with the value.
 pub struct OpenIndex {
     relation: Relation,
-    /// The lock that is given back when it is closed.
+    /// The lock that is released when the index is closed.
     released: pg_sys::LOCKMODE,
 }
 
@@ -27,7 +27,7 @@ const KEPT: pg_sys::LOCKMODE = pg_sys::NoLock as pg_sys::LOCKMODE;
 pub enum NotOpen {
     /// Another transaction has locked it.
     Locked,
-    /// It was dropped, is not ready, or is not for this process to read.
+    /// It was dropped, is not ready, or this process cannot read it.
     Unfit,
 }
 
@@ -37,18 +37,19 @@ impl OpenIndex {
         Self::try_open(index, CHANGE)
     }
 
-    /// The same, to read it.
+    /// Opens an index for reading, if no lock is in the way.
     pub fn try_to_read(index: pg_sys::Oid) -> Result<Self, NotOpen> {
         Self::try_open(index, READ)
     }
 
     fn try_open(index: pg_sys::Oid, mode: pg_sys::LOCKMODE) -> Result<Self, NotOpen> {
-        // SAFETY: in a transaction; the lock keeps the index from being dropped once it is held.
+        // SAFETY: the caller is in a transaction, and any Oid may be locked. Once the lock is held,
+        // the index cannot be dropped, so what is opened under it stays open and locked.
         let open = unsafe {
             if !pg_sys::ConditionalLockRelationOid(index, mode) {
                 return Err(NotOpen::Locked);
             }
-            // Looked up under the lock: it may have been dropped before.
+            // Looked up under the lock: the index may have been dropped before.
             if !catalog::class_row(index).is_some_and(catalog::ClassRow::is_own_index) {
                 pg_sys::UnlockRelationOid(index, mode);
                 return Err(NotOpen::Unfit);
@@ -65,7 +66,8 @@ impl OpenIndex {
 
     /// Opens an index that the user has named and must own, to change it.
     pub fn of_owner(index: pg_sys::Oid, command: &std::ffi::CStr) -> Self {
-        // SAFETY: in a transaction; the functions raise an error if the command is not allowed.
+        // SAFETY: the command's name is a C string. The functions only raise an error if the
+        // command is not allowed.
         unsafe {
             pg_sys::PreventCommandDuringRecovery(command.as_ptr());
             pg_sys::PreventCommandIfReadOnly(command.as_ptr());
@@ -78,13 +80,13 @@ impl OpenIndex {
         Self::named(index, READ, owner::has_rights_of)
     }
 
-    /// Opens an index that the user has named, to tell what it consists of: to its owner, and to
-    /// those who may monitor.
+    /// Opens an index that the user has named, to show what it consists of. That is for its owner,
+    /// and for users who may monitor.
     pub fn to_tell_of(index: pg_sys::Oid) -> Self {
         Self::named(index, READ, |owner| owner::has_rights_of(owner) || owner::may_monitor())
     }
 
-    /// Opens an index, or a partitioned one, of whose table the user may read something.
+    /// Opens an index, or a partitioned one, if the user may read some column of its table.
     pub fn of_reader(index: pg_sys::Oid) -> Self {
         let table = lock_table(index, |table| {
             if !owner::may_read(table) {
@@ -96,7 +98,8 @@ impl OpenIndex {
 
     /// Opens an index once its table is locked.
     fn locked(index: pg_sys::Oid, table: pg_sys::Oid, mode: pg_sys::LOCKMODE) -> Self {
-        // SAFETY: in a transaction; an error is raised if there is no such relation.
+        // SAFETY: the caller is in a transaction. The call raises an error unless the relation
+        // exists; then it is open and locked until this value is dropped, or the transaction ends.
         let relation = unsafe { Relation::from_raw(pg_sys::relation_open(index, mode)) };
         if !method::is_own(relation) {
             Problem::new(
@@ -105,7 +108,8 @@ impl OpenIndex {
             )
             .raise();
         }
-        // SAFETY: in a transaction.
+        // SAFETY: a catalog look-up in the caller's transaction, which returns an invalid Oid for
+        // other relations.
         if unsafe { pg_sys::IndexGetRelation(index, true) } != table {
             Problem::new(
                 ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
@@ -116,7 +120,8 @@ impl OpenIndex {
         Self { relation, released: KEPT }
     }
 
-    /// `may` tells whether the user may open what is of an owner: nobody else gets to lock it.
+    /// `may` says whether the user may open an index of an owner; a user who may not does not lock
+    /// it.
     fn named(index: pg_sys::Oid, mode: pg_sys::LOCKMODE, may: impl Fn(pg_sys::Oid) -> bool) -> Self {
         let check = |relation: pg_sys::Oid| {
             if catalog::class_row(relation).is_some_and(|row| !may(row.owner)) {
@@ -126,7 +131,7 @@ impl OpenIndex {
         check(index);
         let table = lock_table(index, check);
         let open = Self::locked(index, table, mode);
-        // Its owner may be another since.
+        // It may have another owner by now.
         check(index);
         if open.relation.is_partitioned_index() {
             let oid = index.to_u32();
@@ -146,7 +151,7 @@ impl OpenIndex {
         open
     }
 
-    /// Why the index has no pages that this process could read.
+    /// Why this process can read no pages of the index, if it cannot.
     fn unfit(&self) -> Option<Problem> {
         let relation = self.relation;
         let name = relation.name();
@@ -174,10 +179,11 @@ impl OpenIndex {
     }
 }
 
-/// Locks the table of an index, which comes before the index in the order of PostgreSQL's DDL,
-/// after a check; the invalid number if it is none.
+/// Locks the table of an index after a check; returns the invalid Oid if `index` is none.
+/// PostgreSQL's DDL locks tables before indexes, too.
 fn lock_table(index: pg_sys::Oid, check: impl Fn(pg_sys::Oid)) -> pg_sys::Oid {
-    // SAFETY: in a transaction.
+    // SAFETY: the caller is in a transaction. Both functions take any Oid, whether a relation has
+    // it or not.
     unsafe {
         let table = pg_sys::IndexGetRelation(index, true);
         if table != pg_sys::InvalidOid {
@@ -190,8 +196,8 @@ fn lock_table(index: pg_sys::Oid, check: impl Fn(pg_sys::Oid)) -> pg_sys::Oid {
 
 /// Raises the error of a relation that the user has no right to.
 fn refuse(relation: pg_sys::Oid, why: pg_sys::AclResult::Type, of: pg_sys::ObjectType::Type) -> ! {
-    // SAFETY: in a transaction; the name is PostgreSQL's copy, or null for what was dropped just
-    // now.
+    // SAFETY: the caller is in a transaction. The name is PostgreSQL's copy, or null if the
+    // relation was just dropped, which PostgreSQL prints as "(null)".
     unsafe { pg_sys::aclcheck_error(why, of, pg_sys::get_rel_name(relation)) };
     unreachable!("an error does not return")
 }
@@ -199,7 +205,8 @@ fn refuse(relation: pg_sys::Oid, why: pg_sys::AclResult::Type, of: pg_sys::Objec
 impl Drop for OpenIndex {
     fn drop(&mut self) {
         if !std::thread::panicking() {
-            // SAFETY: opened by this value.
+            // SAFETY: this value opened the relation and nothing else closes it. Every [`Relation`]
+            // of it is used within the value's life.
             unsafe { pg_sys::relation_close(self.relation.raw(), self.released) };
         }
     }

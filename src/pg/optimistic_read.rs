@@ -1,15 +1,15 @@
-//! Reading pages that nobody changes without pinning them.
+//! Reads pages that do not change, without pinning them.
 //!
-//! A pin takes longer than looking at the few hundred bytes that it is for. A [`BufferHint`] copies
-//! bytes from the buffer where this backend saw a page last, and looks at the buffer's header
-//! before and after: PostgreSQL gives a buffer to another page only after it has changed the
-//! header, under the header's lock. So the bytes are the page's, unless the buffer went to another
-//! page and came back, two reads from disk, while a few hundred bytes were copied. Readers must
-//! bear that: bytes may be wrong as those of a damaged page are.
+//! A pin takes longer than reading the few hundred bytes that it is for. A [`BufferHint`] copies
+//! bytes from the buffer where this backend saw a page last. It checks the buffer's header before
+//! and after: PostgreSQL changes the header, under the header's lock, before it gives a buffer to
+//! another page. So the bytes are the page's, with one exception. The buffer may go to another page
+//! and come back, two reads from disk, while a few hundred bytes are copied. So readers must accept
+//! wrong bytes, as from a damaged page.
 //!
-//! A pin also tells PostgreSQL that the page is in use. Only pages of some usage count are read so;
-//! with less they are pinned, which raises it. So a page that is looked at now and then keeps
-//! its place in the buffers.
+//! A pin also marks the page as used. Only pages of some usage count are read without one; others
+//! are pinned, which raises the count. So a page that is read now and then keeps its place in the
+//! buffers.
 
 use crate::pg::buffer::{PAGE_SIZE, recent_buffers};
 use crate::pg::relation::{FileTag, Relation};
@@ -17,7 +17,7 @@ use crate::util::cpu;
 use pgrx::pg_sys;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
-/// A page, and where this backend saw it last.
+/// A page, and the buffer where this backend saw it last.
 #[derive(Clone, Copy)]
 pub struct BufferHint {
     block: u32,
@@ -25,14 +25,14 @@ pub struct BufferHint {
 }
 
 impl BufferHint {
-    /// Where a page was seen last.
+    /// The hint for a page.
     pub fn of(relation: Relation, block: u32) -> Self {
         let mut hint = Self { block, buffer: pg_sys::InvalidBuffer as pg_sys::Buffer };
         recent_buffers(relation, std::iter::once(block), |_, buffer| hint.buffer = buffer);
         hint
     }
 
-    /// Where some pages were seen last, appended to `hints`.
+    /// Appends the hints for some pages to `hints`.
     pub fn all(relation: Relation, blocks: impl Iterator<Item = u32>, hints: &mut Vec<Self>) {
         recent_buffers(relation, blocks, |block, buffer| hints.push(Self { block, buffer }));
     }
@@ -42,13 +42,14 @@ impl BufferHint {
         usize::try_from(self.buffer).ok()?.checked_sub(1)
     }
 
-    /// Begins to load what it takes to look at some bytes of the page: at each offset so many.
+    /// Prefetches `len` bytes of the page at each `(offset, len)`, and the buffer's header.
     ///
     /// What was not seen may be on disk: the operating system begins to read it then.
     pub fn announce(self, relation: Relation, bytes: &[(usize, usize)]) {
         let Some(number) = self.number() else {
             if self.buffer == pg_sys::InvalidBuffer as pg_sys::Buffer {
-                // SAFETY: the relation is open; nothing is read beyond its end, as this only asks.
+                // SAFETY: a [`Relation`] is open, and the call only asks for a block to be read
+                // ahead.
                 unsafe {
                     pg_sys::PrefetchBuffer(relation.raw(), pg_sys::ForkNumber::MAIN_FORKNUM, self.block)
                 };
@@ -65,9 +66,9 @@ impl BufferHint {
         self.number().is_some()
     }
 
-    /// Copies words of the page from `offset` on, a multiple of eight bytes, as many as there is
-    /// room for. `false` if they may not be the page's; then it must be pinned. Any thread may do
-    /// this; the main thread counts the page ([`super::buffer::count_pages`]).
+    /// Copies words of the page from `offset` on, a multiple of eight bytes, until `words` is full.
+    /// It returns `false` if they may not be the page's; then the page must be pinned. Any thread
+    /// may call it; the main thread counts the page ([`super::buffer::count_pages`]).
     pub fn copy(self, file: FileTag, offset: usize, words: &mut [u64]) -> bool {
         assert!(offset.is_multiple_of(size_of::<u64>()) && offset + size_of_val(words) <= PAGE_SIZE);
         let Some(number) = self.number() else { return false };
@@ -77,9 +78,10 @@ impl BufferHint {
         }
         let page = page(number).wrapping_add(offset).cast::<u64>();
         for (i, word) in words.iter_mut().enumerate() {
-            // SAFETY: within a buffer of shared memory, which is never unmapped, and aligned as
-            // buffers are; others may write there meanwhile, which a relaxed load may see in any
-            // state.
+            // SAFETY: the buffer's number is one that PostgreSQL returned, and the assertion keeps
+            // the words within its page. Shared buffers are aligned and never unmapped. Others may
+            // write there meanwhile: a relaxed load may then see any value, which the second check
+            // rejects.
             *word = unsafe { AtomicU64::from_ptr(page.wrapping_add(i).cast_mut()) }.load(Ordering::Relaxed);
         }
         fence(Ordering::Acquire);
@@ -88,25 +90,25 @@ impl BufferHint {
 }
 
 fn header(number: usize) -> *const pg_sys::BufferDesc {
-    // SAFETY: a plain read of an address that is set at server start.
+    // SAFETY: a plain read of an address that PostgreSQL sets at server start.
     unsafe { pg_sys::BufferDescriptors }.wrapping_add(number).cast()
 }
 
 fn page(number: usize) -> *const u8 {
-    // SAFETY: as above.
+    // SAFETY: a plain read of an address that PostgreSQL sets at server start.
     unsafe { pg_sys::BufferBlocks }.cast::<u8>().cast_const().wrapping_add(number * PAGE_SIZE)
 }
 
-/// The least usage count of pages that are read so: the clock that takes one from each page at
-/// every round must pass twice before such a page's buffer is given away.
+/// The least usage count of pages that are read without a pin. The clock sweep takes one from each
+/// page per round. So it must pass twice before it gives such a page's buffer away.
 const LEAST_USED: u32 = 2;
 
-/// Whether a buffer holds a page of enough use.
+/// Whether a buffer holds the page, with enough use.
 fn holds(header: *const pg_sys::BufferDesc, file: FileTag, block: u32, order: Ordering) -> bool {
     const VALID: u32 = pg_sys::BM_VALID | pg_sys::BM_TAG_VALID;
-    // SAFETY: the header of a shared buffer, as its number was one; its state is an atomic number,
-    // and its tag may be read at any time: if it is written meanwhile, the state or the second look
-    // tells.
+    // SAFETY: `header` points into the array of descriptors, as its number is a shared buffer's.
+    // The state is an atomic number. The tag is plain memory: if it is written meanwhile, the state
+    // or the second check shows it.
     let (state, tag) = unsafe {
         let state = AtomicU32::from_ptr((&raw const (*header).state.value).cast_mut()).load(order);
         (state, (&raw const (*header).tag).read_volatile())

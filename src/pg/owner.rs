@@ -1,16 +1,14 @@
-//! The rights under which code runs that an index's owner has written: expressions, predicates,
-//! what they call.
+//! The rights under which an index owner's code runs: expressions, predicates, and what they call.
 
 use super::compat;
 use super::relation::Relation;
 use pgrx::pg_sys;
 
-/// While it lives, the process acts for a relation's owner in a security-restricted operation, with
-/// a nest level of settings of its own and `pg_catalog, pg_temp` for its search path: as PostgreSQL
-/// 17's REINDEX does.
+/// While it lives, the process acts for a relation's owner in a security-restricted operation.
+/// Settings have a nest level of their own, and the search path is `pg_catalog, pg_temp`.
+/// PostgreSQL 17's REINDEX does the same.
 ///
-/// An error gives the rights back, too: the abort of a transaction restores those that it began
-/// with.
+/// An error ends it, too: the abort of a transaction restores the rights that it began with.
 pub struct AsOwner {
     user: pg_sys::Oid,
     context: i32,
@@ -20,8 +18,8 @@ pub struct AsOwner {
 impl AsOwner {
     pub fn of(relation: Relation) -> Self {
         let (mut user, mut context) = (pg_sys::InvalidOid, 0);
-        // SAFETY: in a transaction; what is set here is set back when the value is dropped, or by
-        // the transaction's abort.
+        // SAFETY: the caller is in a transaction. `drop` or the transaction's abort restores the
+        // user and ends the nest level of settings.
         let nest_level = unsafe {
             pg_sys::GetUserIdAndSecContext(&mut user, &mut context);
             let restricted = context | pg_sys::SECURITY_RESTRICTED_OPERATION as i32;
@@ -37,7 +35,8 @@ impl AsOwner {
 impl Drop for AsOwner {
     fn drop(&mut self) {
         if !std::thread::panicking() {
-            // SAFETY: what `of` found, in the same transaction.
+            // SAFETY: the values are those that `of` saved, in the same transaction. Nest levels
+            // end in reverse order, as guards are dropped.
             unsafe {
                 pg_sys::AtEOXact_GUC(false, self.nest_level);
                 pg_sys::SetUserIdAndSecContext(self.user, self.context);
@@ -48,12 +47,12 @@ impl Drop for AsOwner {
 
 /// Whether the current user has the rights of an owner.
 pub fn has_rights_of(owner: pg_sys::Oid) -> bool {
-    // SAFETY: in a transaction; looks up catalogs.
+    // SAFETY: catalog look-ups in the caller's transaction, with plain values as arguments.
     unsafe { pg_sys::has_privs_of_role(pg_sys::GetUserId(), owner) }
 }
 
-/// Whether the current user may see what others' relations consist of, as PostgreSQL's own
-/// statistics are seen.
+/// Whether the current user may see what others' relations consist of. PostgreSQL's own statistics
+/// have the same rule.
 pub fn may_monitor() -> bool {
     has_rights_of(pg_sys::Oid::from_u32(pg_sys::ROLE_PG_READ_ALL_STATS))
 }
@@ -61,7 +60,7 @@ pub fn may_monitor() -> bool {
 /// Whether the current user may read a table, or some of its columns.
 pub fn may_read(table: pg_sys::Oid) -> bool {
     let select = u64::from(pg_sys::ACL_SELECT) as pg_sys::AclMode;
-    // SAFETY: in a transaction; looks up catalogs.
+    // SAFETY: catalog look-ups in the caller's transaction, with plain values as arguments.
     unsafe {
         let user = pg_sys::GetUserId();
         pg_sys::pg_class_aclcheck(table, user, select) == pg_sys::AclResult::ACLCHECK_OK

@@ -8,7 +8,7 @@ use bytemuck::Pod;
 use pgrx::{PgSqlErrorCode, pg_sys};
 use std::ffi::CStr;
 
-/// What lies in the memory that leader and workers share.
+/// The contents of the memory that leader and workers share.
 #[derive(Clone, Copy)]
 #[repr(u64)]
 enum Key {
@@ -18,11 +18,11 @@ enum Key {
     Queues = 3,
 }
 
-/// Bytes of a queue: room for some dozens of the largest rows, so that nobody waits for anybody's
-/// next time slice.
+/// Bytes of a queue: room for some dozens of the largest rows. So neither side waits for the
+/// other's next time slice.
 const QUEUE_BYTES: usize = 1 << 18;
 
-/// Which rows of a table are there to be scanned.
+/// Which rows of a table are scanned.
 pub enum Rows {
     /// All that any transaction may see.
     Any,
@@ -35,9 +35,9 @@ pub struct Team {
     context: *mut pg_sys::ParallelContext,
     table: Relation,
     scan: pg_sys::ParallelTableScanDesc,
-    /// Registered, if it is one of our own.
+    /// The snapshot that was registered here, if there is one.
     snapshot: Option<pg_sys::Snapshot>,
-    /// Of workers that may still send something.
+    /// Queues of workers that may still send something.
     queues: Vec<*mut pg_sys::shm_mq_handle>,
 }
 
@@ -55,9 +55,9 @@ impl Team {
             return None;
         }
         let task = bytemuck::bytes_of(task);
-        // SAFETY: the order of calls is the one that PostgreSQL asks for; all that is allocated was
-        // estimated before, and the workers start after everything is in its place. The table is
-        // open and locked.
+        // SAFETY: the calls come in PostgreSQL's order. Every allocation was estimated before, and
+        // workers start only once the memory is initialized. `worker` has an entry for each
+        // launched worker. The table is open and locked.
         unsafe {
             pg_sys::EnterParallelMode();
             let context = pg_sys::CreateParallelContext(c"vdb".as_ptr(), function.as_ptr(), workers as i32);
@@ -107,24 +107,25 @@ impl Team {
         }
     }
 
-    /// Begins the backend's own share of the scan. Whoever gets it ends it.
+    /// Begins the backend's own share of the scan. The callee ends it.
     pub fn begin_scan(&self) -> pg_sys::TableScanDesc {
-        // SAFETY: the table is open, and the scan was described for it.
+        // SAFETY: the table is open, and `start` initialized the scan for it.
         unsafe { pg_sys::table_beginscan_parallel(self.table.raw(), self.scan) }
     }
 
-    /// Calls `visit` with messages that are there; returns whether there were any.
+    /// Calls `visit` with the messages that have arrived; returns whether there were any.
     pub fn receive(&mut self, mut visit: impl FnMut(&[u8])) -> bool {
         let mut any = false;
         self.queues.retain(|&queue| {
             loop {
                 let (mut bytes, mut data) = (0, std::ptr::null_mut());
-                // SAFETY: attached in `start`.
+                // SAFETY: `start` attached the queue, and it is dropped from the list once it is
+                // detached.
                 match unsafe { pg_sys::shm_mq_receive(queue, &mut bytes, &mut data, true) } {
                     pg_sys::shm_mq_result::SHM_MQ_SUCCESS => {
                         any = true;
-                        // SAFETY: the message's bytes stay where they are until the queue is asked
-                        // for the next one.
+                        // SAFETY: on success `data` points to `bytes` bytes, which stay valid until
+                        // the queue is read again.
                         visit(unsafe { std::slice::from_raw_parts(data.cast(), bytes) });
                     }
                     result => return result == pg_sys::shm_mq_result::SHM_MQ_WOULD_BLOCK,
@@ -134,11 +135,12 @@ impl Team {
         any
     }
 
-    /// Calls `visit` with all messages that are still to come.
+    /// Calls `visit` with all remaining messages.
     pub fn receive_all(&mut self, mut visit: impl FnMut(&[u8])) {
         while !self.queues.is_empty() {
             if !self.receive(&mut visit) && !self.queues.is_empty() {
-                // SAFETY: this backend's own latch, which whoever sends something sets.
+                // SAFETY: `MyLatch` is this backend's own latch. A sender sets it, as does the end
+                // of a worker.
                 unsafe {
                     pg_sys::WaitLatch(
                         pg_sys::MyLatch,
@@ -155,13 +157,13 @@ impl Team {
 }
 
 impl Drop for Team {
-    /// Waits for the workers; an error of theirs is raised here, if it was not before.
+    /// Waits for the workers; an error of theirs is raised here, unless it was before.
     fn drop(&mut self) {
-        // The end of the transaction does all this after an error.
+        // After an error the end of the transaction does all this.
         if std::thread::panicking() {
             return;
         }
-        // SAFETY: made in `start`, in this order the other way round.
+        // SAFETY: `start` made all of this, in the reverse order, and nothing else ends it.
         unsafe {
             if !(*self.context).seg.is_null() {
                 pg_sys::WaitForParallelWorkersToFinish(self.context);
@@ -175,7 +177,7 @@ impl Drop for Team {
     }
 }
 
-/// What a worker has of its [`Team`].
+/// A worker's part of its [`Team`].
 pub struct Member {
     toc: *mut pg_sys::shm_toc,
     queue: *mut pg_sys::shm_mq_handle,
@@ -183,10 +185,11 @@ pub struct Member {
 
 impl Member {
     /// # Safety
-    /// The arguments are those of the function that [`Team::start`] was given.
+    /// The arguments are those that PostgreSQL passes to a function given to [`Team::start`].
     pub unsafe fn new(segment: *mut pg_sys::dsm_segment, toc: *mut pg_sys::shm_toc) -> Self {
-        // SAFETY: the leader has put as many queues there as there are workers, whose numbers begin
-        // with 0.
+        // SAFETY: PostgreSQL passes the leader's segment and its table of contents. The leader put
+        // a queue there for each worker, and workers are numbered from 0. Only this worker is the
+        // sender of its queue.
         let queue = unsafe {
             let queues = pg_sys::shm_toc_lookup(toc, Key::Queues as u64, false).cast::<u8>();
             let worker = pg_sys::ParallelWorkerNumber.max(0) as usize;
@@ -197,15 +200,16 @@ impl Member {
         Self { toc, queue }
     }
 
-    /// The task, of the type that the leader has given.
+    /// The task. `T` must be the type that the leader has passed.
     pub fn task<T: Pod>(&self) -> T {
-        // SAFETY: the leader has put as many bytes there, of a type that may have any.
+        // SAFETY: the leader put a `T` there, as this function requires. Any bytes are a valid `T`,
+        // and the read needs no alignment.
         unsafe { pg_sys::shm_toc_lookup(self.toc, Key::Task as u64, false).cast::<T>().read_unaligned() }
     }
 
-    /// Begins the worker's share of the scan. Whoever gets it ends it.
+    /// Begins the worker's share of the scan. The callee ends it.
     pub fn begin_scan(&self, table: Relation) -> pg_sys::TableScanDesc {
-        // SAFETY: the leader has described the scan there; the table is open.
+        // SAFETY: the leader initialized the scan there, for this table, which is open.
         unsafe {
             let scan = pg_sys::shm_toc_lookup(self.toc, Key::Scan as u64, false);
             pg_sys::table_beginscan_parallel(table.raw(), scan.cast())
@@ -214,7 +218,7 @@ impl Member {
 
     /// Sends a message to the leader, once there is room for it.
     pub fn send(&mut self, message: &[u8]) {
-        // SAFETY: attached in `new`.
+        // SAFETY: `new` attached the queue, with this process as its sender.
         let result = unsafe { compat::send(self.queue, message) };
         if result != pg_sys::shm_mq_result::SHM_MQ_SUCCESS {
             Problem::new(
@@ -226,11 +230,11 @@ impl Member {
     }
 }
 
-/// Workers that PostgreSQL would use to make an index, going by the table's size,
-/// `maintenance_work_mem`, `max_parallel_maintenance_workers`, and whether the index's expressions
-/// may be computed by workers.
+/// Workers that PostgreSQL would use to make an index. It considers the table's size,
+/// `maintenance_work_mem`, `max_parallel_maintenance_workers`, and whether workers may compute the
+/// index's expressions.
 pub fn workers_for(table: Relation, index: Relation, info: &pg_sys::IndexInfo) -> usize {
-    // SAFETY: both are open.
+    // SAFETY: a [`Relation`] is open and locked while it is used.
     let workers = unsafe { compat::build_workers(info, table.oid(), index.oid()) };
     usize::try_from(workers).unwrap_or_default()
 }

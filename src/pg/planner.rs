@@ -7,12 +7,14 @@ use std::ffi::CStr;
 /// A node of an expression tree, in the planner's memory.
 pub type Expression = *mut pg_sys::Node;
 
-/// The operator of an expression and its two arguments, if it is one.
+/// The operator and the two arguments of a node, if it is an operator with two arguments.
 ///
 /// # Safety
-/// A node, or null.
+/// `node` is null or points to a valid node.
 pub unsafe fn operator_of(node: Expression) -> Option<(pg_sys::Oid, [Expression; 2])> {
-    // SAFETY: the caller's promise; a node's tag tells its type.
+    // SAFETY: `node` is not null when it is read, and then a valid node by this function's
+    // contract. Its tag says that it is an OpExpr, so the cast reads the right struct, whose `args`
+    // is a list of nodes.
     unsafe {
         if node.is_null() || (*node).type_ != pg_sys::NodeTag::T_OpExpr {
             return None;
@@ -26,13 +28,14 @@ pub unsafe fn operator_of(node: Expression) -> Option<(pg_sys::Oid, [Expression;
     }
 }
 
-/// The operator of an operator family that has a strategy number, for families that have one such.
+/// The operator with a strategy number in an operator family, for families with at most one such.
 ///
 /// # Safety
-/// To be called in a transaction.
+/// The caller is in a transaction.
 pub unsafe fn operator_of_strategy(family: pg_sys::Oid, strategy: i16) -> Option<pg_sys::Oid> {
     let none = pg_sys::Datum::from(0);
-    // SAFETY: a list of the catalog's rows, released when they were looked through.
+    // SAFETY: the caller is in a transaction, so catalogs can be read. The list has `n_members`
+    // entries that are rows of pg_amop. It is released after their last use.
     unsafe {
         let cache = pg_sys::SysCacheIdentifier::AMOPSTRATEGY as i32;
         let list = pg_sys::SearchSysCacheList(cache, 1, family.into(), none, none);
@@ -50,19 +53,20 @@ pub unsafe fn operator_of_strategy(family: pg_sys::Oid, strategy: i16) -> Option
 /// The type of an operator's right argument.
 ///
 /// # Safety
-/// To be called in a transaction, with an operator.
+/// The caller is in a transaction, and `operator` exists.
 pub unsafe fn right_type(operator: pg_sys::Oid) -> pg_sys::Oid {
     let (mut left, mut right) = (pg_sys::InvalidOid, pg_sys::InvalidOid);
-    // SAFETY: the caller's promise.
+    // SAFETY: the operator exists by this function's contract, and the out-parameters are local
+    // variables.
     unsafe { pg_sys::op_input_types(operator, &mut left, &mut right) };
     right
 }
 
-/// The C function of this name and of arguments of these types in the schema of an operator's
-/// function, if the current user may call it. Needs no right on the schema, and raises nothing.
+/// The C function of this name and these argument types in the schema of an operator's function, if
+/// the current user may call it. It needs no right on the schema, and raises nothing.
 ///
 /// # Safety
-/// To be called in a transaction, with an operator.
+/// The caller is in a transaction, and `operator` exists.
 pub unsafe fn function_beside(
     operator: pg_sys::Oid,
     name: &CStr,
@@ -70,8 +74,9 @@ pub unsafe fn function_beside(
 ) -> Option<pg_sys::Oid> {
     const C_LANGUAGE: u32 = 13;
     let none = pg_sys::Datum::from(0);
-    // SAFETY: the caller's promise; a list of the catalog's rows, released when they were looked
-    // through.
+    // SAFETY: the caller is in a transaction, and the operator exists, so its function does. The
+    // list has `n_members` entries that are rows of pg_proc, and `dim1` is the length of their
+    // argument types. It is released after their last use.
     unsafe {
         let schema = pg_sys::get_func_namespace(pg_sys::get_opcode(operator));
         let cache = pg_sys::SysCacheIdentifier::PROCNAMEARGSNSP as i32;
@@ -96,11 +101,12 @@ pub unsafe fn function_beside(
 /// A call of a function.
 ///
 /// # Safety
-/// The arguments are expressions of the types of the function's, which returns `result`.
+/// The arguments are valid expressions of the function's argument types, and it returns `result`.
 pub unsafe fn call(function: pg_sys::Oid, result: pg_sys::Oid, arguments: &[Expression]) -> Expression {
     let mut list = PgList::<pg_sys::Node>::new();
     arguments.iter().for_each(|&argument| list.push(argument));
-    // SAFETY: the caller's promise.
+    // SAFETY: the list holds valid expressions by this function's contract; PostgreSQL allocates
+    // the node around it.
     let call = unsafe {
         pg_sys::makeFuncExpr(
             function,
@@ -117,9 +123,10 @@ pub unsafe fn call(function: pg_sys::Oid, result: pg_sys::Oid, arguments: &[Expr
 /// The first of two expressions that is not null; the second is computed only if the first is.
 ///
 /// # Safety
-/// The expressions are of this type.
+/// The expressions are valid and of type `of`.
 pub unsafe fn coalesce(of: pg_sys::Oid, expressions: [Expression; 2]) -> Expression {
-    // SAFETY: the node type and the struct belong together.
+    // SAFETY: the tag T_CoalesceExpr belongs to the struct CoalesceExpr, and a zeroed node is
+    // valid.
     let mut node = unsafe { PgBox::<pg_sys::CoalesceExpr>::alloc_node(pg_sys::NodeTag::T_CoalesceExpr) };
     let mut list = PgList::<pg_sys::Node>::new();
     expressions.into_iter().for_each(|expression| list.push(expression));
@@ -129,9 +136,10 @@ pub unsafe fn coalesce(of: pg_sys::Oid, expressions: [Expression; 2]) -> Express
     node.into_pg().cast()
 }
 
-/// An object's number as a constant.
+/// An Oid as a constant.
 pub fn oid(oid: pg_sys::Oid) -> Expression {
-    // SAFETY: a value of the type that is told.
+    // SAFETY: the value is an Oid passed by value, with the size and the type that the constant
+    // states.
     let constant = unsafe {
         let size = size_of::<pg_sys::Oid>() as i32;
         pg_sys::makeConst(pg_sys::OIDOID, -1, pg_sys::InvalidOid, size, oid.into(), false, true)
@@ -139,12 +147,12 @@ pub fn oid(oid: pg_sys::Oid) -> Expression {
     constant.cast()
 }
 
-/// A value of a composite type, of its fields.
+/// A value of a composite type, from its fields.
 ///
 /// # Safety
-/// The fields are expressions of the types of the composite type's columns.
+/// `fields` are valid expressions of the types of the columns of `composite`.
 pub unsafe fn row(composite: pg_sys::Oid, fields: [Expression; 2]) -> Expression {
-    // SAFETY: the node type and the struct belong together.
+    // SAFETY: the tag T_RowExpr belongs to the struct RowExpr, and a zeroed node is valid.
     let mut row = unsafe { PgBox::<pg_sys::RowExpr>::alloc_node(pg_sys::NodeTag::T_RowExpr) };
     let mut list = PgList::<pg_sys::Node>::new();
     fields.into_iter().for_each(|field| list.push(field));
@@ -158,7 +166,8 @@ pub unsafe fn row(composite: pg_sys::Oid, fields: [Expression; 2]) -> Expression
 
 /// A number as a constant.
 pub fn int8(number: i64) -> Expression {
-    // SAFETY: a value of the type that is told.
+    // SAFETY: the value is an int8 passed by value, with the size and the type that the constant
+    // states.
     let constant = unsafe {
         let size = size_of::<i64>() as i32;
         pg_sys::makeConst(pg_sys::INT8OID, -1, pg_sys::InvalidOid, size, number.into(), false, true)
@@ -169,8 +178,8 @@ pub fn int8(number: i64) -> Expression {
 /// An operator between two expressions.
 ///
 /// # Safety
-/// The operator returns a value of type `result`, and the expressions are of the types of its
-/// arguments.
+/// `operator` returns a value of type `result`. `left` and `right` are valid expressions of its
+/// argument types.
 pub unsafe fn operation(
     operator: pg_sys::Oid,
     result: pg_sys::Oid,
@@ -178,7 +187,8 @@ pub unsafe fn operation(
     right: Expression,
 ) -> *mut pg_sys::Expr {
     let none = pg_sys::InvalidOid;
-    // SAFETY: the caller's promise; the clause is an operator's expression.
+    // SAFETY: operator and arguments fit by this function's contract. `make_opclause` returns an
+    // OpExpr, which is what `set_opfuncid` takes.
     unsafe {
         let clause = pg_sys::make_opclause(operator, result, false, left.cast(), right.cast(), none, none);
         pg_sys::set_opfuncid(clause.cast());
@@ -186,18 +196,19 @@ pub unsafe fn operation(
     }
 }
 
-/// A restriction by a clause that mentions the same tables as another's: on the same sides, unless
-/// they are swapped.
+/// A restriction by `clause`, which mentions the same tables as the clause of `other`: on the same
+/// sides, or on swapped ones.
 ///
 /// # Safety
-/// The restriction is the planner's.
+/// `other` points to a valid restriction, and `clause` to a valid clause of the same tables.
 pub unsafe fn restriction_like(
     other: *mut pg_sys::RestrictInfo,
     clause: *mut pg_sys::Expr,
     is_swapped: bool,
 ) -> *mut pg_sys::RestrictInfo {
-    // SAFETY: the caller's promise; a copy of the whole node, whose cached figures are those of
-    // nobody yet.
+    // SAFETY: `other` is a valid RestrictInfo by this function's contract, so all its fields may be
+    // copied. The copy shares its lists and sets, which stay unchanged. Cached figures of the other
+    // clause are reset.
     unsafe {
         let mut copy = PgBox::<pg_sys::RestrictInfo>::alloc_node(pg_sys::NodeTag::T_RestrictInfo);
         *copy = *other;

@@ -8,7 +8,7 @@ pub const IS_BACKEND: bool = !cfg!(test);
 
 /// This backend's process id.
 pub fn process_id() -> i32 {
-    // SAFETY: a plain read of a variable that is set at the process's start.
+    // SAFETY: a plain read of a variable that PostgreSQL sets when the process starts.
     unsafe { pg_sys::MyProcPid }
 }
 

@@ -2,7 +2,7 @@
 
 use pgrx::pg_sys;
 
-/// Phases of a build; the numbers are PostgreSQL's sub-phases, of which 1 is fixed as
+/// Phases of a build. The numbers are PostgreSQL's sub-phases, of which 1 is fixed as
 /// "initializing".
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(i64)]
@@ -15,7 +15,7 @@ pub enum Phase {
 }
 
 impl Phase {
-    /// The name that the view shows for a number.
+    /// The name that the view shows for a phase's number.
     pub fn name(number: i64) -> Option<&'static std::ffi::CStr> {
         [
             (pg_sys::PROGRESS_CREATEIDX_SUBPHASE_INITIALIZE as i64, c"initializing"),
@@ -32,7 +32,7 @@ impl Phase {
 }
 
 fn set(parameter: u32, value: i64) {
-    // SAFETY: writes this backend's own slot of shared state.
+    // SAFETY: PostgreSQL writes only this backend's own slot of shared memory, if it has one.
     unsafe { pg_sys::pgstat_progress_update_param(parameter as i32, value) };
 }
 

@@ -1,4 +1,4 @@
-//! A search as a query of its own, put together from nodes: no text of a user's becomes part of a
+//! A search as a query of its own, put together from nodes. No text of a user becomes part of a
 //! statement.
 
 use super::compat;
@@ -26,7 +26,8 @@ pub struct Search<'a> {
 /// The operator that an index orders by.
 fn order_operator(index: Relation) -> pg_sys::Oid {
     const ORDER_STRATEGY: i16 = 1;
-    // SAFETY: an open index has a family for each column; in a transaction.
+    // SAFETY: the caller is in a transaction, and an open index has an operator family for each
+    // column.
     let operator = unsafe { planner::operator_of_strategy(*(*index.raw()).rd_opfamily, ORDER_STRATEGY) };
     operator.unwrap_or_else(|| {
         Problem::new(
@@ -39,14 +40,15 @@ fn order_operator(index: Relation) -> pg_sys::Oid {
 
 /// The type of the queries that an index is searched with.
 pub fn query_type(index: Relation) -> pg_sys::Oid {
-    // SAFETY: in a transaction, with an operator.
+    // SAFETY: the caller is in a transaction, and the operator comes from a catalog.
     unsafe { planner::right_type(order_operator(index)) }
 }
 
 /// A value of a type, from its text.
 pub fn value_of_text(of: pg_sys::Oid, text: &CStr) -> pg_sys::Datum {
     let (mut function, mut parameter) = (pg_sys::InvalidOid, pg_sys::InvalidOid);
-    // SAFETY: in a transaction; a type's own input function.
+    // SAFETY: the caller is in a transaction. The function is the type's own input function, called
+    // with the arguments of one: a C string, a parameter and a modifier.
     unsafe {
         pg_sys::getTypeInputInfo(of, &mut function, &mut parameter);
         pg_sys::OidInputFunctionCall(function, text.as_ptr().cast_mut(), parameter, -1)
@@ -55,15 +57,16 @@ pub fn value_of_text(of: pg_sys::Oid, text: &CStr) -> pg_sys::Datum {
 
 /// The name of a type, as messages show it.
 pub fn type_name(of: pg_sys::Oid) -> String {
-    // SAFETY: in a transaction; a C string of PostgreSQL's.
+    // SAFETY: the caller is in a transaction, and PostgreSQL returns a C string for any Oid.
     unsafe { CStr::from_ptr(pg_sys::format_type_be(of)) }.to_string_lossy().into_owned()
 }
 
-/// Runs a search as the user, in a transaction that is read-only meanwhile; its rows are dropped.
+/// Runs a search as the user, in a transaction that is read-only meanwhile. Its rows are dropped.
 pub fn run(search: &Search) {
     let text = CString::new(search.condition.unwrap_or_default()).unwrap_or_else(|_| not_a_condition());
     let _read_only = ReadOnly::begin();
-    // SAFETY: in a transaction with an active snapshot, as every SQL function is called.
+    // SAFETY: PostgreSQL calls SQL functions in a transaction with an active snapshot. Each step
+    // gets the valid result of the one before, in the order of PostgreSQL's own queries.
     unsafe {
         let query = analyzed(search, &text);
         add_order(search, query);
@@ -77,19 +80,21 @@ pub fn run(search: &Search) {
     }
 }
 
-/// Whether an index's first column is an expression: code of its owner's.
+/// Whether an index's first column is an expression, which is code of the index's owner.
 fn is_of_expression(index: Relation) -> bool {
-    // SAFETY: an open index has its catalog row, with one column at least.
+    // SAFETY: an open index has its pg_index row in memory, with at least one column.
     unsafe { (*(*index.raw()).rd_index).indkey.values.as_slice(1)[0] == 0 }
 }
 
-/// Whether a plan leaves the index's expression to the index, so that the user does not run what
-/// the owner has written.
+/// Whether a plan leaves the index's expression to the index. Then the user does not run code of
+/// the owner.
 ///
 /// # Safety
-/// A plan of a query of [`add_order`].
+/// `plan` points to a plan of a query of [`add_order`].
 unsafe fn computes_nothing(plan: *mut pg_sys::PlannedStmt, index: Relation) -> bool {
-    // SAFETY: the caller's promise; a node's tag tells its type.
+    // SAFETY: `plan` is a valid plan by this function's contract, so its top node is one. `scan` is
+    // read after the null check, and as an IndexScan after its tag says so. Target lists hold
+    // entries with expressions.
     unsafe {
         let limit = (*plan).planTree;
         let scan = (*limit).lefttree;
@@ -119,9 +124,10 @@ pub fn not_chosen(index: Relation) -> ! {
 /// The table's rows that meet the condition, as PostgreSQL's parser understands it.
 ///
 /// # Safety
-/// In a transaction.
+/// The caller is in a transaction with an active snapshot.
 unsafe fn analyzed(search: &Search, text: &CStr) -> *mut pg_sys::Query {
-    // SAFETY: the caller's promise; node types and structs belong together.
+    // SAFETY: the caller is in a transaction with an active snapshot, and the index is open. Each
+    // tag belongs to the struct beside it. The entry is that of the query's only table.
     unsafe {
         let table = pg_sys::IndexGetRelation(search.index.oid(), false);
         let schema = pg_sys::get_namespace_name(pg_sys::get_rel_namespace(table));
@@ -152,19 +158,21 @@ unsafe fn analyzed(search: &Search, text: &CStr) -> *mut pg_sys::Query {
 /// The only table of a query.
 ///
 /// # Safety
-/// A query of [`analyzed`].
+/// `query` points to a query of [`analyzed`].
 unsafe fn range_entry(query: *mut pg_sys::Query) -> *mut pg_sys::RangeTblEntry {
-    // SAFETY: the caller's promise.
+    // SAFETY: `query` is a valid query by this function's contract, and its range table a list of
+    // entries.
     let entries = unsafe { PgList::<pg_sys::RangeTblEntry>::from_pg((*query).rtable) };
     entries.get_ptr(0).expect("a query of a table has its entry")
 }
 
-/// The expression that a text consists of: of one, and of nothing else that a SELECT may have.
+/// The expression that a text consists of; nothing else of a SELECT may be there.
 ///
 /// # Safety
-/// In a transaction.
+/// The caller is in a transaction.
 unsafe fn condition(text: &CStr) -> Expression {
-    // SAFETY: the caller's promise; a node's tag tells its type.
+    // SAFETY: the parser takes a C string, and returns a list of raw statements. The statement is
+    // read as a SelectStmt after its tag says so, and its target list holds valid targets.
     unsafe {
         let parsed = pg_sys::raw_parser(text.as_ptr(), pg_sys::RawParseMode::RAW_PARSE_PLPGSQL_EXPR);
         let statements = PgList::<pg_sys::RawStmt>::from_pg(parsed);
@@ -198,13 +206,15 @@ unsafe fn condition(text: &CStr) -> Expression {
     }
 }
 
-/// Whether an expression stands for all columns of something, which the parser takes among targets
+/// Whether an expression stands for all columns of something. The parser accepts that among targets
 /// only.
 ///
 /// # Safety
-/// A node as it was parsed.
+/// `node` is null or points to a node of the raw parser.
 unsafe fn is_star(node: Expression) -> bool {
-    // SAFETY: the caller's promise; a node's tag tells its type.
+    // SAFETY: `node` is read after the null check, and is valid by this function's contract. Its
+    // tag says that it is a ColumnRef, so the cast reads the right struct, whose fields are a list
+    // of nodes.
     unsafe {
         if node.is_null() || (*node).type_ != pg_sys::NodeTag::T_ColumnRef {
             return false;
@@ -221,12 +231,14 @@ fn not_a_condition() -> ! {
         .raise()
 }
 
-/// Has a query return the nearest rows first, as many as wanted.
+/// Has a query return the nearest rows first, at most as many as the search asks for.
 ///
 /// # Safety
-/// A query of [`analyzed`], in a transaction.
+/// `query` points to a query of [`analyzed`], and the caller is in a transaction.
 unsafe fn add_order(search: &Search, query: *mut pg_sys::Query) {
-    // SAFETY: the caller's promise; the index is one of the query's only table, whose number is 1.
+    // SAFETY: `query` is a valid query of one table, number 1, by this function's contract, and the
+    // index is one of that table. The query value is of the operator's right type, and not null.
+    // Each tag belongs to the struct beside it.
     unsafe {
         let column = indexed(search.index);
         let operator = order_operator(search.index);
@@ -253,12 +265,13 @@ unsafe fn add_order(search: &Search, query: *mut pg_sys::Query) {
     }
 }
 
-/// What an index's first column is of, as an expression of a query's first table.
+/// The value of an index's first column, as an expression of a query's first table.
 ///
 /// # Safety
-/// An open index, in a transaction.
+/// `index` is an open index, and the caller is in a transaction.
 unsafe fn indexed(index: Relation) -> Expression {
-    // SAFETY: the caller's promise; an index has at least one column.
+    // SAFETY: `index` is an open index by this function's contract, so it has a catalog row with at
+    // least one column. Its expressions are valid nodes, one for each column with number 0.
     unsafe {
         let column = (*(*index.raw()).rd_index).indkey.values.as_slice(1)[0];
         if column == 0 {
@@ -277,9 +290,10 @@ unsafe fn indexed(index: Relation) -> Expression {
 /// Has the executor check that the user may read the columns of an expression.
 ///
 /// # Safety
-/// A query of [`analyzed`], and an expression of its table.
+/// `query` points to a query of [`analyzed`], and `expression` to an expression of its table.
 unsafe fn require_columns(query: *mut pg_sys::Query, expression: Expression) {
-    // SAFETY: the caller's promise.
+    // SAFETY: both nodes are valid by this function's contract. The set of columns is the query's
+    // own, and stays in place during the call.
     unsafe {
         let entry = range_entry(query);
         pg_sys::pull_varattnos(expression, 1, compat::selected_columns(query, entry));
@@ -289,9 +303,10 @@ unsafe fn require_columns(query: *mut pg_sys::Query, expression: Expression) {
 /// Runs a plan to its end.
 ///
 /// # Safety
-/// A plan of a query, in a transaction with an active snapshot.
+/// `plan` points to a plan, and the caller is in a transaction with an active snapshot.
 unsafe fn execute(plan: *mut pg_sys::PlannedStmt, text: &CStr) {
-    // SAFETY: the caller's promise; in the order that PostgreSQL's executor asks for.
+    // SAFETY: the plan is valid and a snapshot is active, by this function's contract. `text`
+    // outlives the call. The executor's functions are called in PostgreSQL's order, each once.
     unsafe {
         let none = std::ptr::null_mut();
         let state = pg_sys::CreateQueryDesc(
@@ -320,7 +335,7 @@ struct ReadOnly {
 
 impl ReadOnly {
     fn begin() -> Self {
-        // SAFETY: only the main thread touches the variable.
+        // SAFETY: a plain variable that only the main thread reads and writes.
         unsafe {
             let before = pg_sys::XactReadOnly;
             pg_sys::XactReadOnly = true;
@@ -331,7 +346,7 @@ impl ReadOnly {
 
 impl Drop for ReadOnly {
     fn drop(&mut self) {
-        // SAFETY: as above.
+        // SAFETY: a plain variable that only the main thread reads and writes.
         unsafe { pg_sys::XactReadOnly = self.before };
     }
 }

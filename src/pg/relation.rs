@@ -13,14 +13,14 @@ pub struct Relation {
     raw: pg_sys::Relation,
 }
 
-/// Which file a relation's pages are in, over all its rewrites.
+/// The file of a relation's pages; a rewrite gives the relation another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FileId {
     relation: u32,
     file: u32,
 }
 
-/// How the tags of buffers name a relation. Any thread may have it.
+/// How the tags of buffers name a relation. Any thread may use it.
 #[derive(Clone, Copy)]
 pub struct FileTag(FileLocator);
 
@@ -35,7 +35,8 @@ impl FileTag {
 
 impl Relation {
     /// # Safety
-    /// `raw` is an open relation that stays open and locked while the value is used.
+    /// `raw` points to an open relation, which stays open and locked while the value and its copies
+    /// are used.
     pub unsafe fn from_raw(raw: pg_sys::Relation) -> Self {
         Self { raw }
     }
@@ -45,12 +46,12 @@ impl Relation {
     }
 
     fn data(&self) -> &pg_sys::RelationData {
-        // SAFETY: see `from_raw`.
+        // SAFETY: `from_raw` requires a pointer to a relation that is open while the value is used.
         unsafe { &*self.raw }
     }
 
     fn form(&self) -> &pg_sys::FormData_pg_class {
-        // SAFETY: an open relation has its pg_class row in memory.
+        // SAFETY: an open relation has its pg_class row in memory until it is closed.
         unsafe { &*self.data().rd_rel }
     }
 
@@ -59,12 +60,12 @@ impl Relation {
     }
 
     pub fn name(self) -> String {
-        // SAFETY: a name is a C string within its fixed length.
+        // SAFETY: a NameData is 64 bytes within the row above and contains a terminating zero.
         let name = unsafe { std::ffi::CStr::from_ptr(self.form().relname.data.as_ptr()) };
         name.to_string_lossy().into_owned()
     }
 
-    /// That the index has what this extension cannot have written.
+    /// An error for content that this extension cannot have written.
     pub fn corrupt(self) -> Problem {
         Problem::corrupt(format!("index \"{}\" is corrupted", self.name()))
     }
@@ -74,55 +75,57 @@ impl Relation {
         FileId { relation: self.oid().to_u32(), file }
     }
 
-    /// The type of an index's first column: of what is indexed, where the index keeps something
-    /// else.
+    /// The type of an index's first column. It is that of the indexed value, also where the index
+    /// keeps something else.
     pub fn first_column_type(self) -> pg_sys::Oid {
-        // SAFETY: an open relation has a descriptor; its tuple descriptor is valid while it is
-        // open.
+        // SAFETY: an open relation has a tuple descriptor, which is valid while it is open. The
+        // wrapper does not outlive this call.
         let descriptor = unsafe { pgrx::PgTupleDesc::from_pg_unchecked(self.data().rd_att) };
         descriptor.get(0).map_or(pg_sys::InvalidOid, |column| column.atttypid)
     }
 
-    /// The modifier that the first column's type was declared with; -1 if it has none.
+    /// The modifier with which the first column's type was declared; -1 if it has none.
     pub fn first_column_typmod(self) -> i32 {
-        // SAFETY: an open relation has a descriptor; its tuple descriptor is valid while it is
-        // open.
+        // SAFETY: an open relation has a tuple descriptor, which is valid while it is open. The
+        // wrapper does not outlive this call.
         let descriptor = unsafe { pgrx::PgTupleDesc::from_pg_unchecked(self.data().rd_att) };
         descriptor.get(0).map_or(-1, |column| column.type_mod())
     }
 
-    /// Columns of an index that are searched by.
+    /// Key columns of an index.
     pub fn columns(self) -> usize {
-        // SAFETY: an open index has its catalog row.
+        // SAFETY: this is called for indexes only, and an open index has its pg_index row in
+        // memory.
         usize::try_from(unsafe { (*self.data().rd_index).indnkeyatts }).unwrap_or_default()
     }
 
     /// The collation of an index's column, from 0.
     pub fn collation(self, column: usize) -> pg_sys::Oid {
         debug_assert!(column < self.columns());
-        // SAFETY: an open index has a collation, or the invalid one, for each column.
+        // SAFETY: an open index has an array of one collation, or the invalid Oid, per key column.
+        // Callers pass a key column.
         unsafe { *self.data().rd_indcollation.add(column) }
     }
 
-    /// Whether `buffer` holds this page still; if so, it is pinned now.
+    /// Whether `buffer` still holds this page; if so, this pins it.
     pub(super) fn is_in_buffer(self, block: u32, buffer: pg_sys::Buffer) -> bool {
         let file = compat::file_locator(self.data());
-        // SAFETY: any valid buffer number will do: PostgreSQL compares the buffer's tag after
-        // pinning it.
+        // SAFETY: `buffer` is a number that PostgreSQL returned, so it names a buffer. PostgreSQL
+        // compares the buffer's tag after it has pinned it.
         unsafe { pg_sys::ReadRecentBuffer(file, pg_sys::ForkNumber::MAIN_FORKNUM, block, buffer) }
     }
 
-    /// What tells this relation's buffers from others'.
+    /// What distinguishes this relation's buffers from others'.
     pub fn file_tag(self) -> FileTag {
         FileTag(compat::file_locator(self.data()))
     }
 
-    /// The block of this relation's main fork that a shared buffer of an index below `NBuffers`
-    /// holds, if it holds one.
+    /// The block of this relation's main fork that a shared buffer holds, if it holds one; `index`
+    /// is below `NBuffers`.
     pub(super) fn block_in_buffer(self, index: usize) -> Option<u32> {
-        // SAFETY: the descriptors are an array of `NBuffers` in shared memory. A tag that changes
-        // while it is read tells of no block or of another, which is all the same to statistics;
-        // `BufferGetTag` would ask for a pin.
+        // SAFETY: the descriptors are an array of `NBuffers` in shared memory, and `index` is below
+        // that. A tag that changes while it is read may name no block or another one. Statistics
+        // accept that; `BufferGetTag` would need a pin.
         let tag = unsafe {
             let descriptor = pg_sys::BufferDescriptors.add(index);
             (&raw const (*descriptor).bufferdesc.tag).read_volatile()
@@ -132,11 +135,11 @@ impl Relation {
 
     /// Number of pages of the main fork.
     pub fn blocks(self) -> u32 {
-        // SAFETY: the relation is open.
+        // SAFETY: `from_raw` requires an open relation.
         unsafe { pg_sys::RelationGetNumberOfBlocksInFork(self.raw, pg_sys::ForkNumber::MAIN_FORKNUM) }
     }
 
-    /// Temporary tables are seen by one session only.
+    /// Whether only one session sees the relation.
     pub fn is_temporary(self) -> bool {
         self.form().relpersistence == pg_sys::RELPERSISTENCE_TEMP as std::ffi::c_char
     }
@@ -159,7 +162,7 @@ impl Relation {
 
     /// Whether an index takes rows: one that is made concurrently does not from its beginning.
     pub fn is_ready(self) -> bool {
-        // SAFETY: an open index has its catalog row.
+        // SAFETY: an open relation's `rd_index` is null, or points to its pg_index row in memory.
         unsafe { self.data().rd_index.as_ref() }.is_some_and(|index| index.indislive && index.indisready)
     }
 
@@ -168,17 +171,18 @@ impl Relation {
         self.form().relowner
     }
 
-    /// Whether it, or its file, was made by this transaction: nobody else can see it yet.
+    /// Whether this transaction made the relation or its file, so that no other transaction sees it
+    /// yet.
     pub fn is_new(self) -> bool {
         let data = self.data();
         let new_file = compat::new_files_subtransaction(data);
         data.rd_createSubid != NO_SUBTRANSACTION || new_file != NO_SUBTRANSACTION
     }
 
-    /// Whether changes must be written to the WAL; PostgreSQL's macro of the same meaning is not in
-    /// the bindings.
+    /// Whether changes must be written to the WAL. It replaces PostgreSQL's macro, which the
+    /// bindings lack.
     pub fn needs_wal(self) -> bool {
-        // SAFETY: plain reads of variables that are set at server start.
+        // SAFETY: a plain read of a variable that PostgreSQL sets at server start.
         let minimal = unsafe { pg_sys::wal_level < pg_sys::WalLevel::WAL_LEVEL_REPLICA as i32 };
         self.form().relpersistence == pg_sys::RELPERSISTENCE_PERMANENT as std::ffi::c_char
             && !(minimal && self.is_new())
@@ -187,14 +191,14 @@ impl Relation {
 
 /// Whether the server replays WAL: pages then change under a reader that holds a pin only.
 pub fn in_recovery() -> bool {
-    // SAFETY: reads shared state; callable at any time.
+    // SAFETY: the function reads shared memory and may be called at any time.
     unsafe { pg_sys::RecoveryInProgress() }
 }
 
-/// The next transaction id, with its epoch: pages given up now are out of everybody's sight once it
-/// is old.
+/// The next transaction id, with its epoch. Once it is old, no snapshot sees the pages that are
+/// given up now.
 pub fn next_full_transaction_id() -> u64 {
-    // SAFETY: reads shared state; callable at any time.
+    // SAFETY: the function reads shared memory under its own lock and may be called at any time.
     unsafe { pg_sys::ReadNextFullTransactionId().value }
 }
 
@@ -204,6 +208,6 @@ pub fn next_full_transaction_id() -> u64 {
 /// temporary tables ignores the session's own snapshots, which cursors hold.
 pub fn is_before_all_snapshots(id: u64) -> bool {
     let id = pg_sys::FullTransactionId { value: id };
-    // SAFETY: a null relation asks for the horizon of shared relations.
+    // SAFETY: PostgreSQL takes a null relation as a request for the horizon of shared relations.
     unsafe { pg_sys::GlobalVisCheckRemovableFullXid(std::ptr::null_mut(), id) }
 }

@@ -1,10 +1,10 @@
-//! Pages that are read one after another, each once.
+//! Reads pages one after another, each once.
 
 use super::buffer::Pinned;
 use super::compat;
 use super::relation::Relation;
 
-/// Calls `visit` with pages of the main fork, pinned, in the order of `blocks`.
+/// Calls `visit` with pinned pages of the main fork, in the order of `blocks`.
 pub fn for_each_page(
     relation: Relation,
     blocks: impl Iterator<Item = u32>,

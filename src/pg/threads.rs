@@ -11,32 +11,31 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
-/// How often the main thread looks for interrupts while threads compute.
+/// How often the main thread checks for interrupts while threads compute.
 const POLL: Duration = Duration::from_millis(10);
 
 /// Threads that a maintenance command may use: `max_parallel_maintenance_workers` and the backend
-/// itself, but no more than there are processors.
+/// itself, at most one per processor.
 pub fn maintenance_threads() -> usize {
-    // SAFETY: a plain read of a setting.
+    // SAFETY: a plain read of a setting, on the main thread, which alone writes it.
     let workers = unsafe { pg_sys::max_parallel_maintenance_workers };
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     (workers.max(0) as usize + 1).min(processors)
 }
 
-/// Runs `work` on a pool of `threads` threads, calling `poll` on the main thread every now and
-/// then.
+/// Runs `work` on a pool of `threads` threads, and calls `poll` on the main thread now and then.
 ///
-/// `work` must not call PostgreSQL, and must return soon after its flag is set: then the result is
-/// discarded, because the interrupt that set it raises its error here. A panic in `work` becomes an
-/// ordinary error.
+/// `work` must not call PostgreSQL, and must return soon after its flag is set. Its result is then
+/// discarded, because the interrupt that set the flag raises its error here. A panic in `work`
+/// becomes an ordinary error.
 pub fn run<T: Send>(threads: usize, poll: impl FnMut(), work: impl FnOnce(&AtomicBool) -> T + Send) -> T {
     let mut result = None;
     stream(threads, poll, |cancel, put| put(work(cancel)), |value| result = Some(value));
     result.expect("a panic in the computation has been raised by the scope")
 }
 
-/// As [`run`], but `work` puts out one thing after another, which `take` gets on the main thread
-/// while `work` goes on.
+/// As [`run`], but `work` puts values one after another. `take` gets them on the main thread while
+/// `work` goes on.
 pub fn stream<T: Send>(
     threads: usize,
     mut poll: impl FnMut(),
@@ -50,8 +49,8 @@ pub fn stream<T: Send>(
     let done = catch_unwind(AssertUnwindSafe(|| {
         pool.in_place_scope(|scope| {
             // Set on every way out, so that an error raised below does not wait for the whole
-            // computation; the receiver, which goes before that, lets nobody wait who has something
-            // to put.
+            // computation. The receiver is dropped before, which frees a thread that waits in
+            // `put`.
             let _cancel_on_exit = SetOnDrop(&cancel);
             let (sender, receiver) = sync_channel(1);
             let cancel = &cancel;
@@ -79,9 +78,9 @@ pub fn stream<T: Send>(
     done.unwrap_or_else(|panic| raise_panic(panic));
 }
 
-/// One computation after another that goes on while the main thread does something else.
+/// One background computation after another, while the main thread does something else.
 ///
-/// If the main thread leaves with an error, what is under way is cancelled and goes to nobody.
+/// If the main thread leaves with an error, the computation is cancelled and its result dropped.
 pub struct Background<T> {
     threads: usize,
     pool: Option<rayon::ThreadPool>,
@@ -90,13 +89,13 @@ pub struct Background<T> {
 }
 
 impl<T: Send + 'static> Background<T> {
-    /// On so many threads.
+    /// Computes on `threads` threads.
     pub fn new(threads: usize) -> Self {
         Self { threads, pool: None, under_way: None, cancel: Arc::default() }
     }
 
-    /// Starts a computation, once the one before is done, whose result it returns. As to `work`,
-    /// see [`run`].
+    /// Starts a computation once the one before is done, and returns that one's result. As to
+    /// `work`, see [`run`].
     pub fn start(&mut self, work: impl FnOnce(&AtomicBool) -> T + Send + 'static) -> Option<T> {
         let before = self.wait();
         remember_main_thread();
@@ -113,7 +112,7 @@ impl<T: Send + 'static> Background<T> {
         before
     }
 
-    /// Waits for what is under way, if anything is.
+    /// Waits for the computation under way, if there is one.
     pub fn wait(&mut self) -> Option<T> {
         let receiver = self.under_way.take()?;
         loop {
@@ -148,7 +147,7 @@ impl Drop for SetOnDrop<'_> {
     }
 }
 
-/// A pool of `threads` threads, or an error that tells what to do.
+/// A pool of `threads` threads, or an error with a hint.
 fn pool(threads: usize) -> rayon::ThreadPool {
     quiet_pool(threads).unwrap_or_else(|error| {
         super::error::Problem::new(
@@ -162,8 +161,8 @@ fn pool(threads: usize) -> rayon::ThreadPool {
 
 /// A pool whose threads receive no signals: PostgreSQL's handlers must run on the main thread.
 pub(super) fn quiet_pool(threads: usize) -> Result<rayon::ThreadPool, rayon::ThreadPoolBuildError> {
-    // SAFETY: the sets are initialised by sigfillset and by the first pthread_sigmask; the mask is
-    // restored.
+    // SAFETY: an all-zero signal set is valid; sigfillset and the first pthread_sigmask fill both
+    // sets. The calls change the mask of this thread only, and the last restores it.
     unsafe {
         let mut all = std::mem::zeroed();
         let mut before = std::mem::zeroed();

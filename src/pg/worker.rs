@@ -12,13 +12,13 @@ use std::time::{Duration, Instant};
 #[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
 pub struct Request {
     pub database: u32,
-    /// An index; 0 for all of the database.
+    /// An index; 0 for all indexes of the database.
     pub index: u32,
-    /// Rows at which the index is flushed, as whoever asks has set it; 0 if that is unknown.
+    /// Rows at which the index is flushed, by the requester's settings; 0 if unknown.
     pub flush_rows: u64,
 }
 
-/// A C string in a field of fixed length.
+/// Copies a C string into a field of fixed length.
 fn copy_name(name: &CStr, field: &mut [std::ffi::c_char]) {
     let bytes = name.to_bytes_with_nul();
     debug_assert!(bytes.len() <= field.len());
@@ -31,7 +31,7 @@ fn describe(name: &CStr, function: &CStr) -> pg_sys::BackgroundWorker {
     copy_name(name, &mut worker.bgw_type);
     copy_name(function, &mut worker.bgw_function_name);
     let library = &mut worker.bgw_library_name;
-    // An array in PostgreSQL 14 to 16, of another length since.
+    // An array in PostgreSQL 14 to 16, of another length in later versions.
     copy_name(c"vdb", &mut library[..]);
     worker.bgw_flags = (pg_sys::BGWORKER_SHMEM_ACCESS | pg_sys::BGWORKER_BACKEND_DATABASE_CONNECTION) as i32;
     worker.bgw_start_time = pg_sys::BgWorkerStartTime::BgWorkerStart_RecoveryFinished;
@@ -45,47 +45,48 @@ pub fn start(name: &CStr, function: &CStr, request: Request) -> bool {
     let mut worker = describe(name, function);
     let bytes = bytemuck::bytes_of(&request);
     worker.bgw_extra.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from as std::ffi::c_char);
-    // SAFETY: the description is complete; nobody asks for the handle.
+    // SAFETY: the description is complete, and PostgreSQL copies it. A null handle is allowed.
     unsafe { pg_sys::RegisterDynamicBackgroundWorker(&mut worker, std::ptr::null_mut()) }
 }
 
-/// Has the server start a worker whenever it is started itself; only while
+/// Has the server start a worker whenever it starts itself. Only valid while
 /// `shared_preload_libraries` are loaded.
 pub fn start_with_server(name: &CStr, function: &CStr) {
     let mut worker = describe(name, function);
     const SECONDS_TO_RESTART: i32 = 10;
     worker.bgw_restart_time = SECONDS_TO_RESTART;
-    // SAFETY: the description is complete.
+    // SAFETY: the description is complete, and PostgreSQL copies it. The postmaster calls this
+    // while it loads libraries.
     unsafe { pg_sys::RegisterBackgroundWorker(&mut worker) };
 }
 
-/// Whether the library is being loaded by the postmaster.
+/// Whether the postmaster is loading the library.
 pub fn is_preloading() -> bool {
-    // SAFETY: a plain read.
+    // SAFETY: a plain read of a variable that only this process's main thread writes.
     unsafe { pg_sys::process_shared_preload_libraries_in_progress }
 }
 
 /// What this worker was asked for.
 pub fn request() -> Request {
-    // SAFETY: set before a worker's main function is called; the bytes are those that `start`
-    // wrote.
+    // SAFETY: PostgreSQL points the variable to the worker's entry before it calls the worker's
+    // main function. The bytes are those that `start` wrote.
     let extra = unsafe { (*pg_sys::MyBgworkerEntry).bgw_extra };
     let bytes: Vec<u8> = extra[..size_of::<Request>()].iter().map(|&byte| byte as u8).collect();
     bytemuck::pod_read_unaligned(&bytes)
 }
 
 unsafe extern "C" {
-    /// PostgreSQL's handler of SIGTERM, which ends the process at its next look for interrupts. The
+    /// PostgreSQL's handler of SIGTERM. The process ends at its next check for interrupts. The
     /// bindings' wrapper is no C function.
     fn die(signal: i32);
     fn SignalHandlerForConfigReload(signal: i32);
 }
 
-/// Begins a worker's life: signals, and a connection to a database, or to none but for the shared
-/// catalogs.
+/// Begins a worker's life: signals, and a connection to a database. Without a database it sees only
+/// the shared catalogs.
 pub fn connect(database: Option<u32>) {
-    // SAFETY: the handlers are PostgreSQL's own; a worker's main function calls this once, first of
-    // all.
+    // SAFETY: the handlers are PostgreSQL's own and take a signal's number. A worker's main
+    // function calls this once, before anything else, while signals are still blocked.
     unsafe {
         libc::signal(libc::SIGTERM, die as *const () as libc::sighandler_t);
         libc::signal(libc::SIGHUP, SignalHandlerForConfigReload as *const () as libc::sighandler_t);
@@ -109,19 +110,20 @@ pub struct Failure {
 
 /// Runs `work` in a transaction, without a snapshot; an error aborts it.
 pub fn transaction<T>(work: impl FnOnce() -> T) -> Result<T, Failure> {
-    // SAFETY: a worker between two transactions.
+    // SAFETY: workers call this outside of transactions only, so one can begin. The snapshot is
+    // popped right after it was pushed.
     unsafe {
         pg_sys::SetCurrentStatementStartTimestamp();
         pg_sys::StartTransactionCommand();
-        // Taken and let go of: from it PostgreSQL learns which transactions are over, and so which
-        // pages are free.
+        // Taken and released at once. It lets PostgreSQL see which transactions are over, and so
+        // which pages are free.
         pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
         pg_sys::PopActiveSnapshot();
     }
     let mut work = Some(work);
     let result = pgrx::PgTryBuilder::new(AssertUnwindSafe(|| {
         let value = (work.take().expect("called once"))();
-        // SAFETY: the transaction begun above.
+        // SAFETY: the current transaction is the one begun above: `work` leaves it open.
         unsafe { pg_sys::CommitTransactionCommand() };
         Ok(value)
     }))
@@ -130,7 +132,7 @@ pub fn transaction<T>(work: impl FnOnce() -> T) -> Result<T, Failure> {
     .execute();
     if result.is_err() {
         super::attempt::allow_interrupts();
-        // SAFETY: the transaction begun above, which has failed.
+        // SAFETY: the error left the transaction begun above as the current one, not yet aborted.
         unsafe { pg_sys::AbortCurrentTransaction() };
     }
     result
@@ -146,11 +148,12 @@ fn failure(error: &CaughtError) -> Failure {
     }
 }
 
-/// Sleeps, and does what the process is told meanwhile.
+/// Sleeps, and handles signals meanwhile.
 pub fn sleep(time: Duration) {
     let end = Instant::now() + time;
     while let Some(left) = end.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
-        // SAFETY: the latch is this process's own.
+        // SAFETY: `MyLatch` is this process's own latch, valid as long as the process; the process
+        // is attached to the postmaster.
         unsafe {
             pg_sys::WaitLatch(
                 pg_sys::MyLatch,
@@ -161,7 +164,8 @@ pub fn sleep(time: Duration) {
             pg_sys::ResetLatch(pg_sys::MyLatch);
         }
         pgrx::check_for_interrupts!();
-        // SAFETY: as PostgreSQL's own processes do between two pieces of work.
+        // SAFETY: a worker has no transaction open while it sleeps. PostgreSQL's own processes read
+        // the configuration at such points, after they have cleared the flag.
         unsafe {
             if pg_sys::ConfigReloadPending != 0 {
                 pg_sys::ConfigReloadPending = 0;
@@ -174,13 +178,13 @@ pub fn sleep(time: Duration) {
 /// Shows what a worker does in `pg_stat_activity`.
 pub fn report_activity(what: &str) {
     let what = std::ffi::CString::new(what).unwrap_or_default();
-    // SAFETY: PostgreSQL copies the string.
+    // SAFETY: the string is a C string, which PostgreSQL copies.
     unsafe { pg_sys::pgstat_report_activity(pg_sys::BackendState::STATE_RUNNING, what.as_ptr()) };
 }
 
 /// Shows the progress of this process as that of an index's creation.
 pub fn report_progress_of(relation: Relation) {
-    // SAFETY: writes this backend's own slot of shared state.
+    // SAFETY: PostgreSQL writes only this backend's own slot of shared memory.
     unsafe {
         pg_sys::pgstat_progress_start_command(
             pg_sys::ProgressCommandType::PROGRESS_COMMAND_CREATE_INDEX,
@@ -195,7 +199,7 @@ pub fn take_place(count: u32) -> bool {
     (0..count).any(lock_place)
 }
 
-/// A lock that no user can ask for: advisory locks of users bear their database.
+/// A lock that no user can request: users' advisory locks contain their database.
 fn lock_place(place: u32) -> bool {
     const OURS: u32 = 0x0076_6462;
     const CLASS: u16 = 76;
@@ -207,13 +211,14 @@ fn lock_place(place: u32) -> bool {
         locktag_type: pg_sys::LockTagType::LOCKTAG_ADVISORY as u8,
         locktag_lockmethodid: pg_sys::USER_LOCKMETHOD as u8,
     };
-    // SAFETY: a session lock, taken without waiting.
+    // SAFETY: the tag is a complete local variable. A session lock needs no transaction, and this
+    // one does not wait.
     let taken = unsafe { pg_sys::LockAcquire(&tag, pg_sys::ExclusiveLock as pg_sys::LOCKMODE, true, true) };
     taken != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL
 }
 
 /// This process's database.
 pub fn database() -> u32 {
-    // SAFETY: a plain read of a variable that is set when the process connects.
+    // SAFETY: a plain read of a variable that PostgreSQL sets when the process connects.
     unsafe { pg_sys::MyDatabaseId }.to_u32()
 }

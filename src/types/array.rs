@@ -1,4 +1,4 @@
-//! PostgreSQL arrays of numbers, to and from vectors.
+//! PostgreSQL's arrays of numbers, converted to and from vectors.
 
 use super::varlena::Varlena;
 use crate::pg::error::Problem;
@@ -11,11 +11,12 @@ pub struct NumberArray(Vec<f32>);
 
 pgrx::impl_sql_translatable!(NumberArray, "real[]");
 
-// SAFETY: PostgreSQL passes an array, of the element type that `sql/` declares; the type is
-// checked below.
+// SAFETY: the SQL functions are declared with arrays, so PostgreSQL passes one. `read` checks the
+// element type.
 unsafe impl<'fcx> pgrx::callconv::ArgAbi<'fcx> for NumberArray {
     unsafe fn unbox_arg_unchecked(arg: pgrx::callconv::Arg<'_, 'fcx>) -> Self {
-        // SAFETY: the functions are STRICT, so the datum is a valid array.
+        // SAFETY: the functions are STRICT, so the datum is a non-null array, which lives during
+        // the call.
         unsafe {
             let datum = arg.unbox_arg_using_from_datum::<pg_sys::Datum>();
             let array = Varlena::from_datum(datum.expect("the argument of a STRICT function is not null"));
@@ -32,14 +33,16 @@ impl NumberArray {
 
 fn read(array: Varlena) -> Vec<f32> {
     let header = array.bytes().as_ptr().cast_mut().cast::<pg_sys::ArrayType>();
-    // SAFETY: a detoasted array begins with its header.
+    // SAFETY: a detoasted array begins with its header, and `array` lives until the end of this
+    // function.
     let (ndim, element_type) = unsafe { ((*header).ndim, (*header).elemtype) };
     if ndim > 1 {
         Problem::new(ERRCODE_DATA_EXCEPTION, "array must be 1-D").raise();
     }
     let (mut len, mut by_value, mut align) = (0i16, false, 0);
     let (mut datums, mut nulls, mut count) = (std::ptr::null_mut(), std::ptr::null_mut(), 0);
-    // SAFETY: the out-parameters are valid for writing; the array is of `element_type`.
+    // SAFETY: the out-parameters are local variables. The array is detoasted, and its header states
+    // `element_type`.
     unsafe {
         pg_sys::get_typlenbyvalalign(element_type, &mut len, &mut by_value, &mut align);
         pg_sys::deconstruct_array(
@@ -55,7 +58,8 @@ fn read(array: Varlena) -> Vec<f32> {
     }
     (0..count as usize)
         .map(|i| {
-            // SAFETY: deconstruct_array returned `count` datums and null flags.
+            // SAFETY: `deconstruct_array` has returned `count` datums and null flags, and `i` is
+            // below `count`.
             let (datum, null) = unsafe { (*datums.add(i), *nulls.add(i)) };
             if null {
                 Problem::new(ERRCODE_NULL_VALUE_NOT_ALLOWED, "array must not contain nulls").raise();
@@ -71,7 +75,8 @@ fn number(element_type: pg_sys::Oid, datum: pg_sys::Datum) -> f32 {
         pg_sys::FLOAT4OID => f32::from_bits(datum.value() as u32),
         pg_sys::FLOAT8OID => f64::from_bits(datum.value() as u64) as f32,
         pg_sys::NUMERICOID => {
-            // SAFETY: numeric_float4 takes one numeric and returns a float4 or raises an error.
+            // SAFETY: the datum is a numeric, as the element type says. `numeric_float4` returns a
+            // float4 or raises an error.
             let real = unsafe { pgrx::direct_function_call::<f32>(pg_sys::numeric_float4, &[Some(datum)]) };
             real.expect("a numeric that is not null has a value")
         }
@@ -79,15 +84,16 @@ fn number(element_type: pg_sys::Oid, datum: pg_sys::Datum) -> f32 {
     }
 }
 
-/// A one-dimensional array without nulls that is handed to PostgreSQL.
+/// A one-dimensional array without nulls that PostgreSQL gets.
 pub struct NewArray(Varlena);
 
 pgrx::impl_sql_translatable!(NewArray, "double precision[]");
 
-// SAFETY: the value is a complete array in the caller's memory context.
+// SAFETY: `build` makes a complete array in the caller's memory context, of the declared element
+// type.
 unsafe impl pgrx::callconv::BoxRet for NewArray {
     unsafe fn box_into<'fcx>(self, fcinfo: &mut pgrx::callconv::FcInfo<'fcx>) -> pgrx::datum::Datum<'fcx> {
-        // SAFETY: as above.
+        // SAFETY: the datum points to the complete array, which nothing else frees.
         unsafe { fcinfo.return_raw_datum(self.0.into_datum()) }
     }
 }
@@ -126,7 +132,8 @@ super::varlena::sql_varlena_type!(StateArray, "double precision[]");
 impl StateArray {
     fn wrap(array: Varlena) -> Self {
         let header = array.bytes().as_ptr().cast::<pg_sys::ArrayType>();
-        // SAFETY: a detoasted array begins with its header.
+        // SAFETY: the argument is declared an array, and a detoasted array begins with its header.
+        // Its alignment is PostgreSQL's for arrays.
         let header = unsafe { &*header };
         if header.ndim != 1 || header.dataoffset != 0 || header.elemtype != pg_sys::FLOAT8OID {
             Problem::new(ERRCODE_DATA_EXCEPTION, "expected an array of double precision as aggregate state")

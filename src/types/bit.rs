@@ -23,7 +23,8 @@ impl Bits {
     /// # Safety
     /// `datum` is a non-null value of type `bit` or `bit varying` that outlives the result.
     pub unsafe fn from_datum(datum: pg_sys::Datum) -> Self {
-        // SAFETY: the caller's promise.
+        // SAFETY: `datum` is a non-null bit string that outlives the result, by this function's
+        // contract, and a bit string is a varlena.
         Self::wrap(unsafe { Varlena::from_datum(datum) })
     }
 

@@ -20,7 +20,7 @@ pub fn dims(type_name: &str, dims: usize, max: usize) -> Result<(), Problem> {
     Ok(())
 }
 
-/// A column's declared dimensions (`typmod`, -1 if undeclared) against a value's.
+/// Checks a value's dimensions against a column's declared ones (`typmod`, -1 if undeclared).
 pub fn expected_dims(typmod: i32, dims: usize) -> Result<(), Problem> {
     if typmod != -1 && typmod as usize != dims {
         return Err(Problem::new(

@@ -44,7 +44,7 @@ sql_varlena_type!(Vector, "vector");
 sql_varlena_type!(HalfVec, "halfvec");
 
 impl<E: DenseElement> Dense<E> {
-    /// Takes over a stored value; one whose length and dimensions disagree raises an error.
+    /// Takes over a stored value; raises an error if its length and dimensions disagree.
     pub fn wrap(varlena: Varlena) -> Self {
         let bytes = varlena.bytes();
         let dims = bytes.get(4..6).map_or(0, |b| usize::from(u16::from_ne_bytes([b[0], b[1]])));
@@ -62,7 +62,8 @@ impl<E: DenseElement> Dense<E> {
     /// # Safety
     /// `datum` is a non-null value of this SQL type that outlives the result.
     pub unsafe fn from_datum(datum: pg_sys::Datum) -> Self {
-        // SAFETY: the caller's promise.
+        // SAFETY: `datum` is a non-null value of this type that outlives the result, by this
+        // function's contract, and the type is a varlena.
         Self::wrap(unsafe { Varlena::from_datum(datum) })
     }
 
@@ -70,8 +71,8 @@ impl<E: DenseElement> Dense<E> {
         self.varlena.into_datum()
     }
 
-    /// A new value of as many dimensions as `elements` yields; more or fewer than the type allows
-    /// raises an error.
+    /// A new value with the dimensions of `elements`; raises an error if the type does not allow
+    /// their number.
     pub fn collect(elements: impl ExactSizeIterator<Item = E>) -> Self {
         let dims = elements.len();
         check::dims(E::TYPE_NAME, dims, MAX_DIMS).or_raise();
@@ -84,7 +85,7 @@ impl<E: DenseElement> Dense<E> {
         Self { varlena, element: PhantomData }
     }
 
-    /// Rounds numbers to the element type; one that is not finite afterwards raises an error.
+    /// Rounds numbers to the element type; raises an error if one is not finite then.
     pub fn from_f32(numbers: &[f32]) -> Self {
         check::dims(E::TYPE_NAME, numbers.len(), MAX_DIMS).or_raise();
         Self::collect(numbers.iter().map(|&x| {
@@ -109,7 +110,7 @@ impl<E: DenseElement> Dense<E> {
         self.elements().len()
     }
 
-    /// The elements of two vectors of equally many dimensions.
+    /// The elements of two vectors, which must have equally many dimensions.
     fn pair<'a>(&'a self, other: &'a Self) -> (&'a [E], &'a [E]) {
         check::same_dims(E::TYPE_NAME, self.dims(), other.dims()).or_raise();
         (self.elements(), other.elements())
@@ -151,7 +152,7 @@ impl<E: DenseElement> Dense<E> {
         }))
     }
 
-    /// Dimensions `start` (one-based) and following, `count` of them, cut to those that exist.
+    /// At most `count` dimensions from `start` (one-based) on, cut to those that exist.
     fn subvector(&self, start: i32, count: i32) -> Self {
         let dims = self.dims() as i64;
         let end = (i64::from(start) + i64::from(count.max(0))).min(dims + 1);
@@ -162,7 +163,7 @@ impl<E: DenseElement> Dense<E> {
         Self::collect(self.elements()[from..from + len as usize].iter().copied())
     }
 
-    /// Element by element; of two with a common beginning the shorter comes first.
+    /// Compares element by element; if one vector begins with the other, the shorter comes first.
     pub fn compare(&self, other: &Self) -> Ordering {
         let pairs = self.elements().iter().zip(other.elements());
         pairs

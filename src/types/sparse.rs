@@ -40,7 +40,8 @@ impl SparseVec {
     /// # Safety
     /// `datum` is a non-null value of this SQL type that outlives the result.
     pub unsafe fn from_datum(datum: pg_sys::Datum) -> Self {
-        // SAFETY: the caller's promise.
+        // SAFETY: `datum` is a non-null sparsevec that outlives the result, by this function's
+        // contract, and a sparsevec is a varlena.
         Self::wrap(unsafe { Varlena::from_datum(datum) })
     }
 
@@ -88,7 +89,7 @@ impl SparseVec {
     }
 
     fn norm(&self) -> f64 {
-        // From zero: the sum of no numbers would be its negative.
+        // From zero: the sum of no numbers would be negative zero.
         self.slice().values.iter().map(|&x| f64::from(x).powi(2)).fold(0.0, |sum, x| sum + x).sqrt()
     }
 
@@ -106,7 +107,7 @@ impl SparseVec {
         Self::new(self.dims(), &indices, &values).or_raise()
     }
 
-    /// As the dense vectors would compare: element by element, then by dimensions.
+    /// Compares as dense vectors do: element by element, then by dimensions.
     pub fn compare(&self, other: &Self) -> Ordering {
         let (a, b) = (self.slice(), other.slice());
         let (mut i, mut j) = (0, 0);

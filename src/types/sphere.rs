@@ -1,5 +1,5 @@
-//! Spheres: a centre and a radius, which an index can look within. `vector <<->> sphere` is the
-//! same as `vector <-> centre < radius`; an operator of its own is what an index can be asked with.
+//! Spheres: a centre and a radius, which an index can search within. `vector <<->> sphere` means
+//! `vector <-> centre < radius`. An index can only be asked with an operator of its own.
 
 use super::dense::{
     halfvec_cosine_distance, halfvec_l1_distance, halfvec_l2_distance, halfvec_negative_inner_product,
@@ -14,18 +14,20 @@ use pgrx::{pg_extern, pg_sys};
 
 /// A value of one of the composite types `vdb_sphere_…`.
 pub struct Sphere {
-    /// Of the type that the sphere is around.
+    /// A value of the type that the sphere is in.
     pub centre: pg_sys::Datum,
     pub radius: f64,
 }
 
 impl Sphere {
     /// # Safety
-    /// The datum is a value of one of the composite types, and outlives the result.
+    /// `datum` is a non-null value of one of the composite types, and outlives the result.
     ///
     /// `None` if the centre or the radius is null.
     pub unsafe fn from_datum(datum: pg_sys::Datum) -> Option<Self> {
-        // SAFETY: the caller's promise: a tuple of two columns, the second a double.
+        // SAFETY: `datum` is a value of one of the composite types by this function's contract: a
+        // tuple of two columns, the second a double. Its header describes the type, so both can be
+        // read by number.
         unsafe {
             let tuple = pg_sys::pg_detoast_datum(datum.cast_mut_ptr()).cast::<pg_sys::HeapTupleHeaderData>();
             let field = |number| {
@@ -43,10 +45,12 @@ struct Within(Option<Sphere>);
 
 pgrx::impl_sql_translatable!(Within, "record");
 
-// SAFETY: the SQL functions are declared with one of the composite types.
+// SAFETY: the SQL functions are declared with one of the composite types, so PostgreSQL passes a
+// value of one.
 unsafe impl<'fcx> pgrx::callconv::ArgAbi<'fcx> for Within {
     unsafe fn unbox_arg_unchecked(arg: pgrx::callconv::Arg<'_, 'fcx>) -> Self {
-        // SAFETY: the functions are STRICT, so the datum is not null.
+        // SAFETY: the functions are STRICT, so the datum is a non-null tuple, which lives during
+        // the call.
         unsafe {
             let datum = arg.unbox_arg_using_from_datum::<pg_sys::Datum>();
             Self(Sphere::from_datum(datum.expect("the argument of a STRICT function is not null")))
@@ -54,13 +58,13 @@ unsafe impl<'fcx> pgrx::callconv::ArgAbi<'fcx> for Within {
     }
 }
 
-/// The least radius of a sphere that holds what is at this distance.
+/// The least radius of a sphere that contains a value at this distance.
 #[pg_extern(sql = false)]
 fn vdb_radius_to(distance: f64) -> f64 {
     if distance == f64::INFINITY { f64::NAN } else { distance.next_up() }
 }
 
-/// As PostgreSQL compares numbers: NaN is greater than all others.
+/// Compares as PostgreSQL does: NaN is greater than all other numbers.
 fn is_less(distance: f64, radius: f64) -> bool {
     distance < radius || radius.is_nan() && !distance.is_nan()
 }
@@ -71,7 +75,8 @@ macro_rules! within {
         #[pg_extern(sql = false)]
         fn $name(value: $type, sphere: Within) -> Option<bool> {
             let Sphere { centre, radius } = sphere.0?;
-            // SAFETY: the operator's declaration has a sphere of this type.
+            // SAFETY: the operator is declared with the sphere of this type, so the centre is a
+            // value of it, not null. The argument that it lies in outlives the call.
             let centre = unsafe { <$type>::from_datum(centre) };
             Some(is_less($distance(value, centre), radius))
         }

@@ -5,8 +5,8 @@ use pgrx::PgSqlErrorCode::*;
 use std::ffi::{c_char, c_int};
 
 unsafe extern "C" {
-    // Part of the server (src/common/f2s.c), missing in pgrx's bindings. Writes at most 16 bytes,
-    // raises no error.
+    // Part of the server (src/common/f2s.c), which pgrx's bindings lack. It writes at most 16 bytes
+    // and raises no error.
     fn float_to_shortest_decimal_bufn(f: f32, result: *mut c_char) -> c_int;
 }
 
@@ -18,7 +18,7 @@ pub fn is_space(c: u8) -> bool {
 /// Appends the shortest decimal text that reads back as `x`, as PostgreSQL prints a `real`.
 pub fn push_float(out: &mut Vec<u8>, x: f32) {
     let mut buffer = [0u8; 32];
-    // SAFETY: the buffer is longer than the longest text of an f32.
+    // SAFETY: the function writes at most 16 bytes, and the buffer has 32.
     let len = unsafe { float_to_shortest_decimal_bufn(x, buffer.as_mut_ptr().cast()) };
     out.extend_from_slice(&buffer[..len as usize]);
 }

@@ -3,7 +3,7 @@
 use pgrx::datum::Internal;
 use pgrx::pg_sys;
 
-/// A message from a client that a receive function takes apart.
+/// A client's message, as a receive function reads it.
 pub struct Reader {
     buffer: pg_sys::StringInfo,
 }
@@ -16,13 +16,13 @@ impl Reader {
     }
 
     pub fn u16(&mut self) -> u16 {
-        // SAFETY: the buffer is valid during the call; reading past its end raises a protocol
-        // error.
+        // SAFETY: `buffer` is PostgreSQL's StringInfo, valid during the call. Reading past its end
+        // raises a protocol error.
         unsafe { pg_sys::pq_getmsgint(self.buffer, 2) as u16 }
     }
 
     pub fn u32(&mut self) -> u32 {
-        // SAFETY: as in `u16`.
+        // SAFETY: the buffer is valid, and its end is checked, as in `u16`.
         unsafe { pg_sys::pq_getmsgint(self.buffer, 4) }
     }
 

@@ -1,6 +1,6 @@
-//! Distances that nobody looks at. A plan computes what it orders by for every row, also where the
-//! order is the index's own and the value is dropped at the end. For a long vector, which is stored
-//! out of line, that takes longer than the search: such values are left out of the plan.
+//! Leaves out distances that no plan node reads. A plan computes its order's value for every row,
+//! also where the index has that order and the value is dropped at the end. For a long vector,
+//! stored out of line, that takes longer than the search.
 
 use super::reuse_distance;
 use crate::pg::catalog;
@@ -10,7 +10,8 @@ static mut PREVIOUS: pg_sys::planner_hook_type = None;
 
 /// Sets the hook; called once when the library is loaded.
 pub fn register() {
-    // SAFETY: PostgreSQL runs on one thread; hooks are set while a library is loaded.
+    // SAFETY: PostgreSQL runs on one thread, and libraries are loaded on it: nothing reads the
+    // variables meanwhile.
     unsafe {
         PREVIOUS = pg_sys::planner_hook;
         pg_sys::planner_hook = Some(plan_without_unused);
@@ -24,8 +25,9 @@ unsafe extern "C-unwind" fn plan_without_unused(
     options: i32,
     parameters: pg_sys::ParamListInfo,
 ) -> *mut pg_sys::PlannedStmt {
-    // SAFETY: PostgreSQL passes what a planner wants, and returns a plan that nobody else has seen
-    // yet.
+    // SAFETY: PostgreSQL passes a planner's arguments, which go on unchanged. The result is null or
+    // a valid plan, which no other code refers to yet. `PREVIOUS` is written only while the library
+    // is loaded.
     unsafe {
         let planned = match PREVIOUS {
             Some(previous) => previous(query, text, options, parameters),
@@ -39,12 +41,13 @@ unsafe extern "C-unwind" fn plan_without_unused(
     }
 }
 
-/// Looks through a plan for limits of ordered index scans.
+/// Searches a plan for limits of ordered index scans, and for ordered index scans.
 ///
 /// # Safety
-/// A plan, or null.
+/// `plan` is null, or points to a finished plan that no other code refers to.
 unsafe fn leave_out(plan: *mut pg_sys::Plan) {
-    // SAFETY: the caller's promise; a node's tag tells its type.
+    // SAFETY: `plan` is null or a valid plan by this function's contract, and so are its parts.
+    // Each cast follows the tag, which names the struct. Lists of plans hold plans.
     unsafe {
         let Some(node) = plan.as_ref() else { return };
         let children =
@@ -56,7 +59,7 @@ unsafe fn leave_out(plan: *mut pg_sys::Plan) {
             pg_sys::NodeTag::T_IndexScan => {
                 own_scan(plan).into_iter().for_each(|scan| reuse_distance::hand_over(scan));
             }
-            // WITH TIES looks at what is ordered by.
+            // WITH TIES compares the values that it orders by.
             pg_sys::NodeTag::T_Limit
                 if (*plan.cast::<pg_sys::Limit>()).limitOption == pg_sys::LimitOption::LIMIT_OPTION_COUNT =>
             {
@@ -72,23 +75,26 @@ unsafe fn leave_out(plan: *mut pg_sys::Plan) {
 /// A plan as a scan of an index of ours in its order, if it is one.
 ///
 /// # Safety
-/// A plan that nobody else refers to, or null.
+/// `plan` is null, or points to a finished plan that no other code refers to.
 unsafe fn own_scan<'a>(plan: *mut pg_sys::Plan) -> Option<&'a mut pg_sys::IndexScan> {
-    // SAFETY: the caller's promise; a node's tag tells its type.
+    // SAFETY: `plan` is null or a valid plan by this function's contract. Its tag says that it is
+    // an IndexScan, so the cast reads the right struct, and no other code refers to it.
     unsafe {
         plan.as_ref().filter(|plan| plan.type_ == pg_sys::NodeTag::T_IndexScan)?;
         let scan = &mut *plan.cast::<pg_sys::IndexScan>();
-        // Most scans have no order: nothing is looked up for them.
+        // Most scans have no order: no catalog is read for them.
         (!scan.indexorderbyorig.is_null() && is_own(scan.indexid)).then_some(scan)
     }
 }
 
-/// Replaces what a scan only orders by: a limit above it passes it on to nobody.
+/// Replaces the values that a scan only orders by: a limit above it does not return them.
 ///
 /// # Safety
-/// A scan of an index of ours under a limit.
+/// `scan` is of an index of ours, directly below a limit, in a plan that no other code refers to.
 unsafe fn leave_out_of_scan(scan: &mut pg_sys::IndexScan) {
-    // SAFETY: the caller's promise; target lists hold target entries.
+    // SAFETY: the scan is part of a valid plan by this function's contract, so its order is a list
+    // of nodes. Its target list holds entries with expressions. Nothing else refers to the entries
+    // that change.
     unsafe {
         let ordered = PgList::<pg_sys::Node>::from_pg(scan.indexorderbyorig);
         for entry in PgList::<pg_sys::TargetEntry>::from_pg(scan.scan.plan.targetlist).iter_ptr() {
@@ -106,7 +112,7 @@ unsafe fn leave_out_of_scan(scan: &mut pg_sys::IndexScan) {
     }
 }
 
-/// Whether an index is of one of our access methods.
+/// Whether an index belongs to one of our access methods.
 fn is_own(index: pg_sys::Oid) -> bool {
     catalog::class_row(index).is_some_and(catalog::ClassRow::is_own_index)
 }

@@ -1,8 +1,8 @@
-//! Plain comparisons of a distance, `embedding <-> q < r`, shown to the planner as the spheres that
-//! an index can answer.
+//! Shows plain comparisons of a distance, `embedding <-> q < r`, to the planner as spheres that an
+//! index can answer.
 //!
-//! The comparison's operator is PostgreSQL's own, so that no operator class can name it. While the
-//! paths of a table are made, each such condition gets a sphere beside it; the condition itself
+//! The comparison's operator is PostgreSQL's own, so no operator class can contain it. While the
+//! paths of a table are made, each such condition gets a sphere beside it. The condition itself
 //! stays and is checked on every row.
 
 use crate::am::{cost, opclass};
@@ -16,7 +16,8 @@ static mut PREVIOUS: pg_sys::set_rel_pathlist_hook_type = None;
 
 /// Sets the hook; called once when the library is loaded.
 pub fn register() {
-    // SAFETY: PostgreSQL runs on one thread; hooks are set while a library is loaded.
+    // SAFETY: PostgreSQL runs on one thread, and libraries are loaded on it: nothing reads the
+    // variables meanwhile.
     unsafe {
         PREVIOUS = pg_sys::set_rel_pathlist_hook;
         pg_sys::set_rel_pathlist_hook = Some(add_range_paths);
@@ -30,7 +31,9 @@ unsafe extern "C-unwind" fn add_range_paths(
     number: pg_sys::Index,
     entry: *mut pg_sys::RangeTblEntry,
 ) {
-    // SAFETY: PostgreSQL passes valid planner nodes; what is changed for a moment is put back.
+    // SAFETY: PostgreSQL passes valid planner nodes, in a transaction. The lists that are replaced
+    // for `create_index_paths` are put back after it. `PREVIOUS` is written only while the library
+    // is loaded.
     unsafe {
         if let Some(previous) = PREVIOUS {
             previous(root, rel, number, entry);
@@ -39,7 +42,7 @@ unsafe extern "C-unwind" fn add_range_paths(
         if own.is_empty() {
             return;
         }
-        // Those that PostgreSQL has made by now; below, those of spheres.
+        // The paths that PostgreSQL has made; those of spheres follow below.
         drop_unordered_paths(rel);
         let mut indexes = PgList::<pg_sys::IndexOptInfo>::new();
         let mut originals = Vec::new();
@@ -73,9 +76,10 @@ unsafe extern "C-unwind" fn add_range_paths(
 /// The indexes of a table that are ours.
 ///
 /// # Safety
-/// The node is the planner's.
+/// `rel` points to a valid table of the planner.
 unsafe fn own_indexes(rel: *mut pg_sys::RelOptInfo) -> Vec<*mut pg_sys::IndexOptInfo> {
-    // SAFETY: the caller's promise.
+    // SAFETY: `rel` is valid by this function's contract, and its index list holds valid
+    // IndexOptInfos.
     unsafe {
         let indexes = PgList::<pg_sys::IndexOptInfo>::from_pg((*rel).indexlist);
         indexes.iter_ptr().filter(|&index| is_own(index)).collect()
@@ -83,20 +87,21 @@ unsafe fn own_indexes(rel: *mut pg_sys::RelOptInfo) -> Vec<*mut pg_sys::IndexOpt
 }
 
 /// # Safety
-/// The node is the planner's.
+/// `index` points to a valid IndexOptInfo, and the caller is in a transaction.
 unsafe fn is_own(index: *mut pg_sys::IndexOptInfo) -> bool {
-    // SAFETY: the caller's promise. The index of a partitioned table can estimate no cost.
+    // SAFETY: `index` is valid by this function's contract. The index of a partitioned table has no
+    // `amcostestimate`.
     unsafe { (*index).amcostestimate.is_some() && method::is_own_method((*index).relam) }
 }
 
-/// Drops the paths that read an index of ours without an order or a sphere, for the sake of other
-/// conditions or of a join, and those that look for rows without a vector: these are not in the
-/// index.
+/// Drops two kinds of paths over an index of ours. Some read it without an order or a sphere, for
+/// other conditions or a join. Others look for rows without a vector, which are not in the index.
 ///
 /// # Safety
-/// The node is the planner's.
+/// `rel` points to a valid table of the planner.
 unsafe fn drop_unordered_paths(rel: *mut pg_sys::RelOptInfo) {
-    // SAFETY: the caller's promise; an index path has its `IndexOptInfo`.
+    // SAFETY: `rel` is valid by this function's contract. `keep_paths` passes valid index paths,
+    // and each has a valid `indexinfo`.
     unsafe {
         keep_paths(rel, |path| {
             let is_bounded = !path.indexorderbys.is_null() || cost::spheres_of(path) > 0;
@@ -105,12 +110,13 @@ unsafe fn drop_unordered_paths(rel: *mut pg_sys::RelOptInfo) {
     }
 }
 
-/// Keeps paths that are no index scans, and those of index scans that `is_kept` says.
+/// Keeps paths that are no index scans, and the index scans for which `is_kept` holds.
 ///
 /// # Safety
-/// The node is the planner's.
+/// `rel` points to a valid table of the planner.
 unsafe fn keep_paths(rel: *mut pg_sys::RelOptInfo, is_kept: impl Fn(&pg_sys::IndexPath) -> bool) {
-    // SAFETY: the caller's promise; a path's tag tells its type.
+    // SAFETY: `rel` is valid by this function's contract, and its path list holds valid paths. The
+    // tag says that a path is an IndexPath, so the cast reads the right struct.
     unsafe {
         let mut kept = PgList::<pg_sys::Path>::new();
         let paths = PgList::<pg_sys::Path>::from_pg((*rel).pathlist);
@@ -122,13 +128,14 @@ unsafe fn keep_paths(rel: *mut pg_sys::RelOptInfo, is_kept: impl Fn(&pg_sys::Ind
     }
 }
 
-/// Drops the paths by which the table's indexes are read in order without regard to a sphere: they
-/// would go on to the end where fewer rows are within it than are asked for.
+/// Drops the paths that read the table's indexes in order without a sphere. They would read to the
+/// end if a sphere contains fewer rows than the query asks for.
 ///
 /// # Safety
-/// The node is the planner's; its indexes are those with spheres.
+/// `rel` points to a valid table of the planner, whose index list has the indexes with spheres.
 unsafe fn drop_unbounded_paths(rel: *mut pg_sys::RelOptInfo) {
-    // SAFETY: the caller's promise.
+    // SAFETY: `rel` is valid by this function's contract, and so are the indexes of its list and
+    // its paths.
     unsafe {
         let indexes = PgList::<pg_sys::IndexOptInfo>::from_pg((*rel).indexlist);
         keep_paths(rel, |path| {
@@ -140,18 +147,22 @@ unsafe fn drop_unbounded_paths(rel: *mut pg_sys::RelOptInfo) {
 /// Whether an index lacks the rows whose distance is NaN: zero vectors, under cosine.
 ///
 /// # Safety
-/// The node is the planner's; the family is that of its first column.
+/// `index` points to a valid IndexOptInfo of ours, `family` is that of its first column, and the
+/// caller is in a transaction.
 unsafe fn loses_nan(index: *mut pg_sys::IndexOptInfo, family: pg_sys::Oid) -> bool {
-    // SAFETY: the caller's promise; an index has at least one column.
+    // SAFETY: `index` is valid by this function's contract, with an array of at least one type: an
+    // index has at least one column. The family is of an access method of ours, as `metric_of`
+    // requires.
     unsafe { opclass::metric_of(family, *(*index).opcintype) == Some(Metric::Cosine) }
 }
 
 /// Whether an expression is a constant that is neither null nor NaN.
 ///
 /// # Safety
-/// A node of an expression of type double precision.
+/// `node` points to a valid expression of type double precision.
 unsafe fn is_number(node: planner::Expression) -> bool {
-    // SAFETY: the caller's promise; a node's tag tells its type.
+    // SAFETY: `node` is valid by this function's contract. Its tag says that it is a Const, so the
+    // cast reads the right struct.
     unsafe {
         if (*node).type_ != pg_sys::NodeTag::T_Const {
             return false;
@@ -161,17 +172,21 @@ unsafe fn is_number(node: planner::Expression) -> bool {
     }
 }
 
-/// The sphere that holds every row which meets a condition on the distance from an index's vector.
+/// The sphere that contains every row that meets a condition on the distance from an index's
+/// vector.
 ///
 /// # Safety
-/// The nodes are the planner's.
+/// All point to valid nodes of the planner. `index` is of ours, `condition` is one of its table's,
+/// and the caller is in a transaction.
 unsafe fn sphere_beside(
     root: *mut pg_sys::PlannerInfo,
     index: *mut pg_sys::IndexOptInfo,
     condition: *mut pg_sys::RestrictInfo,
 ) -> Option<*mut pg_sys::RestrictInfo> {
     const SPHERE_STRATEGY: i16 = 2;
-    // SAFETY: the caller's promise; an index has at least one column.
+    // SAFETY: the nodes are valid by this function's contract, and an index has an operator family
+    // for its first column. Operators come from valid expressions or the catalog, so they exist.
+    // The new expressions have the types of the operators and functions above them.
     unsafe {
         let family = *(*index).opfamily;
         let (comparison, [left, right]) = planner::operator_of((*condition).clause.cast())?;

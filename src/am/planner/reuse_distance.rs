@@ -1,5 +1,5 @@
-//! Distances handed over: where a plan shows what it orders by, the scan has computed it. For a
-//! long vector, which is stored out of line, computing it again takes longer than the search.
+//! Hands distances over: where a plan shows what it orders by, the scan has computed it. For a long
+//! vector, stored out of line, computing it again takes longer than the search.
 
 use crate::pg::planner::{self, Expression};
 use crate::segment::Tid;
@@ -7,11 +7,11 @@ use pgrx::{PgList, pg_extern, pg_sys};
 use std::cell::RefCell;
 use std::rc::Rc;
 
-/// Vectors of this many dimensions may lie out of line; shorter ones are compared as fast as
-/// remembered.
+/// Vectors of this many dimensions may lie out of line; comparing shorter ones is as fast as
+/// remembering.
 const LEAST_DIMS: i32 = 500;
 
-/// What a scan returned last.
+/// The row that a scan returned last.
 struct Handed {
     index: pg_sys::Oid,
     tid: Tid,
@@ -28,7 +28,7 @@ pub fn remember(index: pg_sys::Oid, tid: Tid, distance: f64, query: &Rc<[u8]>) {
     LAST.set(Some(Handed { index, tid, distance, query: query.clone() }));
 }
 
-/// The distance that was remembered, if it is that of this row of this index to this query.
+/// The remembered distance, if it belongs to this row of this index and this query.
 fn recall(index: pg_sys::Oid, tid: Tid, query: &[u8]) -> Option<f64> {
     LAST.with_borrow(|last| {
         let last = last.as_ref()?;
@@ -36,23 +36,24 @@ fn recall(index: pg_sys::Oid, tid: Tid, query: &[u8]) -> Option<f64> {
     })
 }
 
-/// What a scan remembers distances by: the query as it was passed, if plans may ask for distances
-/// to it.
+/// The key by which a scan remembers distances: the query as it was passed, if plans may ask for
+/// distances to it.
 ///
 /// # Safety
-/// The datum is a pointer to a variable-length value.
+/// `query` is a non-null pointer to a variable-length value, which outlives the call.
 pub unsafe fn query_of(dims: u32, query: pg_sys::Datum) -> Option<Rc<[u8]>> {
-    // SAFETY: the caller's promise.
+    // SAFETY: `query` points to a variable-length value by this function's contract, and its
+    // content is copied before the call ends.
     (dims >= LEAST_DIMS as u32).then(|| unsafe { content_of(query) }).flatten().map(Rc::from)
 }
 
 /// The content of a variable-length value, if it lies in memory as it is.
 ///
 /// # Safety
-/// The datum is a pointer to one.
+/// `value` is a non-null pointer to a variable-length value that outlives the result.
 unsafe fn content_of<'a>(value: pg_sys::Datum) -> Option<&'a [u8]> {
-    // SAFETY: the caller's promise; a value that is neither external nor compressed has its content
-    // after its header.
+    // SAFETY: `value` points to a variable-length value by this function's contract. One that is
+    // neither external nor compressed has its content after its header, as long as the header says.
     unsafe {
         let value = value.cast_mut_ptr::<pg_sys::varlena>();
         if pgrx::varatt_is_1b_e(value) || pgrx::varatt_is_4b_c(value) {
@@ -62,14 +63,14 @@ unsafe fn content_of<'a>(value: pg_sys::Datum) -> Option<&'a [u8]> {
     }
 }
 
-/// The distance of the row at `tid`, which a scan of an index has just returned, to a query; NULL
-/// if the scan has gone on since, or has found another version of the row.
+/// The distance to a query of the row at `tid`, which a scan of an index has just returned. It is
+/// NULL if the scan has gone on since, or has found another version of the row.
 ///
 /// Arguments: the row's `tid`, the index, the query.
 #[pg_extern(sql = false)]
 fn vdb_scanned_distance(call: pg_sys::FunctionCallInfo) -> Option<f64> {
-    // SAFETY: PostgreSQL passes as many arguments as the function has, of these types: a tid, an
-    // oid, and a type of ours, which is of variable length.
+    // SAFETY: PostgreSQL passes `nargs` arguments, of the declared types: a tid, an oid, and a type
+    // of ours of variable length. Each is read once it is known not to be null.
     unsafe {
         let [tid, index, query] = (*call).args.as_slice((*call).nargs as usize) else { return None };
         if tid.isnull || index.isnull || query.isnull {
@@ -83,9 +84,13 @@ fn vdb_scanned_distance(call: pg_sys::FunctionCallInfo) -> Option<f64> {
 /// Has a scan of an index of ours show its own distances.
 ///
 /// # Safety
-/// An index scan of a finished plan that nobody else has seen yet.
+/// `scan` is part of a finished plan that no other code refers to, and the caller is in a
+/// transaction.
 pub unsafe fn hand_over(scan: &mut pg_sys::IndexScan) {
-    // SAFETY: the caller's promise; what an index orders by is an operator's expression.
+    // SAFETY: the scan is part of a valid plan by this function's contract. Its order is a list of
+    // nodes, and its target list one of entries. `operator_of` returns an operator and its
+    // arguments. The call has the types that the function was looked up by. Only this code refers
+    // to the entries that change.
     unsafe {
         let ordered = PgList::<pg_sys::Node>::from_pg(scan.indexorderbyorig);
         let Some(order) = ordered.get_ptr(0).filter(|_| ordered.len() == 1) else { return };
@@ -115,14 +120,15 @@ pub unsafe fn hand_over(scan: &mut pg_sys::IndexScan) {
     }
 }
 
-/// Calls `visit` with where an expression keeps its arguments, if it is a call of an operator or a
-/// function, or a cast.
+/// Calls `visit` with the place of each argument of an expression, if it is an operator or function
+/// call, or a cast.
 ///
 /// # Safety
-/// A node, or null.
+/// `node` is null, or points to a valid node whose arguments may be changed.
 unsafe fn for_each_argument(node: Expression, mut visit: impl FnMut(&mut Expression)) {
-    // SAFETY: the caller's promise; a node's tag tells its type. Lists of expressions hold
-    // pointers.
+    // SAFETY: `node` is null or valid by this function's contract, and each cast follows the tag,
+    // which names the struct. A pointer to an Expr is one to a Node. A list of expressions has
+    // `length` cells that hold pointers.
     unsafe {
         let arguments = match node.as_ref().map(|node| node.type_) {
             Some(pg_sys::NodeTag::T_OpExpr) => (*node.cast::<pg_sys::OpExpr>()).args,
@@ -142,12 +148,13 @@ unsafe fn for_each_argument(node: Expression, mut visit: impl FnMut(&mut Express
     }
 }
 
-/// Whether an expression is another, or calls functions and operators of it.
+/// Whether an expression equals another, or contains it below functions and operators.
 ///
 /// # Safety
-/// Nodes, or null.
+/// `node` and `other` are null, or point to valid nodes.
 unsafe fn holds(node: Expression, other: Expression) -> bool {
-    // SAFETY: the caller's promise.
+    // SAFETY: both are null or valid nodes by this function's contract, and so is each argument.
+    // The visitor changes none.
     unsafe {
         let mut found = pg_sys::equal(node.cast(), other.cast());
         for_each_argument(node, |argument| found |= holds(*argument, other));
@@ -155,12 +162,14 @@ unsafe fn holds(node: Expression, other: Expression) -> bool {
     }
 }
 
-/// Puts `new` wherever an expression holds `other`.
+/// Puts `new` in each place where an expression contains `other`.
 ///
 /// # Safety
-/// Nodes of a plan that may be changed.
+/// `node`, `other` and `new` point to valid nodes, and `node` is part of a plan that may be
+/// changed.
 unsafe fn replace(node: &mut Expression, other: Expression, new: Expression) {
-    // SAFETY: the caller's promise.
+    // SAFETY: all are valid nodes by this function's contract, and so is each argument of `node`,
+    // whose place may be changed.
     unsafe {
         if pg_sys::equal(node.cast(), other.cast()) {
             *node = new;

@@ -1,4 +1,4 @@
-//! What searches tell of themselves.
+//! What searches report of themselves.
 
 #[pgrx::pg_schema]
 mod tests {

@@ -78,7 +78,7 @@ mod tests {
         let query = "SELECT id::text FROM source ORDER BY t::vector(20) <-> (SELECT v FROM items WHERE id = 41) LIMIT 1";
         assert!(plan(query).contains("Index Scan"));
         assert_eq!(lines(query), ["41"]);
-        // The snapshot does not see what was deleted; the index still has it.
+        // The snapshot does not see the deleted rows; the index still has them.
         Spi::run("DELETE FROM source WHERE id = 41").unwrap();
         assert_ne!(lines(query), ["41"]);
     }
@@ -112,7 +112,7 @@ mod tests {
         };
         assert_eq!(stats(), ["lists rabitq 300"]);
         insert(301, 3500);
-        // The first thousand rows decided about the lists.
+        // The first thousand rows determined the lists.
         assert_eq!(stats(), ["lists rabitq 128 3500"]);
         for id in [17, 299, 1500, 3499] {
             assert_eq!(nearest(id), [id.to_string()]);

@@ -1,4 +1,4 @@
-//! What the planner makes of queries.
+//! The plans of queries.
 
 #[pgrx::pg_schema]
 mod tests {
@@ -46,7 +46,7 @@ mod tests {
         let inner = format!("SELECT count(*)::text FROM ({query}) q, dropped d WHERE d.id = q.id");
         assert!(output(&inner).contains("NULL::double precision"), "{}", output(&inner));
         assert_eq!(lines(&inner), ["4"]);
-        // Shown, compared for ties, or merged by, they are there.
+        // Shown, compared for ties, or merged by, the distances are in the plan.
         let shown = format!("SELECT ({near})::text FROM dropped ORDER BY {near} LIMIT 4");
         assert_eq!(lines(&shown), ["0", "0", "0", "1"]);
         let ties = format!("SELECT id::text FROM dropped ORDER BY {near} FETCH FIRST 4 ROWS WITH TIES");
@@ -82,7 +82,7 @@ mod tests {
                     "SELECT id || ' ' || ({near})::text || ' ' || (1 - ({near}))::text FROM {table} ORDER BY {near} LIMIT 20"
                 );
                 let explained = lines(&format!("EXPLAIN (VERBOSE, COSTS OFF) {statement}")).join(" ");
-                // Both, as the limit and as the scan below it put them out.
+                // Both in the limit and in the scan below it.
                 assert_eq!(explained.matches("vdb_scanned_distance(ctid").count(), 4, "{explained}");
                 let shown = lines(&statement);
                 Spi::run("DROP INDEX shown; SET LOCAL enable_sort = on").unwrap();
@@ -111,8 +111,8 @@ mod tests {
         .unwrap();
         let query = lines("SELECT v::text FROM far WHERE id = 7").remove(0);
         let near = format!("v <-> '{query}'");
-        // Scans within a scan, before its row is projected and after; versions of rows that the
-        // index does not point to.
+        // Scans within a scan, before its row is projected and after. Also versions of rows that
+        // the index does not point to.
         Spi::run("UPDATE far SET seen = 1 WHERE id % 2 = 0").unwrap();
         for statement in [
             format!(

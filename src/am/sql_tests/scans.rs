@@ -1,4 +1,4 @@
-//! Scans: how they go on, what they return, in which order.
+//! How scans continue, what they return, and in which order.
 
 #[pgrx::pg_schema]
 mod tests {
@@ -36,7 +36,7 @@ mod tests {
         assert_eq!(lines("SELECT id::text FROM items ORDER BY v <-> '[2,0]'").len(), 2000);
     }
 
-    /// What a scan returns when more is asked for than it looks for at first.
+    /// What a scan returns when the query asks for more than it looks for at first.
     #[pg_test]
     fn a_scan_goes_on_as_the_settings_say() {
         Spi::run(

@@ -50,8 +50,8 @@ mod tests {
     #[pg_test]
     fn compact_graphs_return_the_neighbours_of_every_space() {
         let query = clustered(3000);
-        // More candidates than the two clusters in the middle, which look near from above, have
-        // rows.
+        // More candidates than there are rows in the two clusters in the middle, which look near
+        // from above.
         Spi::run("SET vdb.ef_search = 200").unwrap();
         for (name, metric, operator) in [
             ("vector", "l2", "<->"),
@@ -72,7 +72,7 @@ mod tests {
                 .unwrap();
                 assert_near("copies", operator, &query);
                 assert_eq!(lines("SELECT finding FROM vdb_check('copies_v', true)"), [""; 0]);
-                // What is flushed and merged, three times over: codes are taken over as they are.
+                // Flushed and merged, three times: codes are copied unchanged.
                 for round in 1..4 {
                     Spi::run(&format!(
                         "SELECT vdb_flush('copies_v'); SELECT vdb_compact('copies_v');
@@ -145,7 +145,7 @@ mod tests {
 
     #[pg_test]
     fn sparse_rows_of_many_lengths_are_found() {
-        // Hardly two rows share a dimension, so a graph has little to go by: look at them all.
+        // Hardly two rows share a dimension, so a graph has little guidance: look at all rows.
         Spi::run(
             "CREATE TABLE items (id int, v sparsevec(1000000000));
              INSERT INTO items SELECT i, ('{' || string_agg((d * 61 + i) || ':' || (d % 7 + 1), ',') || '}/1000000000')::sparsevec

@@ -1,11 +1,11 @@
-//! EXPLAIN ANALYZE of an index scan shows lines of ours. PostgreSQL 18 is the first to let
-//! extensions.
+//! EXPLAIN ANALYZE of an index scan shows lines of ours. Extensions can do that since PostgreSQL
+//! 18.
 
 use pgrx::pg_sys;
 
 /// The lines for a scan that was executed and has not ended; none for scans of other indexes.
 ///
-/// Called with an open scan only.
+/// To call it, the scan must be open.
 pub type Describe = unsafe fn(pg_sys::IndexScanDesc) -> Vec<String>;
 
 #[cfg(not(pg_ge_18))]
@@ -25,7 +25,8 @@ mod hook {
 
     /// Has EXPLAIN ANALYZE show lines under a label; called once when the library is loaded.
     pub fn register(label: &'static CStr, describe: Describe) {
-        // SAFETY: PostgreSQL runs on one thread; hooks are set while a library is loaded.
+        // SAFETY: PostgreSQL runs on one thread, and libraries are loaded on it: nothing reads the
+        // variables meanwhile.
         unsafe {
             LINES = Some((label, describe));
             PREVIOUS = pg_sys::explain_per_node_hook;
@@ -41,8 +42,9 @@ mod hook {
         plan_name: *const std::ffi::c_char,
         explain: *mut pg_sys::ExplainState,
     ) {
-        // SAFETY: PostgreSQL passes valid nodes, whose tags tell their types. A plan that was
-        // executed has not ended yet: the scan, if there is one, is open.
+        // SAFETY: PostgreSQL passes valid nodes, and a node's tag names its struct. EXPLAIN runs
+        // before the executor ends, so a scan descriptor that is not null is open. `PREVIOUS` and
+        // `LINES` are written only while the library is loaded.
         unsafe {
             if let Some(previous) = PREVIOUS {
                 previous(state, ancestors, relationship, plan_name, explain);

@@ -1,8 +1,7 @@
-//! What differs between PostgreSQL's major versions, all of it: elsewhere there is one code for
-//! all.
+//! All differences between PostgreSQL's major versions; other modules have one code for all.
 //!
-//! `pg_ge_n` is set from version *n* on (`.cargo/build.rs`), so a version that comes counts as the
-//! last one known.
+//! `pg_ge_n` is set from version *n* on (`.cargo/build.rs`). So a future version counts as the last
+//! known one.
 
 mod explain;
 mod read_stream;
@@ -13,10 +12,10 @@ pub use read_stream::for_each_buffer;
 use pgrx::pg_sys;
 use std::ffi::{CStr, c_void};
 
-/// How PostgreSQL names a relation's files.
+/// PostgreSQL's name of a relation's files.
 #[cfg(not(pg_ge_16))]
 pub type FileLocator = pg_sys::RelFileNode;
-/// How PostgreSQL names a relation's files.
+/// PostgreSQL's name of a relation's files.
 #[cfg(pg_ge_16)]
 pub type FileLocator = pg_sys::RelFileLocator;
 
@@ -45,7 +44,7 @@ pub fn is_of_files(tag: &pg_sys::BufferTag, locator: FileLocator) -> bool {
     return (locator.relNumber, locator.dbOid, locator.spcOid) == (tag.relNumber, tag.dbOid, tag.spcOid);
 }
 
-/// The subtransaction that gave a relation its files, if this transaction did.
+/// The subtransaction that gave a relation its files, if it is part of this transaction.
 pub fn new_files_subtransaction(data: &pg_sys::RelationData) -> pg_sys::SubTransactionId {
     #[cfg(not(pg_ge_16))]
     return data.rd_firstRelfilenodeSubid;
@@ -73,7 +72,7 @@ pub fn reserve_settings(prefix: &CStr) {
     #[cfg(not(pg_ge_15))]
     let _ = prefix;
     #[cfg(pg_ge_15)]
-    // SAFETY: PostgreSQL copies the prefix.
+    // SAFETY: the prefix is a C string, which PostgreSQL copies.
     unsafe {
         pg_sys::MarkGUCPrefixReserved(prefix.as_ptr())
     };
@@ -82,11 +81,13 @@ pub fn reserve_settings(prefix: &CStr) {
 /// The analyzed query of a raw statement without parameters.
 ///
 /// # Safety
-/// In a transaction with an active snapshot; `text` is the statement's source.
+/// The caller is in a transaction with an active snapshot. `statement` points to a valid statement,
+/// and `text` is its source.
 pub unsafe fn analyze(statement: *mut pg_sys::RawStmt, text: &CStr) -> *mut pg_sys::Query {
     let text = text.as_ptr();
     let (types, environment) = (std::ptr::null_mut(), std::ptr::null_mut());
-    // SAFETY: a node in this memory context, and no parameters.
+    // SAFETY: the statement is a valid node by this function's contract. Null types and zero
+    // parameters belong together.
     unsafe {
         #[cfg(not(pg_ge_15))]
         return pg_sys::parse_analyze(statement, text, types, 0, environment);
@@ -95,15 +96,17 @@ pub unsafe fn analyze(statement: *mut pg_sys::RawStmt, text: &CStr) -> *mut pg_s
     }
 }
 
-/// The columns of a table that a query needs the right to select.
+/// The set of a table's columns that a query needs the right to select.
 ///
 /// # Safety
-/// `entry` is a table of `query`; both stay where they are while the result is used.
+/// `query` is a valid analyzed query, and `entry` one of its tables. Both stay in place while the
+/// result is used.
 pub unsafe fn selected_columns(
     query: *mut pg_sys::Query,
     entry: *mut pg_sys::RangeTblEntry,
 ) -> *mut *mut pg_sys::Bitmapset {
-    // SAFETY: the nodes are valid, and a table has its permissions in its query.
+    // SAFETY: both nodes are valid by this function's contract. From version 16 on, a table's
+    // permissions are in its query, so the look-up finds them.
     unsafe {
         #[cfg(not(pg_ge_16))]
         {
@@ -120,10 +123,10 @@ pub unsafe fn selected_columns(
 /// Runs a started plan to its end.
 ///
 /// # Safety
-/// `ExecutorStart` was called for it.
+/// `state` points to a valid query that `ExecutorStart` was called for.
 pub unsafe fn run_plan(state: *mut pg_sys::QueryDesc) {
     let forward = pg_sys::ScanDirection::ForwardScanDirection;
-    // SAFETY: the state is a started plan's.
+    // SAFETY: the executor has started the query, by this function's contract, and has not run it.
     unsafe {
         #[cfg(not(pg_ge_18))]
         pg_sys::ExecutorRun(state, forward, 0, true);
@@ -132,13 +135,14 @@ pub unsafe fn run_plan(state: *mut pg_sys::QueryDesc) {
     }
 }
 
-/// Sends a message through a queue and tells its receiver at once.
+/// Sends a message through a queue and wakes its receiver at once.
 ///
 /// # Safety
 /// `queue` is attached, with this process as its sender.
 pub unsafe fn send(queue: *mut pg_sys::shm_mq_handle, message: &[u8]) -> pg_sys::shm_mq_result::Type {
     let (bytes, data) = (message.len(), message.as_ptr().cast::<c_void>());
-    // SAFETY: the message is as long as said; PostgreSQL only reads it.
+    // SAFETY: the queue is attached by this function's contract. PostgreSQL only reads the message,
+    // whose length is `bytes`.
     unsafe {
         #[cfg(not(pg_ge_15))]
         return pg_sys::shm_mq_send(queue, bytes, data, false);
@@ -147,14 +151,15 @@ pub unsafe fn send(queue: *mut pg_sys::shm_mq_handle, message: &[u8]) -> pg_sys:
     }
 }
 
-/// Workers that PostgreSQL would use to build an index. From version 17 on it tells for indexes of
-/// any kind.
+/// Workers that PostgreSQL would use to build an index. Since version 17 PostgreSQL computes them
+/// for indexes of any kind.
 ///
 /// # Safety
-/// `table` and `index` are open.
+/// `table` and `index` are open and locked.
 pub unsafe fn build_workers(info: &pg_sys::IndexInfo, table: pg_sys::Oid, index: pg_sys::Oid) -> i32 {
     #[cfg(not(pg_ge_17))]
-    // SAFETY: both are open, so that the planner finds them.
+    // SAFETY: both are open and locked by this function's contract, so the planner can open them
+    // without a lock.
     return info.ii_ParallelWorkers.max(unsafe { pg_sys::plan_create_index_workers(table, index) });
     #[cfg(pg_ge_17)]
     {
@@ -163,7 +168,7 @@ pub unsafe fn build_workers(info: &pg_sys::IndexInfo, table: pg_sys::Oid, index:
     }
 }
 
-/// Says that indexes of this kind are built by several processes.
+/// States that several processes may build an index of this kind.
 pub fn can_build_in_parallel(routine: &mut pg_sys::IndexAmRoutine) {
     #[cfg(not(pg_ge_17))]
     let _ = routine;
@@ -176,10 +181,10 @@ pub fn can_build_in_parallel(routine: &mut pg_sys::IndexAmRoutine) {
 /// Whether the current user may call a function.
 ///
 /// # Safety
-/// In a transaction; the function exists.
+/// The caller is in a transaction, and `function` exists.
 pub unsafe fn may_call(function: pg_sys::Oid) -> bool {
     let execute = u64::from(pg_sys::ACL_EXECUTE) as pg_sys::AclMode;
-    // SAFETY: catalogs can be read in a transaction.
+    // SAFETY: the caller is in a transaction, so catalogs can be read; the function exists.
     let result = unsafe {
         #[cfg(not(pg_ge_16))]
         {
@@ -193,13 +198,14 @@ pub unsafe fn may_call(function: pg_sys::Oid) -> bool {
     result == pg_sys::AclResult::ACLCHECK_OK
 }
 
-/// Sets a search path of PostgreSQL's own names. Whoever calls code must not choose what its
-/// author's names stand for.
+/// Sets a search path of PostgreSQL's own names: a caller must not choose what an author's names
+/// mean.
 ///
 /// # Safety
-/// Within a nest level of settings that is ended in time.
+/// The caller has begun a nest level of settings, and ends it.
 pub unsafe fn restrict_search_path() {
-    // SAFETY: the nest level ends what is set here.
+    // SAFETY: the strings are C strings of a valid setting. The caller's nest level ends what is
+    // set here.
     unsafe {
         #[cfg(pg_ge_17)]
         pg_sys::RestrictSearchPath();
@@ -217,8 +223,7 @@ pub unsafe fn restrict_search_path() {
     }
 }
 
-/// Marks a path as one that no plan takes while there is another, where PostgreSQL counts such
-/// paths.
+/// Marks a path that no plan takes while there is another, where PostgreSQL counts such paths.
 pub fn disable(path: &mut pg_sys::Path) {
     #[cfg(not(pg_ge_18))]
     let _ = path;
@@ -228,26 +233,29 @@ pub fn disable(path: &mut pg_sys::Path) {
     }
 }
 
-/// Counts a search of an index scan for EXPLAIN, where that shows it.
+/// Counts a search of an index scan for EXPLAIN, where EXPLAIN shows it.
 ///
 /// # Safety
-/// `scan` has not ended.
+/// `scan` points to an open scan.
 pub unsafe fn count_search(scan: pg_sys::IndexScanDesc) {
     #[cfg(not(pg_ge_18))]
     let _ = scan;
     #[cfg(pg_ge_18)]
-    // SAFETY: the scan has counters of its own if anybody wants them.
+    // SAFETY: the scan is open by this function's contract. Its counters are null, or valid as long
+    // as the scan.
     if let Some(instrument) = unsafe { (*scan).instrument.as_mut() } {
         instrument.nsearches += 1;
     }
 }
 
-/// Counts a scan in `pg_stat_user_indexes`, as PostgreSQL's macro does that is not in the bindings.
+/// Counts a scan in `pg_stat_user_indexes`. It replaces PostgreSQL's macro, which the bindings
+/// lack.
 ///
 /// # Safety
-/// The relation is open.
+/// `relation` points to an open relation.
 pub unsafe fn count_scan(relation: pg_sys::Relation) {
-    // SAFETY: the counters are this backend's own.
+    // SAFETY: the relation is open by this function's contract. Its counters are null, or valid and
+    // this backend's own.
     unsafe {
         #[cfg(pg_ge_15)]
         if (*relation).pgstat_info.is_null() && (*relation).pgstat_enabled {

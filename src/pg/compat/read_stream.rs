@@ -1,20 +1,21 @@
-//! Pages that are read one after another. From PostgreSQL 17 on neighbours are read from disk
-//! together, and before they are asked for; before that the operating system sees to it.
+//! Reads pages one after another. From version 17 on, PostgreSQL reads neighbours together and
+//! ahead. Before, the operating system reads ahead.
 
 #[cfg(pg_ge_17)]
 pub use stream::for_each_buffer;
 
-/// Calls `visit` with buffers of the main fork, in the order of `blocks`; their pins are the
+/// Calls `visit` with buffers of the main fork, in the order of `blocks`. Their pins become the
 /// callee's.
 ///
-/// The relation is open; a block beyond its end raises an error.
+/// The relation must be open; a block beyond its end raises an error.
 #[cfg(not(pg_ge_17))]
 pub fn for_each_buffer(
     relation: pgrx::pg_sys::Relation,
     blocks: impl Iterator<Item = u32>,
     mut visit: impl FnMut(u32, pgrx::pg_sys::Buffer),
 ) {
-    // SAFETY: the relation is open.
+    // SAFETY: the relation is open, as this function requires; a block beyond its end raises an
+    // error.
     blocks.for_each(|block| visit(block, unsafe { pgrx::pg_sys::ReadBuffer(relation, block) }));
 }
 
@@ -23,38 +24,38 @@ mod stream {
     use pgrx::pg_sys;
     use std::collections::VecDeque;
 
-    /// Blocks that the stream asks for, and those that it has asked for and not given yet.
+    /// The blocks still to be requested, and those requested whose buffers have not come yet.
     struct Blocks<'a> {
         coming: &'a mut dyn Iterator<Item = u32>,
         asked: VecDeque<u32>,
     }
 
-    /// PostgreSQL's stream, which may have pins of its own.
+    /// PostgreSQL's stream, which may hold pins of its own.
     struct Stream(*mut pg_sys::ReadStream);
 
     impl Drop for Stream {
         fn drop(&mut self) {
             if !std::thread::panicking() {
-                // SAFETY: begun by `for_each_buffer`.
+                // SAFETY: `for_each_buffer` began the stream, and only this value ends it.
                 unsafe { pg_sys::read_stream_end(self.0) };
             }
         }
     }
 
-    /// Calls `visit` with buffers of the main fork, in the order of `blocks`; their pins are the
+    /// Calls `visit` with buffers of the main fork, in the order of `blocks`. Their pins become the
     /// callee's.
     ///
-    /// The relation is open; a block beyond its end raises an error.
+    /// The relation must be open; a block beyond its end raises an error.
     pub fn for_each_buffer(
         relation: pg_sys::Relation,
         mut blocks: impl Iterator<Item = u32>,
         mut visit: impl FnMut(u32, pg_sys::Buffer),
     ) {
         let mut blocks = Blocks { coming: &mut blocks, asked: VecDeque::new() };
-        // The stream's callback and the loop below take turns.
+        // The stream's callback and the loop below use it in turn.
         let blocks = &raw mut blocks;
-        // SAFETY: the relation is open; the callback gets back what is passed here, which outlives
-        // the stream.
+        // SAFETY: the relation is open, as this function requires. The callback gets the pointer
+        // passed here. `blocks` is declared before the stream, so it outlives it.
         let stream = Stream(unsafe {
             pg_sys::read_stream_begin_relation(
                 (pg_sys::READ_STREAM_MAINTENANCE | pg_sys::READ_STREAM_FULL) as i32,
@@ -67,12 +68,14 @@ mod stream {
             )
         });
         loop {
-            // SAFETY: the stream was begun above, and nothing else refers to the blocks meanwhile.
+            // SAFETY: the stream is the one begun above. No reference to the blocks is live, so the
+            // callback may have the only one.
             let buffer = unsafe { pg_sys::read_stream_next_buffer(stream.0, std::ptr::null_mut()) };
             if buffer == pg_sys::InvalidBuffer as pg_sys::Buffer {
                 return;
             }
-            // SAFETY: no callback is under way.
+            // SAFETY: `blocks` is valid, and its only other user, the callback, runs within the
+            // call above only.
             let block = unsafe { (*blocks).asked.pop_front() };
             visit(block.expect("buffers come in the order in which they were asked for"), buffer);
         }
@@ -84,7 +87,8 @@ mod stream {
         blocks: *mut std::ffi::c_void,
         _of_buffer: *mut std::ffi::c_void,
     ) -> pg_sys::BlockNumber {
-        // SAFETY: what `for_each_buffer` has passed.
+        // SAFETY: the pointer is that of the `Blocks` in `for_each_buffer`, which holds no
+        // reference to it while the stream runs this callback.
         let Blocks { coming, asked } = unsafe { &mut *blocks.cast::<Blocks>() };
         let block = coming.next();
         asked.extend(block);
