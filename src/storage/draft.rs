@@ -8,8 +8,7 @@ use crate::pg::relation::Relation;
 
 /// A number for a segment or codebook, and pages to write it to.
 ///
-/// Its pages cost the maintenance lock for a moment each time, not for as long as they are being
-/// filled.
+/// Each allocation takes the manifest's lock for a moment; filling the pages does not.
 pub struct Draft<'a> {
     id: u32,
     generation: u64,
@@ -18,7 +17,7 @@ pub struct Draft<'a> {
 
 /// Where the pages come from.
 enum Pages<'a> {
-    /// An index that is being created: nobody else sees it.
+    /// An index that is being created: no other session sees it.
     Own(&'a mut Edit),
     /// The manifest lists what was taken until the segment is published, so that the pages of an
     /// interrupted task are found again.
@@ -56,8 +55,8 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Appends pages to an index that is being created, which [`Self::allocate`] takes later: to do
-    /// while threads compute. Elsewhere nothing.
+    /// Appends pages to an index that is being created, for [`Self::allocate`] to take later, while
+    /// threads compute. Does nothing for other indexes.
     pub fn prepare(&mut self, pages: u32) {
         if let Pages::Own(edit) = &mut self.pages
             && pages > 0
