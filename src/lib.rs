@@ -20,7 +20,7 @@ mod util;
 
 use pgrx::extension_sql_file;
 
-/// The version of the package. RowParts by its value, for pgrx's own `version` sets the name
+/// The version of the package. It is passed by value, because pgrx's own `version` sets the name
 /// instead.
 const VERSION: &std::ffi::CStr =
     match std::ffi::CStr::from_bytes_with_nul(concat!(env!("CARGO_PKG_VERSION"), "\0").as_bytes()) {

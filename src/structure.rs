@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 pub enum Quantizer {
     /// Not at all: a search compares exact vectors.
     None,
-    /// RaBitQ, one bit a dimension (see [`crate::codec::rabitq`]).
+    /// RaBitQ, one bit a dimension or more (see [`crate::codec::rabitq`],
+    /// [`crate::codec::multibit`] and [`crate::codec::nibble`]).
     Rabitq,
     /// A byte a dimension (see [`crate::codec::scalar`]).
     Sq8,
@@ -33,8 +34,8 @@ impl Quantizer {
         }
     }
 
-    /// Whether rows in lists are entered in a second one (see [`crate::cluster::spill`]),
-    /// where there are two.
+    /// Whether rows in lists have an entry in a second one (see [`crate::cluster::spill`]), if
+    /// there are two lists.
     pub fn has_second_lists(self) -> bool {
         self == Quantizer::Rabitq
     }
@@ -45,8 +46,9 @@ impl Quantizer {
 pub struct GraphOptions {
     /// Neighbours of a node on upper layers; twice as many on the base layer.
     pub m: u16,
+    /// Candidates examined for each new node.
     pub ef_construction: u16,
-    /// How the nodes lie if they have codes.
+    /// Where the nodes' codes lie, if they have codes.
     pub layout: GraphLayout,
     pub rerank: Rerank,
 }
@@ -64,7 +66,7 @@ pub enum GraphLayout {
 /// Parameters of posting lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListOptions {
-    /// Lists wanted; 0 for as many as suit the rows.
+    /// Lists requested; 0 for as many as suit the rows.
     pub lists: u32,
     /// Bits a dimension of the codes that are looked at before a row is compared exactly.
     pub bits: u8,

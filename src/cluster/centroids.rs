@@ -1,8 +1,8 @@
 //! Centroids in memory, and codes by which the nearest of thousands are found in microseconds.
 //!
-//! The codes estimate inner products, against the mean of all centroids. A block of them is
-//! followed by the centroids' squared norms: with both, squared distances are estimated as well.
-//! One-bit and fine codes, and squared norms, are of vectors less the [`shift`].
+//! The codes estimate inner products, against the mean of all centroids or, with a shift, against
+//! zero. The centroids' squared norms follow each block: with both, squared distances are estimated
+//! as well. One-bit and fine codes, and squared norms, are of vectors less the [`shift`].
 
 use super::{Matrix, spill};
 use crate::codec::fastscan::BLOCK;
@@ -15,10 +15,11 @@ use crate::util::bits;
 use std::cmp::Ordering;
 
 /// What is subtracted from vectors before they are rotated, so that rounding does not grow with the
-/// distance from zero: the centroids' median in each dimension, where that changes no distance and
-/// most of them lie nearer to it than zero.
+/// distance from zero.
 ///
-/// The median, unlike the mean, is not moved by a few centroids far from all others.
+/// It is the centroids' median in each dimension, if most of them lie nearer to it than zero does.
+/// Under a metric whose distances it would change, it is zero. The median, unlike the mean, is not
+/// moved by a few centroids far from all others.
 fn shift(metric: Metric, vectors: &Matrix) -> Vec<f32> {
     let none = vec![0.0; vectors.dims];
     match metric {
@@ -49,21 +50,21 @@ fn median<T: Copy>(elements: &mut [T], order: impl FnMut(&T, &T) -> Ordering) ->
 pub struct Centroids {
     vectors: Matrix,
     shift: Vec<f32>,
-    /// Less the shift.
+    /// The vectors less the shift, rotated.
     rotated: Matrix,
-    /// What codes are against: zero, or without a shift the mean.
+    /// What codes are against: the mean, or zero if there is a shift.
     code_centre: Vec<f32>,
     blocks: Vec<u8>,
     layout: CentroidBlocks,
 }
 
-/// Centroids whose estimates are the best are compared exactly, so many of them.
+/// How many centroids, those with the best estimates, are compared exactly.
 const COMPARED: usize = 8;
-/// Least keys that are looked at for each list that is to be ranked.
+/// Least keys examined for each list to rank.
 const LEAST_PER_RANK: usize = 4;
 
 impl Centroids {
-    /// For vectors under a metric, one at least.
+    /// For at least one vector under a metric.
     pub fn new(metric: Metric, vectors: Matrix, rotation: &Rotation) -> Self {
         Self::with_shift(shift(metric, &vectors), vectors, rotation)
     }
@@ -127,7 +128,7 @@ impl Centroids {
         self.vectors.row(list as usize)
     }
 
-    /// The list whose centroid is nearest to a vector; the tables are of the vector less the shift.
+    /// The list whose centroid is nearest to a vector; `tables` are of the vector less the shift.
     pub fn nearest(&self, vector: &[f32], tables: &Query) -> u32 {
         let mut best = [(f32::INFINITY, 0u32); COMPARED];
         self.rank(vector, tables, &mut best);
@@ -147,11 +148,11 @@ impl Centroids {
         let others = candidates.iter().map(|&(_, list)| list).filter(|&list| list != nearest);
         let others = others.map(|list| (list, self.vector(list)));
         let second = spill::second_list(vector, self.vector(nearest), others);
-        // Where distances are NaN any other list will do: every row is in two.
+        // Where distances are NaN, any other list will do: every row is in two.
         (nearest, second.or(Some((nearest + 1) % self.count() as u32)))
     }
 
-    /// Of lists that were ranked, the one whose centroid is nearest.
+    /// The list whose centroid is exactly the nearest, of the first [`COMPARED`] ranked ones.
     pub fn nearest_of(&self, vector: &[f32], ranked: &[(f32, u32)]) -> u32 {
         let candidates = ranked.iter().take(COMPARED).map(|(_, list)| *list);
         let exact = |list: u32| f32::l2_squared(self.vectors.row(list as usize), vector);
@@ -159,21 +160,22 @@ impl Centroids {
         nearest.map_or(0, |(_, list)| list)
     }
 
-    /// Fills `best` with the lists that seem to be the nearest, in ascending order.
+    /// Fills `best`, whose keys are infinite, with the lists that seem nearest, in ascending order
+    /// of keys. A key is the squared distance less the vector's squared norm.
     pub fn rank(&self, vector: &[f32], tables: &Query, best: &mut [(f32, u32)]) {
         self.rank_more(0, vector, tables, best);
     }
 
-    /// As [`Self::rank`], among lists that `best` holds already; these ones' numbers begin with
-    /// `number`.
+    /// As [`Self::rank`], among the lists that `best` holds already. The numbers of these lists
+    /// begin with `number`.
     pub fn rank_more(&self, number: u32, vector: &[f32], tables: &Query, best: &mut [(f32, u32)]) {
         // With a shift the codes' centre is zero, so that the vector as it is will do.
         let centre_product = f32::dot(&self.code_centre, vector);
         let blocks = self.blocks.chunks_exact(self.layout.bytes());
         let stretch = blocks.len().div_ceil((LEAST_PER_RANK * best.len()).div_ceil(BLOCK)).max(1);
         let mut keys = Vec::with_capacity(blocks.len());
-        // Of each lane of a stretch of blocks the least key: as many of these as ranks tell a limit
-        // that few others are below.
+        // The least key of each lane over a stretch of blocks. As many of these as ranks give a
+        // limit that few other keys are below.
         let mut least = vec![[f32::INFINITY; BLOCK]; blocks.len().div_ceil(stretch)];
         for (number, block) in blocks.enumerate() {
             let (products, norms) =
@@ -183,7 +185,7 @@ impl Centroids {
         }
         let last = best.len() - 1;
         let least = least.as_flattened_mut();
-        // Where `best` is full its last one is the limit.
+        // Where `best` is full, its last key is the limit.
         let limit = match best[last].0 {
             f32::INFINITY if last < least.len() => {
                 least.select_nth_unstable_by(last, f32::total_cmp).1.next_up()

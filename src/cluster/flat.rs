@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// processor's caches.
 const CHUNK: usize = 256;
 
-/// What memory is asked for.
+/// What the memory is for, in messages.
 const CENTROIDS: &str = "centroids and their rows";
 
 /// The nearest centroid of each row, and the squared distance to it.
@@ -121,8 +121,8 @@ pub fn centroids(
     centroids
 }
 
-/// First centroids: rows drawn with a probability that grows with the squared distance to those
-/// drawn before.
+/// First centroids (k-means++): rows drawn with a probability proportional to the squared distance
+/// to the nearest of those drawn before.
 fn seed(rows: &Matrix, count: usize, random: &mut Random, cancel: &AtomicBool) -> Matrix {
     let mut seeds = Matrix::new(rows.dims);
     let mut distances = memory::filled(f32::INFINITY, rows.rows(), CENTROIDS);
@@ -137,7 +137,7 @@ fn seed(rows: &Matrix, count: usize, random: &mut Random, cancel: &AtomicBool) -
             left -= f64::from(distance.min(f32::MAX));
             left < 0.0
         });
-        // Without any distance left, the rows are copies of one another: any will do.
+        // If no distance is left, the rows are copies of one another: any will do.
         let drawn = drawn.unwrap_or((random.fraction() * rows.rows() as f64) as usize);
         let seed = rows.row(drawn);
         let norm = squared_norm(seed);

@@ -18,7 +18,7 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// The frame that rows need, if they need one. Directions are scaled only.
+    /// The frame that rows need, if they need one. With `keeps_directions` they are scaled only.
     pub fn of(rows: &Matrix, keeps_directions: bool) -> Option<Self> {
         let count = rows.rows().max(1) as f64;
         let mut shift = vec![0f64; rows.dims];

@@ -1,5 +1,5 @@
-//! Many centroids at the cost of few: the rows are cut into coarse clusters, each of these into its
-//! share.
+//! Many centroids at the cost of few: the rows are cut into coarse clusters, and each of these into
+//! its share of centroids.
 
 use super::Matrix;
 use super::flat::{self, Lloyd};
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 /// What the caller decides.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// Centroids wanted.
+    /// Centroids requested.
     pub count: usize,
     /// Centroids are scaled to unit length, as the rows are.
     pub spherical: bool,
@@ -84,7 +84,7 @@ fn centroids_of_level(
     all
 }
 
-/// Of `count` rows, evenly spread, those that differ from the one before.
+/// Of `count` evenly spread rows, sorted, those that differ from the one before.
 fn distinct_rows(rows: &Matrix, count: usize) -> Matrix {
     let spread = Spread::new(rows.rows() as u32);
     let mut numbers: Vec<usize> =

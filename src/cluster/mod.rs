@@ -12,10 +12,10 @@ use crate::memory;
 use frame::Frame;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
-/// Centroids of the rows, as many as wanted, or as there are rows; fewer where rows cannot be told
-/// apart.
+/// Centroids of the rows: as many as requested, or as there are rows; fewer where rows are equal.
 ///
-/// `done` counts the centroids found. Returns early, with anything, once `cancel` is set.
+/// Rows with NaN or infinity do not count; if there are no others, the result is one zero vector.
+/// `done` counts the centroids found. Returns early, with any centroids, once `cancel` is set.
 pub fn centroids(rows: &Matrix, options: Options, cancel: &AtomicBool, done: &AtomicU64) -> Matrix {
     // Rows with NaN or infinity belong to no cluster.
     let is_number = |&row: &usize| rows.row(row).iter().all(|x| x.is_finite());
@@ -52,7 +52,7 @@ impl Matrix {
         &self.numbers[row * self.dims..][..self.dims]
     }
 
-    /// Some of the rows, in the order of their numbers.
+    /// Some of the rows, in the order in which `rows` numbers them.
     fn select(&self, rows: impl Iterator<Item = usize>) -> Self {
         let mut selected = Self::new(self.dims);
         let most = rows.size_hint().1.unwrap_or_default();

@@ -1,19 +1,19 @@
-//! Second lists: a row is entered once more, in the list whose centroid makes up best for what its
-//! own list's misses.
+//! Second lists: a row is entered once more, in the list whose centroid best compensates for its
+//! own list's.
 //!
-//! A query that sees a row's own list farther away than it should is likely to see the second list
-//! near, if the residuals of the row to the two centroids point in different directions: Sun,
-//! Simcha, Dopson, Guo, Kumar, "SOAR: Improved Indexing for Approximate Nearest Neighbor Search"
-//! (NeurIPS 2023).
+//! A query may see a row's own list farther away than it should. It then likely sees the second
+//! list near, if the row's residuals to the two centroids point in different directions. The source
+//! is Sun, Simcha, Dopson, Guo, Kumar, "SOAR: Improved Indexing for Approximate Nearest Neighbor
+//! Search" (NeurIPS 2023).
 
 use crate::distance::{Element, subtract};
 
-/// What a second list is charged for a residual along that of the own list, for each part of it
-/// that is perpendicular.
+/// Weight of the part of a second list's residual along the own list's, beside the whole (the
+/// paper's `λ`).
 const ALONG: f32 = 1.0;
 
-/// The second list of a vector whose own list's centroid is `own`, among `candidates`, if there are
-/// any.
+/// The second list of a vector among `candidates`, if there are any; `own` is the centroid of its
+/// own list.
 pub fn second_list<'a>(
     vector: &[f32],
     own: &[f32],

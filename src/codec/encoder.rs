@@ -12,8 +12,8 @@ pub struct Code {
     pub bits: Vec<u8>,
 }
 
-/// A row's numbers: of unit length under cosine, bits as zeros and ones. Bytes that are no row give
-/// none.
+/// A row's numbers: of unit length under cosine, bits as zeros and ones. Bytes that are misaligned
+/// or no whole number of elements give an empty vector. Missing bits are zeros.
 ///
 /// Not for sparse rows.
 pub fn widen(space: Space, row: &[u8]) -> Vec<f32> {
@@ -34,31 +34,31 @@ pub fn widen(space: Space, row: &[u8]) -> Vec<f32> {
     vector
 }
 
-/// Scales a vector to unit length. A squared norm outside [`rabitq::ORDINARY`] makes it NaN: the
-/// operators' distances, in single precision, are then nothing that a code could tell.
+/// Scales a vector to unit length. A squared norm outside [`rabitq::ORDINARY`] makes it NaN: no
+/// code can estimate the operators' distances, which are in single precision.
 fn normalize(vector: &mut [f32]) {
     let squared = f32::dot(vector, vector) as f32;
     let norm = if rabitq::ORDINARY.contains(&squared) { squared.sqrt() } else { f32::NAN };
     vector.iter_mut().for_each(|x| *x /= norm);
 }
 
-/// A query as codes are estimated against it.
+/// A query prepared for estimates by codes.
 #[derive(Clone)]
 pub struct CodedQuery {
-    /// The query's numbers (see [`widen`]), less the shift of lists' codes if it is for these.
+    /// The query's numbers (see [`widen`]), less the shift if they are for codes of lists.
     pub vector: Vec<f32>,
     pub rotated: Vec<f32>,
     pub tables: Query,
 }
 
 impl CodedQuery {
-    /// `row` is a query in an index with this seed.
+    /// `row` is the stored form of a query, `seed` the index's.
     pub fn new(space: Space, seed: u64, row: &[u8]) -> Self {
         Self::of_vector(seed, widen(space, row))
     }
 
-    /// The query for codes of vectors less `shift`, in an index with this seed; `None` if that is
-    /// the query itself.
+    /// The query for codes of vectors less `shift`, in an index with this seed; `None` if the shift
+    /// is zero.
     pub fn shifted(&self, shift: &[f32], seed: u64) -> Option<Self> {
         let is_shifted = shift.iter().any(|&x| x != 0.0);
         is_shifted.then(|| Self::of_vector(seed, subtract(&self.vector, shift)))
@@ -71,8 +71,8 @@ impl CodedQuery {
     }
 }
 
-/// Whether two numbers beside codes are the same, up to what sums lose from processor to processor.
-/// Those of huge or tiny vectors may be infinite, or none at all.
+/// Whether two numbers beside codes are equal up to rounding, which differs between processors.
+/// Numbers of huge or tiny vectors may be infinite or NaN.
 pub fn is_near(a: f32, b: f32) -> bool {
     let is_near = (a - b).abs() <= 1e-3 * (a.abs() + b.abs()) + 1e-6;
     is_near || a == b || a.is_nan() && b.is_nan()
@@ -85,7 +85,7 @@ pub struct Encoder {
     target: Target,
 }
 
-/// What is encoded, if vectors of this space can be encoded at all.
+/// What codes of this space estimate; `None` if its vectors cannot be encoded.
 pub fn target(space: Space) -> Option<Target> {
     match (space.kind, space.metric) {
         (ElementKind::F32 | ElementKind::F16, Metric::L2) => Some(Target::L2Squared),
@@ -138,8 +138,8 @@ impl Encoder {
         nibble::encode(vector, self.target, code)
     }
 
-    /// The row that a code of four bits a dimension stands for; under cosine its length means
-    /// nothing.
+    /// The row that a code of four bits a dimension stands for; under cosine its length is
+    /// arbitrary.
     pub fn decode_nibbles(&self, code: &[u8], factors: Factors) -> Vec<u8> {
         let mut vector = nibble::decode(code, factors, self.target);
         self.rotation.undo(&mut vector);

@@ -1,10 +1,9 @@
-//! Inner products of one query with 32 one-bit codes at a time, from tables of four dimensions held
-//! in registers.
+//! Inner products of one query with 32 one-bit codes at a time, from tables that stay in registers.
 //!
-//! The idea is André, Kermarrec, Le Scouarnec's ("Cache locality is not enough", VLDB 2015), as
-//! RaBitQ uses it. Each group of four dimensions has a table of 16 sums, in a byte each; a byte
+//! The idea is from André, Kermarrec, Le Scouarnec ("Cache locality is not enough", VLDB 2015);
+//! RaBitQ uses it. Each group of four dimensions has a table of 16 sums, a byte each. A byte
 //! shuffle looks up one group of many codes. The portable kernel is the specification; the others
-//! are equal to it bit for bit.
+//! return the same bits.
 
 use crate::util::cpu::vectorized;
 
@@ -17,7 +16,7 @@ const GROUP_BYTES: usize = BLOCK / 2;
 /// Groups whose sums of bytes fit into 16 bits.
 const GROUPS_PER_CHUNK: usize = 256;
 
-/// Bytes of a block of codes of so many dimensions.
+/// Bytes of a block of codes of `dims` dimensions.
 pub fn block_bytes(dims: usize) -> usize {
     dims / GROUP * GROUP_BYTES
 }
@@ -25,7 +24,7 @@ pub fn block_bytes(dims: usize) -> usize {
 /// Lays out up to 32 codes as a block: for each group 16 bytes, in each the nibbles of codes `i`
 /// and `i + 16`.
 ///
-/// A code has one bit a dimension, dimension 0 first in each byte. Missing codes are zero.
+/// A code has one bit a dimension, the lowest bit of each byte first. Missing codes are zero.
 pub fn pack(codes: &[&[u8]], dims: usize) -> Vec<u8> {
     const HALF: usize = BLOCK / 2;
     let mut block = vec![0; block_bytes(dims)];
@@ -45,7 +44,7 @@ pub fn pack(codes: &[&[u8]], dims: usize) -> Vec<u8> {
     block
 }
 
-/// The code number `code` of a block, as it was before it was packed.
+/// The code number `code` of a block, as it was before [`pack`].
 pub fn unpack(block: &[u8], code: usize) -> Vec<u8> {
     const HALF: usize = BLOCK / 2;
     let (groups, _) = block.as_chunks::<GROUP_BYTES>();
@@ -79,7 +78,7 @@ impl Table {
         self.entries.len()
     }
 
-    /// The inner product that a sum of no entries stands for.
+    /// The inner product that a sum of zero stands for.
     pub fn least(&self) -> f32 {
         self.entries.len() as f32 * self.low
     }
@@ -89,8 +88,8 @@ impl Table {
         self.step
     }
 
-    /// Sums of entries for each code of a block. A block of another size than the query's counts as
-    /// far as it goes.
+    /// Sums of entries for each code of a block. If block and query have different numbers of
+    /// groups, the common ones count.
     #[inline(always)]
     pub fn sums(&self, block: &[u8]) -> [u32; BLOCK] {
         let mut sums = [0u32; BLOCK];
@@ -108,7 +107,7 @@ impl Table {
 }
 
 vectorized! {
-    /// Fills a query's entries; returns what they are multiples above, and of what.
+    /// Fills a query's entries; returns their `low` and `step`.
     fn tabulate(query: &[f32], entries: &mut [[u8; 16]]) -> (f32, f32) {
         let (groups, _) = query.as_chunks::<GROUP>();
         // The least sum of a group is that of its negative numbers, the greatest that of its
@@ -172,9 +171,10 @@ mod x86 {
     use super::{BLOCK, GROUP_BYTES};
     use std::arch::x86_64::*;
 
-    /// Even bytes and odd bytes of the looked-up entries are summed apart, in 16 bits: the sums of
-    /// codes 0, 2, … 14; of 1, 3, … 15; of 16, 18, … 30; of 17, 19, … 31. Brings them into order,
-    /// and adds those of the groups that are left.
+    /// Puts the sums in the order of the codes, and adds those of the groups that are left.
+    ///
+    /// The looked-up entries are summed in 16 bits, even and odd bytes apart. The sums are of codes
+    /// 0, 2, … 14; 1, 3, … 15; 16, 18, … 30; 17, 19, … 31.
     #[inline]
     #[target_feature(enable = "sse2")]
     fn finish(

@@ -1,10 +1,10 @@
-//! RaBitQ with several bits a dimension (Gao et al.: "Practical and Asymptotically Optimal
-//! Quantization of High-Dimensional Vectors in Euclidean Space for Approximate Nearest Neighbor
-//! Search", SIGMOD 2025).
+//! RaBitQ with several bits a dimension. The source is Gao et al.: "Practical and Asymptotically
+//! Optimal Quantization of High-Dimensional Vectors in Euclidean Space for Approximate Nearest
+//! Neighbor Search", SIGMOD 2025.
 //!
-//! The estimator is that of one bit (see [`super::rabitq`]), with `v` on the grid of `2^bits` steps
-//! around zero whose direction is nearest to the residual's. A code is `bits` planes of one bit a
-//! dimension, the lowest first.
+//! The estimator is that of one bit (see [`super::rabitq`]). Here `v` is on a grid of `2^bits`
+//! steps around zero, scaled so that its direction is near the residual's. A code is `bits` planes
+//! of one bit a dimension, the lowest first.
 
 use super::rabitq::{Factors, Products, Target};
 use super::rounding::Rounding;
@@ -14,12 +14,12 @@ use crate::util::cpu::vectorized;
 /// Most bits a dimension.
 pub const MAX_BITS: usize = 8;
 
-/// Bytes of a code.
+/// Bytes of a code of `dims` rotated dimensions.
 pub fn code_bytes(dims: usize, bits: usize) -> usize {
     bits * (dims / 8)
 }
 
-/// Encodes a rotated vector against a rotated centre.
+/// Encodes a rotated vector against a rotated centre into `code`, of [`code_bytes`] bytes.
 pub fn encode(vector: &[f32], centre: &[f32], target: Target, bits: usize, code: &mut [u8]) -> Factors {
     debug_assert_eq!(code.len(), code_bytes(vector.len(), bits));
     let (steps, factors) = quantize(vector, centre, target, bits);
@@ -33,8 +33,8 @@ pub fn encode(vector: &[f32], centre: &[f32], target: Target, bits: usize, code:
     factors
 }
 
-/// For each dimension of a rotated vector the step on the grid around a rotated centre, and what
-/// goes with a code of these steps.
+/// The grid step of each dimension of a rotated vector around a rotated centre, and the numbers
+/// beside a code of these steps.
 pub fn quantize(vector: &[f32], centre: &[f32], target: Target, bits: usize) -> (Vec<u8>, Factors) {
     let residual = subtract(vector, centre);
     let grid = Grid::new(&residual, bits);
@@ -47,7 +47,7 @@ pub fn quantize(vector: &[f32], centre: &[f32], target: Target, bits: usize) -> 
     (steps, products.factors(along, squared_steps, centre_along, vector.len(), target))
 }
 
-/// What the steps are counted from.
+/// The middle of the grid, from which steps are counted.
 pub fn middle(bits: usize) -> f32 {
     ((1 << bits) - 1) as f32 / 2.0
 }
@@ -63,8 +63,8 @@ struct Grid {
 
 impl Grid {
     fn new(residual: &[f32], bits: usize) -> Self {
-        // How many root mean squares of the residual the grid's half covers: wide grids for few
-        // outliers, or fine ones.
+        // Candidates for the grid's half width, in root mean squares of the residual: a wide grid
+        // covers outliers, a narrow one is finer.
         const RANGES: [f32; 8] = [1.0, 1.4, 1.8, 2.2, 2.6, 3.0, 3.5, 4.0];
         let squared: f32 = residual.iter().map(|x| x * x).sum();
         let scale = (squared / residual.len() as f32).sqrt();
@@ -86,8 +86,7 @@ impl Grid {
     }
 }
 
-/// Sums of this many dimensions each are computed side by side. Rotated vectors have a
-/// multiple of as many.
+/// Partial sums computed side by side; the dimensions of rotated vectors are a multiple of them.
 const LANES: usize = 16;
 
 vectorized! {
@@ -146,8 +145,8 @@ impl Query {
         Self { sums: sums.collect(), total: rotated.iter().sum(), rounding: Rounding::new(rotated) }
     }
 
-    /// The estimated score of a code and how far it may be off, from the centre's exact score and
-    /// distance.
+    /// The estimated score of a code, and how far it may be off in 99 of 100 cases. `centre` is the
+    /// centre's exact score and its distance to the query.
     pub fn estimate(&self, code: &[u8], bits: usize, factors: Factors, centre: (f64, f64)) -> (f32, f32) {
         let plane_bytes = self.sums.len() / 2;
         let mut product = -middle(bits) * self.total;

@@ -1,10 +1,8 @@
-//! RaBitQ with four bits a dimension, two dimensions a byte: for codes that are looked at one by
-//! one.
+//! RaBitQ with four bits a dimension, two dimensions a byte: for codes that are read one by one.
 //!
 //! The estimator is that of [`super::multibit`]. Of each 64 dimensions the first 32 are the low
 //! halves of the code's bytes, the last 32 the high halves. The query is rounded to a byte a
-//! dimension, so that products are sums of small integers; what rounding may add is part of the
-//! bound.
+//! dimension, so that products are sums of small integers. The error bound includes this rounding.
 
 use super::multibit;
 use super::rabitq::{EPSILON, Factors, Target};
@@ -13,19 +11,19 @@ use crate::util::cpu::vectorized;
 
 const BITS: usize = 4;
 const LOW: u8 = 0x0F;
-/// Dimensions whose steps lie in so many bytes.
+/// Dimensions whose steps take [`SPAN_BYTES`] bytes.
 const SPAN: usize = 64;
 const SPAN_BYTES: usize = SPAN / 2;
-/// A dimension of the query at most: so many that the sums of [`SPANS`] fit 16 bits.
+/// Greatest step of a query's dimension: sums over [`SPANS`] spans fit 16 bits.
 const GREATEST: f32 = 127.0;
 const SPANS: usize = 8;
 
-/// Bytes of a code of a rotated vector.
+/// Bytes of the code of a rotated vector of `dims` dimensions.
 pub fn code_bytes(dims: usize) -> usize {
     dims / 2
 }
 
-/// Encodes a rotated vector against the origin.
+/// Encodes a rotated vector against the origin into `code`, of [`code_bytes`] bytes.
 pub fn encode(vector: &[f32], target: Target, code: &mut [u8]) -> Factors {
     debug_assert_eq!(code.len(), code_bytes(vector.len()));
     let (steps, factors) = multibit::quantize(vector, &vec![0.0; vector.len()], target, BITS);
@@ -61,9 +59,9 @@ pub struct Query {
     /// For each dimension its number of steps.
     steps: Vec<i16>,
     step: f32,
-    /// What a product with steps exceeds that with the grid around zero by.
+    /// How much a product with steps exceeds the product with the grid around zero.
     offset: f32,
-    /// How far the query's steps may put a product off, in 99 of 100 cases.
+    /// How far the rounding of the query moves a product, in 99 of 100 cases.
     step_error: f32,
     slack: Slack,
     /// The origin's score and distance.
@@ -81,7 +79,7 @@ impl Query {
         let sum: f32 = steps.iter().map(|&steps| rounded(steps)).sum();
         let squared: f32 = rotated.iter().zip(&steps).map(|(x, &steps)| (x - rounded(steps)).powi(2)).sum();
         let middle = multibit::middle(BITS);
-        // A vector on the grid is `middle · √d` long at most, and rounding knows nothing of its
+        // A vector on the grid is at most `middle · √d` long, and rounding does not depend on its
         // direction.
         let step_error = EPSILON * middle * squared.sqrt();
         let slack = Rounding::new(rotated).around(origin, middle);
@@ -89,7 +87,8 @@ impl Query {
         Self { steps, step, offset: middle * sum, step_error, slack, origin }
     }
 
-    /// The estimated score of a code against the origin, and how far it may be off.
+    /// The estimated score of a code against the origin, and how far it may be off in 99 of 100
+    /// cases.
     pub fn estimate(&self, code: &[u8], factors: Factors) -> (f32, f32) {
         let product = self.step * dot(code, &self.steps) as f32 - self.offset;
         let Factors { add, rescale, error } = factors;

@@ -1,8 +1,8 @@
 //! RaBitQ with one bit a dimension.
 //!
-//! For a residual `r = o - c` of a rotated vector `o` to a rotated centre `c`, the code is the sign
-//! of each dimension, `v` the vector of `±1/2` with these signs. Then
-//! `⟨r, q - c⟩ ≈ ‖r‖² / ⟨r, v⟩ · ⟨v, q - c⟩`, unbiased over the rotations; the centre enters
+//! Let `r = o - c` be the residual of a rotated vector `o` to a rotated centre `c`. The code is its
+//! sign in each dimension. Let `v` be the vector of `±1/2` with these signs. Then
+//! `⟨r, q - c⟩ ≈ ‖r‖² / ⟨r, v⟩ · ⟨v, q - c⟩`, unbiased over the rotations. The centre enters
 //! through numbers stored beside the code, so one table of a query serves every centre.
 
 use super::fastscan::{BLOCK, Table};
@@ -11,13 +11,13 @@ use super::rounding::{Rounding, Slack, hypot_bound};
 use crate::util::bits;
 use crate::util::cpu::vectorized;
 
-/// What the estimate is of.
+/// What a code estimates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
     /// Squared Euclidean distance.
     L2Squared,
-    /// Negative inner product, up to a constant that the centre's own score brings along. On unit
-    /// vectors and with the centre's cosine distance, that is the cosine distance.
+    /// Negative inner product, plus a constant that the centre's own score contains. With unit
+    /// vectors and the centre's cosine distance, the estimate is the cosine distance.
     NegativeInnerProduct,
 }
 
@@ -28,30 +28,30 @@ pub struct Factors {
     pub add: f32,
     /// Multiplies `⟨v, q⟩`.
     pub rescale: f32,
-    /// Times `‖q - c‖`: how far the estimate may be off, but for one in a hundred.
+    /// Times `‖q - c‖`: how far the estimate may be off, in 99 of 100 cases.
     pub error: f32,
 }
 
 impl Factors {
-    /// Of a vector that a code cannot tell anything about.
+    /// For a vector that no code can estimate.
     pub const UNKNOWN: Self = Self { add: 0.0, rescale: 0.0, error: f32::INFINITY };
 
-    /// The same, unless they are numbers.
+    /// The same, or [`Self::UNKNOWN`] if a number is infinite or NaN.
     fn if_finite(self) -> Self {
         let are_finite = [self.add, self.rescale, self.error].into_iter().all(f32::is_finite);
         if are_finite { self } else { Self::UNKNOWN }
     }
 }
 
-/// Standard deviations that the error bound allows for (the paper's `ε₀`, which takes 1.9).
+/// Standard deviations that the error bound covers (the paper's `ε₀`, 1.9 there).
 ///
-/// At 768 dimensions a wider bound costs nothing and recall@10 reaches 0.998 instead of 0.993; at
+/// At 768 dimensions a wider bound costs nothing, and recall@10 reaches 0.998 instead of 0.993. At
 /// 100 dimensions it costs a third of the speed and reaches 0.996 instead of 0.987 (800 of 2,300
 /// lists).
 pub const EPSILON: f32 = 2.5;
 
-/// Encodes a rotated vector against a rotated centre: the bits, dimension 0 first in each byte, go
-/// to `code`.
+/// Encodes a rotated vector against a rotated centre. The bits, the lowest of each byte first, go
+/// to `code`, which has a byte for every eight dimensions.
 pub fn encode(vector: &[f32], centre: &[f32], target: Target, code: &mut [u8]) -> Factors {
     debug_assert_eq!(vector.len(), centre.len());
     debug_assert_eq!(vector.len(), code.len() * 8);
@@ -70,10 +70,10 @@ pub fn encode(vector: &[f32], centre: &[f32], target: Target, code: &mut [u8]) -
 }
 
 vectorized! {
-    /// Writes the signs of a residual; its squared norm and the sum of its absolute values, the
-    /// centre's product with the signs and with the residual.
+    /// Writes the signs of a residual. Returns its squared norm, the sum of its absolute values,
+    /// and the centre's products with the signs and with the residual.
     fn signs_and_sums(vector: &[f32], centre: &[f32], code: &mut [u8]) -> [f32; 4] {
-        // Sums of this many dimensions each are computed side by side.
+        // Partial sums computed side by side.
         const LANES: usize = 16;
         const TOGETHER: usize = 2 * LANES;
         let [mut squared, mut absolute, mut centre_dot_signs, mut residual_dot_centre] = [[0f32; LANES]; 4];
@@ -119,7 +119,8 @@ vectorized! {
         centre: f32,
     ) -> [f32; BLOCK] {
         let (sums, step, offset) = (table.sums(block), table.step(), half_sum - table.least());
-        // Signed numbers become floats many at a time; the sum of 4,000 bytes is one.
+        // The sum of 4,000 bytes fits a signed number, and vector registers convert those to
+        // floats.
         let mut scores = [0f32; BLOCK];
         for i in 0..BLOCK {
             scores[i] = centre + adds[i] + rescales[i] * (step * sums[i].cast_signed() as f32 - offset);
@@ -131,7 +132,7 @@ vectorized! {
 /// Inner products of a residual `r` and its centre `c`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Products {
-    /// Whether all numbers of `r` are zero; `‖r‖²` may be although they are not.
+    /// Whether all numbers of `r` are zero. `‖r‖²` may vanish although they are not.
     pub is_zero: bool,
     /// `‖r‖²`.
     pub squared: f32,
@@ -140,7 +141,8 @@ pub struct Products {
 }
 
 impl Products {
-    /// The numbers beside a code, whose vector `v` has `⟨r, v⟩`, `‖v‖²` and `⟨c, v⟩`.
+    /// The numbers beside a code, whose vector `v` has `along = ⟨r, v⟩`, `squared_steps = ‖v‖²` and
+    /// `centre_along = ⟨c, v⟩`.
     pub fn factors(
         self,
         along: f32,
@@ -175,10 +177,10 @@ impl Products {
     }
 }
 
-/// What puts a block's estimates off.
+/// What makes a block's estimates inexact.
 #[derive(Clone, Copy)]
 struct Doubt {
-    /// Between the query and the centre.
+    /// Distance between the query and the centre.
     distance: f32,
     /// See [`Query::table_error`](Query).
     table_error: f32,
@@ -189,9 +191,9 @@ struct Doubt {
 #[derive(Clone, Debug)]
 pub struct Query {
     table: Table,
-    /// Half the sum over the rotated query: what `⟨bits, q⟩` exceeds `⟨v, q⟩` by.
+    /// Half the sum over the rotated query: `⟨bits, q⟩ - ⟨v, q⟩`.
     half_sum: f32,
-    /// How far the table's rounding may put a product off, in 99 of 100 cases.
+    /// How far the table's rounding moves a product, in 99 of 100 cases.
     table_error: f32,
     rounding: Rounding,
 }
@@ -206,8 +208,8 @@ impl Query {
         Self { table, half_sum, table_error, rounding: Rounding::new(rotated) }
     }
 
-    /// How far estimates of a block may be off, in 99 of 100 cases, from the numbers beside the
-    /// codes, the estimates, and the centre's exact score and distance.
+    /// How far the estimates `scores` of a block may be off, in 99 of 100 cases. `numbers` are
+    /// those beside the codes; `centre` is the centre's exact score and distance.
     pub fn bounds(
         &self,
         numbers: &[[f32; BLOCK]; 3],
@@ -224,7 +226,7 @@ impl Query {
     ///
     /// `block` is laid out as [`super::fastscan::pack`] does.
     pub fn estimate(&self, block: &[u8], adds: &[f32], rescales: &[f32], centre_score: f64) -> [f32; BLOCK] {
-        // Blocks that are not full have numbers for fewer.
+        // Blocks that are not full have fewer numbers.
         let (mut whole_adds, mut whole_rescales) = ([f32::INFINITY; BLOCK], [0f32; BLOCK]);
         let whole = |numbers: &[f32], copy: &mut [f32; BLOCK]| {
             let count = numbers.len().min(BLOCK);

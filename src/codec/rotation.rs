@@ -1,9 +1,8 @@
 //! A random rotation in `O(d log d)`: rounds of random signs and fast Hadamard transforms.
 //!
-//! A transform needs a power of two; where the dimensions are none, it is applied to the first and
-//! to the last so many of them by turns, and a rotation by 45° mixes the two halves in between (a
-//! Kac walk). The order of summation is fixed, so the result is the same to the last bit on every
-//! processor.
+//! A transform needs a power of two. For other dimensions the rounds transform the first and the
+//! last `2^k` of them by turns. After each round a butterfly mixes the two halves (a Kac walk). The
+//! order of summation is fixed, so the result is the same to the last bit on every processor.
 
 use crate::util::cpu::vectorized;
 use crate::util::random::Random;
@@ -56,14 +55,14 @@ impl Rotation {
         rotated
     }
 
-    /// Rotates `vector` in place. It has [`Self::dims`] numbers, of which those beyond the original
-    /// are zero.
+    /// Rotates `vector` in place. It has [`Self::dims`] numbers; those beyond the original
+    /// dimensions are zero.
     pub fn apply(&self, vector: &mut [f32]) {
         debug_assert_eq!(vector.len(), self.dims);
         apply_rounds(&self.signs, vector);
     }
 
-    /// Turns a rotated vector back in place: each step undoes itself.
+    /// Inverts [`Self::apply`] in place: each step is its own inverse.
     pub fn undo(&self, vector: &mut [f32]) {
         debug_assert_eq!(vector.len(), self.dims);
         for (round, signs) in self.signs.chunks_exact(self.dims).enumerate().rev() {
@@ -102,7 +101,7 @@ fn transformed(round: usize, dims: usize) -> Range<usize> {
     from..from + power
 }
 
-/// Rotates the two halves by 45° against one another.
+/// Replaces the two halves by their sum and their difference, both over √2.
 #[inline(always)]
 fn mix(vector: &mut [f32]) {
     let (low, high) = vector.split_at_mut(vector.len() / 2);
@@ -116,7 +115,7 @@ fn mix(vector: &mut [f32]) {
 #[inline(always)]
 fn hadamard(vector: &mut [f32]) {
     const FIRST: usize = 8;
-    // The first three steps within eight numbers: loops over one, two and four of them would be
+    // The first three steps run within eight numbers: loops over one, two and four of them would be
     // mostly overhead.
     let (eights, _) = vector.as_chunks_mut::<FIRST>();
     for v in eights {

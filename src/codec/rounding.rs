@@ -1,8 +1,8 @@
-//! How far single precision may put an estimate off, beside the error that the code has.
+//! Bounds on how far single-precision rounding moves an estimate, beside the code's own error.
 
 use crate::util::cpu::vectorized;
 
-/// Squared norms beyond which products of single precision overflow or vanish.
+/// Squared norms for which single-precision products neither overflow nor vanish.
 pub const ORDINARY: std::ops::Range<f32> = 1e-30..1e30;
 
 /// What the rounding of a query's estimates depends on.
@@ -10,14 +10,14 @@ pub const ORDINARY: std::ops::Range<f32> = 1e-30..1e30;
 pub struct Rounding {
     /// The rotated query's norm.
     norm: f32,
-    /// The root of the dimensions.
+    /// The square root of the number of dimensions.
     root_dims: f32,
-    /// Of each number that an estimate is made of.
+    /// Relative error of each number that an estimate is made of.
     relative: f32,
 }
 
-/// How far rounding may put the estimates of one centre's codes off, for each of the numbers that
-/// these are made of.
+/// Bounds on the rounding of estimates by one centre's codes: a factor for each number that an
+/// estimate is made of.
 #[derive(Clone, Copy, Debug)]
 pub struct Slack {
     add: f32,
@@ -27,18 +27,19 @@ pub struct Slack {
 }
 
 impl Rounding {
-    /// For a rotated query. Where its square overflows or vanishes nothing is known.
+    /// For a rotated query. If its squared norm overflows or vanishes, every bound is infinite or
+    /// NaN.
     pub fn new(rotated: &[f32]) -> Self {
         let squared = squared_norm(rotated);
         let is_known = ORDINARY.contains(&squared) || rotated.iter().all(|&x| x == 0.0);
-        // Sums are those of sixteen lanes.
+        // Sums run in sixteen lanes.
         let relative = (16.0 + rotated.len() as f32 / 16.0) * f32::EPSILON;
         let root_dims = (rotated.len() as f32).sqrt();
         Self { norm: squared.sqrt(), root_dims, relative: if is_known { relative } else { f32::INFINITY } }
     }
 
-    /// For codes whose vectors have numbers of `greatest` at most, around a centre of this score
-    /// and distance.
+    /// For codes of components up to `greatest`, around a centre of this exact score and this
+    /// distance to the query.
     pub fn around(self, (score, distance): (f64, f64), greatest: f32) -> Slack {
         let Self { norm, root_dims, relative } = self;
         let (score, distance) = (score.abs() as f32, distance as f32);
@@ -46,14 +47,14 @@ impl Rounding {
             add: 2.0 * relative,
             rescale: relative * (greatest * root_dims) * norm,
             score: relative,
-            // The centre is no longer than the query and what lies between them.
+            // The centre's norm is at most the query's plus the distance between the two.
             constant: relative * (score + norm * (norm + distance)),
         }
     }
 }
 
 impl Slack {
-    /// Of the estimate `score`, from the numbers beside its code.
+    /// The bound for the estimate `score`, made of the numbers beside its code.
     #[inline(always)]
     pub fn of(self, add: f32, rescale: f32, score: f32) -> f32 {
         let numbers = self.add * add.abs() + self.rescale * rescale.abs() + self.score * score.abs();
@@ -61,7 +62,8 @@ impl Slack {
     }
 }
 
-/// A bound on `hypot(a, b)`, which squares nothing that might overflow or vanish. NaN stays.
+/// An upper bound on `hypot(a, b)` of non-negative numbers. It squares nothing, so nothing
+/// overflows or vanishes. NaN stays.
 #[inline(always)]
 pub fn hypot_bound(a: f32, b: f32) -> f32 {
     let (greater, lesser) = if b > a { (b, a) } else { (a, b) };

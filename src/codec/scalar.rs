@@ -1,8 +1,9 @@
 //! Scalar quantization: a byte a dimension, on a grid from the vector's least to its greatest
 //! number.
 //!
-//! What the rounding took is known, so the bound on an estimate's error always holds (Cauchy and
-//! Schwarz), unlike [`super::rabitq`]'s, which hardly ever fails but is much tighter for its size.
+//! The rounding of each vector is known, so the bound on an estimate's error always holds (Cauchy
+//! and Schwarz). The bound of [`super::rabitq`] fails in about one case of a hundred, but is much
+//! tighter for its size.
 
 use super::rabitq::{ORDINARY, Target};
 use simsimd::SpatialSimilarity;
@@ -18,9 +19,9 @@ pub struct Grid {
     sum: f32,
     /// Squared norm of the vector.
     squared: f32,
-    /// Norm of the vector as the code tells it.
+    /// Norm of the decoded vector.
     coded_norm: f32,
-    /// Distance between the vector and what the code tells.
+    /// Distance between the vector and the decoded vector.
     lost: f32,
 }
 
@@ -35,15 +36,15 @@ impl Grid {
     }
 }
 
-/// Encodes a vector; `code` has as many bytes as it has numbers.
+/// Encodes a vector into `code`, a byte for each number.
 pub fn encode(vector: &[f32], code: &mut [u8]) -> Grid {
     debug_assert_eq!(vector.len(), code.len());
     let low = vector.iter().copied().fold(f32::INFINITY, f32::min);
     let high = vector.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    // All numbers being equal, every byte stands for the same.
+    // If all numbers are equal, every byte stands for the same number.
     let step = (high - low) / 255.0;
     let mut grid = Grid { middle: low + 128.0 * step, step, ..Grid::default() };
-    // In double precision, so that the sums of thousands of numbers keep to the bound.
+    // Double precision keeps the sums of thousands of numbers within the bound.
     let [mut sum, mut squared, mut coded_squared, mut lost_squared] = [0f64; 4];
     for (x, byte) in vector.iter().zip(code) {
         let steps = ((x - low) / step + 0.5) as u8;
@@ -74,17 +75,17 @@ impl Query {
     pub fn new(vector: &[f32]) -> Self {
         let mut code = vec![0; vector.len()];
         let grid = encode(vector, &mut code);
-        // In double precision, where the square of a tiny number is one.
+        // In double precision the square of a tiny number does not vanish.
         let squared: f64 = vector.iter().map(|&x| f64::from(x).powi(2)).sum();
         Self { code, grid, norm: squared.sqrt() as f32 }
     }
 
-    /// The estimated score of a code, and how far it may be off; under cosine of unit vectors less
-    /// 1.
+    /// The estimated score of a code, and a bound on its error. Under cosine, with unit vectors,
+    /// the estimate is the score less 1.
     pub fn estimate(&self, code: &[u8], grid: &Grid, target: Target) -> (f32, f32) {
         let (query, code): (&[i8], &[i8]) = (bytemuck::cast_slice(&self.code), bytemuck::cast_slice(code));
         let product = <i8 as SpatialSimilarity>::dot(query, code).unwrap_or_default();
-        // In double precision: the terms may all but cancel out.
+        // Double precision, as the terms may all but cancel out.
         let dims = self.code.len() as f64;
         let [a_middle, a_step, a_sum] = self.grid.in_double();
         let [b_middle, b_step, b_sum] = grid.in_double();
@@ -144,7 +145,7 @@ mod tests {
                 let (estimate, error) = query.estimate(&code, &grid, target);
                 let off = (f64::from(estimate) - exact).abs();
                 prop_assert!(off <= f64::from(error) + 1e-6, "{target:?}: off by {off}, bound {error}");
-                // A hundredth of the lengths multiplied: the code is worth something.
+                // A twentieth of the product of the lengths: the code is worth something.
                 let lengths = f64::from(query.norm * grid.squared.sqrt());
                 prop_assert!(f64::from(error) <= 0.05 * lengths + 1e-3, "{target:?}: {error} of {lengths}");
             }

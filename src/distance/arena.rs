@@ -6,15 +6,15 @@ use crate::memory;
 /// Rows of one space, appended and addressed by number.
 pub struct Arena {
     space: Space,
-    /// Chunks never grow, so a row stays where it is and no memory is kept in reserve but the last
-    /// chunk's.
+    /// Chunks never grow, so a row stays where it is, and only the last chunk holds memory in
+    /// reserve.
     chunks: Vec<Vec<Word>>,
     place: Place,
-    /// Squared norm of each row, if the metric asks for it.
+    /// Squared norm of each row, if the metric needs it.
     squared_norms: Vec<f32>,
 }
 
-/// What memory is asked for.
+/// What the memory is for, in messages.
 const ROWS: &str = "rows of a segment";
 
 /// Memory aligned for every element kind.

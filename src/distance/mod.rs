@@ -1,9 +1,9 @@
 //! Distances between vectors, over plain slices.
 //!
-//! Every distance that a user sees and every distance that an index orders by comes from here, so
-//! that the two are equal to the last bit. Products and squared differences of `f32` run on
-//! simsimd's kernels, chosen for the processor at run time; very short vectors take a plain loop,
-//! which is faster there.
+//! Every distance that a user sees and every one that an index orders by comes from here: the two
+//! are equal to the last bit. Products and squared differences of `f32` run on simsimd's kernels,
+//! chosen for the processor at run time. Very short vectors take a plain loop, which is faster
+//! there.
 
 mod arena;
 pub mod bits;

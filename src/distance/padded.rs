@@ -1,9 +1,9 @@
-//! Products of vectors of whole vector registers, in single precision: for who compares many and
-//! shows none to a user.
+//! Products, in single precision, of vectors that fill whole vector registers. They serve callers
+//! that compare many vectors and show no product to a user.
 
 use crate::util::cpu::vectorized;
 
-/// Numbers side by side; vectors are multiples of so many.
+/// Numbers processed side by side; the length of vectors is a multiple of it.
 const LANES: usize = 64;
 
 vectorized! {
@@ -12,7 +12,7 @@ vectorized! {
         sum(a, b, |x, y| x * y)
     }
 
-    /// Squared Euclidean distance, of the same.
+    /// Squared Euclidean distance of two such vectors.
     pub fn l2_squared(a: &[f32], b: &[f32]) -> f32 {
         sum(a, b, |x, y| (x - y) * (x - y))
     }
@@ -26,7 +26,7 @@ fn sum(a: &[f32], b: &[f32], term: impl Fn(f32, f32) -> f32) -> f32 {
             lanes[i] += term(a[i], b[i]);
         }
     }
-    // Halves onto one another, so that no addition waits for another.
+    // Halves are added, so that no addition waits for another.
     let mut half = LANES / 2;
     while half > 0 {
         for i in 0..half {

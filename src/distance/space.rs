@@ -1,8 +1,8 @@
 //! A space: what a stored row is made of and how two of them are compared.
 //!
-//! Rows are the bytes that an index stores: `f32` or `f16` numbers of a dense vector, packed bits,
-//! or, for a sparse vector, a `u32` count followed by that many `i32` indices and `f32` values. All
-//! in the machine's byte order.
+//! Rows are the bytes that an index stores, in the machine's byte order. A dense vector is its
+//! `f32` or `f16` numbers; bits are packed. A sparse vector is a `u32` count, then that many `i32`
+//! indices and `f32` values.
 
 use super::sparse::SparseSlice;
 use super::{Element, bits};
@@ -84,7 +84,7 @@ impl Space {
     ///
     /// That is the squared distance for L2, the negative inner product, and the distance itself for
     /// the others, computed as the SQL operator computes it. `None` if the bytes are no rows of
-    /// this space. NaN is positive, so that it is the last in the total order, as in PostgreSQL's.
+    /// this space. NaN is positive, so that it comes last in the total order, as in PostgreSQL.
     pub fn score(&self, a: &[u8], b: &[u8], norms: impl FnOnce() -> Option<(f64, f64)>) -> Option<f64> {
         let score = self.raw_score(a, b, norms)?;
         Some(if score.is_nan() { f64::NAN } else { score })
@@ -116,8 +116,8 @@ impl Space {
         }
     }
 
-    /// The score of rows at this distance, as the SQL operator of this space tells distances; a
-    /// little greater if it has to be rounded.
+    /// The score of rows at this distance, as the SQL operator of this space returns distances; for
+    /// L2 it is rounded up.
     pub fn score_of_distance(&self, distance: f64) -> f64 {
         match self.metric {
             Metric::L2 if distance < 0.0 => f64::NEG_INFINITY,
@@ -128,7 +128,7 @@ impl Space {
         }
     }
 
-    /// The distance of rows of this score, as the SQL operator of this space tells it.
+    /// The distance of rows of this score, as the SQL operator of this space returns it.
     pub fn distance_of_score(&self, score: f64) -> f64 {
         match self.metric {
             Metric::L2 => score.sqrt(),
@@ -186,7 +186,7 @@ impl<'a> SparseSlice<'a> {
     }
 }
 
-/// A query encoded once and scored against many rows.
+/// A query, kept aligned, that is scored against many rows.
 #[derive(Clone, Debug)]
 pub struct PreparedQuery {
     space: Space,

@@ -2,7 +2,7 @@
 //!
 //! simsimd's own half-precision kernels accumulate in half precision on processors that can: too
 //! coarse for distances that users compare with exact ones. The portable version is the
-//! specification of the other.
+//! specification, up to the order of summation.
 
 use half::f16;
 

@@ -22,7 +22,7 @@ impl Bitset {
         Self { words, rows }
     }
 
-    /// The words, 64 rows in each; bits beyond the last row are to stay zero.
+    /// The words, 64 rows in each; bits beyond the last row must stay zero.
     pub fn words_mut(&mut self) -> &mut [u64] {
         &mut self.words
     }
@@ -46,12 +46,12 @@ impl Bitset {
         self.words[row / BITS] |= 1 << (row % BITS);
     }
 
-    /// Takes out the rows of a range.
+    /// Removes the rows of a range, which ends within the set's rows.
     pub fn clear(&mut self, range: Range<usize>) {
         masks(range).for_each(|(word, mask)| self.words[word] &= !mask);
     }
 
-    /// Keeps the rows that another set of as many rows has, too.
+    /// Keeps the rows that `other`, a set of as many rows, has, too.
     pub fn intersect(&mut self, other: &Self) {
         self.words.iter_mut().zip(&other.words).for_each(|(word, other)| *word &= other);
     }
@@ -60,7 +60,7 @@ impl Bitset {
         self.words.iter().map(|word| word.count_ones() as usize).sum()
     }
 
-    /// The bits of 32 rows from `first` on.
+    /// The bits of 32 rows from `first` on; zero beyond the last row.
     pub fn bits_from(&self, first: usize) -> u32 {
         let word = |index: usize| self.words.get(index).copied().unwrap_or(0);
         let (index, at) = (first / BITS, first % BITS);

@@ -1,8 +1,8 @@
-//! A segment's filter column: a code for each row, as short as the column's keys allow, and the
-//! least and greatest code of each block of rows.
+//! A segment's filter column: a code for each row, and the least and greatest code of each block of
+//! rows. Codes are as short as the column's keys allow.
 //!
 //! Code 0 is null. Others are either the key's distance from the least one, or its rank among the
-//! distinct keys; both keep the order, so that a range of keys is a range of codes.
+//! distinct keys. Both keep the order, so that a range of keys is a range of codes.
 
 use super::Test;
 use super::bitset::Bitset;
@@ -18,7 +18,7 @@ use std::collections::BTreeSet;
 pub enum Coding {
     /// The key less `base`, plus 1.
     Offset { base: u64, width: u8 },
-    /// The number of the key in a dictionary of so many entries, from 1.
+    /// The number of the key in a dictionary of `entries` keys, from 1.
     Rank { entries: u32, width: u8 },
 }
 
@@ -44,7 +44,7 @@ pub struct Encoded {
     pub codes: Vec<u8>,
 }
 
-/// Keys of a dictionary at most: ranks of two bytes.
+/// Most keys of a dictionary: ranks of two bytes.
 const MOST_ENTRIES: usize = 65_535;
 
 /// Bytes that codes up to `greatest` take: 1, 2, 4 or 8.
@@ -57,7 +57,7 @@ fn width_of(greatest: u64) -> u8 {
     }
 }
 
-/// Encodes a column.
+/// Encodes a column; `None` is null.
 pub fn encode(keys: impl Iterator<Item = Option<u64>> + Clone) -> Encoded {
     let present = keys.clone().flatten();
     let (least, greatest) =
@@ -111,8 +111,8 @@ impl Coding {
         }
     }
 
-    /// Whether each code stands for one key: a span of all 64 bits leaves no room for null, so the
-    /// two greatest keys have one code.
+    /// Whether each code stands for one key. A span of all 64 bits leaves no room for null, so the
+    /// two greatest keys share a code.
     pub fn is_exact(self) -> bool {
         !matches!(self, Coding::Offset { base: 0, width: 8 })
     }
@@ -142,7 +142,7 @@ impl Coding {
         u64::from_ne_bytes(code)
     }
 
-    /// A test of keys as one of codes.
+    /// Translates a test of keys into one of codes.
     pub fn matcher(self, dictionary: &[u64], test: &Test) -> Matcher {
         let greatest = match self.width() {
             8 => u64::MAX,
@@ -156,7 +156,7 @@ impl Coding {
                     return Matcher::NOTHING;
                 }
                 let code = |key: u64| key.saturating_sub(base).saturating_add(1).min(greatest);
-                // Beyond the greatest code there is nothing.
+                // No code is greater than the greatest one.
                 if low.saturating_sub(base) >= greatest && self.is_exact() {
                     return Matcher::NOTHING;
                 }
@@ -186,7 +186,7 @@ pub enum Matcher {
     Range(u64, u64),
     /// For each code whether it is accepted.
     Table(Vec<bool>),
-    /// The test itself, of the keys that codes by offset stand for.
+    /// The test itself, applied to the keys that codes by offset stand for.
     Keys(Coding, Test),
 }
 
@@ -199,14 +199,14 @@ impl Matcher {
             Matcher::Table(accepted) => accepted.get(code as usize).is_some_and(|&accepted| accepted),
             Matcher::Keys(coding, test) => {
                 let key = coding.key(&[], code);
-                // The code of two keys.
+                // The greatest code stands for two keys.
                 let other = key.filter(|_| code == u64::MAX).map(|key| key.wrapping_add(1));
                 test.accepts(key) || other.is_some_and(|other| test.accepts(Some(other)))
             }
         }
     }
 
-    /// What a block's zone says of all its rows, if anything.
+    /// What a block's zone says of all its rows; `None` if it leaves that open.
     pub fn of_all(&self, zone: Zone) -> Option<bool> {
         match self {
             Matcher::Range(low, high) if zone.greatest < *low || zone.least > *high => Some(false),
@@ -216,8 +216,8 @@ impl Matcher {
         }
     }
 
-    /// Takes out of `rows` those that are not accepted; `codes` are those of the rows from `first`
-    /// on, which is a multiple of 64, `width` bytes each.
+    /// Removes from `rows` those that are not accepted. `codes` holds `width` bytes for each row
+    /// from `first` on, which is a multiple of 64.
     pub fn retain(&self, rows: &mut Bitset, first: usize, codes: &[u8], width: usize) {
         let words = &mut rows.words_mut()[first / BITS..];
         match width {

@@ -1,6 +1,6 @@
 //! Conditions on keys.
 
-/// What is asked of one key.
+/// A condition on one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Test {
     /// Within bounds, both included.
@@ -9,14 +9,14 @@ pub enum Test {
     OneOf(Vec<u64>),
     Null,
     NotNull,
-    /// For keys that are sets of bits: at least one of these, all of these, none but these.
+    /// For keys that are sets of bits: at least one of these, all of these, no others.
     AnyBit(u64),
     AllBits(u64),
     OnlyBits(u64),
 }
 
 impl Test {
-    /// What no key meets: a comparison with null.
+    /// The test that no key meets: a comparison with null.
     pub const NEVER: Test = Test::OneOf(Vec::new());
 
     /// Whether a value with this key may meet the condition.
@@ -33,7 +33,7 @@ impl Test {
         }
     }
 
-    /// The condition that one of several is met, or one that is met at least then.
+    /// A test that is met where one of `tests` is, and perhaps elsewhere.
     pub fn any(tests: impl Iterator<Item = Test>) -> Test {
         let (mut keys, mut others) = (Vec::new(), Test::NEVER);
         for test in tests {
@@ -45,7 +45,7 @@ impl Test {
         Test::OneOf(keys).or(others)
     }
 
-    /// The condition that either is met, or one that is met at least then.
+    /// A test that is met where either is, and perhaps elsewhere.
     pub fn or(self, other: Test) -> Test {
         match (self, other) {
             (Test::OneOf(mut keys), Test::OneOf(more)) => {
@@ -65,7 +65,7 @@ impl Test {
 /// A condition on a filter column.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Condition {
-    /// Among the filter columns, from 0.
+    /// The number of the filter column, from 0.
     pub column: usize,
     pub test: Test,
 }

@@ -22,12 +22,12 @@ pub enum Kind {
     Array,
 }
 
-/// What a column's collation lets keys tell.
+/// What keys can decide under a column's collation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Collation {
     /// Texts are in the order of their bytes.
     Bytes,
-    /// Texts are equal only if their bytes are, but in an order of its own.
+    /// Texts are equal only if their bytes are, but their order is another one.
     Equality,
     /// Texts with different bytes may be equal.
     Nothing,
@@ -46,14 +46,14 @@ pub enum Comparison {
     IsContained,
 }
 
-/// The greatest key: codes need room for null beside all keys.
+/// The greatest key: codes need one value more, for null.
 pub const GREATEST: u64 = u64::MAX - 1;
 
 /// The bits of a text's key that depend on more than its first bytes.
 const TEXT_HASH: u64 = 0xFFFF_FFFF;
 
 impl Kind {
-    /// Whether different values have different keys, so that a row's key tells whether it meets a
+    /// Whether different values have different keys, so that a row's key decides whether it meets a
     /// condition.
     pub fn is_exact(self) -> bool {
         match self {
@@ -63,7 +63,8 @@ impl Kind {
         }
     }
 
-    /// What the key of a value must be that compares so with a value whose key is `key`.
+    /// The test that accepts the keys of all values that compare so with a value whose key is
+    /// `key`.
     pub fn test(self, comparison: Comparison, key: u64) -> Test {
         // Two values share the greatest key.
         let key = key.min(GREATEST);
@@ -102,7 +103,7 @@ pub fn of_integer(value: i64) -> u64 {
     value.cast_unsigned() ^ (1 << 63)
 }
 
-/// The key of a number; all NaNs are equal and greatest, as PostgreSQL has it.
+/// The key of a number; all NaNs are equal and greatest, as in PostgreSQL.
 pub fn of_float(value: f64) -> u64 {
     if value.is_nan() {
         return u64::MAX;

@@ -1,7 +1,7 @@
 //! Filter columns: values as keys in their order, columns of them encoded for a segment,
 //! conditions, and the sets of rows that meet them.
 //!
-//! A row's *attributes* are words: one whose bits tell which columns are null, then a key for each
+//! A row's *attributes* are words: one whose bits say which columns are null, then a key for each
 //! column. An index without filter columns has no attributes at all.
 
 #![forbid(unsafe_code)]
@@ -16,7 +16,7 @@ use crate::memory;
 pub use bitset::Bitset;
 pub use condition::{Condition, Test};
 
-/// Words of a row's attributes in an index with so many filter columns.
+/// Words of a row's attributes in an index with `columns` filter columns.
 pub fn stride(columns: usize) -> usize {
     if columns == 0 { 0 } else { columns + 1 }
 }
@@ -45,7 +45,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// For an index with so many filter columns.
+    /// For an index with `columns` filter columns.
     pub fn new(columns: usize) -> Self {
         Self { stride: stride(columns), words: Vec::new() }
     }

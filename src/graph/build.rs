@@ -12,19 +12,20 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 /// Nodes that can be compared with one another.
 pub trait Nodes: Sync {
+    /// A number that orders as the distance of two nodes does.
     fn score(&self, a: u32, b: u32) -> f32;
-    /// The node will be compared soon: what it is compared by may be brought nearer.
+    /// The node will be compared soon: its row may be loaded into the processor's caches.
     fn prefetch(&self, _node: u32) {}
 }
 
-/// Neighbours of a node on upper layers, candidates looked at for each new node.
+/// `m`: neighbours of a node on upper layers. `ef_construction`: candidates for each new node.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
     pub m: usize,
     pub ef_construction: usize,
 }
 
-/// Neighbour lists of the nodes of one layer, read without locks while others append to them.
+/// Neighbour lists of the nodes of one layer, read without locks while other threads replace them.
 pub struct Layer {
     /// Most neighbours of a node.
     pub(super) degree: usize,
@@ -46,8 +47,8 @@ impl Layer {
 
     /// The neighbours of a node at this moment.
     ///
-    /// While others write, the list may mix an old and a new state: every entry is still some node
-    /// of the layer.
+    /// While other threads write, the list may mix an old and a new state. Every entry is still
+    /// some node of the layer.
     pub fn neighbours(&self, node: u32) -> impl Iterator<Item = u32> {
         let slot = self.slot(node);
         let count = slot[0].load(Ordering::Acquire) as usize;
@@ -107,7 +108,7 @@ impl Graph {
         Self { layers: layers.collect() }
     }
 
-    /// Bytes that a graph of so many nodes takes while it is built on so many threads.
+    /// Bytes for each node of a graph while `threads` threads build it.
     pub fn bytes_per_node(m: usize, threads: usize) -> usize {
         // Upper layers together hold about 1 / (m - 1) of the nodes.
         let base = (2 * m + 1) * 4;
@@ -116,13 +117,13 @@ impl Graph {
     }
 }
 
-/// Neighbours at most by which a node leads away.
+/// Most neighbours by which a node leads away.
 const AWAY: usize = 8;
 
 /// Locks of nodes' neighbour lists; several nodes may share one.
 const LOCKS: usize = 1 << 14;
 
-/// An older graph, some of whose nodes are taken over with what they were linked to.
+/// An older graph, some of whose nodes are taken over with their neighbours.
 pub trait Prior: Sync {
     /// What is known of a node on one of its layers; `None` if the node is new.
     fn known(&self, layer: usize, node: u32) -> Option<Known>;
@@ -132,18 +133,18 @@ pub trait Prior: Sync {
 pub enum Known {
     /// Its neighbours, all of which are still there.
     Neighbours(Vec<u32>),
-    /// Some neighbours are gone: the others, and the neighbours of those that are gone, of which
-    /// some are chosen.
+    /// Some neighbours are gone. These are the others, and the neighbours of those that are gone,
+    /// to choose from.
     Candidates(Vec<u32>),
 }
 
 /// Builds the graph of nodes `0..nodes`, of which `layers[l]` are on layer `l + 1`, on the current
 /// rayon pool.
 ///
-/// Nodes of an older graph keep their neighbours; where some are gone, their neighbours take their
-/// place (as in FreshDiskANN: Singh et al. 2021). New nodes are inserted after that; each also
-/// leads to one drawn at random. `done` counts finished nodes. Returns early, with an unfinished
-/// graph, once `cancel` is set.
+/// Nodes of an older graph keep their neighbours. Where some are gone, the neighbours of those take
+/// their place (as in FreshDiskANN: Singh et al. 2021). New nodes are inserted after that; each
+/// also leads to one drawn at random. `done` counts finished nodes. Returns early, with an
+/// unfinished graph, once `cancel` is set.
 pub fn build(
     source: &impl Nodes,
     nodes: u32,
@@ -159,14 +160,14 @@ pub fn build(
         (0..nodes).into_par_iter().map(|node| builder.take_over(node, prior, cancel)).collect();
     let first_old = is_old.iter().position(|&old| old);
     done.fetch_add(is_old.iter().filter(|&&old| old).count() as u64, Ordering::Relaxed);
-    // Node 0, the entry point, comes first; if all are new, it has nobody to be linked to.
+    // Node 0, the entry point, comes first. If all nodes are new, it has no neighbour yet.
     if let Some(entry) = first_old.filter(|&old| old > 0) {
         builder.insert(0, entry as u32, 0, &mut Scratch::new(nodes));
     }
     let order = InsertionOrder::new(nodes, layers);
     builder.insert_all(&order, 0, |node| is_old[node as usize], cancel, done);
-    // Nodes between clusters lose their neighbours in one of them when they get nearer ones in the
-    // other: edges that lead anywhere, and stay, keep the graph in one piece.
+    // Nodes between two clusters lose their neighbours in one when they get nearer ones in the
+    // other. Edges that lead anywhere, and stay, keep the graph in one piece.
     let anywhere = |node: u32| (mix(node.into()) % u64::from(nodes)) as u32;
     builder.lead_away(nodes, |node| (!is_old[node as usize]).then(|| anywhere(node)), cancel);
     graph
@@ -213,7 +214,8 @@ impl<'a, N: Nodes> Builder<'a, N> {
         Self { source, graph, locks, options }
     }
 
-    /// Inserts all nodes but the entry point and those that are there, on layers from `lowest` up.
+    /// Inserts all nodes except the entry point and those that are there, on layers from `lowest`
+    /// up.
     pub fn insert_all(
         &self,
         order: &InsertionOrder,
@@ -238,8 +240,8 @@ impl<'a, N: Nodes> Builder<'a, N> {
         });
     }
 
-    /// Has nodes lead to others on the base layer that are farther away than their neighbours, each
-    /// to the first few that `away` tells, over its last neighbours if there is no room.
+    /// Adds farther neighbours to nodes on the base layer: the first few that `away` returns. They
+    /// replace a node's last neighbours if there is no room.
     pub fn lead_away<A: IntoIterator<Item = u32>>(
         &self,
         nodes: u32,
@@ -272,7 +274,7 @@ impl<'a, N: Nodes> Builder<'a, N> {
         upper.take_while(|layer| node < layer.nodes()).count()
     }
 
-    /// Links a node as an older graph did; `false` if it was not there, or nothing of its
+    /// Links a node as an older graph did; `false` if that graph lacks it, or nothing of its
     /// neighbourhood is left.
     fn take_over(&self, node: u32, prior: &impl Prior, cancel: &AtomicBool) -> bool {
         if cancel.load(Ordering::Relaxed) {
@@ -297,19 +299,19 @@ impl<'a, N: Nodes> Builder<'a, N> {
         true
     }
 
-    /// Links a new node, on its layers from `lowest` up, to those nearest to it, which are sought
-    /// from `entry`.
+    /// Links a new node, on its layers from `lowest` up, to the nearest nodes that searches from
+    /// `entry` find.
     pub fn insert(&self, node: u32, entry: u32, lowest: usize, scratch: &mut Scratch) {
         let (level, top) = (self.level(node), self.level(entry));
         let mut nearest = self.candidate(node, entry);
         for layer in (level + 1..=top).rev() {
             nearest = self.descend(node, nearest, &self.graph.layers[layer]);
         }
-        // Until its lists are complete on every layer, nobody may find the node: he would be in a
+        // No search may find the node until its lists are complete on every layer: it would be a
         // dead end.
         let mut entries = vec![nearest];
         let mut chosen = Vec::with_capacity(level + 1);
-        // Above the entry's layers there is nobody yet.
+        // Layers above the entry's have no other node yet.
         chosen.resize(level.saturating_sub(top), Vec::new());
         for layer in (lowest..=level.min(top)).rev() {
             let layer = &self.graph.layers[layer];
@@ -352,7 +354,7 @@ impl<'a, N: Nodes> Builder<'a, N> {
         layer: &Layer,
         scratch: &mut Scratch,
     ) -> Vec<Candidate> {
-        // So many rows are on their way from memory while one is compared.
+        // Rows that are prefetched while one is compared.
         const AHEAD: usize = 4;
         let mut fresh = Vec::new();
         let ef = self.options.ef_construction;
@@ -392,8 +394,8 @@ impl<'a, N: Nodes> Builder<'a, N> {
         best.into_sorted_vec()
     }
 
-    /// Splits candidates in ascending order: those that are nearer to the node than to any chosen
-    /// before (the paper's algorithm 4), at most `degree` of them, and the others.
+    /// Splits candidates in ascending order into chosen ones, at most `degree`, and the others. A
+    /// chosen one is nearer to the node than to any chosen before (the paper's algorithm 4).
     pub fn split(&self, candidates: &[Candidate], degree: usize) -> (Vec<Candidate>, Vec<Candidate>) {
         let (mut chosen, mut others): (Vec<Candidate>, Vec<Candidate>) = (Vec::with_capacity(degree), vec![]);
         for &candidate in candidates {
@@ -412,9 +414,9 @@ impl<'a, N: Nodes> Builder<'a, N> {
     /// Neighbours of a new node: the chosen ones, then the nearest of the others as far as there is
     /// room.
     ///
-    /// A full list is filled up at birth but not when it overflows later. On GloVe (100k × 100, m =
-    /// 16) a build that fills up at both took 2.5 times as long; the time that a search takes to a
-    /// given recall was the same.
+    /// A new node's list is filled up, a list that overflows later is not. On GloVe (100k × 100,
+    /// `m = 16`) a build that fills up both took 2.5 times as long. The time that a search takes to
+    /// a given recall was the same.
     fn select(&self, candidates: &[Candidate], degree: usize) -> Vec<Candidate> {
         if candidates.len() <= degree {
             return candidates.to_vec();

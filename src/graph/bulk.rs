@@ -1,11 +1,11 @@
-//! Building a graph of nodes that are all there at once: the base layer from rough neighbourhoods,
-//! not by searches.
+//! Building a graph of nodes that are all known at once: the base layer comes from rough
+//! neighbourhoods, not from searches.
 //!
-//! Each node chooses its neighbours among candidates that somebody else has found, by the same rule
-//! as in an incremental build; then everybody is linked back to. That takes a few distances for
-//! each candidate, where a search takes as many for each node that it visits. The upper layers, a
-//! small share of the nodes, are built by insertion as ever, and so is what the base layer does not
-//! lead to in the end.
+//! Each node chooses its neighbours among candidates that a [`Near`] finds, by the same rule as in
+//! an incremental build. Then the chosen ones are linked back. This takes a few distances for each
+//! candidate, where a search takes as many for each node that it visits. Insertion builds the upper
+//! layers, a small share of the nodes. It also adds nodes that the base layer does not lead to in
+//! the end.
 
 use super::Candidate;
 use super::build::{Builder, Graph, Nodes, Options, Scratch};
@@ -16,11 +16,11 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 /// Finds the nodes near a node, roughly.
 pub trait Near: Sync {
-    /// All nodes, in groups of such as have many candidates in common.
+    /// All nodes, in groups that have many candidates in common.
     fn groups(&self) -> &[Vec<u32>];
-    /// Replaces `found` by about `count` nodes near one, without itself.
+    /// Replaces `found` by about `count` nodes near `node`, without itself.
     fn candidates(&self, node: u32, count: usize, found: &mut Vec<u32>);
-    /// A node farther away, by which a search may get out of a cluster into any of those around.
+    /// A node farther away, by which a search may leave a cluster for any of those around.
     fn away(&self, node: u32) -> Option<u32>;
 }
 
@@ -66,15 +66,15 @@ pub fn build(
 /// The base layer in the making.
 struct Base<'a, 'b, N> {
     builder: &'a Builder<'b, N>,
-    /// Of each node's neighbours so many, the first ones, were chosen for their direction; the
-    /// others fill the list up and make room when they have to.
+    /// How many of each node's neighbours, the first ones, were chosen for their direction. The
+    /// others fill the list up and give way to chosen ones.
     chosen: Vec<AtomicU8>,
 }
 
 impl<N: Nodes> Base<'_, '_, N> {
     /// Chooses a node's neighbours.
     fn choose(&self, node: u32, found: &[u32], candidates: &mut Vec<Candidate>) {
-        // So many rows are on their way from memory while one is compared.
+        // Rows that are prefetched while one is compared.
         const AHEAD: usize = 8;
         let (source, graph) = (self.builder.source, self.builder.graph);
         candidates.clear();
@@ -100,7 +100,7 @@ impl<N: Nodes> Base<'_, '_, N> {
         self.chosen[node as usize].store(count as u8, Ordering::Relaxed);
     }
 
-    /// Links those whom a node has chosen to it.
+    /// Adds a node to the lists of the neighbours that it has chosen.
     fn link_back(&self, node: u32) {
         let neighbours: Vec<u32> = {
             let _held = self.builder.lock(node);
@@ -112,8 +112,8 @@ impl<N: Nodes> Base<'_, '_, N> {
         }
     }
 
-    /// Adds `node` to the neighbours of `to`, in place of one that is there to fill the list up; if
-    /// there is none, chooses anew.
+    /// Adds `node` to the neighbours of `to`, in place of one that only fills the list up. If there
+    /// is none, chooses anew.
     fn link(&self, to: u32, node: u32) {
         let base = &self.builder.graph.layers[0];
         let _held = self.builder.lock(to);
@@ -124,7 +124,7 @@ impl<N: Nodes> Base<'_, '_, N> {
             return;
         }
         if count < base.degree {
-            // If it was among the others, it changes places with the first of them; else that one,
+            // If it is among the others, it changes places with the first of them. Else that one,
             // the nearest, goes to the end, over the farthest if there is no room.
             match neighbours[count..].iter().position(|&other| other == node) {
                 Some(at) => neighbours.swap(count, count + at),
@@ -152,9 +152,9 @@ impl<N: Nodes> Base<'_, '_, N> {
         base.set(to, kept.into_iter().chain(others).take(base.degree).map(|candidate| candidate.node));
     }
 
-    /// Has nodes lead away from where they are, too, as those do in an incremental build that came
-    /// when there were few. Candidates were all near: of rows in clusters, those of one cluster,
-    /// and a search that has come to the wrong one would not get out of it.
+    /// Adds neighbours that lead away, such as an incremental build gives to the nodes that it
+    /// inserts early. Candidates are all near: of clustered rows, those of one cluster. A search
+    /// that enters the wrong cluster would not get out of it.
     fn lead_away(&self, near: &impl Near, nodes: u32, cancel: &AtomicBool) {
         let upper = self.builder.graph.layers.get(1);
         let away = |node| -> Vec<u32> {
@@ -171,7 +171,7 @@ impl<N: Nodes> Base<'_, '_, N> {
         self.builder.lead_away(nodes, away, cancel);
     }
 
-    /// Inserts by a search every node that the entry point does not lead to.
+    /// Inserts, by a search, every node that cannot be reached from the entry point.
     fn reach_all(&self, nodes: u32, cancel: &AtomicBool) {
         if nodes == 0 {
             return;

@@ -3,8 +3,8 @@
 use crate::memory;
 use crate::util::random::{Spread, fraction, mix};
 
-/// Highest level of a node; more would need more than 2^48 nodes even at `m = 2`… and nobody
-/// descends that far.
+/// Highest level of a node. From `m = 3` on, a higher one takes more nodes than a `u32` numbers. At
+/// `m = 2`, where `2^25` nodes suffice, levels stay at this one.
 const MAX_LEVEL: u8 = 24;
 
 /// The level of row `row`: geometric with ratio `1 / m`, reproducible from the seed.
@@ -14,9 +14,9 @@ pub fn level(seed: u64, row: u32, m: usize) -> u8 {
     (level as u64).min(u64::from(MAX_LEVEL)) as u8
 }
 
-/// Rows with their levels in the order of their nodes, and the number of nodes on layer 1, 2, ….
+/// Rows in the order of their nodes, and the number of nodes on layer 1, 2, ….
 ///
-/// Rows of one level keep their order.
+/// Higher levels come first; rows of one level keep their order.
 pub fn order(rows: u32, level: impl Fn(u32) -> u8) -> (Vec<u32>, Vec<u32>) {
     let levels: Vec<u8> = memory::collect((0..rows).map(level), "levels of nodes");
     let mut order: Vec<u32> = memory::collect(0..rows, "nodes of a graph");
@@ -27,7 +27,8 @@ pub fn order(rows: u32, level: impl Fn(u32) -> u8) -> (Vec<u32>, Vec<u32>) {
     (order, layers)
 }
 
-/// Nodes in the order of some groups, but those of higher levels first, as ever.
+/// Nodes in the order of `groups`, except that higher levels come first; `layers[l]` nodes are on
+/// layer `l + 1`.
 pub fn regroup(groups: &[Vec<u32>], layers: &[u32]) -> Vec<u32> {
     let mut order: Vec<u32> = groups.iter().flatten().copied().collect();
     order.sort_by_key(|&node| layers.iter().filter(|&&nodes| node >= nodes).count());
@@ -37,9 +38,8 @@ pub fn regroup(groups: &[Vec<u32>], layers: &[u32]) -> Vec<u32> {
 /// The order in which nodes are inserted: level by level from the top, within a level in steps of
 /// the golden ratio.
 ///
-/// Rows that follow one another are often alike. Were they inserted at the same time, on two
-/// threads, neither would find the other; and rows that come sorted make worse graphs than shuffled
-/// ones.
+/// Rows that follow one another are often alike. If two threads inserted them at the same time,
+/// neither would find the other. Rows that come sorted make worse graphs than shuffled ones.
 pub struct InsertionOrder {
     /// First node and number of nodes of each level, from the top, and the order within it.
     levels: Vec<(u32, u32, Spread)>,

@@ -1,9 +1,9 @@
 //! Hierarchical navigable small-world graphs: how they are built, and how they are searched.
 //!
 //! Malkov, Yashunin: "Efficient and robust approximate nearest neighbor search using Hierarchical
-//! Navigable Small World graphs" (2016), with two changes. Nodes are numbered by descending level,
-//! so that a layer is a prefix of the node numbers, node 0 is the entry point, and upper layers are
-//! plain arrays. And a search can be resumed: it yields nodes as long as it is asked for more.
+//! Navigable Small World graphs" (2016), with two changes. Nodes are numbered by descending level.
+//! So a layer is a prefix of the node numbers, node 0 is the entry point, and upper layers are
+//! plain arrays. And a search can be resumed: it yields nodes as long as the caller asks for more.
 //!
 //! Nothing here knows of PostgreSQL.
 

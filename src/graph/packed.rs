@@ -1,11 +1,11 @@
-//! Neighbour lists packed in words: how many there are, then their numbers, each in as many bits as
-//! the greatest takes.
+//! Neighbour lists packed in words: the length, then the numbers, each in as many bits as the
+//! greatest node takes.
 
-/// Bits of how many numbers a list has.
+/// Bits of a list's length.
 const COUNT_BITS: u32 = 8;
 const WORD_BITS: u32 = u32::BITS;
 
-/// How the neighbour lists of a graph of so many nodes are packed.
+/// How a graph's neighbour lists are packed.
 #[derive(Clone, Copy, Debug)]
 pub struct Packing {
     /// Bits of a number.
@@ -13,16 +13,17 @@ pub struct Packing {
 }
 
 impl Packing {
+    /// For a graph of `nodes` nodes.
     pub fn new(nodes: u32) -> Self {
         Self { bits: WORD_BITS - nodes.saturating_sub(1).leading_zeros() }
     }
 
-    /// Words of a list of `degree` numbers at most, of which there may be 255.
+    /// Words of a list of at most `degree` numbers; `degree` is at most 255.
     pub fn words(self, degree: usize) -> usize {
         (COUNT_BITS as usize + degree * self.bits as usize).div_ceil(WORD_BITS as usize)
     }
 
-    /// Packs a list into words that have room for it; what is left of them becomes zero.
+    /// Packs a list into words that have room for it; the remaining words become zero.
     pub fn pack(self, numbers: &[u32], words: &mut [u32]) {
         debug_assert!(numbers.len() < 1 << COUNT_BITS && self.words(numbers.len()) <= words.len());
         let (mut pending, mut bits) = (numbers.len() as u64, COUNT_BITS);
@@ -40,8 +41,8 @@ impl Packing {
         }
     }
 
-    /// Appends the numbers of a list; `None`, perhaps after some of them, if the bytes are none or
-    /// have one that is not below `end`.
+    /// Appends the numbers of a list. Returns `None`, perhaps after some of them, if the bytes end
+    /// early or a number is not below `end`.
     pub fn unpack(self, bytes: &[u8], end: u32, numbers: &mut Vec<u32>) -> Option<()> {
         let (words, _) = bytes.as_chunks::<{ size_of::<u32>() }>();
         let mut words = words.iter().map(|&word| u64::from(u32::from_ne_bytes(word)));

@@ -1,4 +1,4 @@
-//! Search of one graph: nodes in ascending order of distance, as many as are asked for.
+//! Search of one graph: nodes in ascending order of distance, as many as the caller asks for.
 
 use super::Candidate;
 use crate::memory;
@@ -9,16 +9,16 @@ use std::collections::BinaryHeap;
 
 /// A stored graph and the distances from one query to its nodes.
 ///
-/// An implementation that meets a corrupt graph does not return; node numbers that it returns are
+/// An implementation that meets a corrupt graph does not return. Node numbers that it returns are
 /// below `nodes`.
 pub trait GraphReader {
     fn nodes(&self) -> u32;
     /// Number of layers above the base layer.
     fn upper_layers(&self) -> usize;
-    /// Replaces `neighbours` by those of `node` on `layer`, the base layer being 0. Not called if
+    /// Replaces `neighbours` by those of `node` on `layer`; the base layer is 0. Not called if
     /// there are estimates.
     fn neighbours(&mut self, layer: usize, node: u32, neighbours: &mut Vec<u32>);
-    /// RowParts of a node whose base-layer neighbours will most likely be asked for soon.
+    /// Announces a node whose base-layer neighbours will most likely be asked for soon.
     fn announce(&mut self, _node: u32) {}
     /// The distance of each node, in the order of `nodes`, appended to `scores`.
     fn score(&mut self, nodes: &[u32], scores: &mut Vec<f64>);
@@ -36,23 +36,24 @@ pub trait GraphReader {
     ///
     /// Called only if there are estimates.
     fn estimate_upper(&mut self, _layer: usize, _found: Candidate, _estimated: &mut Vec<Scored>) {}
-    /// Called when the base layer is reached, at nodes that were compared.
+    /// Called when the search reaches the base layer, with the nearest nodes that it compared. Not
+    /// called if there are estimates.
     fn entered(&mut self, _nearest: &[Candidate]) {}
     /// Whether a node may be returned; others only lead the way.
     fn is_wanted(&self, _node: u32) -> bool {
         true
     }
-    /// Called between hops: may end a search that was cancelled by not returning.
+    /// Called between hops. To end a cancelled search, it does not return.
     fn poll(&mut self) {}
 }
 
-/// Nodes by which a search enters the base layer: one for so many candidates that it is to look at,
-/// and a few at most. Rows that lie in clusters are linked to one another there, and seldom to
-/// those of another cluster; what looks nearest from above may be in the wrong one.
+/// Candidates for each node by which a search enters the base layer, at [`MOST_ENTRIES`] at most.
+/// Rows in clusters are linked to one another there, and seldom to those of another cluster. What
+/// looks nearest from above may be in the wrong one.
 const CANDIDATES_PER_ENTRY: usize = 8;
 const MOST_ENTRIES: usize = 16;
 
-/// What memory is asked for.
+/// What the memory is for, in messages.
 const CANDIDATES: &str = "candidates of a search";
 
 /// Nodes visited together, so that the memory of one is on its way while another is looked at.
@@ -61,16 +62,16 @@ const TOGETHER: usize = 4;
 pub use crate::search::rerank::{Onward, Work};
 use crate::search::strategy::WalkBudget;
 
-/// Nodes compared before the share of those wanted means anything, and how many times fewer than
+/// Nodes compared before the share of matching ones means anything. [`FEWER`] times fewer than
 /// expected are too few.
 const FIRST_LOOK: usize = 128;
 const FEWER: f64 = 4.0;
 
 /// The state of a search between two calls.
 ///
-/// Results come in ascending order. When `ef` of them are used up, the search is resumed with `ef`
-/// doubled; what becomes of a node that is found only then, but is nearer than one already
-/// returned, [`Onward`] tells. When the graph is exhausted, nodes that cannot be reached are
+/// Results come in ascending order. When `ef` of them are used up, the search resumes with `ef`
+/// doubled. A node that is found only then may be nearer than one already returned: [`Onward`]
+/// decides what becomes of it. When the graph is exhausted, nodes that cannot be reached are
 /// compared one by one: no node is lost.
 pub struct Search {
     ef: usize,
@@ -79,7 +80,7 @@ pub struct Search {
     frontier: BinaryHeap<Reverse<Scored>>,
     /// The same, of nodes that were farther than the `ef` best.
     deferred: Vec<Scored>,
-    /// Room for those that [`Self::sort_out`] finds near.
+    /// Buffer for the entries that [`Self::sort_out`] finds near.
     near: Vec<Scored>,
     /// Scored, not returned.
     pool: BinaryHeap<Reverse<Candidate>>,
@@ -88,7 +89,8 @@ pub struct Search {
     returned: usize,
     /// Every node returned.
     given: Vec<u32>,
-    /// Nodes compared so far, those of them that are wanted, and estimates.
+    /// Nodes compared by the walk over the base layer, nodes kept, and estimates. The descent and
+    /// the sweep do not count.
     compared: usize,
     wanted: usize,
     estimated: usize,
@@ -99,14 +101,14 @@ pub struct Search {
     state: State,
 }
 
-/// A node that is not to be there.
+/// A node that the search leaves out.
 ///
 /// Had the graph been built without it, the nodes that lead to it would lead to others in its
-/// direction: its neighbours. Each edge to it leads to the next of those.
+/// direction: its neighbours. So each edge to it leads to the next of those.
 struct Without {
     node: u32,
-    /// Its neighbours that no edge was led to yet, in no particular order, with estimates if there
-    /// are any; `None` until the first is asked for.
+    /// Its neighbours that no edge leads to yet, in no particular order, with estimates if there
+    /// are any. `None` until the first is needed.
     detours: Option<Vec<Scored>>,
 }
 
@@ -143,18 +145,18 @@ impl Search {
         }
     }
 
-    /// Searches as if a node were not there that is on the base layer only.
+    /// Searches as if `node`, which is on the base layer only, were not there.
     pub fn without(mut self, node: Option<u32>) -> Self {
         self.without = node.map(|node| Without { node, detours: None });
         self
     }
 
-    /// Whether a node is the one that is not to be there.
+    /// Whether the search leaves this node out.
     fn is_without(&self, node: u32) -> bool {
         self.without.as_ref().is_some_and(|without| without.node == node)
     }
 
-    /// Where an edge to the node leads that is not to be there; `None` if that is nowhere.
+    /// Where an edge to the node that is left out leads; `None` if nowhere.
     fn detour<G: GraphReader>(&mut self, graph: &mut G) -> Option<Scored> {
         let without = self.without.as_mut()?;
         let node = without.node;
@@ -173,14 +175,15 @@ impl Search {
         detours.pop()
     }
 
-    /// Gives up at nodes beyond a score, and after the first `ef`: what else is within it, another
-    /// search finds.
+    /// Gives up at nodes beyond a score, and after the first `ef`. Another search finds what else
+    /// is within the score.
     pub fn within(mut self, score: Option<f64>) -> Self {
         self.within = score;
         self
     }
 
-    /// Whether it has run out of budget before the next result.
+    /// Whether it has given up before the next result: by its budget, by [`Self::within`], or
+    /// because too few nodes match.
     pub fn has_given_up(&self) -> bool {
         self.state == State::GivenUp
     }
@@ -205,9 +208,8 @@ impl Search {
         ahead * size_of::<u64>() + self.pool.capacity() * size_of::<Candidate>()
     }
 
-    /// Goes on until there are `ef` more candidates, twice as many each time, and leaves what
-    /// becomes of them to the graph, which has been asked for their scores. `false` if there are
-    /// none left, or if the search gives up.
+    /// Goes on until there are `ef` more candidates, twice as many each time. Does not return them:
+    /// the graph has scored them. `false` if there are none left, or if the search gives up.
     pub fn round<G: GraphReader>(&mut self, graph: &mut G) -> bool {
         match self.state {
             State::Fresh => self.enter(graph),
@@ -227,8 +229,8 @@ impl Search {
         self.ef
     }
 
-    /// The next nearest node; `None` when every node was returned, or when the search gives up, or
-    /// would have to go on and is not to.
+    /// The next nearest node. `None` when every node was returned, when the search gives up, or
+    /// when it would have to go on against `onward`.
     pub fn next<G: GraphReader>(&mut self, graph: &mut G, onward: Onward) -> Option<Candidate> {
         loop {
             if self.state == State::Fresh {
@@ -288,7 +290,7 @@ impl Search {
         for layer in (1..=graph.upper_layers()).rev() {
             self.descend(graph, layer, if layer == 1 { entries } else { 1 }, &mut nearest, &mut compared);
         }
-        // Who was compared on the way was not visited on the base layer.
+        // Nodes compared on the way were not visited on the base layer.
         for node in compared {
             self.visited[node as usize / 64] = 0;
         }
@@ -304,8 +306,8 @@ impl Search {
         }
     }
 
-    /// Replaces the nodes where the search comes to an upper layer by the nearest that it finds
-    /// there, `width` at most, in ascending order. Ends when some in turn are no nearer than those.
+    /// Replaces the nodes where the search enters an upper layer by the nearest that it finds
+    /// there, at most `width`, in ascending order. Ends when it finds no nearer ones.
     fn descend<G: GraphReader>(
         &mut self,
         graph: &mut G,
@@ -319,7 +321,7 @@ impl Search {
         let mut frontier = BinaryHeap::new();
         let mut fresh = nearest.clone();
         loop {
-            // With estimates only those are compared that look best; else all neighbours are.
+            // With estimates only the most promising nodes are compared, else all neighbours.
             nodes.clear();
             for &found in &fresh {
                 if graph.has_estimates() {
@@ -391,7 +393,7 @@ impl Search {
         }
     }
 
-    /// What is beyond it is farther than the `ef` best, once there are as many.
+    /// The end of the `ef` best, once there are as many: entries beyond it are farther.
     fn limit(&self) -> Option<Scored> {
         let worst = self.best.peek().filter(|_| self.best.len() == self.ef);
         worst.map(|worst| Scored::new((worst.score as f32).next_up(), 0))
@@ -410,7 +412,7 @@ impl Search {
         }
     }
 
-    /// Takes up again what a smaller `ef` had put aside.
+    /// Takes up again what a smaller `ef` put aside.
     fn resume(&mut self) {
         self.frontier.extend(self.deferred.drain(..).map(Reverse));
         self.returned = 0;
@@ -424,10 +426,10 @@ impl Search {
         if graph.has_estimates() { self.walk_by_estimates(graph) } else { self.walk_by_distances(graph) }
     }
 
-    /// Compares a node exactly when it is visited, its neighbours by estimates until then.
+    /// Compares a node exactly when it is visited; until then it has estimates only.
     ///
-    /// A node may wait in the frontier several times, with the estimates of several neighbours: the
-    /// nearest of them are the best ones, as the error grows with the distance to the neighbour.
+    /// A node may wait in the frontier several times, with the estimates of several neighbours. The
+    /// nearest neighbour's is the best, as the error grows with the distance to the neighbour.
     fn walk_by_estimates<G: GraphReader>(&mut self, graph: &mut G) {
         let (mut nodes, mut found, mut estimated) = (Vec::new(), Vec::new(), Vec::new());
         loop {
@@ -470,11 +472,11 @@ impl Search {
         }
     }
 
-    /// Has nodes wait for their turn, or be put aside if they are too far. Of those put aside some
+    /// Moves nodes to the frontier, or puts them aside if they are too far. Some of those put aside
     /// were visited before.
     fn sort_out(&mut self, estimated: &[Scored]) {
         let limit = self.limit().unwrap_or(Scored::FARTHEST);
-        // Each goes to both ends and stays at one of them: a branch would be taken as often as not.
+        // Each goes to both ends and stays at one of them: a branch would be unpredictable.
         let first = self.deferred.len();
         self.deferred.resize(first + estimated.len(), Scored::FARTHEST);
         let (mut near, mut far) = (0, first);
@@ -533,7 +535,7 @@ impl Search {
         }
     }
 
-    /// Compares every node that the graph did not lead to.
+    /// Compares every node that may be returned and that the graph did not lead to.
     fn sweep<G: GraphReader>(&mut self, graph: &mut G) {
         const BATCH: usize = 256;
         let is_missed = |&node: &u32| !self.is_without(node) && self.visit(node) && graph.is_wanted(node);

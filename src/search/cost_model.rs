@@ -1,4 +1,4 @@
-//! What each way to search a segment takes.
+//! What each way to search a segment costs.
 //!
 //! Figures are nanoseconds of one processor; only their ratios matter.
 
@@ -6,7 +6,7 @@ use crate::codec::rotation::rotated_dims;
 use crate::distance::Space;
 use crate::structure::{GraphLayout, GraphOptions, Quantizer, Rerank};
 
-/// How rows within some distance are wanted.
+/// In which order rows within some distance are requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Range {
     /// All of them, in any order.
@@ -24,7 +24,7 @@ pub struct GraphFacts {
     pub rows: usize,
     /// Rows that match, if there are conditions.
     pub matches: Option<usize>,
-    /// Whether rows within some distance are wanted.
+    /// How rows within some distance are requested, if they are.
     pub range: Option<Range>,
 }
 
@@ -32,9 +32,9 @@ pub struct GraphFacts {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GraphCodes {
     None,
-    /// A node its neighbours', and rows theirs in blocks.
+    /// Each node has its neighbours' codes, and blocks hold the rows' own.
     Neighbours,
-    /// Each node its own.
+    /// Each node has its own.
     Own {
         rerank: Rerank,
     },
@@ -50,17 +50,17 @@ impl GraphFacts {
         rotated_dims(self.space.dims as usize) as f64
     }
 
-    /// Nanoseconds that visiting a node with codes takes.
+    /// Nanoseconds of visiting a node with codes.
     pub(super) fn coded_hop(self) -> f64 {
         CODED_HOP + CODED_HOP_DIM * self.dims()
     }
 
-    /// Nanoseconds that estimating by a node's own code takes.
+    /// Nanoseconds of an estimate by a node's own code.
     fn own_code(self) -> f64 {
         OWN_CODE + OWN_CODE_DIM * self.dims()
     }
 
-    /// Nanoseconds that comparing a vector takes.
+    /// Nanoseconds of comparing a vector.
     pub(super) fn comparison(self) -> f64 {
         let bytes = self.space.row_bytes().unwrap_or(SPARSE_BYTES) as f64;
         match self.codes {
@@ -71,7 +71,7 @@ impl GraphFacts {
         }
     }
 
-    /// Nanoseconds that a node on the way of a walk takes.
+    /// Nanoseconds of a node on the way of a walk.
     pub(super) fn each(self) -> f64 {
         match self.codes {
             GraphCodes::None => self.comparison(),
@@ -80,7 +80,7 @@ impl GraphFacts {
         }
     }
 
-    /// Nanoseconds of a search past the graph.
+    /// Nanoseconds of a search without the graph.
     pub fn flat_cost(self) -> f64 {
         let matches = self.matches.unwrap_or(self.rows) as f64;
         if self.codes == GraphCodes::None {
@@ -114,7 +114,7 @@ impl GraphFacts {
 pub struct Cost {
     /// Before the first row.
     pub begin: f64,
-    /// Rows that it can return then, before it has to go on.
+    /// Rows that it can return then, before it must go on.
     pub rows: f64,
     /// For each row after those.
     pub further: f64,
@@ -125,7 +125,7 @@ pub struct Cost {
 pub struct Probing {
     /// Lists probed before the first row is returned.
     pub probes: usize,
-    /// Further lists are probed until so many rows that match were looked at.
+    /// Further lists are probed until this many matching rows were looked at.
     pub least: u64,
 }
 
@@ -133,7 +133,7 @@ pub struct Probing {
 #[derive(Clone, Copy, Debug)]
 pub struct ListFacts {
     pub space: Space,
-    /// Rows and lists of the codes that rows are looked at by: bits, bytes, or none.
+    /// The codes that rows are looked at by: bits, bytes, or none.
     pub codes: Quantizer,
     pub lists: usize,
     pub rows: usize,
@@ -157,7 +157,7 @@ impl ListFacts {
         if self.codes.has_second_lists() && self.lists > 1 { 2 } else { 1 }
     }
 
-    /// The part of the rows that so many lists should have; who is in two lists counts twice.
+    /// The part of the rows that `probes` lists should have; a row in two lists counts twice.
     pub(super) fn within(self, Probing { probes, .. }: Probing) -> GraphFacts {
         let copies = self.copies();
         let share = |rows: usize| (copies * rows * probes).div_ceil(self.lists.max(1)).min(copies * rows);
@@ -183,7 +183,7 @@ impl ListFacts {
     }
 }
 
-/// Nanoseconds that looking through rows of growing segments takes.
+/// Nanoseconds of looking through `rows` rows of growing segments.
 pub fn growing_cost(rows: f64, has_codes: bool) -> f64 {
     rows * if has_codes { GROWING_CODE } else { GROWING_VECTOR }
 }
@@ -191,7 +191,7 @@ pub fn growing_cost(rows: f64, has_codes: bool) -> f64 {
 /// A row of a growing segment, with its code and without.
 const GROWING_CODE: f64 = 15.0;
 const GROWING_VECTOR: f64 = 150.0;
-/// Rows that a flat search has at hand, and keeping any after those.
+/// Rows that a flat search has at hand, and the cost of each after those.
 pub(super) const FLAT_ROWS: f64 = 64.0;
 pub(super) const FURTHER_ROW: f64 = 400.0;
 /// A row of a filter column; a list that is ranked; one that is probed.
@@ -201,8 +201,8 @@ const PROBED_LIST: f64 = 300.0;
 /// A comparison, and each byte of it.
 const COMPARISON: f64 = 150.0;
 const COMPARISON_BYTE: f64 = 0.1;
-/// A row that matches, whose vector is compared, without the bytes of that; the same if it is
-/// fetched from the table.
+/// A matching row whose vector is compared, without the vector's bytes; the same if it is fetched
+/// from the table, and each byte of it.
 const MATCH: f64 = 200.0;
 const FETCH: f64 = 700.0;
 const FETCH_BYTE: f64 = 0.2;
@@ -210,17 +210,16 @@ const FETCH_BYTE: f64 = 0.2;
 const BLOCK: f64 = 95.0;
 const BLOCK_DIM: f64 = 0.36;
 const BLOCK_ROWS: f64 = 32.0;
-/// Rows compared at least, and for each row in the square root of those that match.
+/// Rows compared at least, and the factor of the square root of the matching rows.
 const FLAT_LEAST_COMPARED: f64 = 20.0;
 const FLAT_COMPARED: f64 = 0.6;
-/// Nodes visited for each candidate where estimates lead the way, which promise more than they
-/// keep.
+/// Nodes visited for each candidate where estimates lead the way, which are optimistic.
 const CODED_HOPS: f64 = 3.5;
 const CODED_HOP: f64 = 900.0;
 const CODED_HOP_DIM: f64 = 0.4;
 const ENTRY_HOPS: f64 = 4.0;
-/// A node's own code, and each of its dimensions; the share of rows compared by such codes that is
-/// compared by single bits.
+/// A node's own code, and each of its dimensions. A search by such codes compares this share of the
+/// rows that one by single bits compares.
 const OWN_CODE: f64 = 60.0;
 const OWN_CODE_DIM: f64 = 0.06;
 const OWN_COMPARED: f64 = 0.5;

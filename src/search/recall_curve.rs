@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
-/// Neighbours that recall is told of.
+/// Neighbours over which recall is measured.
 pub const K: usize = 10;
 
 /// Recall as it is stored: in millionths.
@@ -18,7 +18,7 @@ pub struct Curve {
 }
 
 impl Curve {
-    /// Adds a greater effort. More effort does not find less: what says so is noise.
+    /// Adds a greater effort. Greater effort does not find less: a lower recall is noise.
     pub fn push(&mut self, effort: u32, recall: f64) {
         let least = self.points.last().map_or(0, |&(_, recall)| recall);
         self.points.push((effort, ((recall * WHOLE).round() as u32).max(least)));
@@ -95,8 +95,9 @@ impl<T: Copy + PartialEq> Nearest<T> {
 
     /// The share of these rows that an answer has, given in order of score.
     ///
-    /// Rows that are nearer than the farthest and not among these are not there for everybody, and
-    /// do not count. At the farthest one's distance there may be more of them.
+    /// Rows that are nearer than the farthest and not among these are not visible to every
+    /// snapshot, and do not count. At the farthest one's distance there may be more rows; those
+    /// count.
     pub fn recall(&self, answer: impl IntoIterator<Item = (T, f64)>) -> f64 {
         let farthest = self.farthest();
         let is_among = |row: T| self.rows.iter().any(|scored| scored.row == row);

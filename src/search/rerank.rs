@@ -1,8 +1,8 @@
-//! Re-ranking by bound: an exact score is computed only for what may still come next.
+//! Re-ranking by bound: an exact score is computed only for a candidate that may still come next.
 //!
 //! Candidates have an estimated score and a bound on its error. They come out in ascending order of
-//! exact scores, as many as are asked for; a candidate is compared once its lower bound is the
-//! least of all.
+//! exact scores, as many as the caller asks for. A candidate is compared once its lower bound is
+//! the least of all.
 
 use crate::memory;
 use crate::util::bits;
@@ -65,10 +65,10 @@ pub struct Work {
 /// How a search goes on after its first results.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Onward {
-    /// In exact order: what is found too late for it is left out.
+    /// In exact order: a result that is found too late for it is left out.
     #[default]
     Strict,
-    /// What is found late comes late.
+    /// A result that is found late comes late.
     Relaxed,
     /// Not at all.
     Stop,
@@ -78,14 +78,14 @@ pub enum Onward {
 pub struct Reranker<T> {
     /// By lower bound.
     candidates: BinaryHeap<Reverse<Keyed<f32, T>>>,
-    /// Whose lower bound is greater is skipped: it cannot be among the `first` that are wanted.
+    /// A candidate with a greater lower bound is skipped: it cannot be among the `first` requested.
     limit: f32,
     first: usize,
-    /// No lower bound of those that were skipped is less.
+    /// No skipped candidate has a lesser lower bound.
     least_skipped: f32,
-    /// Nobody is skipped any more, but for who is beyond the bound.
+    /// Nothing is skipped any more, except candidates beyond the bound.
     wants_all: bool,
-    /// How many times its error a candidate is allowed, and was allowed before the last recall.
+    /// The multiple of its error that a candidate is allowed, and the one before the last recall.
     allowance: f32,
     allowance_before: f32,
     /// The least upper bounds of all candidates since the last recall, `first` at most.
@@ -97,18 +97,18 @@ pub struct Reranker<T> {
     work: Work,
 }
 
-/// What memory is asked for.
+/// What the memory is for, in messages.
 const CANDIDATES: &str = "candidates of a search";
-/// So many rows a search wants most likely at most; if it wants more, then so many times as many,
-/// up to a number beyond which it wants all.
+/// Rows that a search most likely requests at most. If it requests more, the number grows by the
+/// factor [`MORE`]; beyond [`MOST`] all rows are requested.
 const FIRST: usize = 64;
 const MORE: usize = 8;
 const MOST: usize = 4096;
 /// Candidates compared at once, so that the memory of one is on its way while another is looked at.
 const TOGETHER: usize = 6;
 
-/// Who wants more than [`FIRST`] may go on to the end, and nothing is to be lost on the way: from
-/// then on the bound allows for so many times the error.
+/// A search for more than [`FIRST`] rows may go on to the end, and nothing may be lost on the way.
+/// From then on the bound allows for this multiple of the error.
 const DEEP_ERRORS: f32 = 2.0;
 
 /// What to do next.
@@ -116,9 +116,9 @@ const DEEP_ERRORS: f32 = 2.0;
 pub enum Step<T> {
     /// The next in order, and its exact score.
     Next(T, f64),
-    /// Compare these and tell by [`Reranker::compared`].
+    /// Compare these and report their scores to [`Reranker::compared`].
     Compare(Vec<T>),
-    /// Offer everything to [`Reranker::recall`] that was offered so far, in the same order.
+    /// Offer everything again to [`Reranker::recall`], in the same order.
     Recall,
     /// There are no candidates left.
     Empty,
@@ -144,8 +144,8 @@ impl<T: Copy + Ord> Default for Reranker<T> {
 }
 
 impl<T: Copy + Ord> Reranker<T> {
-    /// For all candidates whose score is at most `bound`; for the first ones in order if there is
-    /// no bound.
+    /// For all candidates whose score is at most `bound`; without a bound, for the first ones in
+    /// order.
     pub fn new(bound: Option<f64>, onward: Onward) -> Self {
         // Rounding must not leave out what is on the bound.
         let limit = bound.map_or(f32::INFINITY, |bound| (bound as f32).next_up());
@@ -153,8 +153,8 @@ impl<T: Copy + Ord> Reranker<T> {
         Self { limit, wants_all: bound.is_some(), allowance, onward, ..Self::default() }
     }
 
-    /// One for a share of the candidates, to be offered on another thread; [`Self::absorb`] brings
-    /// it back. Both begin here.
+    /// A reranker for a share of the candidates, to be offered on another thread. It begins with
+    /// the state of this one; [`Self::absorb`] merges it.
     pub fn share(&self) -> Self {
         let Self { limit, first, wants_all, allowance, allowance_before, onward, last, .. } = *self;
         Self { limit, first, wants_all, allowance, allowance_before, onward, last, ..Self::default() }
@@ -168,7 +168,7 @@ impl<T: Copy + Ord> Reranker<T> {
         share.uppers.drain().for_each(|upper| self.bound_first(upper.key));
     }
 
-    /// Takes up an order that another search has brought up to this score.
+    /// Continues an order that another search has brought up to this score.
     pub fn go_on_from(&mut self, score: f64) {
         self.last = self.last.max(score);
     }
@@ -178,8 +178,8 @@ impl<T: Copy + Ord> Reranker<T> {
         self.last
     }
 
-    /// Takes back what [`Self::step`] has just returned as the next; `last` is what [`Self::last`]
-    /// was before that.
+    /// Takes back the result that [`Self::step`] has just returned; `last` is the value of
+    /// [`Self::last`] before it.
     pub fn take_back(&mut self, value: T, score: f64, last: f64) {
         memory::push_to_heap(&mut self.compared, Reverse(Keyed { key: score, value }), CANDIDATES);
         self.last = last;
@@ -195,12 +195,12 @@ impl<T: Copy + Ord> Reranker<T> {
             + self.compared.capacity() * size_of::<Keyed<f64, T>>()
     }
 
-    /// Adds a candidate whose score is `estimate`, give or take `error`; an infinite error means
+    /// Adds a candidate whose score is `estimate`, give or take `error`. An infinite error means
     /// that nothing is known.
     pub fn add(&mut self, value: T, estimate: f32, error: f32) {
         let error = self.allowance * error;
         let lower = estimate - error;
-        // Numbers that overflow say nothing.
+        // Numbers that overflow bound nothing.
         let key = if lower.is_nan() { f32::NEG_INFINITY } else { lower };
         memory::push_to_heap(&mut self.candidates, Reverse(Keyed { key, value }), CANDIDATES);
         let upper = estimate + error;
@@ -224,8 +224,8 @@ impl<T: Copy + Ord> Reranker<T> {
 
     /// Adds those of at most 32 candidates that may be among the first, and skips the rest.
     ///
-    /// Returns the limit that decided, which [`Self::recall`] wants to know. Only places whose bits
-    /// in `wanted` are set are of candidates, and only if `value` tells one.
+    /// A place holds a candidate if its bit in `wanted` is set and `value` returns one. Returns the
+    /// limit that decided, which [`Self::recall`] needs.
     pub fn offer(
         &mut self,
         scores: &[f32],
@@ -242,7 +242,7 @@ impl<T: Copy + Ord> Reranker<T> {
         }
         let passes = bits::pack(&flags);
         if !self.wants_all && passes.count_ones() < scores.len() as u32 {
-            // None of those that are skipped is less.
+            // No skipped candidate has a lesser bound.
             self.least_skipped = self.least_skipped.min(limit);
         }
         for place in bits::places(passes & wanted) {
@@ -253,12 +253,12 @@ impl<T: Copy + Ord> Reranker<T> {
         limit
     }
 
-    /// Adds those candidates that were skipped when they were offered, or recalled, under the
-    /// `limit` of then, and that may be among those wanted by now.
+    /// Adds those candidates that were skipped under `limit`, when they were offered or recalled,
+    /// and that may be among the requested ones now.
     ///
-    /// Returns the limit that decided, for the next time. No row is added twice: who is skipped
-    /// lies beyond the limit, and so does all that is added when it is recalled, so that limits
-    /// only grow from one time to the next.
+    /// Returns the limit that decided, for the next time. No row is added twice. A skipped row lies
+    /// beyond the limit, and so does all that its recall adds: limits only grow from one time to
+    /// the next.
     pub fn recall(
         &mut self,
         scores: &[f32],
@@ -280,15 +280,15 @@ impl<T: Copy + Ord> Reranker<T> {
         now
     }
 
-    /// Tells a candidate's exact score.
+    /// Reports a candidate's exact score.
     pub fn compared(&mut self, value: T, score: f64) {
         self.work.compared += 1;
         memory::push_to_heap(&mut self.compared, Reverse(Keyed { key: score, value }), CANDIDATES);
         self.bound_first(score as f32);
     }
 
-    /// The most promising candidates: to know them better, by comparing them or by better
-    /// estimates, lets more of those be skipped that are yet to be offered.
+    /// Takes out the most promising candidates. The caller adds them again with exact scores or
+    /// better estimates, so that more of the later offers are skipped.
     pub fn promising(&mut self) -> Vec<T> {
         (0..FIRST).map_while(|_| self.candidates.pop().map(|candidate| candidate.0.value)).collect()
     }
@@ -298,8 +298,8 @@ impl<T: Copy + Ord> Reranker<T> {
         self.compared.peek().is_some_and(|Reverse(next)| next.key == score)
     }
 
-    /// What comes next. Whatever is found too late for the order, because its bound was wrong or
-    /// because it was added late, is left out.
+    /// What comes next. Unless the order is relaxed, a result found too late for it is left out:
+    /// its bound was wrong or it was added late.
     pub fn step(&mut self) -> Step<T> {
         loop {
             let bound = self.candidates.peek().map_or(f32::INFINITY, |candidate| candidate.0.key);
@@ -345,7 +345,7 @@ impl<T: Copy + Ord> Reranker<T> {
     }
 }
 
-/// Whether a lower bound is beyond a limit; one that is no number is not.
+/// Whether a lower bound is beyond a limit; NaN is not.
 fn is_beyond(lower: f32, limit: f32) -> bool {
     lower > limit
 }
@@ -355,14 +355,14 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Everything in order, and how many were compared before the first `count` were out.
+    /// Everything in order, and how many were compared before the first `count` came out.
     ///
     /// Candidates are offered in blocks of 32.
     fn drain(rows: &[(f32, f32)], exact: &[f64], count: usize) -> (Vec<u32>, usize) {
         drain_shared(rows, exact, count, 1)
     }
 
-    /// The same, every `shares`th block being offered to one of so many shares.
+    /// The same; the blocks are offered by turns to `shares` shares.
     fn drain_shared(rows: &[(f32, f32)], exact: &[f64], count: usize, shares: usize) -> (Vec<u32>, usize) {
         let (mut out, mut compared, mut reranker) = (Vec::new(), 0, Reranker::default());
         let mut shares: Vec<_> = (0..shares).map(|_| reranker.share()).collect();

@@ -1,15 +1,15 @@
-//! Which way a segment is searched: the rules that choose by what each way would take (see
+//! How a segment is searched: the rules that choose by the cost of each way (see
 //! [`super::cost_model`]).
 
 use super::cost_model::{COLUMN_ROW, Cost, FLAT_ROWS, FURTHER_ROW, GraphFacts, ListFacts, Probing, Range};
 
-/// When a search gives up.
+/// When a walk through a graph gives up.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct WalkBudget {
-    /// Nodes that it may compare, and a few more.
+    /// Nodes that it may compare; it may exceed this by a few.
     pub nodes: usize,
-    /// The share of nodes that are wanted: if there are far fewer on the way, what is wanted is far
-    /// from the query.
+    /// The share of nodes that match. If far fewer match on the way, the matching ones are far from
+    /// the query.
     pub share: f64,
 }
 
@@ -19,7 +19,7 @@ impl WalkBudget {
     pub const ENDLESS: Self = Self { nodes: usize::MAX, share: 0.0 };
 }
 
-/// Of so many rows scanned one may be returned before further lists are probed.
+/// Rows scanned for each row that may be returned before further lists are probed.
 pub const SCANNED_PER_RETURNED: u64 = 8;
 
 /// How a segment with a graph is searched.
@@ -27,9 +27,9 @@ pub const SCANNED_PER_RETURNED: u64 = 8;
 pub enum GraphStrategy {
     /// No row can match.
     Nothing,
-    /// Past the graph, row by row.
+    /// Without the graph, row by row.
     Flat,
-    /// Through the graph, until `ef` rows that match are found, or past it once the budget is
+    /// Through the graph, until `ef` rows that match are found, or without it once the budget is
     /// spent.
     Graph { ef: usize, budget: WalkBudget },
 }
@@ -55,8 +55,8 @@ impl GraphFacts {
 }
 
 impl ListFacts {
-    /// Rule *few matches*: lists are not worth ranking if comparing every row that matches takes
-    /// less time. Else they are probed, `probes` of them where all rows match (see [`probe`]).
+    /// Rule *few matches*: lists are not worth ranking if comparing every matching row takes less
+    /// time. Else they are probed, `probes` of them where all rows match (see [`probe`]).
     pub fn choose(self, probes: usize) -> ListStrategy {
         let matches = self.matches.unwrap_or(self.rows);
         // Rows in two lists are looked at twice.
@@ -70,7 +70,7 @@ impl ListFacts {
         }
     }
 
-    /// The cost of a search that probes so many lists without a filter.
+    /// The cost of a search that probes `probes` lists where all rows match.
     pub fn cost(self, probes: usize) -> Cost {
         let column = if self.matches.is_some() { self.rows as f64 * COLUMN_ROW } else { 0.0 };
         match self.choose(probes) {
@@ -91,26 +91,26 @@ impl ListFacts {
     }
 }
 
-/// Matching candidates that a walk through a graph keeps at least: those that will be wanted, and
-/// some to choose from.
+/// Matching candidates that a walk through a graph keeps at least: those to return, and some to
+/// choose from.
 const LEAST_EF: f64 = 16.0;
 
-/// Rule *effort under a filter*: with a share `s` of the rows matching, the walk looks at
-/// `ef / s^¼` candidates, `ef · s^¾` of which match. The nearest ten that match are farther than
-/// the nearest ten of all, so more must be looked at; but not as many more as they are fewer, for
-/// the walk does not stop before it has found enough.
+/// Rule *effort under a filter*: if a share `s` of the rows matches, the walk looks at `ef / s^¼`
+/// candidates. Of these `ef · s^¾` match. The nearest ten matches are farther than the nearest ten
+/// rows, so it must look at more. It needs less than `1 / s` times as many, as it does not stop
+/// before it has found enough.
 pub fn filtered_ef(ef: usize, share: f64) -> usize {
     let wanted = (ef as f64 * share.powf(0.75)).max(LEAST_EF.min(ef as f64));
     wanted.ceil() as usize
 }
 
-/// Rule *index selection*: whichever way takes less time.
+/// Rule *index selection*: the way that takes less time.
 pub fn choose(facts: GraphFacts, ef: usize) -> GraphStrategy {
     if facts.matches == Some(0) || facts.rows == 0 {
         return GraphStrategy::Nothing;
     }
-    // Rule *range*: in no order all rows are listed. In order a walk finds the nearest, and what is
-    // left is looked for past the graph; a walk that would look at every row does no better.
+    // Rule *range*: in no order all rows are listed. In order a walk finds the nearest, and a flat
+    // search the rest. A walk that would look at every row does no better.
     if facts.range == Some(Range::All) || facts.range.is_some() && ef >= facts.rows {
         return GraphStrategy::Flat;
     }
@@ -123,15 +123,15 @@ pub fn choose(facts: GraphFacts, ef: usize) -> GraphStrategy {
     }
 }
 
-/// Without a filter a walk may take so many times as long as a flat search should: a query that is
-/// far from everything has a long way, but its bounds tell little, so that a flat search compares
-/// tens of thousands of rows (GloVe, ef 250: 12 ms instead of 1.5 for four queries in ten).
+/// How many times as long as a flat search an unfiltered walk may take. A query that is far from
+/// everything has a long way. Its bounds are so loose that a flat search compares tens of thousands
+/// of rows. On GloVe with ef 250, four queries in ten took 12 ms instead of 1.5.
 const UNFILTERED_TIMES: f64 = 4.0;
 
 /// Rule *change of step*: a walk that has taken as long as a flat search would is given up for one.
-/// So whatever misleads the estimate, rows asked for without end most likely, takes a few times as
-/// long at most. One that meets far fewer matches than expected is given up much earlier: they are
-/// far from the query.
+/// So a wrong estimate, most often of how many rows are requested, costs a few times the time at
+/// most. A walk that meets far fewer matches than expected is given up much earlier: they are far
+/// from the query.
 fn budget(facts: GraphFacts, flat: f64) -> WalkBudget {
     let (share, times) = facts.matches.map_or((0.0, UNFILTERED_TIMES), |_| (facts.share(), 1.0));
     WalkBudget { nodes: (times * flat / facts.each()) as usize, share }
@@ -142,15 +142,15 @@ fn budget(facts: GraphFacts, flat: f64) -> WalkBudget {
 pub enum ListStrategy {
     /// No row matches.
     Nothing,
-    /// Past the lists, every row that matches.
+    /// Without the lists, every row that matches.
     Flat,
     /// List by list.
     Lists(Probing),
 }
 
-/// Rule *probes under a filter*: with a share `s` of the rows matching, `probes / √s` lists. Where
-/// those have fewer matches than they should have if matches were spread evenly, the filter goes
-/// with the vectors, and farther lists are probed until they do.
+/// Rule *probes under a filter*: with a share `s` of the rows matching, `probes / √s` lists. If
+/// their matches are far fewer than an even spread would give, the filter goes with the vectors.
+/// Farther lists are then probed.
 ///
 /// `None` if no row matches.
 pub fn probe(rows: usize, matches: usize, lists: usize, probes: usize) -> Option<Probing> {
@@ -166,7 +166,7 @@ pub fn probe(rows: usize, matches: usize, lists: usize, probes: usize) -> Option
     Some(Probing { probes: wider, least: (expected * LEAST_EXPECTED) as u64 })
 }
 
-/// Share of the matches expected that makes do.
+/// Share of the expected matches that suffices.
 const LEAST_EXPECTED: f64 = 0.5;
 
 #[cfg(test)]

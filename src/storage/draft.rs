@@ -53,8 +53,8 @@ impl<'a> Draft<'a> {
         self.generation
     }
 
-    /// Appends pages to an index that is being created, which [`Self::allocate`] takes later: to do
-    /// while threads compute. Elsewhere nothing.
+    /// Appends pages to an index that is being created, for [`Self::allocate`] to take later, while
+    /// threads compute. Does nothing for other indexes.
     pub fn prepare(&mut self, pages: u32) {
         self.pages.prepare(pages);
     }

@@ -1,4 +1,4 @@
-//! A change of the manifest: new pages are written first, then one WAL record makes them count.
+//! A change of the manifest: new pages are written first, then one WAL record makes them current.
 
 use super::extent::{self, Extent, Extents, Freed};
 use super::manifest::{self, Creating, Given, Manifest};
@@ -17,8 +17,8 @@ use crate::structure::Kind;
 
 /// The next generation of an index, in the making.
 ///
-/// If it is dropped without being published, the index stays as it was; pages it took from the free
-/// list are free again, pages it appended to the relation are found by the next sweep (see
+/// If it is dropped without being published, the index stays as it was. Pages it took from the free
+/// list are free again; the next sweep finds pages it appended to the relation (see
 /// [`crate::segment::pages`]).
 pub struct Edit {
     relation: Relation,
@@ -30,7 +30,7 @@ pub struct Edit {
 }
 
 impl Edit {
-    /// Begins a change of an existing index, once nobody else is about to change it.
+    /// Begins a change of an existing index. Waits for the manifest's lock.
     pub fn open(relation: Relation) -> Self {
         let lock = IndexLock::wait(relation, Purpose::Manifest);
         let snapshot = Snapshot::read(relation);
@@ -47,7 +47,8 @@ impl Edit {
         Self { relation, meta, manifest, freed: Vec::new(), lock: Some(lock) }
     }
 
-    /// Begins the first generation of an index that is being created and that nobody else can see.
+    /// Begins the first generation of an index that is being created and that no other session can
+    /// see.
     pub fn create(relation: Relation, meta: Meta) -> Self {
         memory::arm();
         let block = buffer::extend(relation, 1);
@@ -64,6 +65,7 @@ impl Edit {
         self.meta.generation + 1
     }
 
+    /// A number for a new segment or codebook; raises an error if all are used up.
     pub fn new_segment(&mut self) -> u32 {
         let id = self.meta.next_segment;
         self.meta.next_segment = id.checked_add(1).unwrap_or_else(|| {
@@ -77,7 +79,8 @@ impl Edit {
         id
     }
 
-    /// `pages` pages, from the free list as far as it goes, else appended to the relation.
+    /// `pages` pages, from the free list as far as it goes, else appended to the relation. Raises
+    /// an error if a `u32` cannot count them.
     pub fn allocate(&mut self, pages: u64) -> Extents {
         let wanted = u32::try_from(pages).unwrap_or_else(|_| {
             Problem::new(
@@ -108,19 +111,19 @@ impl Edit {
         run.and_then(|run| run.first().map(|extent| extent.start))
     }
 
-    /// Gives the pages of a segment up as of the next generation.
+    /// Gives up the pages of a segment as of the next generation.
     pub fn free(&mut self, segment: u32, extents: impl IntoIterator<Item = Extent>) {
         self.freed.extend(extents.into_iter().map(|extent| Given { extent, segment }));
     }
 
-    /// Makes pages free that nobody has ever been able to read.
+    /// Frees pages that no reader has ever been able to see.
     pub fn free_at_once(&mut self, extents: impl IntoIterator<Item = Extent>) {
         self.manifest.free.extend(extents.into_iter().map(Freed::unused));
         extent::coalesce(&mut self.manifest.free);
     }
 
-    /// Notes that a task has begun, whose lock the caller holds, and frees what an interrupted one
-    /// has left.
+    /// Notes that a task has begun, and frees what an interrupted one has left. The caller holds
+    /// the task's lock.
     pub fn begin_task(&mut self, kind: TaskKind, priority: Priority) {
         self.manifest.tasks.begin(kind, priority, process_id(), now());
         let is_left = |creating: &mut Creating| creating.task == kind;
@@ -143,7 +146,7 @@ impl Edit {
         self.meta.manifest = root;
 
         let mut buffer = Pinned::read(self.relation, meta::BLOCK).exclusive();
-        // Under the lock: a reader of the generation before has taken its snapshot by now.
+        // Under the lock: a reader of the previous generation has taken its snapshot by now.
         self.meta.published_at = next_full_transaction_id();
         let page = self.meta.to_page().or_raise();
         if self.lock.is_some() {
@@ -161,8 +164,8 @@ impl Edit {
 
     /// Writes the manifest to fresh pages.
     fn write_manifest(&mut self) -> ManifestRoot {
-        // Taking pages for the manifest changes the free list that it records: whole runs vanish
-        // from it, and of one run the start moves, whose variable-length encoding may grow by a few
+        // Taking pages for the manifest changes the free list that it records. Whole runs vanish
+        // from it, and the start of one run moves. Its variable-length encoding may grow by a few
         // bytes.
         const SLACK: usize = 16;
         self.manifest.freed_now = std::mem::take(&mut self.freed);

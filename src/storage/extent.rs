@@ -67,14 +67,14 @@ impl Extents {
 pub struct Freed {
     pub extent: Extent,
     /// Next transaction id at the moment the pages were given up: older snapshots may still read
-    /// them. 0 once nobody does.
+    /// them. 0 once no snapshot does.
     pub since: u64,
-    /// Whose pages they were; 0 if that does not matter any more.
+    /// The segment that had the pages; 0 if that does not matter any more.
     pub segment: u32,
 }
 
 impl Freed {
-    /// Pages that anybody may have.
+    /// Pages that are free for any use.
     pub fn unused(extent: Extent) -> Self {
         Self { extent, since: 0, segment: 0 }
     }
@@ -84,8 +84,8 @@ impl Freed {
     }
 }
 
-/// Takes `wanted` usable pages from `free`, as few runs as possible; returns fewer pages if there
-/// are no more.
+/// Takes `wanted` usable pages from `free`, in as few runs as possible. Returns fewer pages if
+/// there are no more.
 pub fn take(free: &mut Vec<Freed>, wanted: u32) -> Vec<Extent> {
     let mut taken = Vec::new();
     let mut missing = wanted;
@@ -123,8 +123,8 @@ pub fn coalesce(free: &mut Vec<Freed>) {
 
 /// The blocks below `blocks` that no extent holds, and the extents that overlap one before them.
 ///
-/// Sorts the extents by their start. Extents may lie beyond `blocks`; nothing is said about the
-/// blocks between them.
+/// Sorts the extents by their start. Extents may lie beyond `blocks`; the result says nothing about
+/// the blocks between them.
 pub fn gaps(extents: &mut [Extent], blocks: u32) -> (Vec<Extent>, Vec<Extent>) {
     extents.sort_by_key(|extent| extent.start);
     let (mut gaps, mut overlaps, mut next) = (Vec::new(), Vec::new(), 0);
@@ -169,7 +169,7 @@ mod tests {
         let run = |start, pages| Extent { start, pages };
         let mut extents = [run(8, 2), run(0, 3), run(4, 2), run(5, 1), run(20, 0)];
         assert_eq!(gaps(&mut extents, 12), (vec![run(3, 1), run(6, 2), run(10, 2)], vec![run(5, 1)]));
-        // What was appended after the length was read may be anybody's.
+        // Blocks appended after the length was read may belong to any owner.
         assert_eq!(gaps(&mut extents, 7), (vec![run(3, 1), run(6, 1)], vec![run(5, 1)]));
         assert_eq!(gaps(&mut [run(0, 3), run(16, 4)], 3), (vec![], vec![]));
     }

@@ -38,7 +38,7 @@ pub struct Sealed {
 const THINNED: u32 = 8;
 
 impl Sealed {
-    /// Whether a search has to look out for the rows that are alive.
+    /// Whether enough rows are dead that a search checks which ones are alive.
     pub fn is_thinned(&self) -> bool {
         self.tombstones > 0 && self.tombstones >= self.rows / THINNED
     }
@@ -51,7 +51,7 @@ impl Sealed {
         parts
     }
 
-    /// CRC-32 over those of the parts, tombstones aside: they change.
+    /// CRC-32 over the CRCs of the parts, except the tombstones', which change.
     pub fn crc(&self) -> u32 {
         let mut crc = crc32fast::Hasher::new();
         let parts = self.parts();
@@ -91,8 +91,7 @@ impl Sealed {
     }
 }
 
-/// The parts that tell a segment's rows, whatever they are searched by: see the fields of
-/// [`Sealed`].
+/// The parts that describe a segment's rows under any structure: see the fields of [`Sealed`].
 pub struct RowParts {
     pub rows: u32,
     pub tids: Part,
@@ -113,7 +112,8 @@ pub struct Column {
 pub struct Codebook {
     pub id: u32,
     pub lists: u32,
-    /// Vectors of `f32`.
+    /// Vectors of `f32`: the centroids, what their codes are against, the shift (see
+    /// [`crate::cluster::centroids`]).
     pub centroids: Part,
     /// A block for every 32 centroids.
     pub codes: Part,
@@ -133,7 +133,7 @@ impl Codebook {
     }
 }
 
-/// A segment in the making (see [`super::draft`]): nobody reads it yet.
+/// A segment in the making (see [`super::draft`]): no reader sees it yet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Creating {
     pub id: u32,
@@ -145,12 +145,12 @@ pub struct Creating {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Given {
     pub extent: Extent,
-    /// Whose they were.
+    /// The segment that had them.
     pub segment: u32,
 }
 
 impl Given {
-    /// As an entry of the free list, once it is known since when.
+    /// As an entry of the free list, given up at transaction id `since`.
     pub fn since(self, since: u64) -> Freed {
         Freed { extent: self.extent, since, segment: self.segment }
     }
@@ -159,9 +159,9 @@ impl Given {
 /// What a calibration has found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Calibration {
-    /// Effort is candidates of a graph, or lists.
+    /// The effort is a number of candidates in a graph, or of lists.
     pub curve: Curve,
-    /// The sealed segments of then.
+    /// The sealed segments at that time.
     pub segments: Vec<u32>,
     /// Queries that it was measured with.
     pub queries: u32,
@@ -179,7 +179,7 @@ pub struct Manifest {
     pub tasks: TaskLog,
     pub calibration: Option<Calibration>,
     pub free: Vec<Freed>,
-    /// Given up by this very generation, as of [`super::meta::Meta::published_at`].
+    /// Given up by this generation, as of [`super::meta::Meta::published_at`].
     pub freed_now: Vec<Given>,
 }
 

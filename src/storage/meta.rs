@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 /// Block of the meta page.
 pub const BLOCK: u32 = 0;
-/// Version of everything on our pages; a change that older code cannot read raises it.
+/// Version of everything on an index's pages; a change that older code cannot read raises it.
 const FORMAT: u32 = 9;
 
 /// A segment that rows are appended to.
@@ -44,7 +44,7 @@ pub struct Meta {
     pub quantizer: Quantizer,
     /// The filter columns.
     pub filters: Vec<filter::key::Kind>,
-    /// Makes node levels, and later rotations, reproducible.
+    /// Makes node levels and rotations reproducible.
     pub seed: u64,
     /// Distinguishes this build from an earlier one in the same file.
     pub build: u64,
@@ -83,9 +83,9 @@ impl Meta {
         }
     }
 
-    /// Reads the meta page.
+    /// Reads the meta page; raises an error if it is corrupt or of another format.
     pub fn read(relation: Relation) -> Self {
-        // Whatever is done to an index begins here.
+        // Every use of an index begins here.
         memory::arm();
         let page = *Pinned::read(relation, BLOCK).share();
         Self::decode(&page, &relation.name()).or_raise()
@@ -103,7 +103,7 @@ impl Meta {
         if crc32fast::hash(content) != crc {
             return Err(corrupt());
         }
-        // The format comes first and tells whether the rest can be understood.
+        // The format comes first and says whether the rest can be read.
         let (format, _): (u32, usize) =
             bincode::serde::decode_from_slice(content, bincode::config::standard()).map_err(|_| corrupt())?;
         if format != FORMAT {
@@ -116,7 +116,7 @@ impl Meta {
         decode(content).ok_or_else(corrupt)
     }
 
-    /// The whole meta page.
+    /// The whole meta page; an error if the content does not fit.
     pub fn to_page(&self) -> Result<Page, Problem> {
         let mut page = [0; PAGE_SIZE];
         page::format(&mut page, Stamp { kind: Kind::Meta, segment: 0, generation: self.generation as u32 });
@@ -140,7 +140,7 @@ pub(super) fn encode(value: &impl Serialize) -> Vec<u8> {
     bincode::serde::encode_to_vec(value, bincode::config::standard()).expect("plain data serialises")
 }
 
-/// `None` if the bytes are no encoding of a `T`, or of more than that.
+/// `None` unless the bytes are exactly one encoding of a `T`.
 pub(super) fn decode<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Option<T> {
     // A length field cannot make the decoder allocate more than this.
     let config = bincode::config::standard().with_limit::<{ 1 << 30 }>();

@@ -1,9 +1,9 @@
 //! How an index lies in its relation's pages.
 //!
-//! Block 0 is the [`meta`] page. It names the root of the [`manifest`], a chain of pages that lists
-//! every segment and where its parts lie, and the growing segment's lanes. A [`part`] is an array
-//! or a byte tape over a run of pages; an address in it is arithmetic. Every page's special area
-//! bears a [`page::Stamp`].
+//! Block 0 is the [`meta`] page. It names the root of the [`manifest`] and the growing segment's
+//! lanes. The manifest lists every segment and where its parts lie. A [`part`] is an array or a
+//! byte tape over runs of pages; an address in it is arithmetic. Every page's special area bears a
+//! [`page::Stamp`].
 //!
 //! Rules that everything above relies on:
 //! - Pages of a sealed part never change, tombstones aside. They are written before the manifest

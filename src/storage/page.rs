@@ -17,7 +17,7 @@ const VERSION: u8 = 2;
 /// Bytes of a page that hold content; they begin eight-byte aligned.
 pub const PAYLOAD: usize = PAGE_SIZE - HEADER - SPECIAL;
 
-/// Whose page it is.
+/// The identity of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
     pub kind: Kind,
@@ -27,7 +27,7 @@ pub struct Stamp {
     pub generation: u32,
 }
 
-/// Makes an empty page of ours. Its header leaves no hole, so that full images keep every byte.
+/// Formats an empty page. Its header leaves no hole, so that full images keep every byte.
 pub fn format(page: &mut Page, stamp: Stamp) {
     page.fill(0);
     let special = (SPECIAL_AT as u16).to_ne_bytes();
@@ -44,7 +44,7 @@ pub fn format(page: &mut Page, stamp: Stamp) {
     area[8..12].copy_from_slice(&stamp.generation.to_ne_bytes());
 }
 
-/// Says that only the first `used` bytes of the payload hold content. The rest is a hole: it is
+/// Records that only the first `used` bytes of the payload hold content. The rest is a hole: it is
 /// zero once the page was logged, and WAL records neither contain it nor look for changes in it.
 pub fn set_used(page: &mut Page, used: usize) {
     debug_assert!(used <= PAYLOAD);
@@ -68,7 +68,7 @@ pub fn generation(page: &Page) -> u32 {
     u32::from_ne_bytes([area[8], area[9], area[10], area[11]])
 }
 
-/// What the page says that it is, for messages.
+/// What the page's stamp says, for messages.
 pub fn describe(page: &Page) -> String {
     let area = &page[SPECIAL_AT..];
     let segment = u32::from_ne_bytes([area[4], area[5], area[6], area[7]]);

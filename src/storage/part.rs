@@ -1,4 +1,4 @@
-//! Parts of a segment: arrays of slots, or tapes of bytes, over a run of pages.
+//! Parts of a segment: arrays of slots, or tapes of bytes, over runs of pages.
 
 use super::extent::Extents;
 use super::page::PAYLOAD;
@@ -24,7 +24,7 @@ impl Layout {
         }
     }
 
-    /// The size of a part of `count` rows of `bytes` bytes each, as a writer wants it.
+    /// The size of a part of `count` rows of `bytes` bytes each: slots, or bytes of tape.
     pub fn size(self, count: u64, bytes: usize) -> u64 {
         match self {
             Layout::Slots { .. } => count,
@@ -70,11 +70,11 @@ pub struct Part {
     pub crc: u32,
 }
 
-/// Checks a block number from a page before it is used; corruption raises an error.
+/// The block of page `index` of a part; raises an error if the part has no such page.
 pub fn checked_block(pages: &dyn Pages, extents: &Extents, index: u64) -> u32 {
     extents.block(index).unwrap_or_else(|| {
         Problem::corrupt(format!("index \"{}\" is corrupted", pages.name()))
-            .detail(format!("Page {index} of a part with {} pages was asked for.", extents.pages()))
+            .detail(format!("The manifest lists {} pages of the part, page {index} was requested.", extents.pages()))
             .raise()
     })
 }

@@ -65,9 +65,8 @@ impl<'a> PartReader<'a> {
         checked_block(self.pages, &self.part.pages, page)
     }
 
-    /// Visits the first `bytes` bytes of slots in the order of `indices`; while one is looked at,
-    /// the next ones are on their way from memory. A page is held once for all that follow one
-    /// another on it.
+    /// Visits the first `bytes` bytes of slots in the order of `indices`. While one is visited, the
+    /// next ones load from memory. A page is held once for all consecutive slots on it.
     pub fn for_each_slot(&mut self, indices: &[u32], bytes: usize, mut visit: impl FnMut(u32, &[u8])) {
         // PostgreSQL keeps the first eight pins of a backend in a fast array.
         const AHEAD: usize = 5;
@@ -144,8 +143,8 @@ impl<'a> PartReader<'a> {
     }
 
     /// Visits the first `bytes` bytes of slots in the order of `indices` as [`Self::for_each_slot`]
-    /// does, but without pins: for short slots, asked for at random, that may be wrong once in a
-    /// blue moon (see [`crate::pg::optimistic_read`]).
+    /// does, but without pins. It is for short slots, read at random; bytes may rarely be wrong
+    /// (see [`crate::pg::optimistic_read`]).
     pub fn read_each_optimistically(
         &mut self,
         indices: &[u32],
@@ -186,7 +185,7 @@ impl<'a> PartReader<'a> {
         &self.payload(page)[at..at + bytes as usize]
     }
 
-    /// The numbers of a part of so many slots of four bytes.
+    /// The numbers of a part of `count` slots of four bytes.
     pub fn numbers(&mut self, count: u64) -> Vec<u32> {
         let per_page = self.part.layout.slots_per_page().max(1);
         let mut numbers = memory::with_capacity(count as usize, "starts of lists");
@@ -200,7 +199,7 @@ impl<'a> PartReader<'a> {
     }
 
     /// The first `bytes` bytes of row `index` of a part laid out by [`Layout::for_rows`] for rows
-    /// of so many bytes.
+    /// of `bytes` bytes.
     pub fn row(&mut self, index: u64, bytes: usize) -> &[u8] {
         match self.part.layout {
             Layout::Slots { .. } => self.slot(index).get(..bytes).unwrap_or_default(),
@@ -233,7 +232,7 @@ pub fn require(page: &Page, pages: &dyn Pages, block: u32, kind: Kind, segment: 
     }
 }
 
-/// Locks a page to change it; one that is not of this kind and segment raises an error.
+/// Locks a page to change it. Raises an error unless the page is of this kind and segment.
 ///
 /// PostgreSQL writes beyond a page that was never formatted when it logs a change of it.
 pub fn page_to_change(relation: Relation, block: u32, kind: Kind, segment: u32) -> Exclusive {
@@ -242,8 +241,8 @@ pub fn page_to_change(relation: Relation, block: u32, kind: Kind, segment: u32) 
     buffer
 }
 
-/// A page is not what the manifest says: on a standby replay has overtaken the reader, elsewhere it
-/// is corruption.
+/// Raises the error for a page that is not what the manifest says. On a standby, replay has
+/// overtaken the reader; elsewhere the page is corrupt.
 fn lost(pages: &dyn Pages, block: u32, kind: Kind, segment: u32) -> ! {
     if pages.are_replayed() {
         crate::pg::error::Problem::new(

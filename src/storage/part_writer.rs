@@ -16,14 +16,14 @@ pub struct PartWriter {
     layout: Layout,
     pages: Extents,
     written: u64,
-    /// Pages logged: the first ones.
+    /// Number of pages logged, from the first on.
     logged: u64,
     page: Box<Page>,
     used: usize,
     crc: crc32fast::Hasher,
 }
 
-/// Pages between two looks for interrupts.
+/// Pages between two checks for interrupts; what was written is logged then.
 const PAGES_PER_POLL: u64 = 256;
 
 impl PartWriter {
@@ -91,8 +91,8 @@ impl PartWriter {
         }
     }
 
-    /// Logs what was written and is not logged yet. Whoever makes the pages' content on threads
-    /// goes on meanwhile.
+    /// Logs what was written and is not logged yet. Threads that make the pages' content go on
+    /// meanwhile.
     fn log(&mut self) {
         let mut first = 0;
         for extent in self.pages.iter() {

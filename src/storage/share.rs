@@ -8,13 +8,13 @@ use crate::pg::optimistic_read::BufferHint;
 use crate::pg::relation::{FileTag, Relation};
 use crate::storage::part_reader::PartReader;
 
-/// Bytes that are worth waking helpers.
+/// Least bytes that are worth waking helpers.
 const LEAST_BYTES: usize = 1 << 21;
 
 /// Pages that a thread looks at before it takes the next.
 const PIECE: usize = 16;
 
-/// Pages between two looks for interrupts, which threads cannot have.
+/// Pages between two checks for interrupts, which threads cannot make.
 const PAGES_PER_POLL: usize = 1 << 13;
 
 /// Slots of one page, the position of the first of them, and where the page was seen.
@@ -24,7 +24,7 @@ struct OnPage<'a> {
     hint: BufferHint,
 }
 
-/// What a thread has.
+/// What a thread holds.
 struct Share<S> {
     state: S,
     words: Box<[u64]>,
@@ -35,9 +35,10 @@ struct Share<S> {
 
 impl PartReader<'_> {
     /// Visits rows as [`Self::for_each_row`] does, but in any order, by their positions in
-    /// `indices`, and on several threads, each of which has a state of its own, at best. Rows are
-    /// glanced at (see [`crate::pg::optimistic_read`]), so they may be wrong at times. Returns
-    /// the states; `None`, and nothing is done, if there is little to do or nobody to help.
+    /// `indices`. At best several threads do it, each with a state of its own. Rows are read
+    /// without pins (see [`crate::pg::optimistic_read`]), so they may rarely be wrong.
+    ///
+    /// Returns the states. `None`, and nothing is done, if there is little to do or no helper.
     pub fn share_rows<S: Send>(
         &mut self,
         indices: &[u32],
@@ -63,7 +64,7 @@ impl PartReader<'_> {
     ) -> Option<Vec<S>> {
         let (layout, file) = (self.layout(), relation.file_tag());
         let pages = self.sight(relation, indices);
-        // What was not seen must be pinned, and maybe read from disk, by the main thread.
+        // The main thread must pin pages that were not seen, and maybe read them from disk.
         if 2 * pages.iter().filter(|page| page.hint.is_known()).count() < pages.len() {
             return None;
         }
@@ -118,7 +119,7 @@ impl PartReader<'_> {
 }
 
 impl OnPage<'_> {
-    /// Visits the slots, unless the page must be pinned for that: `false` then.
+    /// Visits the slots; `false` if the page must be pinned for that.
     fn optimistic<S>(
         &self,
         layout: Layout,
@@ -179,7 +180,7 @@ mod tests {
             reader.for_each_row(&indices, BYTES, |_, row| expected.push(row.to_vec()));
         };
         // The first look makes the pages known, and further ones raise their use, so that they may
-        // be read so.
+        // be read without pins.
         (0..3).for_each(|_| see(&mut reader));
         let helpers = Helpers::new(2).expect("room for two threads");
         let keep =

@@ -26,8 +26,8 @@ thread_local! {
 
 /// Indexes whose manifests a backend remembers.
 const CACHED_INDEXES: usize = 64;
-/// On a standby, replay may overtake a reader between two pages; more often than this in a row is
-/// no coincidence.
+/// Attempts to read a generation. On a standby, replay may overtake a reader between two pages;
+/// this many times in a row is no coincidence.
 const ATTEMPTS: usize = 100;
 
 impl Snapshot {
@@ -41,7 +41,7 @@ impl Snapshot {
         self.codebook_of(parts).map_or(1, |codebook| codebook.lists)
     }
 
-    /// The current generation.
+    /// The current generation; raises an error if its pages are corrupt.
     pub fn read(relation: Relation) -> Self {
         for _ in 0..ATTEMPTS {
             let meta = Meta::read(relation);

@@ -43,7 +43,7 @@ pub struct Task {
     pub failures: u32,
 }
 
-/// Tasks of each kind that are remembered.
+/// Most tasks of each kind that are remembered.
 const REMEMBERED: usize = 8;
 /// Seconds until the first retry of a failed task; twice as many after each further failure.
 const FIRST_RETRY: u64 = 2;
@@ -62,8 +62,8 @@ impl TaskLog {
         self.0.iter_mut().rev().find(|task| task.kind == kind)
     }
 
-    /// Whoever begins a task holds the lock of its kind: what is still called running was
-    /// interrupted.
+    /// Adds a running task. The caller holds the lock of its kind, so a task that still counts as
+    /// running was interrupted.
     pub fn begin(&mut self, kind: TaskKind, priority: Priority, pid: i32, now: u64) {
         if let Some(last) = self.last(kind)
             && last.state == State::Running
@@ -98,7 +98,8 @@ impl TaskLog {
         }
     }
 
-    /// When a task of this kind may be tried again: 0 unless the last one failed.
+    /// When a task of this kind may be tried again, in microseconds since 1970: 0 unless the last
+    /// one failed.
     pub fn retry_at(&self, kind: TaskKind) -> u64 {
         match self.0.iter().rev().find(|task| task.kind == kind) {
             Some(Task { state: State::Failed(_), failures, ended, .. }) => {

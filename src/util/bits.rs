@@ -1,4 +1,4 @@
-//! Bytes that are flags as bits.
+//! Flags in bytes, packed into bits.
 
 use crate::util::cpu::vectorized;
 
@@ -9,6 +9,7 @@ vectorized! {
     }
 
     /// A bit for each of 32 estimates: whether it, less `times` its error, is not beyond a limit.
+    /// NaN is not.
     pub fn not_beyond(scores: &[f32; 32], errors: &[f32; 32], times: f32, limit: f32) -> u32 {
         let mut flags = [0u8; 32];
         for i in 0..32 {
@@ -27,7 +28,7 @@ pub fn places(mut bits: u32) -> impl Iterator<Item = usize> {
     })
 }
 
-/// The lowest bits of 32 bytes, the first byte's being the lowest.
+/// Packs the lowest bits of 32 bytes; the first byte's becomes the lowest.
 #[inline(always)]
 pub fn pack(flags: &[u8; 32]) -> u32 {
     // The product brings the lowest bits of eight bytes, each its own place apart, together in the

@@ -1,14 +1,14 @@
-//! What the processor can be told, and what it can do.
+//! What depends on the processor: prefetches, and loops compiled for several instruction sets.
 
 const CACHE_LINE: usize = 64;
 
-/// Begins to load `bytes` into the processor's caches, where it can be told to.
+/// Begins to load `bytes` into the processor's caches; does nothing except on x86-64.
 #[inline]
 pub fn prefetch(bytes: &[u8]) {
     prefetch_at(bytes.as_ptr(), bytes.len());
 }
 
-/// As [`prefetch`], of bytes that may be anybody's, or nobody's.
+/// As [`prefetch`], of any address: it need not belong to the caller or be mapped.
 #[inline]
 pub fn prefetch_at(address: *const u8, len: usize) {
     #[cfg(target_arch = "x86_64")]
@@ -21,9 +21,9 @@ pub fn prefetch_at(address: *const u8, len: usize) {
     let _ = (address, len, CACHE_LINE);
 }
 
-/// Functions whose loops are compiled several times, for wider and wider vector registers; the
-/// processor decides which is run. They do the same arithmetic in the same order, so the result is
-/// the same to the last bit.
+/// Compiles the loops of functions several times, for wider and wider vector registers; the
+/// processor decides which version runs. All do the same arithmetic in the same order, so the
+/// result is the same to the last bit.
 macro_rules! vectorized {
     ($($(#[$meta:meta])* $vis:vis fn $name:ident($($argument:ident: $type:ty),* $(,)?) $(-> $result:ty)? $body:block)*) => {$(
         $(#[$meta])*

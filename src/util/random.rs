@@ -1,6 +1,6 @@
 //! Random numbers that are the same on every machine for the same seed.
 
-/// A bijective mixer of 64 bits (the finalizer of splitmix64: Steele, Lea, Flood 2014).
+/// A bijective mixer of 64 bits (a step of splitmix64: Steele, Lea, Flood 2014).
 pub fn mix(mut x: u64) -> u64 {
     x = x.wrapping_add(GAMMA);
     x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);

@@ -2,8 +2,7 @@
 
 use crate::util::cpu::vectorized;
 
-/// The score of a node, in single precision, and its number. To compare two of them takes one
-/// instruction.
+/// The score of a node, in single precision, and its number. A comparison takes one instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Scored(u64);
 
@@ -15,8 +14,8 @@ impl Scored {
     pub fn new(score: f32, node: u32) -> Self {
         // NaN sorts last, whatever its sign.
         let score = if score.is_nan() { f32::NAN } else { score };
-        // The bits of floats are in order once the sign is turned round, and of negative ones
-        // everything.
+        // The bits of floats are in order once the sign bit is flipped, and all bits of negative
+        // ones.
         let bits = score.to_bits();
         let mask = (bits.cast_signed() >> 31).cast_unsigned() | 1 << 31;
         Self(u64::from(bits ^ mask) << 32 | u64::from(node))
@@ -32,7 +31,7 @@ impl Scored {
         f32::from_bits(ordered ^ if ordered >> 31 == 1 { 1 << 31 } else { u32::MAX })
     }
 
-    /// The first `nodes.len()` of some scores with their nodes, appended to `ahead`.
+    /// Appends the first `nodes.len()` of 32 scores, with their nodes, to `ahead`.
     pub fn append(scores: &[f32; 32], nodes: &[u32], ahead: &mut Vec<Self>) {
         match nodes.first_chunk() {
             Some(all) => ahead.extend_from_slice(&pack(scores, all)),

@@ -1,7 +1,8 @@
 //! Blocks of 32 one-bit codes with the numbers that make estimates and bounds of them.
 //!
-//! A block: what the codec adds for each code, what it multiplies by, how far it may be off
-//! (`f32`s), then the codes as FastScan wants them (see [`fastscan::pack`]).
+//! A block holds numbers for each code, then the codes as FastScan expects them (see
+//! [`fastscan::pack`]). The numbers are `f32`s: all that are added, all that are multiplied by, all
+//! errors (see [`Factors`]).
 
 use crate::codec::fastscan::{self, BLOCK};
 use crate::codec::rabitq::{Factors, Query};
@@ -11,7 +12,7 @@ use crate::distance::{Element, Metric};
 /// Where things are in a block.
 #[derive(Clone, Copy, Debug)]
 pub struct BlockLayout {
-    /// Of rotated vectors.
+    /// Dimensions of rotated vectors.
     dims: usize,
 }
 
@@ -25,7 +26,7 @@ pub struct Centre {
 }
 
 impl Centre {
-    /// For a query and a centre as numbers (see [`crate::codec::encoder::widen`]).
+    /// For a query and a centre, both widened (see [`crate::codec::encoder::widen`]).
     pub fn new(metric: Metric, query: &[f32], centre: &[f32]) -> Self {
         let score = Self::score_of(metric, query, centre);
         let squared = match metric {
@@ -35,8 +36,8 @@ impl Centre {
         Self { score, distance: squared.sqrt() }
     }
 
-    /// A centre's exact score alone. That is a squared distance where codes and lists are ranked by
-    /// one: lists of bits, too, are of those whose numbers are near.
+    /// A centre's exact score alone. Except for inner product and cosine it is the squared
+    /// Euclidean distance, by which codes and lists are ranked.
     pub fn score_of(metric: Metric, query: &[f32], centre: &[f32]) -> f64 {
         match metric {
             Metric::InnerProduct => -f32::dot(query, centre),
@@ -45,8 +46,8 @@ impl Centre {
         }
     }
 
-    /// As [`Self::new`], where the sum of the two squared norms is known: then one product tells
-    /// all of it.
+    /// As [`Self::new`], if the sum of the two squared norms is known: for inner product and cosine
+    /// one product then suffices.
     pub fn with_norms(metric: Metric, query: &[f32], centre: &[f32], squared_norms: f64) -> Self {
         let constant = match metric {
             Metric::InnerProduct => 0.0,
@@ -68,11 +69,12 @@ impl Centre {
 const NUMBERS: usize = 3 * BLOCK;
 
 impl BlockLayout {
-    /// For vectors of so many dimensions.
+    /// For vectors of `dims` dimensions before rotation.
     pub fn new(dims: usize) -> Self {
         Self { dims: rotated_dims(dims) }
     }
 
+    /// Bytes of a block.
     pub fn bytes(self) -> usize {
         NUMBERS * size_of::<f32>() + fastscan::block_bytes(self.dims)
     }
@@ -82,7 +84,7 @@ impl BlockLayout {
         self.dims / 8
     }
 
-    /// Writes the numbers of one code.
+    /// Writes the numbers of the code number `code`.
     pub fn put_factors(self, block: &mut [u8], code: usize, factors: Factors) {
         for (number, value) in [factors.add, factors.rescale, factors.error].into_iter().enumerate() {
             let at = (number * BLOCK + code) * size_of::<f32>();
@@ -90,7 +92,7 @@ impl BlockLayout {
         }
     }
 
-    /// The room of a block's codes.
+    /// The bytes of a block's codes.
     pub fn codes_mut(self, block: &mut [u8]) -> &mut [u8] {
         &mut block[NUMBERS * size_of::<f32>()..]
     }
@@ -116,21 +118,20 @@ impl BlockLayout {
         (factors, fastscan::unpack(&block[NUMBERS * size_of::<f32>()..self.bytes()], code))
     }
 
-    /// What is added, multiplied by, and the error of each code of a block, and the codes; `None`
-    /// if it is none.
+    /// The numbers and the codes of a block; `None` if the bytes are no block.
     fn parts(self, block: &[u8]) -> Option<(&[[f32; BLOCK]; 3], &[u8])> {
         let (numbers, codes) = block.get(..self.bytes())?.split_at(NUMBERS * size_of::<f32>());
         Some((bytemuck::try_from_bytes(numbers).ok()?, codes))
     }
 
-    /// Estimated scores, for every code of a block; `None` if it is none.
+    /// Estimated scores of every code of a block; `None` if the bytes are no block.
     pub fn scores(self, block: &[u8], query: &Query, centre_score: f64) -> Option<[f32; BLOCK]> {
         let ([adds, rescales, _], codes) = self.parts(block)?;
         Some(query.estimate(codes, adds, rescales, centre_score))
     }
 
-    /// Estimated scores and how far they may be off, for every code of a block; `None` if it is
-    /// none.
+    /// Estimated scores of every code of a block, and their errors; `None` if the bytes are no
+    /// block.
     pub fn estimate(self, block: &[u8], query: &Query, centre: Centre) -> Option<Estimates> {
         let (numbers, codes) = self.parts(block)?;
         let [adds, rescales, _] = numbers;
@@ -140,7 +141,7 @@ impl BlockLayout {
     }
 }
 
-/// Estimated scores of a block.
+/// Estimated scores of a block, and how far each may be off in 99 of 100 cases.
 pub struct Estimates {
     pub scores: [f32; BLOCK],
     pub errors: [f32; BLOCK],

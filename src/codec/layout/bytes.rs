@@ -10,7 +10,7 @@ use crate::distance::{Metric, Space};
 pub struct ByteLayout {
     dims: usize,
     target: Target,
-    /// What the score is more than the estimate.
+    /// Added to an estimate to get the score.
     base: f32,
 }
 
@@ -22,6 +22,7 @@ impl ByteLayout {
         Some(Self { dims: space.dims as usize, target, base })
     }
 
+    /// Bytes of a row's code, its numbers included.
     pub fn bytes(self) -> usize {
         size_of::<Grid>() + self.dims
     }
@@ -35,7 +36,7 @@ impl ByteLayout {
         row
     }
 
-    /// The estimated score of a row and how far it may be off; `None` if the bytes are no row.
+    /// The estimated score of a row and a bound on its error; `None` if the bytes are no row.
     pub fn estimate(self, row: &[u8], query: &Query) -> Option<(f32, f32)> {
         let (numbers, code) = row.get(..self.bytes())?.split_at(size_of::<Grid>());
         let (estimate, error) = query.estimate(code, &bytemuck::pod_read_unaligned(numbers), self.target);

@@ -14,6 +14,7 @@ impl CentroidBlocks {
         Self(BlockLayout::new(dims))
     }
 
+    /// Bytes of a block.
     pub fn bytes(self) -> usize {
         self.0.bytes() + BLOCK * size_of::<f32>()
     }
@@ -30,10 +31,10 @@ impl CentroidBlocks {
         block
     }
 
-    /// Estimated inner products, negative, and squared norms of a block's centroids; `None` if it
-    /// is no block.
+    /// Estimated negative inner products, and squared norms, of a block's centroids; `None` if the
+    /// bytes are no block.
     ///
-    /// `centre_product` is the query's inner product with what the codes are against.
+    /// `centre_product` is the query's inner product with the vector that the codes are against.
     pub fn estimate<'a>(
         self,
         block: &'a [u8],
@@ -47,8 +48,8 @@ impl CentroidBlocks {
 }
 
 vectorized! {
-    /// Squared distances, up to the vector's squared norm, of a block's first `lists` centroids;
-    /// `least` is lowered to them.
+    /// Squared distances, less the vector's squared norm, of a block's first `lists` centroids.
+    /// Lowers each lane of `least` to its key.
     pub fn keys_of(products: &[f32; BLOCK], norms: &[f32; BLOCK], lists: usize, least: &mut [f32; BLOCK]) -> [f32; BLOCK] {
         let mut keys = [f32::INFINITY; BLOCK];
         for i in 0..BLOCK {

@@ -11,7 +11,7 @@ use crate::codec::rotation::rotated_dims;
 #[derive(Clone, Copy, Debug)]
 pub struct FineLayout {
     bits: usize,
-    /// Of rotated vectors.
+    /// Dimensions of rotated vectors.
     dims: usize,
 }
 
@@ -21,6 +21,7 @@ impl FineLayout {
         (bits > 1).then(|| Self { bits: bits.into(), dims: rotated_dims(dims) })
     }
 
+    /// Bytes of a row's code, its numbers included.
     pub fn bytes(self) -> usize {
         CODE + multibit::code_bytes(self.dims, self.bits)
     }
@@ -29,7 +30,7 @@ impl FineLayout {
         self.bits
     }
 
-    /// The room of the code.
+    /// The bytes of the code.
     pub fn code_mut(self, fine: &mut [u8]) -> &mut [u8] {
         &mut fine[CODE..]
     }

@@ -1,4 +1,4 @@
-//! Blocks of codes of rows in their second lists, which tell the rows.
+//! Blocks of codes of rows in their second lists, with the rows' ordinals.
 
 use super::block::{BlockLayout, Centre, Estimates};
 use crate::codec::fastscan::BLOCK;
@@ -13,6 +13,7 @@ impl SpillBlocks {
         Self(BlockLayout::new(dims))
     }
 
+    /// Bytes of a block.
     pub fn bytes(self) -> usize {
         self.0.bytes() + BLOCK * size_of::<u32>()
     }

@@ -99,7 +99,7 @@ fn a_search_finds_the_nearest_and_in_the_end_everything() {
         assert!(found.is_sorted_by_key(|candidate| candidate.score), "ascending");
         let nearest = exact[..10].iter().filter(|(_, n)| found[..10].iter().any(|c| c.node == *n));
         hits += nearest.count();
-        // Far clusters are found late, and what is found too late for the order is left out.
+        // Far clusters are found late, and nodes found too late for the order are left out.
         assert!(found.len() > 2500, "{} of 3000 nodes", found.len());
         let mut nodes: Vec<u32> = found.iter().map(|candidate| candidate.node).collect();
         nodes.sort();
@@ -109,7 +109,7 @@ fn a_search_finds_the_nearest_and_in_the_end_everything() {
     assert!(hits >= 490, "{hits} of 500 nearest neighbours");
 }
 
-/// Remembers who was compared on the base layer.
+/// Remembers which nodes were compared on the base layer.
 struct Recorder<'a> {
     query: Query<'a>,
     compared: Vec<u32>,
