@@ -132,7 +132,8 @@ impl<T> Drop for Background<T> {
     }
 }
 
-/// Tells pgrx which thread may call PostgreSQL, before others start: it forgets that at every error.
+/// Reminds pgrx which thread may call PostgreSQL, before others start. It forgets that at every
+/// error.
 pub(super) fn remember_main_thread() {
     if IS_BACKEND {
         pg_sys::submodules::thread_check::check_active_thread();

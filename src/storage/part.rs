@@ -74,7 +74,10 @@ pub struct Part {
 pub fn checked_block(pages: &dyn Pages, extents: &Extents, index: u64) -> u32 {
     extents.block(index).unwrap_or_else(|| {
         Problem::corrupt(format!("index \"{}\" is corrupted", pages.name()))
-            .detail(format!("The manifest lists {} pages of the part, page {index} was requested.", extents.pages()))
+            .detail(format!(
+                "The manifest lists {} pages of the part, page {index} was requested.",
+                extents.pages()
+            ))
             .raise()
     })
 }

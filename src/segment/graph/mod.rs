@@ -1,6 +1,6 @@
-//! Segments with an HNSW graph, as [`structure`] says: sealed by [`seal`], written by [`mod@write`]
-//! with codes as [`wide`] or [`compact`] lays them out, searched by [`streams`] through [`read`], by
-//! a [`walk`], or past the graph ([`flat`]), merged by [`merge`].
+//! Segments with an HNSW graph ([`structure`]): sealed by [`seal`], written by [`mod@write`] with
+//! codes as [`wide`] or [`compact`] lays them out, searched by [`streams`] through [`read`], by a
+//! [`walk`], or past the graph ([`flat`]), merged by [`merge`].
 
 mod candidates;
 mod check;
