@@ -1,24 +1,7 @@
--- Distances, arithmetic, comparison and aggregates.
---
--- COST of a distance: about ten times a comparison of numbers, so that scans of large tables run in
--- parallel.
+-- Arithmetic, comparison and aggregates.
 
 -- vector
 
-CREATE FUNCTION l2_distance(vector, vector) RETURNS double precision
-    AS 'MODULE_PATHNAME', 'vector_l2_distance_wrapper' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10;
-CREATE FUNCTION inner_product(vector, vector) RETURNS double precision
-    AS 'MODULE_PATHNAME', 'vector_inner_product_wrapper' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10;
-CREATE FUNCTION cosine_distance(vector, vector) RETURNS double precision
-    AS 'MODULE_PATHNAME', 'vector_cosine_distance_wrapper' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10;
-CREATE FUNCTION l1_distance(vector, vector) RETURNS double precision
-    AS 'MODULE_PATHNAME', 'vector_l1_distance_wrapper' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10;
-CREATE FUNCTION vector_l2_squared_distance(vector, vector) RETURNS double precision
-    AS 'MODULE_PATHNAME', 'vector_l2_squared_distance_wrapper' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10;
-CREATE FUNCTION vector_negative_inner_product(vector, vector) RETURNS double precision
-    AS 'MODULE_PATHNAME', 'vector_negative_inner_product_wrapper' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10;
-CREATE FUNCTION vector_spherical_distance(vector, vector) RETURNS double precision
-    AS 'MODULE_PATHNAME', 'vector_spherical_distance_wrapper' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10;
 CREATE FUNCTION vector_dims(vector) RETURNS integer
     AS 'MODULE_PATHNAME', 'vector_dims_wrapper' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 CREATE FUNCTION vector_norm(vector) RETURNS double precision
@@ -52,18 +35,6 @@ CREATE FUNCTION vector_gt(vector, vector) RETURNS boolean
 CREATE FUNCTION vector_cmp(vector, vector) RETURNS integer
     AS 'MODULE_PATHNAME', 'vector_cmp_wrapper' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 
-CREATE OPERATOR <-> (
-    LEFTARG = vector, RIGHTARG = vector, FUNCTION = l2_distance, COMMUTATOR = '<->'
-);
-CREATE OPERATOR <#> (
-    LEFTARG = vector, RIGHTARG = vector, FUNCTION = vector_negative_inner_product, COMMUTATOR = '<#>'
-);
-CREATE OPERATOR <=> (
-    LEFTARG = vector, RIGHTARG = vector, FUNCTION = cosine_distance, COMMUTATOR = '<=>'
-);
-CREATE OPERATOR <+> (
-    LEFTARG = vector, RIGHTARG = vector, FUNCTION = l1_distance, COMMUTATOR = '<+>'
-);
 CREATE OPERATOR + (
     LEFTARG = vector, RIGHTARG = vector, FUNCTION = vector_add, COMMUTATOR = +
 );
@@ -133,20 +104,6 @@ CREATE AGGREGATE sum(vector) (
 
 -- halfvec
 
-CREATE FUNCTION l2_distance(halfvec, halfvec) RETURNS double precision
-    AS 'MODULE_PATHNAME', 'halfvec_l2_distance_wrapper' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10;
-CREATE FUNCTION inner_product(halfvec, halfvec) RETURNS double precision
-    AS 'MODULE_PATHNAME', 'halfvec_inner_product_wrapper' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10;
-CREATE FUNCTION cosine_distance(halfvec, halfvec) RETURNS double precision
-    AS 'MODULE_PATHNAME', 'halfvec_cosine_distance_wrapper' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10;
-CREATE FUNCTION l1_distance(halfvec, halfvec) RETURNS double precision
-    AS 'MODULE_PATHNAME', 'halfvec_l1_distance_wrapper' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10;
-CREATE FUNCTION halfvec_l2_squared_distance(halfvec, halfvec) RETURNS double precision
-    AS 'MODULE_PATHNAME', 'halfvec_l2_squared_distance_wrapper' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10;
-CREATE FUNCTION halfvec_negative_inner_product(halfvec, halfvec) RETURNS double precision
-    AS 'MODULE_PATHNAME', 'halfvec_negative_inner_product_wrapper' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10;
-CREATE FUNCTION halfvec_spherical_distance(halfvec, halfvec) RETURNS double precision
-    AS 'MODULE_PATHNAME', 'halfvec_spherical_distance_wrapper' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10;
 CREATE FUNCTION vector_dims(halfvec) RETURNS integer
     AS 'MODULE_PATHNAME', 'halfvec_dims_wrapper' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 CREATE FUNCTION l2_norm(halfvec) RETURNS double precision
@@ -180,18 +137,6 @@ CREATE FUNCTION halfvec_gt(halfvec, halfvec) RETURNS boolean
 CREATE FUNCTION halfvec_cmp(halfvec, halfvec) RETURNS integer
     AS 'MODULE_PATHNAME', 'halfvec_cmp_wrapper' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 
-CREATE OPERATOR <-> (
-    LEFTARG = halfvec, RIGHTARG = halfvec, FUNCTION = l2_distance, COMMUTATOR = '<->'
-);
-CREATE OPERATOR <#> (
-    LEFTARG = halfvec, RIGHTARG = halfvec, FUNCTION = halfvec_negative_inner_product, COMMUTATOR = '<#>'
-);
-CREATE OPERATOR <=> (
-    LEFTARG = halfvec, RIGHTARG = halfvec, FUNCTION = cosine_distance, COMMUTATOR = '<=>'
-);
-CREATE OPERATOR <+> (
-    LEFTARG = halfvec, RIGHTARG = halfvec, FUNCTION = l1_distance, COMMUTATOR = '<+>'
-);
 CREATE OPERATOR + (
     LEFTARG = halfvec, RIGHTARG = halfvec, FUNCTION = halfvec_add, COMMUTATOR = +
 );
@@ -261,18 +206,6 @@ CREATE AGGREGATE sum(halfvec) (
 
 -- sparsevec
 
-CREATE FUNCTION l2_distance(sparsevec, sparsevec) RETURNS double precision
-    AS 'MODULE_PATHNAME', 'sparsevec_l2_distance_wrapper' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10;
-CREATE FUNCTION inner_product(sparsevec, sparsevec) RETURNS double precision
-    AS 'MODULE_PATHNAME', 'sparsevec_inner_product_wrapper' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10;
-CREATE FUNCTION cosine_distance(sparsevec, sparsevec) RETURNS double precision
-    AS 'MODULE_PATHNAME', 'sparsevec_cosine_distance_wrapper' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10;
-CREATE FUNCTION l1_distance(sparsevec, sparsevec) RETURNS double precision
-    AS 'MODULE_PATHNAME', 'sparsevec_l1_distance_wrapper' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10;
-CREATE FUNCTION sparsevec_l2_squared_distance(sparsevec, sparsevec) RETURNS double precision
-    AS 'MODULE_PATHNAME', 'sparsevec_l2_squared_distance_wrapper' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10;
-CREATE FUNCTION sparsevec_negative_inner_product(sparsevec, sparsevec) RETURNS double precision
-    AS 'MODULE_PATHNAME', 'sparsevec_negative_inner_product_wrapper' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10;
 CREATE FUNCTION l2_norm(sparsevec) RETURNS double precision
     AS 'MODULE_PATHNAME', 'sparsevec_l2_norm_wrapper' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 CREATE FUNCTION l2_normalize(sparsevec) RETURNS sparsevec
@@ -292,18 +225,6 @@ CREATE FUNCTION sparsevec_gt(sparsevec, sparsevec) RETURNS boolean
 CREATE FUNCTION sparsevec_cmp(sparsevec, sparsevec) RETURNS integer
     AS 'MODULE_PATHNAME', 'sparsevec_cmp_wrapper' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 
-CREATE OPERATOR <-> (
-    LEFTARG = sparsevec, RIGHTARG = sparsevec, FUNCTION = l2_distance, COMMUTATOR = '<->'
-);
-CREATE OPERATOR <#> (
-    LEFTARG = sparsevec, RIGHTARG = sparsevec, FUNCTION = sparsevec_negative_inner_product, COMMUTATOR = '<#>'
-);
-CREATE OPERATOR <=> (
-    LEFTARG = sparsevec, RIGHTARG = sparsevec, FUNCTION = cosine_distance, COMMUTATOR = '<=>'
-);
-CREATE OPERATOR <+> (
-    LEFTARG = sparsevec, RIGHTARG = sparsevec, FUNCTION = l1_distance, COMMUTATOR = '<+>'
-);
 CREATE OPERATOR < (
     LEFTARG = sparsevec, RIGHTARG = sparsevec, FUNCTION = sparsevec_lt,
     COMMUTATOR = >, NEGATOR = >=, RESTRICT = pg_catalog.scalarltsel, JOIN = pg_catalog.scalarltjoinsel
@@ -336,17 +257,3 @@ CREATE OPERATOR CLASS sparsevec_ops DEFAULT FOR TYPE sparsevec USING btree AS
     OPERATOR 4 >=,
     OPERATOR 5 >,
     FUNCTION 1 sparsevec_cmp(sparsevec, sparsevec);
-
--- bit
-
-CREATE FUNCTION hamming_distance(bit, bit) RETURNS double precision
-    AS 'MODULE_PATHNAME', 'bit_hamming_distance_wrapper' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10;
-CREATE FUNCTION jaccard_distance(bit, bit) RETURNS double precision
-    AS 'MODULE_PATHNAME', 'bit_jaccard_distance_wrapper' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10;
-
-CREATE OPERATOR <~> (
-    LEFTARG = bit, RIGHTARG = bit, FUNCTION = hamming_distance, COMMUTATOR = '<~>'
-);
-CREATE OPERATOR <%> (
-    LEFTARG = bit, RIGHTARG = bit, FUNCTION = jaccard_distance, COMMUTATOR = '<%>'
-);

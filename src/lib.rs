@@ -33,9 +33,9 @@ pgrx::pg_module_magic!(name, version = VERSION);
 extension_sql_file!("../sql/types.sql", name = "types");
 extension_sql_file!("../sql/operators.sql", name = "operators", requires = ["types"]);
 extension_sql_file!("../sql/index.sql", name = "index", requires = ["operators"]);
-extension_sql_file!("../sql/filters.sql", name = "filters", requires = ["index"]);
-extension_sql_file!("../sql/spheres.sql", name = "spheres", requires = ["filters"]);
-extension_sql_file!("../sql/admin.sql", name = "admin", requires = ["spheres"]);
+extension_sql_file!("../sql/distances.sql", name = "distances", requires = ["index"]);
+extension_sql_file!("../sql/filters.sql", name = "filters", requires = ["distances"]);
+extension_sql_file!("../sql/admin.sql", name = "admin", requires = ["filters"]);
 
 #[pgrx::pg_guard]
 pub extern "C-unwind" fn _PG_init() {

@@ -38,7 +38,7 @@ pub unsafe extern "C-unwind" fn aminsert(
         let meta = Meta::read(relation);
         let space = meta.space;
         opclass::with_row(space, *values, |row| {
-            if opclass::is_indexed(space, row) {
+            if space.is_indexed(row) {
                 let attributes = attributes::of_values(relation, &meta.filters, values, isnull);
                 insert(relation, meta, Entry { tid: tid_bytes(tid), row, attributes: &attributes });
             }

@@ -5,55 +5,10 @@ use crate::pg::error::Problem;
 use crate::pg::relation::Relation;
 use crate::types::{Bits, HalfVec, SparseVec, Vector};
 use pgrx::PgSqlErrorCode::*;
-use pgrx::{pg_extern, pg_sys};
+use pgrx::pg_sys;
 
 /// Most dimensions of an indexed `bit` column.
 const MAX_BITS: u32 = 64_000;
-
-const METRICS: [Metric; 6] =
-    [Metric::L2, Metric::InnerProduct, Metric::Cosine, Metric::L1, Metric::Hamming, Metric::Jaccard];
-const KINDS: [ElementKind; 4] = [ElementKind::F32, ElementKind::F16, ElementKind::Bit, ElementKind::Sparse];
-
-// A support function returns the places of its metric and its kind in these lists.
-const _: () = {
-    let mut place = 0;
-    while place < METRICS.len() {
-        assert!(METRICS[place] as usize == place);
-        place += 1;
-    }
-    place = 0;
-    while place < KINDS.len() {
-        assert!(KINDS[place] as usize == place);
-        place += 1;
-    }
-};
-
-/// Support functions of operator classes. Each encodes an element kind and a metric in one number.
-macro_rules! support_functions {
-    ($($name:ident: $kind:ident, $metric:ident;)*) => {$(
-        #[pg_extern(sql = false)]
-        fn $name() -> i32 {
-            ElementKind::$kind as i32 * METRICS.len() as i32 + Metric::$metric as i32
-        }
-    )*};
-}
-
-support_functions! {
-    vdb_vector_l2_support: F32, L2;
-    vdb_vector_ip_support: F32, InnerProduct;
-    vdb_vector_cosine_support: F32, Cosine;
-    vdb_vector_l1_support: F32, L1;
-    vdb_halfvec_l2_support: F16, L2;
-    vdb_halfvec_ip_support: F16, InnerProduct;
-    vdb_halfvec_cosine_support: F16, Cosine;
-    vdb_halfvec_l1_support: F16, L1;
-    vdb_bit_hamming_support: Bit, Hamming;
-    vdb_bit_jaccard_support: Bit, Jaccard;
-    vdb_sparsevec_l2_support: Sparse, L2;
-    vdb_sparsevec_ip_support: Sparse, InnerProduct;
-    vdb_sparsevec_cosine_support: Sparse, Cosine;
-    vdb_sparsevec_l1_support: Sparse, L1;
-}
 
 /// The least number that a support function of a filter column returns.
 pub const FIRST_FILTER: i32 = 100;
@@ -85,7 +40,7 @@ pub unsafe fn metric_of(family: pg_sys::Oid, of: pg_sys::Oid) -> Option<Metric> 
         pg_sys::OidFunctionCall0Coll(function, pg_sys::InvalidOid).value() as i32
     };
     let code = usize::try_from(number).ok().filter(|_| number < FIRST_FILTER)?;
-    METRICS.get(code % METRICS.len()).copied()
+    Metric::ALL.get(code % Metric::ALL.len()).copied()
 }
 
 /// The space of an index, from its operator class and its column's declaration.
@@ -97,7 +52,8 @@ pub fn space_of(index: Relation) -> Space {
             .raise();
     }
     let code = number as usize;
-    let (Some(&kind), Some(&metric)) = (KINDS.get(code / METRICS.len()), METRICS.get(code % METRICS.len()))
+    let (Some(&kind), Some(&metric)) =
+        (ElementKind::ALL.get(code / Metric::ALL.len()), Metric::ALL.get(code % Metric::ALL.len()))
     else {
         Problem::new(ERRCODE_INVALID_OBJECT_DEFINITION, format!("unknown operator class number {code}"))
             .raise()
@@ -162,19 +118,5 @@ fn check_dims(type_name: &str, space: Space, dims: usize) {
     if dims != space.dims as usize {
         let message = format!("different {type_name} dimensions {} and {dims}", space.dims);
         Problem::new(ERRCODE_DATA_EXCEPTION, message).raise();
-    }
-}
-
-/// Whether an index of this space has a place for the row: a zero vector has no direction.
-pub fn is_indexed(space: Space, row: &[u8]) -> bool {
-    if space.metric != Metric::Cosine {
-        return true;
-    }
-    match space.kind {
-        ElementKind::Sparse => row.len() > 4,
-        // Elements of dense vectors: zero is all zero bits except its sign.
-        ElementKind::F32 => row.chunks_exact(4).any(|x| f32::from_ne_bytes([x[0], x[1], x[2], x[3]]) != 0.0),
-        ElementKind::F16 => row.chunks_exact(2).any(|x| u16::from_ne_bytes([x[0], x[1]]) & 0x7FFF != 0),
-        ElementKind::Bit => true,
     }
 }

@@ -3,7 +3,7 @@
 use super::effort;
 use super::planner::reuse_distance;
 use super::{attributes, opclass};
-use crate::distance::{Metric, PreparedQuery};
+use crate::distance::PreparedQuery;
 use crate::pg::compat;
 use crate::pg::error::Problem;
 use crate::pg::heap::{HeapRows, checked_tid};
@@ -225,7 +225,7 @@ unsafe fn keys_of<'a>(keys: pg_sys::ScanKey, count: i32) -> &'a [pg_sys::ScanKey
 }
 
 fn query_of(space: crate::distance::Space, row: &[u8]) -> Option<PreparedQuery> {
-    if space.metric == Metric::Cosine && !opclass::is_indexed(space, row) {
+    if !space.is_indexed(row) {
         return None;
     }
     let query = PreparedQuery::new(space, row);

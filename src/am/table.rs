@@ -156,7 +156,7 @@ unsafe extern "C-unwind" fn add_row(
         let before = pg_sys::MemoryContextSwitchTo(source.row_context);
         let space = source.space;
         opclass::with_row(space, *values, |row| {
-            if opclass::is_indexed(space, row) {
+            if space.is_indexed(row) {
                 let index = Relation::from_raw(index);
                 let attributes = attributes::of_values(index, source.kinds, values, isnull);
                 visit(Entry { tid: tid_bytes(tid), row, attributes: &attributes });

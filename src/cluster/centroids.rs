@@ -22,23 +22,21 @@ use std::cmp::Ordering;
 /// moved by a few centroids far from all others.
 fn shift(metric: Metric, vectors: &Matrix) -> Vec<f32> {
     let none = vec![0.0; vectors.dims];
-    match metric {
-        Metric::InnerProduct | Metric::Cosine | Metric::Jaccard => none,
-        Metric::L2 | Metric::L1 | Metric::Hamming => {
-            let mut column = vec![0f32; vectors.rows()];
-            let median_of = |dim: usize| {
-                column.iter_mut().enumerate().for_each(|(row, x)| *x = vectors.row(row)[dim]);
-                median(&mut column, f32::total_cmp)
-            };
-            let shift: Vec<f32> = (0..vectors.dims).map(median_of).collect();
-            let distance = |vector: &[f32]| -> f64 {
-                shift.iter().zip(vector).map(|(s, x)| (f64::from(*s) - f64::from(*x)).powi(2)).sum()
-            };
-            let mut distances: Vec<f64> = (0..vectors.rows()).map(|row| distance(vectors.row(row))).collect();
-            let is_far = distance(&none) > median(&mut distances, f64::total_cmp);
-            if is_far { shift } else { none }
-        }
+    if !metric.is_translation_invariant() {
+        return none;
     }
+    let mut column = vec![0f32; vectors.rows()];
+    let median_of = |dim: usize| {
+        column.iter_mut().enumerate().for_each(|(row, x)| *x = vectors.row(row)[dim]);
+        median(&mut column, f32::total_cmp)
+    };
+    let shift: Vec<f32> = (0..vectors.dims).map(median_of).collect();
+    let distance = |vector: &[f32]| -> f64 {
+        shift.iter().zip(vector).map(|(s, x)| (f64::from(*s) - f64::from(*x)).powi(2)).sum()
+    };
+    let mut distances: Vec<f64> = (0..vectors.rows()).map(|row| distance(vectors.row(row))).collect();
+    let is_far = distance(&none) > median(&mut distances, f64::total_cmp);
+    if is_far { shift } else { none }
 }
 
 /// The element in the middle of a list that has one.

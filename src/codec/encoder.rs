@@ -3,7 +3,7 @@
 use crate::codec::rabitq::{self, Factors, Query, Target};
 use crate::codec::rotation::Rotation;
 use crate::codec::{multibit, nibble};
-use crate::distance::{Element, ElementKind, Metric, Space, subtract};
+use crate::distance::{Element, ElementKind, Geometry, Space, subtract};
 use half::f16;
 
 /// A code of one bit a dimension and the numbers that go with it.
@@ -28,7 +28,7 @@ pub fn widen(space: Space, row: &[u8]) -> Vec<f32> {
         }
         ElementKind::F32 | ElementKind::Sparse => bytemuck::try_cast_slice(row).unwrap_or_default().to_vec(),
     };
-    if space.metric == Metric::Cosine {
+    if space.metric.geometry() == Geometry::Angle {
         normalize(&mut vector);
     }
     vector
@@ -87,14 +87,14 @@ pub struct Encoder {
 
 /// What codes of this space estimate; `None` if its vectors cannot be encoded.
 pub fn target(space: Space) -> Option<Target> {
-    match (space.kind, space.metric) {
-        (ElementKind::F32 | ElementKind::F16, Metric::L2) => Some(Target::L2Squared),
-        (ElementKind::F32 | ElementKind::F16, Metric::InnerProduct | Metric::Cosine) => {
-            Some(Target::NegativeInnerProduct)
-        }
-        (ElementKind::F32 | ElementKind::F16, Metric::L1 | Metric::Hamming | Metric::Jaccard)
-        | (ElementKind::Sparse | ElementKind::Bit, _) => None,
-    }
+    let is_dense = match space.kind {
+        ElementKind::F32 | ElementKind::F16 => true,
+        ElementKind::Sparse | ElementKind::Bit => false,
+    };
+    (is_dense && space.metric.has_codes()).then(|| match space.metric.geometry() {
+        Geometry::Euclidean => Target::L2Squared,
+        Geometry::Product | Geometry::Angle => Target::NegativeInnerProduct,
+    })
 }
 
 /// Whether there are codes for vectors of this kind under this metric.

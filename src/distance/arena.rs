@@ -1,6 +1,6 @@
 //! Rows in memory, compared with one another while a segment is built.
 
-use super::{Metric, Space};
+use super::{Geometry, Space};
 use crate::memory;
 
 /// Rows of one space, appended and addressed by number.
@@ -98,7 +98,7 @@ impl Arena {
                 memory::push(rows, (chunk_number as u32, start as u32, row.len() as u32), ROWS);
             }
         }
-        if self.space.metric == Metric::Cosine {
+        if self.space.metric.geometry() == Geometry::Angle {
             memory::push(&mut self.squared_norms, norm as f32, ROWS);
         }
         true

@@ -8,6 +8,7 @@
 mod arena;
 pub mod bits;
 mod dense;
+mod metric;
 pub mod padded;
 mod space;
 pub mod sparse;
@@ -15,7 +16,8 @@ mod widen;
 
 pub use arena::Arena;
 pub use dense::Element;
-pub use space::{ElementKind, Metric, PreparedQuery, Space};
+pub use metric::{Geometry, Metric};
+pub use space::{ElementKind, PreparedQuery, Space};
 
 /// `a - b`, number by number.
 pub fn subtract(a: &[f32], b: &[f32]) -> Vec<f32> {

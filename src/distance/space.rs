@@ -4,6 +4,7 @@
 //! `f32` or `f16` numbers; bits are packed. A sparse vector is a `u32` count, then that many `i32`
 //! indices and `f32` values.
 
+use super::metric::{Geometry, Metric};
 use super::sparse::SparseSlice;
 use super::{Element, bits};
 use half::f16;
@@ -18,15 +19,9 @@ pub enum ElementKind {
     Sparse,
 }
 
-/// How two rows are compared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Metric {
-    L2,
-    InnerProduct,
-    Cosine,
-    L1,
-    Hamming,
-    Jaccard,
+impl ElementKind {
+    /// All kinds, in the order of their discriminants.
+    pub const ALL: [Self; 4] = [Self::F32, Self::F16, Self::Bit, Self::Sparse];
 }
 
 /// Element kind, metric and dimensions of one index.
@@ -58,6 +53,23 @@ impl Space {
                     && sparse.indices.first().is_none_or(|&i| i >= 0)
                     && sparse.indices.last().is_none_or(|&i| (i as u32) < self.dims)
             }),
+        }
+    }
+
+    /// Whether an index has a place for a row: under cosine a zero vector has no direction.
+    pub fn is_indexed(&self, row: &[u8]) -> bool {
+        let has_value = match self.kind {
+            // A zero is all zero bits but for its sign.
+            ElementKind::F32 => {
+                row.chunks_exact(4).any(|x| f32::from_ne_bytes([x[0], x[1], x[2], x[3]]) != 0.0)
+            }
+            ElementKind::F16 => row.chunks_exact(2).any(|x| u16::from_ne_bytes([x[0], x[1]]) & 0x7FFF != 0),
+            ElementKind::Sparse => row.len() > 4,
+            ElementKind::Bit => true,
+        };
+        match self.metric.geometry() {
+            Geometry::Angle => has_value,
+            Geometry::Euclidean | Geometry::Product => true,
         }
     }
 
@@ -119,21 +131,12 @@ impl Space {
     /// The score of rows at this distance, as the SQL operator of this space returns distances; for
     /// L2 it is rounded up.
     pub fn score_of_distance(&self, distance: f64) -> f64 {
-        match self.metric {
-            Metric::L2 if distance < 0.0 => f64::NEG_INFINITY,
-            Metric::L2 => (distance * distance).next_up(),
-            Metric::InnerProduct | Metric::Cosine | Metric::L1 | Metric::Hamming | Metric::Jaccard => {
-                distance
-            }
-        }
+        self.metric.score_of_distance(distance)
     }
 
     /// The distance of rows of this score, as the SQL operator of this space returns it.
     pub fn distance_of_score(&self, score: f64) -> f64 {
-        match self.metric {
-            Metric::L2 => score.sqrt(),
-            Metric::InnerProduct | Metric::Cosine | Metric::L1 | Metric::Hamming | Metric::Jaccard => score,
-        }
+        self.metric.distance_of_score(score)
     }
 
     fn score_dense<E: Element>(

@@ -10,9 +10,9 @@ mod check;
 mod convert;
 mod dense;
 mod dense_io;
+mod operator_class;
 mod sparse;
 mod sparse_io;
-mod sphere;
 #[cfg(any(test, feature = "pg_test"))]
 mod sql_tests;
 mod text;
@@ -21,6 +21,6 @@ mod wire;
 
 pub use bit::Bits;
 pub use dense::{HalfVec, Vector};
+pub use operator_class::Sphere;
 pub use sparse::{MAX_NON_ZEROS, SparseVec};
-pub use sphere::Sphere;
 pub use varlena::{VARLENA_HEADER, Varlena};

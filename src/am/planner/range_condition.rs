@@ -6,7 +6,7 @@
 //! stays and is checked on every row.
 
 use crate::am::{cost, opclass};
-use crate::distance::Metric;
+use crate::distance::Geometry;
 use crate::pg::compat;
 use crate::pg::method;
 use crate::pg::planner;
@@ -153,7 +153,8 @@ unsafe fn loses_nan(index: *mut pg_sys::IndexOptInfo, family: pg_sys::Oid) -> bo
     // SAFETY: `index` is valid by this function's contract, with an array of at least one type: an
     // index has at least one column. The family is of an access method of ours, as `metric_of`
     // requires.
-    unsafe { opclass::metric_of(family, *(*index).opcintype) == Some(Metric::Cosine) }
+    let metric = unsafe { opclass::metric_of(family, *(*index).opcintype) };
+    metric.is_some_and(|metric| metric.geometry() == Geometry::Angle)
 }
 
 /// Whether an expression is a constant that is neither null nor NaN.

@@ -7,7 +7,7 @@
 use crate::codec::fastscan::{self, BLOCK};
 use crate::codec::rabitq::{Factors, Query};
 use crate::codec::rotation::rotated_dims;
-use crate::distance::{Element, Metric};
+use crate::distance::{Element, Geometry, Metric};
 
 /// Where things are in a block.
 #[derive(Clone, Copy, Debug)]
@@ -29,32 +29,29 @@ impl Centre {
     /// For a query and a centre, both widened (see [`crate::codec::encoder::widen`]).
     pub fn new(metric: Metric, query: &[f32], centre: &[f32]) -> Self {
         let score = Self::score_of(metric, query, centre);
-        let squared = match metric {
-            Metric::InnerProduct | Metric::Cosine => f32::l2_squared(query, centre),
-            Metric::L2 | Metric::L1 | Metric::Hamming | Metric::Jaccard => score,
+        let squared = match metric.geometry() {
+            Geometry::Product | Geometry::Angle => f32::l2_squared(query, centre),
+            Geometry::Euclidean => score,
         };
         Self { score, distance: squared.sqrt() }
     }
 
-    /// A centre's exact score alone. Except for inner product and cosine it is the squared
-    /// Euclidean distance, by which codes and lists are ranked.
+    /// A centre's exact score alone, in the metric's geometry.
     pub fn score_of(metric: Metric, query: &[f32], centre: &[f32]) -> f64 {
-        match metric {
-            Metric::InnerProduct => -f32::dot(query, centre),
-            Metric::Cosine => 1.0 - f32::dot(query, centre),
-            Metric::L2 | Metric::L1 | Metric::Hamming | Metric::Jaccard => f32::l2_squared(query, centre),
+        match metric.geometry() {
+            Geometry::Product => -f32::dot(query, centre),
+            Geometry::Angle => 1.0 - f32::dot(query, centre),
+            Geometry::Euclidean => f32::l2_squared(query, centre),
         }
     }
 
     /// As [`Self::new`], if the sum of the two squared norms is known: for inner product and cosine
     /// one product then suffices.
     pub fn with_norms(metric: Metric, query: &[f32], centre: &[f32], squared_norms: f64) -> Self {
-        let constant = match metric {
-            Metric::InnerProduct => 0.0,
-            Metric::Cosine => 1.0,
-            Metric::L2 | Metric::L1 | Metric::Hamming | Metric::Jaccard => {
-                return Self::new(metric, query, centre);
-            }
+        let constant = match metric.geometry() {
+            Geometry::Product => 0.0,
+            Geometry::Angle => 1.0,
+            Geometry::Euclidean => return Self::new(metric, query, centre),
         };
         let product = f32::dot(query, centre);
         Self { score: constant - product, distance: (squared_norms - 2.0 * product).max(0.0).sqrt() }

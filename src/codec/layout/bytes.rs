@@ -3,7 +3,7 @@
 use crate::codec::encoder;
 use crate::codec::rabitq::Target;
 use crate::codec::scalar::{self, Grid, Query};
-use crate::distance::{Metric, Space};
+use crate::distance::{Geometry, Space};
 
 /// Where things are in a row's code.
 #[derive(Clone, Copy, Debug)]
@@ -18,7 +18,10 @@ impl ByteLayout {
     /// `None` if vectors of this space cannot be encoded.
     pub fn new(space: Space) -> Option<Self> {
         let target = encoder::target(space)?;
-        let base = if space.metric == Metric::Cosine { 1.0 } else { 0.0 };
+        let base = match space.metric.geometry() {
+            Geometry::Angle => 1.0,
+            Geometry::Euclidean | Geometry::Product => 0.0,
+        };
         Some(Self { dims: space.dims as usize, target, base })
     }
 

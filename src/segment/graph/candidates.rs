@@ -7,7 +7,7 @@ use crate::codec::fastscan::BLOCK;
 use crate::codec::layout::block::{BlockLayout, Centre};
 use crate::codec::rabitq::{Factors, Query};
 use crate::codec::rotation::rotated_dims;
-use crate::distance::Metric;
+use crate::distance::Geometry;
 use crate::graph::bulk::Near;
 use crate::memory;
 use crate::segment::graph::list_ranking::Ranking;
@@ -67,7 +67,8 @@ impl<'a> Neighbourhoods<'a> {
         let mut sample = Matrix { dims, numbers: memory::zeros(sampled.len() * dims, LISTS) };
         let places = sample.numbers.par_chunks_exact_mut(dims).zip(sampled);
         places.for_each(|(place, i)| place.copy_from_slice(&rows.vector(spread.at(i))));
-        let options = cluster::Options { count: lists, spherical: space.metric == Metric::Cosine, seed };
+        let options =
+            cluster::Options { count: lists, spherical: space.metric.geometry() == Geometry::Angle, seed };
         let centroids = cluster::centroids(&sample, options, cancel, &AtomicU64::new(0));
         let ranking = Ranking::new(centroids, options, encoder.rotation(), cancel);
         let centroids = ranking.centroids();
@@ -208,7 +209,7 @@ impl Least {
 mod tests {
     use super::*;
     use crate::codec::encoder::Encoder;
-    use crate::distance::{Arena, ElementKind, Space};
+    use crate::distance::{Arena, ElementKind, Metric, Space};
     use crate::segment::graph::rotated::Rows;
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crate::cluster::Matrix;
 use crate::codec::encoder::{Encoder, widen};
-use crate::distance::{Arena, Metric, Space, padded};
+use crate::distance::{Arena, Geometry, Space, padded};
 use crate::graph::build::Nodes;
 use rayon::prelude::*;
 use std::borrow::Cow;
@@ -113,12 +113,11 @@ impl Nodes for Rotated<'_> {
     fn score(&self, a: u32, b: u32) -> f32 {
         let Some(all) = &self.all else { return self.rows.score(a, b) };
         let (a, b) = (all.row(self.place(a)), all.row(self.place(b)));
-        match self.rows.space().metric {
-            Metric::InnerProduct => -padded::dot(a, b),
+        match self.rows.space().metric.geometry() {
+            Geometry::Product => -padded::dot(a, b),
             // The vectors have unit length.
-            Metric::Cosine => 1.0 - padded::dot(a, b),
-            // Of the metrics that vectors are rotated for.
-            Metric::L2 | Metric::L1 | Metric::Hamming | Metric::Jaccard => padded::l2_squared(a, b),
+            Geometry::Angle => 1.0 - padded::dot(a, b),
+            Geometry::Euclidean => padded::l2_squared(a, b),
         }
     }
 

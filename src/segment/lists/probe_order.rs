@@ -8,7 +8,7 @@ use crate::codec::encoder::CodedQuery;
 use crate::codec::fastscan::BLOCK;
 use crate::codec::layout::block::Centre;
 use crate::codec::layout::centroids::CentroidBlocks;
-use crate::distance::{Element, Metric, Space};
+use crate::distance::{Element, Geometry, Metric, Space};
 use crate::search::rerank::Keyed;
 use crate::segment::lists::codebook::CentroidReader;
 use crate::storage::manifest::Codebook;
@@ -56,9 +56,9 @@ impl RankedLists {
             let block = blocks.row(u64::from(first) / BLOCK as u64, layout.bytes());
             let estimates = layout.estimate(block, &coded.tables, centre_product);
             let (products, norms) = estimates.expect("a row of as many bytes as were asked for");
-            let key = |i: usize| match space.metric {
-                Metric::InnerProduct | Metric::Cosine => products[i],
-                Metric::L2 | Metric::L1 | Metric::Hamming | Metric::Jaccard => norms[i] + 2.0 * products[i],
+            let key = |i: usize| match space.metric.geometry() {
+                Geometry::Product | Geometry::Angle => products[i],
+                Geometry::Euclidean => norms[i] + 2.0 * products[i],
             };
             // NaN comes last.
             let key = |i: usize| Some(key(i)).filter(|key| !key.is_nan()).unwrap_or(f32::INFINITY);
@@ -135,12 +135,10 @@ impl RankedLists {
 /// without the row that is the query.
 fn farther(metric: Metric, score: f64, rows: u32) -> f64 {
     let rows = f64::from(rows.max(2));
-    match metric {
+    match metric.geometry() {
         // Which is no distance.
-        Metric::InnerProduct => score,
+        Geometry::Product => score,
         // Half the squared distance, and the squared distance.
-        Metric::Cosine | Metric::L2 | Metric::L1 | Metric::Hamming | Metric::Jaccard => {
-            score * (rows / (rows - 1.0)).powi(2)
-        }
+        Geometry::Angle | Geometry::Euclidean => score * (rows / (rows - 1.0)).powi(2),
     }
 }

@@ -4,7 +4,7 @@ use crate::cluster::centroids::Centroids;
 use crate::cluster::{self, Matrix};
 use crate::codec::encoder::widen;
 use crate::codec::rotation::Rotation;
-use crate::distance::{Metric, Space};
+use crate::distance::{Geometry, Space};
 use crate::memory;
 use crate::pg::progress;
 use crate::pg::threads;
@@ -92,7 +92,7 @@ impl Sample {
         }
         let options = cluster::Options {
             count: lists as usize,
-            spherical: self.space.metric == Metric::Cosine,
+            spherical: self.space.metric.geometry() == Geometry::Angle,
             seed: plan.seed,
         };
         let done = AtomicU64::new(0);

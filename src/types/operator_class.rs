@@ -1,4 +1,6 @@
-//! Spheres: a centre and a radius, which an index can search within. `vector <<->> sphere` means
+//! What operator classes have of their own: spheres and support functions.
+//!
+//! A sphere is a centre and a radius, which an index can search within. `vector <<->> sphere` means
 //! `vector <-> centre < radius`. An index can only be asked with an operator of its own.
 
 use super::dense::{
@@ -9,6 +11,7 @@ use super::sparse::{
     sparsevec_cosine_distance, sparsevec_l1_distance, sparsevec_l2_distance, sparsevec_negative_inner_product,
 };
 use super::{Bits, HalfVec, SparseVec, Vector};
+use crate::distance::{ElementKind, Metric};
 use crate::types::bit::{bit_hamming_distance, bit_jaccard_distance};
 use pgrx::{pg_extern, pg_sys};
 
@@ -69,33 +72,40 @@ fn is_less(distance: f64, radius: f64) -> bool {
     distance < radius || radius.is_nan() && !distance.is_nan()
 }
 
-/// Functions behind the operators: whether a value is nearer to the centre than the radius.
-macro_rules! within {
-    ($($name:ident: $type:ty, $distance:ident;)*) => {$(
+/// What an operator class has of its own: the function behind the sphere's operator, which says
+/// whether a value is nearer to the centre than the radius, and the support function, which returns
+/// the class's element kind and metric in one number.
+macro_rules! operator_classes {
+    ($($within:ident, $support:ident: $type:ty, $distance:ident, $kind:ident, $metric:ident;)*) => {$(
         #[pg_extern(sql = false)]
-        fn $name(value: $type, sphere: Within) -> Option<bool> {
+        fn $within(value: $type, sphere: Within) -> Option<bool> {
             let Sphere { centre, radius } = sphere.0?;
             // SAFETY: the operator is declared with the sphere of this type, so the centre is a
             // value of it, not null. The argument that it lies in outlives the call.
             let centre = unsafe { <$type>::from_datum(centre) };
             Some(is_less($distance(value, centre), radius))
         }
+
+        #[pg_extern(sql = false)]
+        fn $support() -> i32 {
+            ElementKind::$kind as i32 * Metric::ALL.len() as i32 + Metric::$metric as i32
+        }
     )*};
 }
 
-within! {
-    vector_l2_within: Vector, vector_l2_distance;
-    vector_ip_within: Vector, vector_negative_inner_product;
-    vector_cosine_within: Vector, vector_cosine_distance;
-    vector_l1_within: Vector, vector_l1_distance;
-    halfvec_l2_within: HalfVec, halfvec_l2_distance;
-    halfvec_ip_within: HalfVec, halfvec_negative_inner_product;
-    halfvec_cosine_within: HalfVec, halfvec_cosine_distance;
-    halfvec_l1_within: HalfVec, halfvec_l1_distance;
-    sparsevec_l2_within: SparseVec, sparsevec_l2_distance;
-    sparsevec_ip_within: SparseVec, sparsevec_negative_inner_product;
-    sparsevec_cosine_within: SparseVec, sparsevec_cosine_distance;
-    sparsevec_l1_within: SparseVec, sparsevec_l1_distance;
-    bit_hamming_within: Bits, bit_hamming_distance;
-    bit_jaccard_within: Bits, bit_jaccard_distance;
+operator_classes! {
+    vector_l2_within, vdb_vector_l2_support: Vector, vector_l2_distance, F32, L2;
+    vector_ip_within, vdb_vector_ip_support: Vector, vector_negative_inner_product, F32, InnerProduct;
+    vector_cosine_within, vdb_vector_cosine_support: Vector, vector_cosine_distance, F32, Cosine;
+    vector_l1_within, vdb_vector_l1_support: Vector, vector_l1_distance, F32, L1;
+    halfvec_l2_within, vdb_halfvec_l2_support: HalfVec, halfvec_l2_distance, F16, L2;
+    halfvec_ip_within, vdb_halfvec_ip_support: HalfVec, halfvec_negative_inner_product, F16, InnerProduct;
+    halfvec_cosine_within, vdb_halfvec_cosine_support: HalfVec, halfvec_cosine_distance, F16, Cosine;
+    halfvec_l1_within, vdb_halfvec_l1_support: HalfVec, halfvec_l1_distance, F16, L1;
+    sparsevec_l2_within, vdb_sparsevec_l2_support: SparseVec, sparsevec_l2_distance, Sparse, L2;
+    sparsevec_ip_within, vdb_sparsevec_ip_support: SparseVec, sparsevec_negative_inner_product, Sparse, InnerProduct;
+    sparsevec_cosine_within, vdb_sparsevec_cosine_support: SparseVec, sparsevec_cosine_distance, Sparse, Cosine;
+    sparsevec_l1_within, vdb_sparsevec_l1_support: SparseVec, sparsevec_l1_distance, Sparse, L1;
+    bit_hamming_within, vdb_bit_hamming_support: Bits, bit_hamming_distance, Bit, Hamming;
+    bit_jaccard_within, vdb_bit_jaccard_support: Bits, bit_jaccard_distance, Bit, Jaccard;
 }
