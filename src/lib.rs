@@ -41,7 +41,7 @@ extension_sql_file!("../sql/admin.sql", name = "admin", requires = ["filters"]);
 pub extern "C-unwind" fn _PG_init() {
     pg::backtrace::switch_off();
     pg::memory::register();
-    config::register();
+    config::settings::register();
     am::register();
     maintenance::register();
 }

@@ -17,6 +17,10 @@ pub enum Quantizer {
 }
 
 impl Quantizer {
+    /// Those that graphs and lists can have.
+    pub const OF_GRAPHS: &[Self] = &[Self::None, Self::Rabitq];
+    pub const OF_LISTS: &[Self] = &[Self::None, Self::Rabitq, Self::Sq8];
+
     /// Whether a search looks at codes before it compares exact vectors.
     pub fn has_codes(self) -> bool {
         match self {
@@ -61,6 +65,16 @@ pub enum GraphLayout {
     Wide,
     /// Each node's code is there once.
     Compact,
+}
+
+impl GraphLayout {
+    /// Its name in options.
+    pub fn name(self) -> &'static str {
+        match self {
+            GraphLayout::Wide => "wide",
+            GraphLayout::Compact => "compact",
+        }
+    }
 }
 
 /// Parameters of posting lists.

@@ -3,7 +3,6 @@
 use super::table::{Extent, Source, malformed};
 use super::{attributes, opclass};
 use crate::am::parallel_scan;
-use crate::config::options;
 use crate::distance::Space;
 use crate::maintenance;
 use crate::memory;
@@ -17,8 +16,9 @@ use crate::segment::{Entry, empty, growing, structure_of};
 use crate::storage::draft::Draft;
 use crate::storage::edit::Edit;
 use crate::storage::meta::Meta;
+use crate::structure::{Quantizer, Structure};
 use crate::util::random::Spread;
-use pgrx::{PgBox, PgSqlErrorCode, pg_guard, pg_sys};
+use pgrx::{PgBox, PgSqlErrorCode, pg_sys};
 
 /// The segments of an index that is being created.
 struct Build {
@@ -113,19 +113,13 @@ fn draft_within<'e>(edit: &'e mut Edit) -> Box<dyn FnOnce() -> Draft<'e> + 'e> {
     Box::new(move || Draft::within(edit))
 }
 
-fn new_meta(index: Relation, kind: IndexKind) -> Meta {
-    let space = opclass::space_of(index);
-    let (structure, quantizer) = match kind {
-        IndexKind::Hnsw => options::of_graph(index, space),
-        IndexKind::Ivf => options::of_lists(index, space),
-    };
-    Meta::new(space, structure, quantizer, attributes::kinds_of(index), rand_seed())
-}
+/// What an index of an access method is made of, as its options and its space say.
+pub type ReadOptions = fn(Relation, Space) -> (Structure, Quantizer);
 
-#[derive(Clone, Copy)]
-enum IndexKind {
-    Hnsw,
-    Ivf,
+fn new_meta(index: Relation, read_options: ReadOptions) -> Meta {
+    let space = opclass::space_of(index);
+    let (structure, quantizer) = read_options(index, space);
+    Meta::new(space, structure, quantizer, attributes::kinds_of(index), rand_seed())
 }
 
 /// A number that differs from build to build.
@@ -134,38 +128,20 @@ fn rand_seed() -> u64 {
     std::collections::hash_map::RandomState::new().build_hasher().finish()
 }
 
-#[pg_guard]
-pub unsafe extern "C-unwind" fn hnsw_ambuild(
-    heap: pg_sys::Relation,
-    index: pg_sys::Relation,
-    info: *mut pg_sys::IndexInfo,
-) -> *mut pg_sys::IndexBuildResult {
-    // SAFETY: the arguments are those that PostgreSQL passes to `ambuild`.
-    unsafe { build(heap, index, info, IndexKind::Hnsw) }
-}
-
-#[pg_guard]
-pub unsafe extern "C-unwind" fn ivf_ambuild(
-    heap: pg_sys::Relation,
-    index: pg_sys::Relation,
-    info: *mut pg_sys::IndexInfo,
-) -> *mut pg_sys::IndexBuildResult {
-    // SAFETY: the arguments are those that PostgreSQL passes to `ambuild`.
-    unsafe { build(heap, index, info, IndexKind::Ivf) }
-}
-
+/// Builds an index.
+///
 /// # Safety
 /// The arguments are those that PostgreSQL passes to `ambuild`.
-unsafe fn build(
+pub unsafe fn build(
     heap: pg_sys::Relation,
     index: pg_sys::Relation,
     info: *mut pg_sys::IndexInfo,
-    kind: IndexKind,
+    read_options: ReadOptions,
 ) -> *mut pg_sys::IndexBuildResult {
     // SAFETY: the arguments are `ambuild`'s by this function's contract, so the relation is open
     // and locked.
     let relation = unsafe { Relation::from_raw(index) };
-    let meta = new_meta(relation, kind);
+    let meta = new_meta(relation, read_options);
     // SAFETY: a plain read of a setting, on the main thread, which alone writes it.
     let budget = unsafe { pg_sys::maintenance_work_mem } as usize * 1024;
     let space = meta.space;
@@ -215,21 +191,9 @@ unsafe fn build(
 ///
 /// # Safety
 /// The argument is the one that PostgreSQL passes to `ambuildempty`.
-unsafe fn build_empty(index: pg_sys::Relation, kind: IndexKind) {
+pub unsafe fn build_empty(index: pg_sys::Relation, read_options: ReadOptions) {
     // SAFETY: the argument is `ambuildempty`'s by this function's contract: an open index whose
     // init fork was just created.
     let relation = unsafe { Relation::from_raw(index) };
-    wal::write_init_fork(relation, &empty::pages(new_meta(relation, kind)).or_raise());
-}
-
-#[pg_guard]
-pub unsafe extern "C-unwind" fn hnsw_ambuildempty(index: pg_sys::Relation) {
-    // SAFETY: the argument is the one that PostgreSQL passes to `ambuildempty`.
-    unsafe { build_empty(index, IndexKind::Hnsw) };
-}
-
-#[pg_guard]
-pub unsafe extern "C-unwind" fn ivf_ambuildempty(index: pg_sys::Relation) {
-    // SAFETY: the argument is the one that PostgreSQL passes to `ambuildempty`.
-    unsafe { build_empty(index, IndexKind::Ivf) };
+    wal::write_init_fork(relation, &empty::pages(new_meta(relation, read_options)).or_raise());
 }

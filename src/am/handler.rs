@@ -1,31 +1,12 @@
 //! What PostgreSQL asks of an index access method.
 
-use super::{build, cost, insert, scan, vacuum, validate};
-use crate::config::options;
+use super::{cost, insert, scan, vacuum, validate};
 use crate::pg::compat;
 use crate::pg::progress::Phase;
-use pgrx::{AllocatedByRust, PgBox, pg_extern, pg_guard, pg_sys};
-
-#[pg_extern(sql = false)]
-fn vdb_hnsw_handler(_fcinfo: pg_sys::FunctionCallInfo) -> PgBox<pg_sys::IndexAmRoutine> {
-    let mut routine = routine();
-    routine.ambuild = Some(build::hnsw_ambuild);
-    routine.ambuildempty = Some(build::hnsw_ambuildempty);
-    routine.amoptions = Some(options::graph_amoptions);
-    routine.into_pg_boxed()
-}
-
-#[pg_extern(sql = false)]
-fn vdb_ivf_handler(_fcinfo: pg_sys::FunctionCallInfo) -> PgBox<pg_sys::IndexAmRoutine> {
-    let mut routine = routine();
-    routine.ambuild = Some(build::ivf_ambuild);
-    routine.ambuildempty = Some(build::ivf_ambuildempty);
-    routine.amoptions = Some(options::list_amoptions);
-    routine.into_pg_boxed()
-}
+use pgrx::{AllocatedByRust, PgBox, pg_guard, pg_sys};
 
 /// What both access methods have in common; the meta page has the rest.
-fn routine() -> PgBox<pg_sys::IndexAmRoutine, AllocatedByRust> {
+pub fn routine() -> PgBox<pg_sys::IndexAmRoutine, AllocatedByRust> {
     // SAFETY: the tag T_IndexAmRoutine belongs to the struct IndexAmRoutine, and a zeroed node is
     // valid.
     let mut routine =

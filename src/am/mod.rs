@@ -1,5 +1,6 @@
 //! The index access methods `vdb_hnsw` and `vdb_ivf`: PostgreSQL's callbacks, thin.
 
+mod access_methods;
 mod attributes;
 mod build;
 mod calibrate;
@@ -26,6 +27,7 @@ use crate::pg::method;
 /// Sets hooks into the planner, and into EXPLAIN where it has one; called once when the library is
 /// loaded.
 pub fn register() {
+    access_methods::register();
     method::register(Some(insert::aminsert));
     explain::register();
     planner::register();

@@ -2,9 +2,3 @@
 
 pub mod options;
 pub mod settings;
-
-/// Declares everything; called once when the library is loaded.
-pub fn register() {
-    settings::register();
-    options::register();
-}
