@@ -21,12 +21,18 @@ impl Quantizer {
     pub const OF_GRAPHS: &[Self] = &[Self::None, Self::Rabitq];
     pub const OF_LISTS: &[Self] = &[Self::None, Self::Rabitq, Self::Sq8];
 
+    /// How the codes of rows in lists lie.
+    pub fn shape(self) -> CodeShape {
+        match self {
+            Quantizer::None => CodeShape::None,
+            Quantizer::Rabitq => CodeShape::Blocks,
+            Quantizer::Sq8 => CodeShape::Rows,
+        }
+    }
+
     /// Whether a search looks at codes before it compares exact vectors.
     pub fn has_codes(self) -> bool {
-        match self {
-            Quantizer::None => false,
-            Quantizer::Rabitq | Quantizer::Sq8 => true,
-        }
+        self.shape() != CodeShape::None
     }
 
     /// Its name in options and statistics.
@@ -41,8 +47,18 @@ impl Quantizer {
     /// Whether rows in lists have an entry in a second one (see [`crate::cluster::spill`]), if
     /// there are two lists.
     pub fn has_second_lists(self) -> bool {
-        self == Quantizer::Rabitq
+        self.shape() == CodeShape::Blocks
     }
+}
+
+/// How the codes of rows in lists lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CodeShape {
+    None,
+    /// In blocks of 32 rows, which are looked at together.
+    Blocks,
+    /// Row by row.
+    Rows,
 }
 
 /// Parameters of the graph.

@@ -6,6 +6,7 @@
 
 use super::{Matrix, spill};
 use crate::codec::fastscan::BLOCK;
+use crate::codec::layout::CodeLayout;
 use crate::codec::layout::centroids::{CentroidBlocks, keys_of};
 use crate::codec::rabitq::{self, Factors, Query, Target};
 use crate::codec::rotation::Rotation;

@@ -10,6 +10,7 @@ pub mod fastscan;
 pub mod layout;
 pub mod multibit;
 pub mod nibble;
+pub mod quantizer;
 pub mod rabitq;
 pub mod rotation;
 pub mod rounding;

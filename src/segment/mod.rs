@@ -11,6 +11,7 @@ pub mod check;
 pub mod columns;
 pub mod compact;
 pub mod empty;
+pub mod estimates;
 pub mod findings;
 pub mod flush;
 pub mod graph;

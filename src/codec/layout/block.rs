@@ -4,6 +4,7 @@
 //! [`fastscan::pack`]). The numbers are `f32`s: all that are added, all that are multiplied by, all
 //! errors (see [`Factors`]).
 
+use super::CodeLayout;
 use crate::codec::fastscan::{self, BLOCK};
 use crate::codec::rabitq::{Factors, Query};
 use crate::codec::rotation::rotated_dims;
@@ -71,11 +72,6 @@ impl BlockLayout {
         Self { dims: rotated_dims(dims) }
     }
 
-    /// Bytes of a block.
-    pub fn bytes(self) -> usize {
-        NUMBERS * size_of::<f32>() + fastscan::block_bytes(self.dims)
-    }
-
     /// Bytes of one code.
     pub fn code_bytes(self) -> usize {
         self.dims / 8
@@ -126,11 +122,26 @@ impl BlockLayout {
         let ([adds, rescales, _], codes) = self.parts(block)?;
         Some(query.estimate(codes, adds, rescales, centre_score))
     }
+}
+
+impl CodeLayout for BlockLayout {
+    type Query = Query;
+    type Centre = Centre;
+    type Estimate<'a> = Estimates;
+
+    fn bytes(self) -> usize {
+        NUMBERS * size_of::<f32>() + fastscan::block_bytes(self.dims)
+    }
 
     /// Estimated scores of every code of a block, and their errors; `None` if the bytes are no
     /// block.
-    pub fn estimate(self, block: &[u8], query: &Query, centre: Centre) -> Option<Estimates> {
-        let (numbers, codes) = self.parts(block)?;
+    fn estimate<'a>(
+        self,
+        bytes: &'a [u8],
+        query: &Self::Query,
+        centre: Self::Centre,
+    ) -> Option<Self::Estimate<'a>> {
+        let (numbers, codes) = self.parts(bytes)?;
         let [adds, rescales, _] = numbers;
         let scores = query.estimate(codes, adds, rescales, centre.score);
         let errors = query.bounds(numbers, &scores, (centre.score, centre.distance));

@@ -1,6 +1,7 @@
 //! Codes of a byte a dimension, one row after another: the numbers of its grid, then the code.
 
 use crate::codec::encoder;
+use crate::codec::quantizer::{RowCode, RowQuery};
 use crate::codec::rabitq::Target;
 use crate::codec::scalar::{self, Grid, Query};
 use crate::distance::{Geometry, Space};
@@ -24,14 +25,14 @@ impl ByteLayout {
         };
         Some(Self { dims: space.dims as usize, target, base })
     }
+}
 
-    /// Bytes of a row's code, its numbers included.
-    pub fn bytes(self) -> usize {
+impl RowCode for ByteLayout {
+    fn bytes(&self) -> usize {
         size_of::<Grid>() + self.dims
     }
 
-    /// Encodes a vector (see [`encoder::widen`]).
-    pub fn encode(self, vector: &[f32]) -> Vec<u8> {
+    fn encode(&self, vector: &[f32]) -> Vec<u8> {
         let mut row = vec![0; self.bytes()];
         let (numbers, code) = row.split_at_mut(size_of::<Grid>());
         let grid = scalar::encode(vector, code);
@@ -39,10 +40,21 @@ impl ByteLayout {
         row
     }
 
-    /// The estimated score of a row and a bound on its error; `None` if the bytes are no row.
-    pub fn estimate(self, row: &[u8], query: &Query) -> Option<(f32, f32)> {
-        let (numbers, code) = row.get(..self.bytes())?.split_at(size_of::<Grid>());
-        let (estimate, error) = query.estimate(code, &bytemuck::pod_read_unaligned(numbers), self.target);
-        Some((estimate + self.base, error))
+    fn query(&self, vector: &[f32]) -> Box<dyn RowQuery> {
+        Box::new(ByteQuery { layout: *self, query: Query::new(vector) })
+    }
+}
+
+struct ByteQuery {
+    layout: ByteLayout,
+    query: Query,
+}
+
+impl RowQuery for ByteQuery {
+    fn estimate(&self, bytes: &[u8]) -> Option<(f32, f32)> {
+        let Self { layout, query } = self;
+        let (numbers, code) = bytes.get(..layout.bytes())?.split_at(size_of::<Grid>());
+        let (estimate, error) = query.estimate(code, &bytemuck::pod_read_unaligned(numbers), layout.target);
+        Some((estimate + layout.base, error))
     }
 }

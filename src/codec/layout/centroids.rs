@@ -1,5 +1,6 @@
 //! Blocks of centroids' codes with the centroids' squared norms.
 
+use super::CodeLayout;
 use super::block::BlockLayout;
 use crate::codec::fastscan::BLOCK;
 use crate::codec::rabitq::{Factors, Query};
@@ -14,11 +15,6 @@ impl CentroidBlocks {
         Self(BlockLayout::new(dims))
     }
 
-    /// Bytes of a block.
-    pub fn bytes(self) -> usize {
-        self.0.bytes() + BLOCK * size_of::<f32>()
-    }
-
     /// Bytes of one code.
     pub fn code_bytes(self) -> usize {
         self.0.code_bytes()
@@ -30,19 +26,29 @@ impl CentroidBlocks {
         block.extend_from_slice(bytemuck::cast_slice(squared_norms));
         block
     }
+}
+
+impl CodeLayout for CentroidBlocks {
+    type Query = Query;
+    type Centre = f64;
+    type Estimate<'a> = ([f32; BLOCK], &'a [f32; BLOCK]);
+
+    fn bytes(self) -> usize {
+        self.0.bytes() + BLOCK * size_of::<f32>()
+    }
 
     /// Estimated negative inner products, and squared norms, of a block's centroids; `None` if the
     /// bytes are no block.
     ///
-    /// `centre_product` is the query's inner product with the vector that the codes are against.
-    pub fn estimate<'a>(
+    /// `centre` is the query's inner product with the vector that the codes are against.
+    fn estimate<'a>(
         self,
-        block: &'a [u8],
-        query: &Query,
-        centre_product: f64,
-    ) -> Option<([f32; BLOCK], &'a [f32; BLOCK])> {
-        let (codes, norms) = block.get(..self.bytes())?.split_at(self.0.bytes());
-        let products = self.0.scores(codes, query, -centre_product)?;
+        bytes: &'a [u8],
+        query: &Self::Query,
+        centre: Self::Centre,
+    ) -> Option<Self::Estimate<'a>> {
+        let (codes, norms) = bytes.get(..self.bytes())?.split_at(self.0.bytes());
+        let products = self.0.scores(codes, query, -centre)?;
         Some((products, bytemuck::try_cast_slice(norms).ok()?.first_chunk()?))
     }
 }

@@ -1,6 +1,7 @@
 //! Codes of several bits a dimension, one row after another, with their numbers before them (see
 //! [`super::row`]).
 
+use super::CodeLayout;
 use crate::codec::layout::block::Centre;
 use crate::codec::layout::row::{self, CODE};
 use crate::codec::multibit::{self, Query};
@@ -21,11 +22,6 @@ impl FineLayout {
         (bits > 1).then(|| Self { bits: bits.into(), dims: rotated_dims(dims) })
     }
 
-    /// Bytes of a row's code, its numbers included.
-    pub fn bytes(self) -> usize {
-        CODE + multibit::code_bytes(self.dims, self.bits)
-    }
-
     pub fn bits(self) -> usize {
         self.bits
     }
@@ -38,11 +34,25 @@ impl FineLayout {
     pub fn put_factors(self, fine: &mut [u8], factors: Factors) {
         row::put_factors(fine, factors);
     }
+}
+impl CodeLayout for FineLayout {
+    type Query = Query;
+    type Centre = Centre;
+    type Estimate<'a> = (f32, f32);
+
+    fn bytes(self) -> usize {
+        CODE + multibit::code_bytes(self.dims, self.bits)
+    }
 
     /// The estimated score of a row and how far it may be off; `None` if the bytes are no fine
     /// code.
-    pub fn estimate(self, fine: &[u8], query: &Query, centre: Centre) -> Option<(f32, f32)> {
-        let (factors, code) = row::split(fine, self.bytes())?;
+    fn estimate<'a>(
+        self,
+        bytes: &'a [u8],
+        query: &Self::Query,
+        centre: Self::Centre,
+    ) -> Option<Self::Estimate<'a>> {
+        let (factors, code) = row::split(bytes, self.bytes())?;
         Some(query.estimate(code, self.bits, factors, (centre.score, centre.distance)))
     }
 }

@@ -6,3 +6,24 @@ pub mod centroids;
 pub mod fine;
 pub mod row;
 pub mod spill;
+
+/// Where the codes of an item lie in its bytes: of one row or node, or of a block of 32.
+pub trait CodeLayout: Copy {
+    /// A query as it is compared with the codes.
+    type Query;
+    /// What is known of the query and of the point that the codes are against.
+    type Centre;
+    /// The estimated scores of the item, and how far each may be off.
+    type Estimate<'a>;
+
+    /// Bytes of an item.
+    fn bytes(self) -> usize;
+
+    /// `None` if the bytes are no item.
+    fn estimate<'a>(
+        self,
+        bytes: &'a [u8],
+        query: &Self::Query,
+        centre: Self::Centre,
+    ) -> Option<Self::Estimate<'a>>;
+}

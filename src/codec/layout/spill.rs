@@ -1,5 +1,6 @@
 //! Blocks of codes of rows in their second lists, with the rows' ordinals.
 
+use super::CodeLayout;
 use super::block::{BlockLayout, Centre, Estimates};
 use crate::codec::fastscan::BLOCK;
 use crate::codec::rabitq::{Factors, Query};
@@ -11,11 +12,6 @@ pub struct SpillBlocks(BlockLayout);
 impl SpillBlocks {
     pub fn new(dims: usize) -> Self {
         Self(BlockLayout::new(dims))
-    }
-
-    /// Bytes of a block.
-    pub fn bytes(self) -> usize {
-        self.0.bytes() + BLOCK * size_of::<u32>()
     }
 
     /// Bytes of one code.
@@ -41,10 +37,25 @@ impl SpillBlocks {
     pub fn code(self, block: &[u8], entry: usize) -> (Factors, Vec<u8>) {
         self.0.code(block, entry)
     }
+}
+
+impl CodeLayout for SpillBlocks {
+    type Query = Query;
+    type Centre = Centre;
+    type Estimate<'a> = Estimates;
+
+    fn bytes(self) -> usize {
+        self.0.bytes() + BLOCK * size_of::<u32>()
+    }
 
     /// See [`BlockLayout::estimate`].
-    pub fn estimate(self, block: &[u8], query: &Query, centre: Centre) -> Option<Estimates> {
-        self.0.estimate(block, query, centre)
+    fn estimate<'a>(
+        self,
+        bytes: &'a [u8],
+        query: &Self::Query,
+        centre: Self::Centre,
+    ) -> Option<Self::Estimate<'a>> {
+        self.0.estimate(bytes, query, centre)
     }
 }
 

@@ -4,6 +4,7 @@
 
 use crate::cluster::{self, Matrix};
 use crate::codec::fastscan::BLOCK;
+use crate::codec::layout::CodeLayout;
 use crate::codec::layout::block::{BlockLayout, Centre};
 use crate::codec::rabitq::{Factors, Query};
 use crate::codec::rotation::rotated_dims;

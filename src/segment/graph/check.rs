@@ -5,6 +5,7 @@ use super::layout::NodeLayout;
 use super::stored::StoredGraph;
 use super::wide::SlotLayout;
 use crate::codec::encoder::Encoder;
+use crate::codec::layout::CodeLayout;
 use crate::segment::columns::StoredColumns;
 use crate::segment::findings::{Findings, RowVisitor};
 use crate::segment::rows::NodeRows;

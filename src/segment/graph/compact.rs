@@ -4,6 +4,7 @@
 //! A node's code: its numbers (see [`crate::codec::layout::row`]), then four bits a dimension.
 
 use crate::codec::encoder::{CodedQuery, Encoder, is_near};
+use crate::codec::layout::CodeLayout;
 use crate::codec::layout::block::Centre;
 use crate::codec::layout::row::{self, CODE};
 use crate::codec::nibble::{self, Query};
@@ -38,10 +39,6 @@ impl NodeCodes {
         Self { code_bytes: nibble::code_bytes(rotated_dims(space.dims as usize)) }
     }
 
-    pub fn bytes(self) -> usize {
-        CODE + self.code_bytes
-    }
-
     /// Writes the code of a rotated vector.
     pub fn encode(self, encoder: &Encoder, vector: &[f32], bytes: &mut [u8]) {
         let factors = encoder.encode_nibbles(vector, &mut bytes[CODE..]);
@@ -50,12 +47,6 @@ impl NodeCodes {
 
     fn parts(self, bytes: &[u8]) -> Option<(Factors, &[u8])> {
         row::split(bytes, self.bytes())
-    }
-
-    /// The estimated score of a node and how far it may be off; `None` if the bytes are no code.
-    pub fn estimate(self, bytes: &[u8], query: &NodeQuery) -> Option<(f32, f32)> {
-        let (factors, code) = self.parts(bytes)?;
-        Some(query.query.estimate(code, factors))
     }
 
     /// The row that a code stands for.
@@ -73,6 +64,27 @@ impl NodeCodes {
                 && is_near(a.rescale, b.rescale)
                 && is_near(a.error, b.error)
         })
+    }
+}
+
+impl CodeLayout for NodeCodes {
+    type Query = NodeQuery;
+    type Centre = ();
+    type Estimate<'a> = (f32, f32);
+
+    fn bytes(self) -> usize {
+        CODE + self.code_bytes
+    }
+
+    /// The estimated score of a node and how far it may be off; `None` if the bytes are no code.
+    fn estimate<'a>(
+        self,
+        bytes: &'a [u8],
+        query: &Self::Query,
+        (): Self::Centre,
+    ) -> Option<Self::Estimate<'a>> {
+        let (factors, code) = self.parts(bytes)?;
+        Some(query.query.estimate(code, factors))
     }
 }
 
@@ -105,7 +117,7 @@ mod tests {
             let query = bytemuck::cast_slice(&asked_for);
             let exact = |row: &[u8]| PreparedQuery::new(space, query).and_then(|query| query.score(row));
             let node_query = NodeQuery::new(space, &CodedQuery::new(space, 3, query));
-            let (estimate, error) = layout.estimate(&code, &node_query).expect("a code");
+            let (estimate, error) = layout.estimate(&code, &node_query, ()).expect("a code");
             let score = exact(bytes).expect("a row");
             assert!(
                 (f64::from(estimate) - score).abs() <= f64::from(error),
@@ -115,7 +127,7 @@ mod tests {
             let off = exact(&decoded).expect("a row") - score;
             assert!(off.abs() <= 2.0 * f64::from(error), "{metric:?}: off by {off}");
 
-            assert!(layout.estimate(&code[1..], &node_query).is_none());
+            assert!(layout.estimate(&code[1..], &node_query, ()).is_none());
             assert!(layout.decode(&encoder, &code[..40]).is_none());
             code[CODE] ^= 1;
             let mut again = vec![0; layout.bytes()];

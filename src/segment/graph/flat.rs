@@ -8,11 +8,13 @@ use super::compact::{NodeCodes, NodeQuery};
 use super::stored::codes_of;
 use super::view::GraphView;
 use crate::codec::fastscan::BLOCK;
+use crate::codec::layout::CodeLayout;
 use crate::codec::layout::block::{BlockLayout, Centre, Estimates};
 use crate::codec::rabitq::Query;
 use crate::filter::Bitset;
 use crate::memory;
 use crate::search::rerank::{Onward, Reranker, Step, Work};
+use crate::segment::estimates::for_each_estimate;
 use crate::segment::request::{HeapRows, Hit};
 use crate::segment::rows::NodeRows;
 use crate::storage::part_reader::PartReader;
@@ -222,14 +224,16 @@ impl<'a> NodeEstimates<'a> {
         let nodes: Vec<u32> = rows.iter().map(|&row| self.rows.node(row)).collect();
         view.check(&nodes);
         let mut estimates = Estimates { scores: [0.0; BLOCK], errors: [0.0; BLOCK] };
-        let mut places = estimates.scores.iter_mut().zip(&mut estimates.errors);
-        self.codes.for_each_row(&nodes, layout.bytes(), |node, bytes| {
-            let (score, error) = places.next().expect("as many places as nodes");
-            let Some(estimate) = layout.estimate(bytes, query) else {
-                view.sealed.corrupt(format!("The code of node {node} is invalid."))
-            };
-            (*score, *error) = estimate;
-        });
+        for_each_estimate(
+            &mut self.codes,
+            layout,
+            &nodes,
+            query,
+            |_| (),
+            |place, _, (score, error)| {
+                (estimates.scores[place], estimates.errors[place]) = (score, error);
+            },
+        );
         estimates
     }
 }

@@ -33,12 +33,12 @@ impl From<NodeLayout> for GraphCodes {
 impl NodeLayout {
     pub fn new(space: Space, options: GraphOptions, quantizer: Quantizer) -> Self {
         let m = usize::from(options.m);
-        match (quantizer, options.layout) {
-            (Quantizer::None, _) => NodeLayout::Plain,
-            (Quantizer::Rabitq | Quantizer::Sq8, GraphLayout::Wide) => {
+        match (quantizer.has_codes(), options.layout) {
+            (false, _) => NodeLayout::Plain,
+            (true, GraphLayout::Wide) => {
                 NodeLayout::Wide { base: SlotLayout::base(space, 2 * m), upper: SlotLayout::upper(space, m) }
             }
-            (Quantizer::Rabitq | Quantizer::Sq8, GraphLayout::Compact) => {
+            (true, GraphLayout::Compact) => {
                 NodeLayout::Compact { codes: NodeCodes::new(space), rerank: options.rerank }
             }
         }

@@ -18,8 +18,8 @@ use crate::storage::draft::Draft;
 use crate::storage::manifest::Sealed;
 use crate::storage::part_writer::write_rows;
 use crate::storage::parts::{GraphParts, Parts};
+use crate::structure::GraphOptions;
 use crate::structure::Kind;
-use crate::structure::{GraphOptions, Quantizer};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -236,10 +236,9 @@ impl Batch {
         let room = plan.memory.saturating_sub(self.bytes(plan.threads));
         let encoder = Encoder::new(self.arena.space(), plan.seed);
         let is_bulk = taken.is_empty() && is_bulky(self.arena.space(), nodes);
-        let rotated =
-            encoder.as_ref().filter(|_| is_bulk || plan.quantizer != Quantizer::None).map(|encoder| {
-                threads::run(plan.threads, || {}, |cancel| Rotated::new(rows, encoder, room, cancel))
-            });
+        let rotated = encoder.as_ref().filter(|_| is_bulk || plan.quantizer.has_codes()).map(|encoder| {
+            threads::run(plan.threads, || {}, |cancel| Rotated::new(rows, encoder, room, cancel))
+        });
         let (graph, grouped) = {
             let prior = taken.prior(&row_of_node);
             let (done, layers) = (AtomicU64::new(0), &layers);

@@ -4,6 +4,7 @@ use super::compact::NodeCodes;
 use super::layout::NodeLayout;
 use super::links::place_of;
 use crate::codec::encoder::Encoder;
+use crate::codec::layout::CodeLayout;
 use crate::graph::packed::Packing;
 use crate::segment::vectors::Vectors;
 use crate::storage::meta::Meta;

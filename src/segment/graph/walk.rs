@@ -6,6 +6,7 @@ use super::links::Links;
 use super::stored::codes_of;
 use super::view::GraphView;
 use crate::codec::fastscan::BLOCK;
+use crate::codec::layout::CodeLayout;
 use crate::filter::Bitset;
 use crate::graph::Candidate;
 use crate::graph::search::{GraphReader, Search};
@@ -298,7 +299,7 @@ impl GraphReader for CompactGraph<'_> {
         let (layout, query, wanted) = (self.layout, self.query, self.nodes);
         let estimates = &mut *self.estimates;
         self.codes.read_each_optimistically(nodes, layout.bytes(), |node, bytes| {
-            let Some((score, error)) = layout.estimate(bytes, query) else {
+            let Some((score, error)) = layout.estimate(bytes, query, ()) else {
                 sealed.corrupt(format!("The code of node {node} is invalid."))
             };
             scores.push(score.into());

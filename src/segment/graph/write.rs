@@ -5,6 +5,7 @@ use super::rotated::{Rotated, Rows};
 use super::wide::SlotLayout;
 use crate::codec::encoder::Code;
 use crate::codec::fastscan::BLOCK;
+use crate::codec::layout::CodeLayout;
 use crate::codec::layout::block::BlockLayout;
 use crate::graph::build::{Graph, Layer};
 use crate::graph::packed::Packing;

@@ -8,6 +8,7 @@
 
 use crate::codec::encoder::{self, Code};
 use crate::codec::fastscan::{self, BLOCK};
+use crate::codec::layout::CodeLayout;
 use crate::codec::layout::block::{BlockLayout, Centre, Estimates};
 use crate::codec::rabitq::Query;
 use crate::distance::Space;
@@ -39,7 +40,7 @@ impl GroupLayout {
     pub fn new(space: Space, quantizer: Quantizer, columns: usize) -> Self {
         let has_offsets = space.row_bytes().is_none();
         let codes = BlockLayout::new(space.dims as usize);
-        let is_coded = quantizer != Quantizer::None && encoder::is_supported(space);
+        let is_coded = quantizer.has_codes() && encoder::is_supported(space);
         let bare = Self { has_offsets, attributes: filter::stride(columns), codes: None };
         let fits = bare.bytes() + codes.bytes() <= PAYLOAD;
         Self { codes: (is_coded && fits).then_some(codes), ..bare }
@@ -63,7 +64,7 @@ impl GroupLayout {
     }
 
     pub fn bytes(self) -> usize {
-        self.block() + self.codes.map_or(0, BlockLayout::bytes)
+        self.block() + self.codes.map_or(0, |codes| codes.bytes())
     }
 
     /// Bytes of a group that hold something once the row in a place is in: codes come last, one

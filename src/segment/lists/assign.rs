@@ -2,9 +2,10 @@
 
 use crate::cluster::centroids::Centroids;
 use crate::codec::encoder::{Encoder, widen};
+use crate::codec::layout::CodeLayout;
 use crate::codec::layout::block::BlockLayout;
-use crate::codec::layout::bytes::ByteLayout;
 use crate::codec::layout::fine::FineLayout;
+use crate::codec::quantizer::ListCodes;
 use crate::codec::rabitq::{Factors, Query};
 use crate::codec::rotation::Rotation;
 use crate::distance::{Arena, Space, subtract};
@@ -18,23 +19,24 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// How the rows of an index with lists are encoded.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Formats {
-    /// Blocks of single bits, if there are such.
-    pub blocks: Option<BlockLayout>,
-    /// Where bytes are to be, if rows are encoded so.
-    pub bytes: Option<ByteLayout>,
+    pub codes: ListCodes,
     /// Where the fine codes are to be, if rows get any.
     pub fine: Option<FineLayout>,
 }
 
 impl Formats {
     pub fn new(space: Space, quantizer: Quantizer, options: ListOptions) -> Self {
-        let dims = space.dims as usize;
-        Self {
-            blocks: (quantizer == Quantizer::Rabitq).then(|| BlockLayout::new(dims)),
-            bytes: (quantizer == Quantizer::Sq8).then(|| ByteLayout::new(space)).flatten(),
-            fine: FineLayout::new(dims, options.bits),
+        let codes = ListCodes::new(space, quantizer);
+        Self { codes, fine: FineLayout::new(space.dims as usize, options.bits) }
+    }
+
+    /// Blocks of single bits, if there are such.
+    pub fn blocks(&self) -> Option<BlockLayout> {
+        match self.codes {
+            ListCodes::Blocks(layout) => Some(layout),
+            ListCodes::None | ListCodes::Rows(_) => None,
         }
     }
 }
@@ -147,16 +149,13 @@ impl Assigner {
             centroids: Arc::clone(&lists.centroids),
             formats: Formats::new(space, plan.quantizer, options),
             rotation: Rotation::new(plan.seed, space.dims as usize),
-            encoder: match plan.quantizer {
-                Quantizer::None | Quantizer::Sq8 => None,
-                Quantizer::Rabitq => Encoder::new(space, plan.seed),
-            },
+            encoder: Encoder::new(space, plan.seed),
         };
         Self { lists, coder: Arc::new(coder), aside: Background::new(plan.threads) }
     }
 
     pub fn formats(&self) -> Formats {
-        self.coder.formats
+        self.coder.formats.clone()
     }
 
     /// Begins to assign rows, on threads; adds those of the call before to `assigned`.
@@ -184,15 +183,15 @@ impl Coder {
         let vector = widen(self.space, row);
         let rotated = self.rotation.rotate(&subtract(&vector, centroids.shift()));
         let tables = Query::new(&rotated);
-        let (list, second) = match formats.blocks {
+        let (list, second) = match formats.blocks() {
             Some(_) => centroids.nearest_two(&vector, &tables),
             None => (centroids.nearest(&vector, &tables), None),
         };
         let mut row = Row { own: Entry { list, ..Entry::default() }, ..Row::default() };
-        if let Some(layout) = formats.bytes {
-            row.own.code = layout.encode(&vector);
+        if let ListCodes::Rows(code) = &formats.codes {
+            row.own.code = code.encode(&vector);
         }
-        if let (Some(encoder), Some(layout)) = (&self.encoder, formats.blocks) {
+        if let (Some(encoder), Some(layout)) = (&self.encoder, formats.blocks()) {
             let entry = |list| {
                 let mut code = vec![0; layout.code_bytes()];
                 let factors = encoder.encode(&rotated, centroids.rotated(list), &mut code);

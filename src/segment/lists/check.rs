@@ -67,7 +67,7 @@ fn check_codes(
     };
     let mut again = StoredLists::new(sealed, snapshot);
     again.reassign(&mut Assigner::new(space, plan, options, lists), space);
-    let blocks = Formats::new(space, plan.quantizer, options).blocks;
+    let blocks = Formats::new(space, plan.quantizer, options).blocks();
     let mut listed = Vec::new();
     stored.for_each_live(|list, row| listed.push((list, row)));
     for (list, row) in listed {

@@ -6,6 +6,7 @@
 
 use crate::codec::encoder::CodedQuery;
 use crate::codec::fastscan::BLOCK;
+use crate::codec::layout::CodeLayout;
 use crate::codec::layout::block::Centre;
 use crate::codec::layout::centroids::CentroidBlocks;
 use crate::distance::{Element, Geometry, Metric, Space};

@@ -2,12 +2,12 @@
 
 use crate::codec::fastscan::BLOCK;
 use crate::codec::layout::block::{BlockLayout, Centre};
-use crate::codec::layout::bytes::ByteLayout;
 use crate::codec::layout::spill::SpillBlocks;
+use crate::codec::quantizer::{ListCodes, RowQuery};
 use crate::codec::rabitq::Query;
-use crate::codec::scalar;
 use crate::distance::Space;
 use crate::filter::Bitset;
+use crate::segment::estimates::for_each_estimate;
 use crate::storage::part_reader::PartReader;
 use crate::storage::parts::ListParts;
 use crate::storage::sealed::SealedRef;
@@ -57,22 +57,25 @@ pub struct Scan {
     pub limits: Vec<f32>,
 }
 
-/// How a segment's rows are encoded.
+/// A query for the codes of rows in lists.
 pub enum Codes {
+    None,
     /// In blocks of single bits, which the query's tables are for.
-    Bits(BlockLayout, SpillBlocks),
-    /// In a byte a dimension, row by row.
-    Bytes(ByteLayout, scalar::Query),
+    Blocks(BlockLayout, SpillBlocks),
+    /// Of `bytes` bytes for each row.
+    Rows {
+        bytes: usize,
+        query: Box<dyn RowQuery>,
+    },
 }
 
 impl Codes {
     /// `vector` is the query (see [`crate::codec::encoder::widen`]).
     pub fn new(space: Space, quantizer: Quantizer, vector: &[f32]) -> Self {
-        match (quantizer, ByteLayout::new(space)) {
-            (Quantizer::Sq8, Some(layout)) => Codes::Bytes(layout, scalar::Query::new(vector)),
-            (Quantizer::Rabitq | Quantizer::None, _) | (Quantizer::Sq8, None) => {
-                Codes::Bits(BlockLayout::new(space.dims as usize), SpillBlocks::new(space.dims as usize))
-            }
+        match ListCodes::new(space, quantizer) {
+            ListCodes::None => Codes::None,
+            ListCodes::Blocks(layout) => Codes::Blocks(layout, SpillBlocks::new(space.dims as usize)),
+            ListCodes::Rows(code) => Codes::Rows { bytes: code.bytes(), query: code.query(vector) },
         }
     }
 }
@@ -105,9 +108,10 @@ impl Scans<'_> {
     pub fn for_each_block(self, codes: &Codes, tables: &Query, visit: impl FnMut(Seen)) {
         let Some(Scan { entries, .. }) = self.scans.first() else { return };
         match (codes, entries) {
-            (Codes::Bits(layout, _), Entries::Own) => self.for_each_own(*layout, tables, visit),
-            (Codes::Bits(_, layout), Entries::Second) => self.for_each_spilled(*layout, tables, visit),
-            (Codes::Bytes(layout, query), _) => self.for_each_coded_in_bytes(*layout, query, visit),
+            (Codes::None, _) => self.scanned.sealed.corrupt("It has codes, but the index has none."),
+            (Codes::Blocks(layout, _), Entries::Own) => self.for_each_own(*layout, tables, visit),
+            (Codes::Blocks(_, layout), Entries::Second) => self.for_each_spilled(*layout, tables, visit),
+            (Codes::Rows { bytes, query }, _) => self.for_each_row(*bytes, &**query, visit),
         }
     }
 
@@ -132,13 +136,12 @@ impl Scans<'_> {
             self.scanned.has_wanted(entries.start, entries.end)
         };
         let (numbers, blocks): (Vec<usize>, Vec<u32>) = self.blocks().filter(has_wanted).unzip();
-        let mut numbers = numbers.into_iter();
-        self.codes().for_each_row(&blocks, layout.bytes(), |block, bytes| {
+        let centre_of = |place: usize| self.centres[self.scans[numbers[place]].centre as usize];
+        let mut reader = self.codes();
+        for_each_estimate(&mut reader, layout, &blocks, tables, centre_of, |place, _, estimates| {
             self.scanned.sealed.poll();
-            let number = numbers.next().expect("as many as blocks");
+            let (number, block) = (numbers[place], blocks[place]);
             let scan = &self.scans[number];
-            let estimates = layout.estimate(bytes, tables, self.centres[scan.centre as usize]);
-            let estimates = estimates.expect("a row of as many bytes as were asked for");
             let entries = scan.of_block(block);
             let places = places(&entries);
             visit(Seen {
@@ -156,15 +159,13 @@ impl Scans<'_> {
         let spill = parts.spill.as_ref().expect("its rows are in second lists");
         let is_refined = parts.fine.is_none();
         let (numbers, blocks): (Vec<usize>, Vec<u32>) = self.blocks().unzip();
-        let mut numbers = numbers.into_iter();
+        let centre_of = |place: usize| self.centres[self.scans[numbers[place]].centre as usize];
         let mut reader = sealed.part(&spill.codes, Kind::SpillCodes);
-        reader.for_each_row(&blocks, layout.bytes(), |block, bytes| {
+        for_each_estimate(&mut reader, layout, &blocks, tables, centre_of, |place, bytes, estimates| {
             self.scanned.sealed.poll();
-            let number = numbers.next().expect("as many as blocks");
+            let (number, block) = (numbers[place], blocks[place]);
             let scan = &self.scans[number];
-            let estimates = layout.estimate(bytes, tables, self.centres[scan.centre as usize]);
-            let parts = estimates.zip(layout.ordinals(bytes));
-            let (estimates, ordinals) = parts.expect("a row of as many bytes as were asked for");
+            let ordinals = layout.ordinals(bytes).expect("a block of as many bytes as were asked for");
             let places = places(&scan.of_block(block));
             let ordinals = &ordinals[places.clone()];
             if let Some(row) = ordinals.iter().find(|&&row| row >= sealed.rows) {
@@ -182,7 +183,7 @@ impl Scans<'_> {
         });
     }
 
-    fn for_each_coded_in_bytes(self, layout: ByteLayout, query: &scalar::Query, mut visit: impl FnMut(Seen)) {
+    fn for_each_row(self, bytes: usize, query: &dyn RowQuery, mut visit: impl FnMut(Seen)) {
         let mut reader = self.codes();
         for (number, scan) in self.scans.iter().enumerate() {
             for from in scan.range.clone().step_by(BLOCK) {
@@ -193,7 +194,7 @@ impl Scans<'_> {
                 }
                 let (mut scores, mut errors) = (Vec::with_capacity(BLOCK), Vec::with_capacity(BLOCK));
                 for row in from..to {
-                    let estimate = layout.estimate(reader.row(row.into(), layout.bytes()), query);
+                    let estimate = query.estimate(reader.row(row.into(), bytes));
                     let (score, error) = estimate.expect("a row of as many bytes as were asked for");
                     scores.push(score);
                     errors.push(error);

@@ -13,6 +13,7 @@ use crate::memory;
 use crate::search::cost_model::{ListFacts, Probing};
 use crate::search::rerank::{Onward, Reranker, Step, Work};
 use crate::search::strategy::{self, ListStrategy, SCANNED_PER_RETURNED};
+use crate::segment::estimates::for_each_estimate;
 use crate::segment::lists::codebook::CentroidReader;
 use crate::segment::lists::probe_order::RankedLists;
 use crate::segment::request::{HeapRows, Hit, SeenShare, Terms};
@@ -435,7 +436,7 @@ impl ListSearch {
     /// Replaces rows' estimates by those of their fine codes.
     fn refine(&mut self, view: ListsView, rows: &[Row]) {
         let centres: Vec<Centre> = rows.iter().map(|row| self.own_centre(view, row)).collect();
-        let mut rows_and_centres = rows.iter().zip(centres);
+        let mut first = 0;
         let Some(layout) = self.fine else { return };
         for rows in rows.chunk_by(|a, b| a.segment == b.segment) {
             let Scanned { sealed, parts, .. } = view.scanned(rows[0].segment);
@@ -448,12 +449,19 @@ impl ListSearch {
             let ordinals: Vec<u32> = rows.iter().map(|row| row.row).collect();
             let reranker = &mut self.rows;
             let mut reader = sealed.part(fine, Kind::FineCodes);
-            reader.for_each_row(&ordinals, layout.bytes(), |_, fine| {
-                let (row, centre) = rows_and_centres.next().expect("as many rows as ordinals");
-                let estimate = layout.estimate(fine, fine_query, centre);
-                let (estimate, error) = estimate.expect("a row of as many bytes as were asked for");
-                reranker.add(Row { is_refined: true, ..*row }, estimate, error);
-            });
+            let centres = &centres[first..];
+            for_each_estimate(
+                &mut reader,
+                layout,
+                &ordinals,
+                fine_query,
+                |i| centres[i],
+                |i, _, estimate| {
+                    let (estimate, error) = estimate;
+                    reranker.add(Row { is_refined: true, ..rows[i] }, estimate, error);
+                },
+            );
+            first += rows.len();
         }
     }
 

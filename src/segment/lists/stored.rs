@@ -3,6 +3,7 @@
 use super::assign::{Assigned, Assigner, CHUNK};
 use super::write::{Bits, RowSource};
 use crate::codec::fastscan::BLOCK;
+use crate::codec::layout::CodeLayout;
 use crate::codec::layout::block::BlockLayout;
 use crate::codec::layout::spill::SpillBlocks;
 use crate::distance::{Arena, Space};

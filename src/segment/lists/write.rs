@@ -3,7 +3,9 @@
 
 use super::assign::Formats;
 use crate::codec::fastscan::BLOCK;
+use crate::codec::layout::CodeLayout;
 use crate::codec::layout::spill::SpillBlocks;
+use crate::codec::quantizer::ListCodes;
 use crate::codec::rabitq::Factors;
 use crate::distance::Space;
 use crate::memory;
@@ -66,7 +68,7 @@ impl Format {
     pub fn new(space: Space, columns: usize, formats: Formats, rerank: Rerank, lists: &Lists) -> Self {
         let vector = (rerank == Rerank::Index).then(|| space.row_bytes().unwrap_or_default());
         let (codebook, lists) = (lists.codebook, lists.centroids.count());
-        let spill = (formats.blocks.is_some() && lists > 1).then(|| SpillBlocks::new(space.dims as usize));
+        let spill = (formats.blocks().is_some() && lists > 1).then(|| SpillBlocks::new(space.dims as usize));
         Self { columns, formats, vector, codebook, lists, spill }
     }
 }
@@ -98,10 +100,13 @@ pub fn write<S: RowSource>(
         }
         writer.finish()
     };
-    let codes = format.formats.bytes.map(|layout| pass(Kind::Codes, layout.bytes(), S::code));
+    let codes = match &format.formats.codes {
+        ListCodes::Rows(code) => Some(pass(Kind::Codes, code.bytes(), S::code)),
+        ListCodes::None | ListCodes::Blocks(_) => None,
+    };
     let fine = format.formats.fine.map(|layout| pass(Kind::FineCodes, layout.bytes(), S::fine));
     let vectors = format.vector.map(|bytes| pass(Kind::Rows, bytes, S::vector));
-    let blocks = format.formats.blocks.map(|layout| {
+    let blocks = format.formats.blocks().map(|layout| {
         let blocks = order.chunks(BLOCK).map(|places| {
             let bits = gather(sources, places.iter(), layout.code_bytes(), S::bits);
             layout.pack(&borrowed(&bits))
