@@ -9,6 +9,9 @@ mod distance;
 #[path = "../src/memory/mod.rs"]
 #[allow(dead_code, unused_imports)]
 mod memory;
+#[path = "../src/structure.rs"]
+#[allow(dead_code, unused_imports)]
+mod structure;
 #[path = "../src/util/mod.rs"]
 #[allow(dead_code, unused_imports)]
 mod util;

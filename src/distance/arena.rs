@@ -134,8 +134,8 @@ impl Arena {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::distance::ElementKind;
     use crate::distance::sparse::SparseSlice;
+    use crate::distance::{ElementKind, Metric};
 
     #[test]
     fn rows_are_what_was_pushed() {

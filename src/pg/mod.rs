@@ -17,6 +17,8 @@ pub mod interrupts;
 pub mod lock;
 pub mod memory;
 pub mod method;
+#[cfg(test)]
+mod no_server;
 pub mod open;
 pub mod optimistic_read;
 pub mod owner;

@@ -17,6 +17,9 @@ const POLL: Duration = Duration::from_millis(10);
 /// Threads that a maintenance command may use: `max_parallel_maintenance_workers` and the backend
 /// itself, at most one per processor.
 pub fn maintenance_threads() -> usize {
+    if !IS_BACKEND {
+        return 1;
+    }
     // SAFETY: a plain read of a setting, on the main thread, which alone writes it.
     let workers = unsafe { pg_sys::max_parallel_maintenance_workers };
     let processors = std::thread::available_parallelism().map_or(1, usize::from);

@@ -16,6 +16,8 @@ pub mod findings;
 pub mod flush;
 pub mod graph;
 pub mod growing;
+#[cfg(test)]
+mod in_memory;
 pub mod listing;
 pub mod lists;
 pub mod matching;
@@ -27,6 +29,8 @@ pub mod rows;
 pub mod search;
 pub mod stream;
 pub mod structures;
+#[cfg(test)]
+mod tests;
 pub mod threshold;
 pub mod vacuum;
 pub mod vectors;

@@ -136,8 +136,16 @@ pub mod memory {
             self.0.borrow().len()
         }
 
-        /// Changes a page in place, as damage does.
-        pub fn damage(&self, block: u32, change: impl FnOnce(&mut [u8])) {
+        pub fn page(&self, block: u32) -> Page {
+            self.0.borrow()[block as usize]
+        }
+
+        pub fn replace(&self, block: u32, page: &Page) {
+            self.0.borrow_mut()[block as usize] = *page;
+        }
+
+        /// Changes the content of a page in place.
+        pub fn change(&self, block: u32, change: impl FnOnce(&mut [u8])) {
             change(page::payload_mut(&mut self.0.borrow_mut()[block as usize]));
         }
     }
@@ -172,7 +180,7 @@ pub mod memory {
 
     impl PageSink for MemoryPages {
         fn write(&self, block: u32, page: &Page) {
-            self.0.borrow_mut()[block as usize] = *page;
+            self.replace(block, page);
         }
 
         fn log(&self, first: u32, pages: u32) {

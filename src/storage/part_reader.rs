@@ -254,3 +254,88 @@ fn lost(pages: &dyn Pages, block: u32, kind: Kind, segment: u32) -> ! {
     }
     page::mismatch(&pages.name(), block, kind, segment).raise()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::draft::Draft;
+    use crate::storage::pages::memory::MemoryPages;
+    use crate::storage::part_writer::{PartWriter, write_rows};
+    use crate::util::random::Random;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::rc::Rc;
+
+    const SEGMENT: u32 = 7;
+
+    /// A part of `count` rows of `bytes` bytes, and the rows.
+    fn part_of(pages: &Rc<MemoryPages>, bytes: usize, count: usize) -> (Part, Vec<Vec<u8>>) {
+        let mut random = Random::new(bytes as u64);
+        let mut row = || (0..bytes).map(|_| random.next() as u8).collect();
+        let rows: Vec<Vec<u8>> = (0..count).map(|_| row()).collect();
+        let mut draft = Draft::in_memory(pages, SEGMENT);
+        (write_rows(&mut draft, Kind::Rows, bytes, count as u64, rows.iter()), rows)
+    }
+
+    #[test]
+    fn rows_are_read_as_they_were_written() {
+        // Slots of every alignment, one slot a page, rows across pages.
+        for bytes in [1, 4, 6, 12, 100, 3000, PAYLOAD, PAYLOAD + 4, 20_000] {
+            let pages = Rc::new(MemoryPages::default());
+            let (part, rows) = part_of(&pages, bytes, 70);
+            let mut reader = PartReader::new(&*pages, &part, Kind::Rows, SEGMENT);
+            for (index, row) in rows.iter().enumerate() {
+                assert_eq!(reader.row(index as u64, bytes), row);
+            }
+            // Out of order, some twice, many on one page.
+            let indices: Vec<u32> = (0..70).rev().chain([5, 5, 69, 0]).chain(0..70).collect();
+            let mut seen = Vec::new();
+            reader.for_each_row(&indices, bytes, |index, row| seen.push((index, row.to_vec())));
+            let expected: Vec<_> =
+                indices.iter().map(|&index| (index, rows[index as usize].clone())).collect();
+            assert_eq!(seen, expected, "{bytes}");
+            let mut again = Vec::new();
+            reader.read_each_optimistically(&indices, bytes, |index, row| again.push((index, row.to_vec())));
+            assert_eq!(again, expected, "{bytes}");
+        }
+    }
+
+    #[test]
+    fn a_tape_is_read_from_any_byte() {
+        let pages = Rc::new(MemoryPages::default());
+        let bytes: Vec<u8> = (0..50_000u32).map(|i| (i * 7 % 251) as u8).collect();
+        let mut draft = Draft::in_memory(&pages, SEGMENT);
+        let mut writer = PartWriter::new(&mut draft, Kind::Rows, Layout::Tape, bytes.len() as u64);
+        bytes.chunks(777).for_each(|chunk| writer.push(chunk));
+        let part = writer.finish();
+        let mut reader = PartReader::new(&*pages, &part, Kind::Rows, SEGMENT);
+        for (at, len) in [(0, 1), (PAYLOAD - 3, 7), (100, 30_000), (49_999, 1), (8191, 0)] {
+            assert_eq!(reader.tape(at as u64, len), &bytes[at..at + len]);
+        }
+    }
+
+    #[test]
+    fn numbers_are_read_across_pages() {
+        let pages = Rc::new(MemoryPages::default());
+        let numbers: Vec<u32> = (0..5000).map(|i| i * 3).collect();
+        let mut draft = Draft::in_memory(&pages, SEGMENT);
+        let rows = numbers.iter().map(|number| number.to_ne_bytes());
+        let part = write_rows(&mut draft, Kind::Starts, 4, 5000, rows);
+        let mut reader = PartReader::new(&*pages, &part, Kind::Starts, SEGMENT);
+        assert_eq!(reader.numbers(5000), numbers);
+        assert_eq!(reader.numbers(1), [0]);
+    }
+
+    #[test]
+    fn a_page_of_another_kind_or_segment_and_a_page_that_is_missing_are_refused() {
+        let pages = Rc::new(MemoryPages::default());
+        let (part, _) = part_of(&pages, 100, 200);
+        let is_refused = |kind, segment, index| {
+            let read = || PartReader::new(&*pages, &part, kind, segment).row(index, 100).to_vec();
+            catch_unwind(AssertUnwindSafe(read)).is_err()
+        };
+        assert!(!is_refused(Kind::Rows, SEGMENT, 199));
+        assert!(is_refused(Kind::Codes, SEGMENT, 199));
+        assert!(is_refused(Kind::Rows, SEGMENT + 1, 199));
+        assert!(is_refused(Kind::Rows, SEGMENT, 10_000));
+    }
+}
