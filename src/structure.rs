@@ -10,7 +10,7 @@ pub enum Quantizer {
     /// Not at all: a search compares exact vectors.
     None,
     /// RaBitQ, one bit a dimension or more (see [`crate::codec::rabitq`],
-    /// [`crate::codec::multibit`] and [`crate::codec::nibble`]).
+    /// [`crate::codec::rabitq_multibit`] and [`crate::codec::rabitq4`]).
     Rabitq,
     /// A byte a dimension (see [`crate::codec::scalar`]).
     Sq8,
@@ -46,7 +46,7 @@ impl Quantizer {
 
     /// Whether rows in lists have an entry in a second one (see [`crate::cluster::spill`]), if
     /// there are two lists.
-    pub fn has_second_lists(self) -> bool {
+    pub fn has_spill(self) -> bool {
         self.shape() == CodeShape::Blocks
     }
 }
@@ -136,13 +136,13 @@ pub enum Kind {
     GrowingRows = 5,
     Tids = 6,
     Tombstones = 7,
-    Rows = 8,
+    Vectors = 8,
     Offsets = 9,
     GraphBase = 10,
     GraphUpper = 11,
     Duplicates = 12,
-    Starts = 13,
-    Codes = 14,
+    ListStarts = 13,
+    ListCodes = 14,
     Centroids = 15,
     FineCodes = 16,
     Column = 17,
@@ -161,13 +161,13 @@ impl Kind {
             Kind::Lane | Kind::GrowingGroups | Kind::GrowingRows => "lanes",
             Kind::Tids => "tids",
             Kind::Tombstones => "tombstones",
-            Kind::Rows => "vectors",
+            Kind::Vectors => "vectors",
             Kind::Offsets => "offsets",
             Kind::GraphBase => "graph",
             Kind::GraphUpper => "upper layers",
             Kind::Duplicates => "duplicates",
-            Kind::Starts => "lists",
-            Kind::Codes => "codes",
+            Kind::ListStarts => "lists",
+            Kind::ListCodes => "codes",
             Kind::Centroids => "centroids",
             Kind::FineCodes => "fine codes",
             Kind::Column => "filter column",

@@ -3,7 +3,7 @@
 use super::build::{build, build_empty};
 use super::handler::routine;
 use crate::codec::encoder;
-use crate::codec::multibit;
+use crate::codec::rabitq_multibit;
 use crate::config::options::{Field, OptionKind, StoredMaintenance};
 use crate::distance::Space;
 use crate::pg::error::Problem;
@@ -39,7 +39,12 @@ pub fn register() {
         graph.add_choice(c"layout", description, &layouts, UNSET);
         let description = c"Posting lists; 0 chooses by the number of rows";
         lists.add_int(c"lists", description, 0, 0..=MAX_LISTS as i32);
-        lists.add_int(c"bits", c"Bits a dimension of a code", DEFAULT_BITS, 1..=multibit::MAX_BITS as i32);
+        lists.add_int(
+            c"bits",
+            c"Bits a dimension of a code",
+            DEFAULT_BITS,
+            1..=rabitq_multibit::MAX_BITS as i32,
+        );
         for (kind, quantizers) in [(graph, Quantizer::OF_GRAPHS), (lists, Quantizer::OF_LISTS)] {
             let quantizers: Vec<_> =
                 quantizers.iter().map(|quantizer| (quantizer.name(), *quantizer as i32)).collect();

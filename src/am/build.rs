@@ -1,6 +1,6 @@
 //! CREATE INDEX and REINDEX: the table's rows become sealed segments.
 
-use super::table::{Extent, Source, malformed};
+use super::table::{Extent, TableRows, malformed};
 use super::{attributes, opclass};
 use crate::am::parallel_scan;
 use crate::distance::Space;
@@ -73,7 +73,7 @@ fn blocks_of_a_scan(space: Space) -> u32 {
 
 /// A sample of the table's blocks.
 struct TableSample<'a> {
-    source: Source<'a>,
+    source: TableRows<'a>,
     /// Memory of the build.
     budget: usize,
 }
@@ -149,7 +149,7 @@ pub unsafe fn build(
     let kinds = meta.filters.clone();
     // SAFETY: the arguments are `ambuild`'s by this function's contract. Both relations are open
     // and locked, and `info` is valid, until this function returns.
-    let source = unsafe { Source::new(heap, index, info, space, &kinds) };
+    let source = unsafe { TableRows::new(heap, index, info, space, &kinds) };
     let mut edit = Edit::create(relation, meta);
     let mut training = TableSample { source, budget };
     let structure = structure_of(&plan.structure);

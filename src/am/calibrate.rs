@@ -7,8 +7,8 @@ use crate::memory;
 use crate::pg::heap::HeapRows;
 use crate::pg::relation::Relation;
 use crate::search::recall_curve::{Curve, K, Nearest};
-use crate::search::rerank::Onward;
-use crate::segment::request::{Effort, Request, Terms};
+use crate::search::rerank::IterativeScan;
+use crate::segment::request::{Effort, Request, SearchLimits};
 use crate::segment::rows::SealedRows;
 use crate::segment::search::IndexSearch;
 use crate::segment::{Entry, Tid, structure_of};
@@ -21,7 +21,7 @@ use pgrx::pg_sys;
 use std::collections::HashMap;
 
 /// A row of the table that is searched for as if it were not there.
-struct Query {
+struct SampleQuery {
     tid: Tid,
     prepared: PreparedQuery,
     nearest: Nearest<Tid>,
@@ -62,7 +62,7 @@ pub fn calibrate_again(relation: Relation) {
 }
 
 /// Rows of the table, each equally likely.
-fn sample_rows(relation: Relation, sample: usize) -> Vec<Query> {
+fn sample_rows(relation: Relation, sample: usize) -> Vec<SampleQuery> {
     let space = opclass::space_of(relation);
     let mut random = Random::new(0x5EED);
     let (mut kept, mut met): (Vec<(Tid, Vec<u8>)>, usize) = (Vec::new(), 0);
@@ -81,14 +81,14 @@ fn sample_rows(relation: Relation, sample: usize) -> Vec<Query> {
     for_each_visible_row(relation, &mut keep);
     let query = |(tid, row): (Tid, Vec<u8>)| {
         let prepared = PreparedQuery::new(space, &row)?;
-        Some(Query { tid, prepared, nearest: Nearest::new(), place: None })
+        Some(SampleQuery { tid, prepared, nearest: Nearest::new(), place: None })
     };
     kept.into_iter().filter_map(query).collect()
 }
 
 /// Finds the places of those rows in lists, or their nodes. A node must belong to one row and lie
 /// on the base layer of a graph. Rows with other nodes are left out.
-fn place(relation: Relation, snapshot: &Snapshot, queries: &mut Vec<Query>) {
+fn place(relation: Relation, snapshot: &Snapshot, queries: &mut Vec<SampleQuery>) {
     let mut by_tid: HashMap<Tid, usize> =
         queries.iter().enumerate().map(|(number, query)| (query.tid, number)).collect();
     let structure = structure_of(&snapshot.meta.structure);
@@ -108,7 +108,7 @@ fn place(relation: Relation, snapshot: &Snapshot, queries: &mut Vec<Query>) {
 }
 
 /// The recall of increasing efforts.
-fn measure(relation: Relation, snapshot: &Snapshot, queries: &[Query]) -> Curve {
+fn measure(relation: Relation, snapshot: &Snapshot, queries: &[SampleQuery]) -> Curve {
     /// Recall beyond which no more effort is tried, and the factor between two efforts.
     const ENOUGH: f64 = 0.9985;
     const STEP: f64 = 1.3;
@@ -129,16 +129,22 @@ fn measure(relation: Relation, snapshot: &Snapshot, queries: &[Query]) -> Curve 
     let mut curve = Curve::default();
     let mut effort = first.min(most);
     loop {
-        let terms = |query: &Query| {
+        let limits = |query: &SampleQuery| {
             let (ef, probes) = (effort as usize, effort as usize);
-            let effort = Effort { ef, probes, onward: Onward::Strict, rows: u64::MAX, bytes: usize::MAX };
-            Terms { effort, within: None, without: query.place }
+            let effort = Effort {
+                ef,
+                probes,
+                iterative_scan: IterativeScan::Strict,
+                rows: u64::MAX,
+                bytes: usize::MAX,
+            };
+            SearchLimits { effort, within: None, leave_out: query.place }
         };
         let mut sum = 0.0;
         for query in queries {
             pgrx::check_for_interrupts!();
             let request =
-                Request { query: query.prepared.clone(), conditions: Vec::new(), terms: terms(query) };
+                Request { query: query.prepared.clone(), conditions: Vec::new(), limits: limits(query) };
             let mut search = IndexSearch::new(relation, snapshot.clone(), request);
             let space = search.space();
             let hits = std::iter::from_fn(|| {

@@ -1,9 +1,9 @@
 //! How hard a scan tries, by the settings.
 
-use crate::config::settings::{self, IterativeScan};
+use crate::config::settings::{self, IterativeScanSetting};
 use crate::pg::error::Problem;
 use crate::pg::relation::Relation;
-use crate::search::rerank::Onward;
+use crate::search::rerank::IterativeScan;
 use crate::segment::request::Effort;
 use crate::storage::snapshot::Snapshot;
 use crate::structure::Quantizer;
@@ -15,19 +15,19 @@ use std::collections::HashSet;
 pub fn effort(snapshot: &Snapshot) -> Effort {
     let lists = snapshot.manifest.codebook().map_or(1, |codebook| codebook.lists);
     let curve = snapshot.manifest.calibration.as_ref().map(|calibration| &calibration.curve);
-    let wanted = settings::target_recall().zip(curve).and_then(|(recall, curve)| curve.effort_for(recall));
-    let probes = match (wanted, settings::probes()) {
-        (Some(wanted), _) => wanted,
+    let requested = settings::target_recall().zip(curve).and_then(|(recall, curve)| curve.effort_for(recall));
+    let probes = match (requested, settings::probes()) {
+        (Some(requested), _) => requested,
         (None, 0) => automatic_probes(lists, snapshot.meta.quantizer),
         (None, probes) => probes,
     };
     Effort {
-        ef: wanted.map_or(settings::ef_search(), |wanted| wanted as usize),
+        ef: requested.map_or(settings::ef_search(), |requested| requested as usize),
         probes: probes.min(lists) as usize,
-        onward: match settings::iterative_scan() {
-            IterativeScan::strict => Onward::Strict,
-            IterativeScan::relaxed => Onward::Relaxed,
-            IterativeScan::off => Onward::Stop,
+        iterative_scan: match settings::iterative_scan() {
+            IterativeScanSetting::strict => IterativeScan::Strict,
+            IterativeScanSetting::relaxed => IterativeScan::Relaxed,
+            IterativeScanSetting::off => IterativeScan::Off,
         },
         rows: match settings::max_scan_tuples() {
             0 => u64::MAX,
@@ -60,6 +60,6 @@ pub fn warn_of_missing_calibration(index: Relation) {
 /// Lists to probe out of `lists`, unless the user sets a number. Recall@10 is then at least 0.95 on
 /// the project's data sets.
 fn automatic_probes(lists: u32, quantizer: Quantizer) -> u32 {
-    let share = if quantizer.has_second_lists() { 2.0 } else { 4.0 };
+    let share = if quantizer.has_spill() { 2.0 } else { 4.0 };
     (share * f64::from(lists).sqrt()) as u32
 }

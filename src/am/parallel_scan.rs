@@ -1,7 +1,7 @@
 //! A table's rows, read by parallel workers as well: fetching and unpacking large values takes
 //! longer than passing them on.
 
-use crate::am::table::{Extent, Source, malformed};
+use crate::am::table::{Extent, TableRows, malformed};
 use crate::am::{attributes, opclass};
 use crate::filter;
 use crate::pg::parallel::{Member, Rows, Team, workers_for};
@@ -24,16 +24,16 @@ const MESSAGE_BYTES: usize = 1 << 15;
 /// After this many rows of its own, the backend looks for rows of workers.
 const ROWS_PER_LOOK: u64 = 16;
 
-/// As [`Source::scan`] of all, with up to `workers` workers if the table is large enough. Rows come
+/// As [`TableRows::scan`] of all, with up to `workers` workers if the table is large enough. Rows come
 /// in any order.
-pub fn scan(source: Source, workers: usize, visit: &mut dyn FnMut(Entry)) -> f64 {
-    // SAFETY: `Source::new` requires the index to be open while `source` is used.
+pub fn scan(source: TableRows, workers: usize, visit: &mut dyn FnMut(Entry)) -> f64 {
+    // SAFETY: `TableRows::new` requires the index to be open while `source` is used.
     let (heap, index) = (source.table(), unsafe { Relation::from_raw(source.index) });
     let is_concurrent = source.is_concurrent();
     let task =
         Task { heap: heap.oid().to_u32(), index: index.oid().to_u32(), is_concurrent: is_concurrent.into() };
     let rows = if is_concurrent { Rows::Visible } else { Rows::Any };
-    // SAFETY: `Source::new` requires `info` to be valid while `source` is used, and nothing writes
+    // SAFETY: `TableRows::new` requires `info` to be valid while `source` is used, and nothing writes
     // to it during this call.
     let workers = workers.min(workers_for(heap, index, unsafe { &*source.info }));
     let Some(mut team) = Team::start(c"vdb_scan_table", workers, &task, heap, rows) else {
@@ -49,7 +49,7 @@ pub fn scan(source: Source, workers: usize, visit: &mut dyn FnMut(Entry)) -> f64
         }
     });
     team.receive_all(|message| others.add(message, source, visit));
-    // SAFETY: `Source::new` requires `info` to be valid, and no reference to it is live here.
+    // SAFETY: `TableRows::new` requires `info` to be valid, and no reference to it is live here.
     unsafe { (*source.info).ii_BrokenHotChain |= others.has_broken_chains };
     scanned + others.tuples
 }
@@ -62,7 +62,7 @@ struct Share {
 }
 
 impl Share {
-    fn add(&mut self, message: &[u8], source: Source, visit: &mut dyn FnMut(Entry)) {
+    fn add(&mut self, message: &[u8], source: TableRows, visit: &mut dyn FnMut(Entry)) {
         match Message::read(message, filter::stride(source.kinds.len()), visit) {
             Some(Message::Rows) => {}
             Some(Message::End { tuples, has_broken_chains }) => {
@@ -162,7 +162,7 @@ pub unsafe extern "C-unwind" fn vdb_scan_table(segment: *mut pg_sys::dsm_segment
         (*info).ii_Concurrent = task.is_concurrent != 0;
         let relation = Relation::from_raw(index);
         let (space, kinds) = (opclass::space_of(relation), attributes::kinds_of(relation));
-        let source = Source::new(heap, index, info, space, &kinds);
+        let source = TableRows::new(heap, index, info, space, &kinds);
         let share = Extent::Share(member.begin_scan(source.table()));
         let mut message = Message::begin();
         let tuples = source.scan(share, false, &mut |entry| {

@@ -10,7 +10,7 @@ use crate::pg::heap::{HeapRows, checked_tid};
 use crate::pg::relation::Relation;
 use crate::segment::listing::{Listing, RangeQuery};
 use crate::segment::report::{self, Report, StepReport};
-use crate::segment::request::{Request, Terms};
+use crate::segment::request::{Request, SearchLimits};
 use crate::segment::search::IndexSearch;
 use crate::segment::threshold::Threshold;
 use crate::storage::snapshot::Snapshot;
@@ -25,7 +25,7 @@ enum State {
     /// With the query as it was passed, if plans may ask for distances to it (see
     /// [`reuse_distance`]).
     Searching(Box<IndexSearch>, Option<Rc<[u8]>>),
-    /// Without an order, or with one by a query that has no direction, rows come in storage order.
+    /// LeftOut an order, or with one by a query that has no direction, rows come in storage order.
     Listing(Reported),
     /// No row can meet the conditions.
     Done,
@@ -187,7 +187,7 @@ unsafe fn begin(scan: pg_sys::IndexScanDesc, relation: Relation) -> State {
     let order = order.filter(|order| !is_null(order));
     let query = order.and_then(|order| query_at(order.sk_argument));
     let Some(query) = query else {
-        // Without an order, with one by null, or by a query that has no direction, rows come in
+        // LeftOut an order, with one by null, or by a query that has no direction, rows come in
         // storage order.
         let bound = sphere.and_then(|(centre, radius)| Some((centre?, bound_of(radius)?)));
         let bound = bound
@@ -203,7 +203,7 @@ unsafe fn begin(scan: pg_sys::IndexScanDesc, relation: Relation) -> State {
         effort::warn_of_missing_calibration(relation);
     }
     let effort = effort::effort(&snapshot);
-    let request = Request { query, conditions, terms: Terms { effort, within, without: None } };
+    let request = Request { query, conditions, limits: SearchLimits { effort, within, leave_out: None } };
     // SAFETY: the argument of the ordering operator is not null, and a vector of variable length.
     // It lives as long as the scan's keys.
     let asked_for =

@@ -11,7 +11,7 @@ use pgrx::{PgSqlErrorCode, pg_guard, pg_sys};
 
 /// The table and the index that PostgreSQL passes.
 #[derive(Clone, Copy)]
-pub struct Source<'a> {
+pub struct TableRows<'a> {
     pub heap: pg_sys::Relation,
     pub index: pg_sys::Relation,
     pub info: *mut pg_sys::IndexInfo,
@@ -33,7 +33,7 @@ pub enum Extent {
     Share(pg_sys::TableScanDesc),
 }
 
-impl<'a> Source<'a> {
+impl<'a> TableRows<'a> {
     /// # Safety
     /// The relations are open and locked, and `info` points to the information of the index. All
     /// stay so while the value and its copies are used.
@@ -106,7 +106,7 @@ pub fn for_each_visible_row(index: Relation, visit: &mut dyn FnMut(Entry)) {
         let info = pg_sys::BuildIndexInfo(index.raw());
         (*info).ii_Concurrent = true;
         let (space, kinds) = (opclass::space_of(index), attributes::kinds_of(index));
-        Source::new(heap, index.raw(), info, space, &kinds).scan(Extent::All, false, visit);
+        TableRows::new(heap, index.raw(), info, space, &kinds).scan(Extent::All, false, visit);
         pg_sys::table_close(heap, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
     }
 }
@@ -128,7 +128,7 @@ fn new_row_context() -> pg_sys::MemoryContext {
 
 /// The state that a scan of the table passes to its callback.
 struct Scan<'a> {
-    source: Source<'a>,
+    source: TableRows<'a>,
     visit: &'a mut dyn FnMut(Entry<'_>),
 }
 

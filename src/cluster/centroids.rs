@@ -146,7 +146,7 @@ impl Centroids {
         let nearest = self.nearest_of(vector, candidates);
         let others = candidates.iter().map(|&(_, list)| list).filter(|&list| list != nearest);
         let others = others.map(|list| (list, self.vector(list)));
-        let second = spill::second_list(vector, self.vector(nearest), others);
+        let second = spill::spill_list(vector, self.vector(nearest), others);
         // Where distances are NaN, any other list will do: every row is in two.
         (nearest, second.or(Some((nearest + 1) % self.count() as u32)))
     }

@@ -14,7 +14,7 @@ const ALONG: f32 = 1.0;
 
 /// The second list of a vector among `candidates`, if there are any; `own` is the centroid of its
 /// own list.
-pub fn second_list<'a>(
+pub fn spill_list<'a>(
     vector: &[f32],
     own: &[f32],
     candidates: impl Iterator<Item = (u32, &'a [f32])>,
@@ -47,7 +47,7 @@ mod tests {
         // the other beside it.
         let candidates = [(7, [2.5, 0.0]), (9, [1.0, 1.5])];
         let second = |vector: &[f32], candidates: &[(u32, [f32; 2])]| {
-            second_list(vector, &own, candidates.iter().map(|(list, centroid)| (*list, &centroid[..])))
+            spill_list(vector, &own, candidates.iter().map(|(list, centroid)| (*list, &centroid[..])))
         };
         assert_eq!(second(&vector, &candidates), Some(9));
         assert_eq!(second(&vector, &[(7, [1.5, 0.0]), (9, [1.0, 1.5])]), Some(7), "near enough");

@@ -1,8 +1,9 @@
 //! Rows on their way to codes: widened, rotated, encoded.
 
 use crate::codec::rabitq::{self, Factors, Query, Target};
+use crate::codec::rabitq_multibit;
+use crate::codec::rabitq4;
 use crate::codec::rotation::Rotation;
-use crate::codec::{multibit, nibble};
 use crate::distance::{Element, ElementKind, Geometry, Space, subtract};
 use half::f16;
 
@@ -128,20 +129,20 @@ impl Encoder {
         rabitq::encode(vector, centre, self.target, code)
     }
 
-    /// Encodes with several bits a dimension (see [`multibit::encode`]).
+    /// Encodes with several bits a dimension (see [`rabitq_multibit::encode`]).
     pub fn encode_fine(&self, vector: &[f32], centre: &[f32], bits: usize, code: &mut [u8]) -> Factors {
-        multibit::encode(vector, centre, self.target, bits, code)
+        rabitq_multibit::encode(vector, centre, self.target, bits, code)
     }
 
-    /// Encodes with four bits a dimension against the origin (see [`nibble::encode`]).
-    pub fn encode_nibbles(&self, vector: &[f32], code: &mut [u8]) -> Factors {
-        nibble::encode(vector, self.target, code)
+    /// Encodes with four bits a dimension against the origin (see [`rabitq4::encode`]).
+    pub fn encode_four_bits(&self, vector: &[f32], code: &mut [u8]) -> Factors {
+        rabitq4::encode(vector, self.target, code)
     }
 
     /// The row that a code of four bits a dimension stands for; under cosine its length is
     /// arbitrary.
-    pub fn decode_nibbles(&self, code: &[u8], factors: Factors) -> Vec<u8> {
-        let mut vector = nibble::decode(code, factors, self.target);
+    pub fn decode_four_bits(&self, code: &[u8], factors: Factors) -> Vec<u8> {
+        let mut vector = rabitq4::decode(code, factors, self.target);
         self.rotation.undo(&mut vector);
         vector.truncate(self.space.dims as usize);
         match self.space.kind {

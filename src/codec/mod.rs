@@ -8,10 +8,10 @@
 pub mod encoder;
 pub mod fastscan;
 pub mod layout;
-pub mod multibit;
-pub mod nibble;
 pub mod quantizer;
 pub mod rabitq;
+pub mod rabitq4;
+pub mod rabitq_multibit;
 pub mod rotation;
 pub mod rounding;
 pub mod scalar;

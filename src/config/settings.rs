@@ -13,13 +13,14 @@ static FLUSH_ROWS: GucSetting<i32> = GucSetting::<i32>::new(10_000);
 /// Whether a scan goes on when the query asks for more rows than it has found, and in which order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PostgresGucEnum)]
 #[allow(non_camel_case_types)] // the names that users write
-pub enum IterativeScan {
+pub enum IterativeScanSetting {
     strict,
     relaxed,
     off,
 }
 
-static ITERATIVE_SCAN: GucSetting<IterativeScan> = GucSetting::<IterativeScan>::new(IterativeScan::strict);
+static ITERATIVE_SCAN: GucSetting<IterativeScanSetting> =
+    GucSetting::<IterativeScanSetting>::new(IterativeScanSetting::strict);
 static MAX_SCAN_TUPLES: GucSetting<i32> = GucSetting::<i32>::new(0);
 static SCAN_MEM: GucSetting<i32> = GucSetting::<i32>::new(256 << 10);
 
@@ -34,7 +35,7 @@ pub fn probes() -> u32 {
 }
 
 /// What a scan does when the query asks for more rows than it has found.
-pub fn iterative_scan() -> IterativeScan {
+pub fn iterative_scan() -> IterativeScanSetting {
     ITERATIVE_SCAN.get()
 }
 

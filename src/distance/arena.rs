@@ -9,7 +9,7 @@ pub struct Arena {
     /// Chunks never grow, so a row stays where it is, and only the last chunk holds memory in
     /// reserve.
     chunks: Vec<Vec<Word>>,
-    place: Place,
+    place: ArenaLayout,
     /// Squared norm of each row, if the metric needs it.
     squared_norms: Vec<f32>,
 }
@@ -24,7 +24,7 @@ type Word = u64;
 const CHUNK_WORDS: usize = 1 << 17;
 
 /// Where rows are found.
-enum Place {
+enum ArenaLayout {
     /// Rows of one length, `1 << shift` of them in a chunk, `words` apart.
     Even { shift: u32, words: usize, bytes: usize, rows: usize },
     /// Chunk, first word and length in bytes of each row.
@@ -34,10 +34,10 @@ enum Place {
 impl Arena {
     pub fn new(space: Space) -> Self {
         let place = match space.row_bytes() {
-            None => Place::Listed(Vec::new()),
+            None => ArenaLayout::Listed(Vec::new()),
             Some(bytes) => {
                 let words = bytes.div_ceil(size_of::<Word>()).max(1);
-                Place::Even { shift: (CHUNK_WORDS / words).max(1).ilog2(), words, bytes, rows: 0 }
+                ArenaLayout::Even { shift: (CHUNK_WORDS / words).max(1).ilog2(), words, bytes, rows: 0 }
             }
         };
         Self { space, chunks: Vec::new(), place, squared_norms: Vec::new() }
@@ -49,8 +49,8 @@ impl Arena {
 
     pub fn rows(&self) -> u32 {
         match &self.place {
-            Place::Even { rows, .. } => *rows as u32,
-            Place::Listed(rows) => rows.len() as u32,
+            ArenaLayout::Even { rows, .. } => *rows as u32,
+            ArenaLayout::Listed(rows) => rows.len() as u32,
         }
     }
 
@@ -58,8 +58,8 @@ impl Arena {
     pub fn bytes(&self) -> usize {
         let words: usize = self.chunks.iter().map(Vec::len).sum();
         let listed = match &self.place {
-            Place::Even { .. } => 0,
-            Place::Listed(rows) => rows.capacity() * size_of::<(u32, u32, u32)>(),
+            ArenaLayout::Even { .. } => 0,
+            ArenaLayout::Listed(rows) => rows.capacity() * size_of::<(u32, u32, u32)>(),
         };
         words * size_of::<Word>() + listed + self.squared_norms.capacity() * size_of::<f32>()
     }
@@ -68,13 +68,15 @@ impl Arena {
     pub fn push(&mut self, row: &[u8]) -> bool {
         let words = row.len().div_ceil(size_of::<Word>());
         let full = match &self.place {
-            Place::Even { shift, rows, .. } => rows.is_multiple_of(1 << shift),
-            Place::Listed(_) => self.chunks.last().is_none_or(|chunk| chunk.capacity() - chunk.len() < words),
+            ArenaLayout::Even { shift, rows, .. } => rows.is_multiple_of(1 << shift),
+            ArenaLayout::Listed(_) => {
+                self.chunks.last().is_none_or(|chunk| chunk.capacity() - chunk.len() < words)
+            }
         };
         if full {
             let capacity = match &self.place {
-                Place::Even { shift, words, .. } => words << shift,
-                Place::Listed(_) => words.max(CHUNK_WORDS),
+                ArenaLayout::Even { shift, words, .. } => words << shift,
+                ArenaLayout::Listed(_) => words.max(CHUNK_WORDS),
             };
             self.chunks.push(memory::with_capacity(capacity, ROWS));
         }
@@ -93,8 +95,8 @@ impl Arena {
             return false;
         };
         match &mut self.place {
-            Place::Even { rows, .. } => *rows += 1,
-            Place::Listed(rows) => {
+            ArenaLayout::Even { rows, .. } => *rows += 1,
+            ArenaLayout::Listed(rows) => {
                 memory::push(rows, (chunk_number as u32, start as u32, row.len() as u32), ROWS);
             }
         }
@@ -107,10 +109,10 @@ impl Arena {
     pub fn row(&self, row: u32) -> &[u8] {
         let row = row as usize;
         let (chunk, start, bytes) = match &self.place {
-            Place::Even { shift, words, bytes, .. } => {
+            ArenaLayout::Even { shift, words, bytes, .. } => {
                 (row >> shift, (row & ((1 << shift) - 1)) * words, *bytes)
             }
-            Place::Listed(rows) => {
+            ArenaLayout::Listed(rows) => {
                 let (chunk, start, bytes) = rows[row];
                 (chunk as usize, start as usize, bytes as usize)
             }

@@ -124,13 +124,13 @@ const AWAY: usize = 8;
 const LOCKS: usize = 1 << 14;
 
 /// An older graph, some of whose nodes are taken over with their neighbours.
-pub trait Prior: Sync {
+pub trait PriorGraph: Sync {
     /// What is known of a node on one of its layers; `None` if the node is new.
-    fn known(&self, layer: usize, node: u32) -> Option<Known>;
+    fn known(&self, layer: usize, node: u32) -> Option<PriorNeighbours>;
 }
 
 /// What is known of a node that was in an older graph.
-pub enum Known {
+pub enum PriorNeighbours {
     /// Its neighbours, all of which are still there.
     Neighbours(Vec<u32>),
     /// Some neighbours are gone. These are the others, and the neighbours of those that are gone,
@@ -150,7 +150,7 @@ pub fn build(
     nodes: u32,
     layers: &[u32],
     options: Options,
-    prior: &impl Prior,
+    prior: &impl PriorGraph,
     cancel: &AtomicBool,
     done: &AtomicU64,
 ) -> Graph {
@@ -169,7 +169,7 @@ pub fn build(
     // Nodes between two clusters lose their neighbours in one when they get nearer ones in the
     // other. Edges that lead anywhere, and stay, keep the graph in one piece.
     let anywhere = |node: u32| (mix(node.into()) % u64::from(nodes)) as u32;
-    builder.lead_away(nodes, |node| (!is_old[node as usize]).then(|| anywhere(node)), cancel);
+    builder.add_long_edges(nodes, |node| (!is_old[node as usize]).then(|| anywhere(node)), cancel);
     graph
 }
 
@@ -242,7 +242,7 @@ impl<'a, N: Nodes> Builder<'a, N> {
 
     /// Adds farther neighbours to nodes on the base layer: the first few that `away` returns. They
     /// replace a node's last neighbours if there is no room.
-    pub fn lead_away<A: IntoIterator<Item = u32>>(
+    pub fn add_long_edges<A: IntoIterator<Item = u32>>(
         &self,
         nodes: u32,
         away: impl Fn(u32) -> A + Sync,
@@ -276,7 +276,7 @@ impl<'a, N: Nodes> Builder<'a, N> {
 
     /// Links a node as an older graph did; `false` if that graph lacks it, or nothing of its
     /// neighbourhood is left.
-    fn take_over(&self, node: u32, prior: &impl Prior, cancel: &AtomicBool) -> bool {
+    fn take_over(&self, node: u32, prior: &impl PriorGraph, cancel: &AtomicBool) -> bool {
         if cancel.load(Ordering::Relaxed) {
             return false;
         }
@@ -284,9 +284,9 @@ impl<'a, N: Nodes> Builder<'a, N> {
             let lists = &self.graph.layers[layer];
             match prior.known(layer, node) {
                 None => return false,
-                Some(Known::Neighbours(neighbours)) => lists.set(node, neighbours.into_iter()),
-                Some(Known::Candidates(others)) if others.is_empty() && layer == 0 => return false,
-                Some(Known::Candidates(others)) => {
+                Some(PriorNeighbours::Neighbours(neighbours)) => lists.set(node, neighbours.into_iter()),
+                Some(PriorNeighbours::Candidates(others)) if others.is_empty() && layer == 0 => return false,
+                Some(PriorNeighbours::Candidates(others)) => {
                     let mut candidates: Vec<Candidate> =
                         others.into_iter().map(|other| self.candidate(node, other)).collect();
                     candidates.sort_unstable();

@@ -58,7 +58,7 @@ pub fn build(
             base.link_back(node);
         }
     });
-    base.lead_away(near, nodes, cancel);
+    base.add_long_edges(near, nodes, cancel);
     base.reach_all(nodes, cancel);
     graph
 }
@@ -155,7 +155,7 @@ impl<N: Nodes> Base<'_, '_, N> {
     /// Adds neighbours that lead away, such as an incremental build gives to the nodes that it
     /// inserts early. Candidates are all near: of clustered rows, those of one cluster. A search
     /// that enters the wrong cluster would not get out of it.
-    fn lead_away(&self, near: &impl Near, nodes: u32, cancel: &AtomicBool) {
+    fn add_long_edges(&self, near: &impl Near, nodes: u32, cancel: &AtomicBool) {
         let upper = self.builder.graph.layers.get(1);
         let away = |node| -> Vec<u32> {
             match upper.filter(|upper| node < upper.nodes()) {
@@ -168,7 +168,7 @@ impl<N: Nodes> Base<'_, '_, N> {
                 None => near.away(node).into_iter().collect(),
             }
         };
-        self.builder.lead_away(nodes, away, cancel);
+        self.builder.add_long_edges(nodes, away, cancel);
     }
 
     /// Inserts, by a search, every node that cannot be reached from the entry point.

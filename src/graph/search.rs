@@ -40,7 +40,7 @@ pub trait GraphReader {
     /// called if there are estimates.
     fn entered(&mut self, _nearest: &[Candidate]) {}
     /// Whether a node may be returned; others only lead the way.
-    fn is_wanted(&self, _node: u32) -> bool {
+    fn matches(&self, _node: u32) -> bool {
         true
     }
     /// Called between hops. To end a cancelled search, it does not return.
@@ -59,7 +59,7 @@ const CANDIDATES: &str = "candidates of a search";
 /// Nodes visited together, so that the memory of one is on its way while another is looked at.
 const TOGETHER: usize = 4;
 
-pub use crate::search::rerank::{Onward, Work};
+pub use crate::search::rerank::{IterativeScan, Work};
 use crate::search::strategy::WalkBudget;
 
 /// Nodes compared before the share of matching ones means anything. [`FEWER`] times fewer than
@@ -70,7 +70,7 @@ const FEWER: f64 = 4.0;
 /// The state of a search between two calls.
 ///
 /// Results come in ascending order. When `ef` of them are used up, the search resumes with `ef`
-/// doubled. A node that is found only then may be nearer than one already returned: [`Onward`]
+/// doubled. A node that is found only then may be nearer than one already returned: [`IterativeScan`]
 /// decides what becomes of it. When the graph is exhausted, nodes that cannot be reached are
 /// compared one by one: no node is lost.
 pub struct Search {
@@ -92,11 +92,11 @@ pub struct Search {
     /// Nodes compared by the walk over the base layer, nodes kept, and estimates. The descent and
     /// the sweep do not count.
     compared: usize,
-    wanted: usize,
+    matching: usize,
     estimated: usize,
     budget: WalkBudget,
     last: Option<Candidate>,
-    without: Option<Without>,
+    leave_out: Option<LeftOut>,
     within: Option<f64>,
     state: State,
 }
@@ -105,7 +105,7 @@ pub struct Search {
 ///
 /// Had the graph been built without it, the nodes that lead to it would lead to others in its
 /// direction: its neighbours. So each edge to it leads to the next of those.
-struct Without {
+struct LeftOut {
     node: u32,
     /// Its neighbours that no edge leads to yet, in no particular order, with estimates if there
     /// are any. `None` until the first is needed.
@@ -135,32 +135,32 @@ impl Search {
             returned: 0,
             given: Vec::new(),
             compared: 0,
-            wanted: 0,
+            matching: 0,
             estimated: 0,
             budget,
             last: None,
-            without: None,
+            leave_out: None,
             within: None,
             state: State::Fresh,
         }
     }
 
     /// Searches as if `node`, which is on the base layer only, were not there.
-    pub fn without(mut self, node: Option<u32>) -> Self {
-        self.without = node.map(|node| Without { node, detours: None });
+    pub fn leave_out(mut self, node: Option<u32>) -> Self {
+        self.leave_out = node.map(|node| LeftOut { node, detours: None });
         self
     }
 
     /// Whether the search leaves this node out.
-    fn is_without(&self, node: u32) -> bool {
-        self.without.as_ref().is_some_and(|without| without.node == node)
+    fn is_left_out(&self, node: u32) -> bool {
+        self.leave_out.as_ref().is_some_and(|leave_out| leave_out.node == node)
     }
 
     /// Where an edge to the node that is left out leads; `None` if nowhere.
     fn detour<G: GraphReader>(&mut self, graph: &mut G) -> Option<Scored> {
-        let without = self.without.as_mut()?;
-        let node = without.node;
-        let detours = without.detours.get_or_insert_with(|| {
+        let leave_out = self.leave_out.as_mut()?;
+        let node = leave_out.node;
+        let detours = leave_out.detours.get_or_insert_with(|| {
             let mut ahead = Vec::new();
             if graph.has_estimates() {
                 graph.visit(&[node], &mut Vec::new(), &mut ahead);
@@ -230,14 +230,18 @@ impl Search {
     }
 
     /// The next nearest node. `None` when every node was returned, when the search gives up, or
-    /// when it would have to go on against `onward`.
-    pub fn next<G: GraphReader>(&mut self, graph: &mut G, onward: Onward) -> Option<Candidate> {
+    /// when it would have to go on against `iterative_scan`.
+    pub fn next<G: GraphReader>(
+        &mut self,
+        graph: &mut G,
+        iterative_scan: IterativeScan,
+    ) -> Option<Candidate> {
         loop {
             if self.state == State::Fresh {
                 self.enter(graph);
                 self.expand(graph);
             } else if self.returned >= self.ef && self.state == State::Paused {
-                if onward == Onward::Stop {
+                if iterative_scan == IterativeScan::Off {
                     return None;
                 }
                 if self.within.is_some() {
@@ -262,7 +266,7 @@ impl Search {
                 Some(Reverse(candidate)) => {
                     let is_late =
                         self.last.is_some_and(|last| candidate.score.total_cmp(&last.score).is_lt());
-                    if is_late && onward == Onward::Strict {
+                    if is_late && iterative_scan == IterativeScan::Strict {
                         continue;
                     }
                     self.returned += 1;
@@ -301,7 +305,7 @@ impl Search {
             graph.entered(&nearest);
             for nearest in nearest {
                 self.visit(nearest.node);
-                self.add(nearest, graph.is_wanted(nearest.node));
+                self.add(nearest, graph.matches(nearest.node));
             }
         }
     }
@@ -363,7 +367,7 @@ impl Search {
     fn gives_up(&mut self) -> bool {
         let WalkBudget { nodes, share } = self.budget;
         let are_few =
-            self.compared >= FIRST_LOOK && (self.wanted as f64) < self.compared as f64 * share / FEWER;
+            self.compared >= FIRST_LOOK && (self.matching as f64) < self.compared as f64 * share / FEWER;
         if self.compared > nodes || are_few {
             self.state = State::GivenUp;
         }
@@ -380,9 +384,9 @@ impl Search {
     }
 
     /// Keeps a node that was compared, and lets it lead the way unless it is too far.
-    fn add(&mut self, candidate: Candidate, is_wanted: bool) {
+    fn add(&mut self, candidate: Candidate, matches: bool) {
         let is_near = self.best.len() < self.ef || self.best.peek().is_some_and(|worst| candidate < *worst);
-        if is_wanted {
+        if matches {
             self.keep(candidate);
         }
         let ahead = Scored::new(candidate.score as f32, candidate.node);
@@ -401,7 +405,7 @@ impl Search {
 
     /// Keeps a node that may be returned.
     fn keep(&mut self, candidate: Candidate) {
-        self.wanted += 1;
+        self.matching += 1;
         memory::push_to_heap(&mut self.pool, Reverse(candidate), CANDIDATES);
         if self.best.len() < self.ef {
             self.best.push(candidate);
@@ -442,7 +446,7 @@ impl Search {
                     memory::push(&mut self.deferred, nearest, CANDIDATES);
                     break;
                 }
-                if self.is_without(nearest.node()) {
+                if self.is_left_out(nearest.node()) {
                     let detour = self.detour(graph);
                     self.frontier.extend(detour.map(Reverse));
                 } else if self.visit(nearest.node()) {
@@ -461,12 +465,12 @@ impl Search {
             graph.visit(&nodes, &mut found, &mut estimated);
             self.compared += found.len();
             self.estimated += estimated.len();
-            for &found in found.iter().filter(|found| graph.is_wanted(found.node)) {
+            for &found in found.iter().filter(|found| graph.matches(found.node)) {
                 self.keep(found);
             }
             self.sort_out(&estimated);
         }
-        let is_done = |ahead: &Scored| self.is_visited(ahead.node()) || self.is_without(ahead.node());
+        let is_done = |ahead: &Scored| self.is_visited(ahead.node()) || self.is_left_out(ahead.node());
         if self.frontier.is_empty() && self.deferred.iter().all(is_done) {
             self.sweep(graph);
         }
@@ -513,7 +517,7 @@ impl Search {
             }
             graph.poll();
             graph.neighbours(0, nearest.node(), &mut neighbours);
-            if let Some(place) = neighbours.iter().position(|&node| self.is_without(node)) {
+            if let Some(place) = neighbours.iter().position(|&node| self.is_left_out(node)) {
                 match self.detour(graph) {
                     Some(detour) => neighbours[place] = detour.node(),
                     None => drop(neighbours.swap_remove(place)),
@@ -527,7 +531,7 @@ impl Search {
             graph.score(&neighbours, &mut scores);
             self.compared += scores.len();
             for (&node, &score) in neighbours.iter().zip(&scores) {
-                self.add(Candidate { score, node }, graph.is_wanted(node));
+                self.add(Candidate { score, node }, graph.matches(node));
             }
         }
         if self.deferred.is_empty() {
@@ -538,7 +542,7 @@ impl Search {
     /// Compares every node that may be returned and that the graph did not lead to.
     fn sweep<G: GraphReader>(&mut self, graph: &mut G) {
         const BATCH: usize = 256;
-        let is_missed = |&node: &u32| !self.is_without(node) && self.visit(node) && graph.is_wanted(node);
+        let is_missed = |&node: &u32| !self.is_left_out(node) && self.visit(node) && graph.matches(node);
         let missed: Vec<u32> = (0..graph.nodes()).filter(is_missed).collect();
         let mut scores = Vec::new();
         for nodes in missed.chunks(BATCH) {

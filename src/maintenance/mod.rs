@@ -9,7 +9,7 @@ use crate::pg::lock::{IndexLock, Purpose};
 use crate::pg::process::now;
 use crate::pg::relation::Relation;
 use crate::pg::threads;
-use crate::segment::compact::{self, Job};
+use crate::segment::compaction::{self, Job};
 use crate::segment::{Plan, flush, growing, structure_of};
 use crate::storage::edit::Edit;
 use crate::storage::manifest::Manifest;
@@ -132,7 +132,7 @@ pub fn compact_all(relation: Relation) -> Option<u64> {
         choose(meta, manifest, Limits { flush_rows: u64::MAX, ..limits })
     };
     let plan = |meta: &Meta| plan(meta, threads::maintenance_threads(), settings::compact_bytes(), false);
-    compact::compact(relation, &lock, everything, plan)
+    compaction::compact(relation, &lock, everything, plan)
 }
 
 /// Does the most urgent task if its lock is free and it has not failed recently; calls `noted`
@@ -156,7 +156,7 @@ fn run_next(relation: Relation, limits: Limits, threads: usize, noted: impl Fn(T
     {
         noted(TaskKind::Compact);
         let choose = |meta: &Meta, manifest: &Manifest| choose(meta, manifest, limits);
-        compact::compact(relation, &lock, choose, plan);
+        compaction::compact(relation, &lock, choose, plan);
         return true;
     }
     false

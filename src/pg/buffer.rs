@@ -39,9 +39,9 @@ impl Recent {
     }
 
     fn set(&mut self, relation: Relation, block: u32, buffer: pg_sys::Buffer) {
-        let wanted = (2 * (block as usize + 1)).next_power_of_two().min(MOST_RECENT);
-        if self.buffers.len() < wanted {
-            self.buffers = vec![0; wanted];
+        let requested = (2 * (block as usize + 1)).next_power_of_two().min(MOST_RECENT);
+        if self.buffers.len() < requested {
+            self.buffers = vec![0; requested];
         }
         let place = self.place(relation, block);
         self.buffers[place] = buffer;

@@ -57,14 +57,14 @@ mod injected {
 
     /// Raises an I/O error at the `vdb.fault_at`-th point of the kind `vdb.fault`.
     pub fn point(fault: Fault) {
-        let (wanted, at) = (FAULT.get(), FAULT_AT.get());
+        let (requested, at) = (FAULT.get(), FAULT_AT.get());
         let passed = match PASSED.get() {
-            (before, at_before, passed) if (before, at_before) == (wanted, at) => passed,
+            (before, at_before, passed) if (before, at_before) == (requested, at) => passed,
             _ => 0,
         };
-        let passed = if fault == wanted { passed.saturating_add(1) } else { passed };
-        PASSED.set((wanted, at, passed));
-        if fault == wanted && passed == at {
+        let passed = if fault == requested { passed.saturating_add(1) } else { passed };
+        PASSED.set((requested, at, passed));
+        if fault == requested && passed == at {
             Problem::new(PgSqlErrorCode::ERRCODE_IO_ERROR, format!("injected fault {at}: {fault:?}")).raise();
         }
     }

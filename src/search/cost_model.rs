@@ -154,7 +154,7 @@ impl ListFacts {
 
     /// Lists that a row is in.
     pub(super) fn copies(self) -> usize {
-        if self.codes.has_second_lists() && self.lists > 1 { 2 } else { 1 }
+        if self.codes.has_spill() && self.lists > 1 { 2 } else { 1 }
     }
 
     /// The part of the rows that `probes` lists should have; a row in two lists counts twice.

@@ -64,14 +64,14 @@ pub struct Work {
 
 /// How a search goes on after its first results.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Onward {
+pub enum IterativeScan {
     /// In exact order: a result that is found too late for it is left out.
     #[default]
     Strict,
     /// A result that is found late comes late.
     Relaxed,
     /// Not at all.
-    Stop,
+    Off,
 }
 
 /// Candidates and those of them that were compared.
@@ -92,7 +92,7 @@ pub struct Reranker<T> {
     uppers: BinaryHeap<Keyed<f32, ()>>,
     /// By exact score.
     compared: BinaryHeap<Reverse<Keyed<f64, T>>>,
-    onward: Onward,
+    iterative_scan: IterativeScan,
     last: f64,
     work: Work,
 }
@@ -119,7 +119,7 @@ pub enum Step<T> {
     /// Compare these and report their scores to [`Reranker::compared`].
     Compare(Vec<T>),
     /// Offer everything again to [`Reranker::recall`], in the same order.
-    Recall,
+    Reconsider,
     /// There are no candidates left.
     Empty,
 }
@@ -136,7 +136,7 @@ impl<T: Copy + Ord> Default for Reranker<T> {
             allowance_before: 1.0,
             uppers: BinaryHeap::new(),
             compared: BinaryHeap::new(),
-            onward: Onward::default(),
+            iterative_scan: IterativeScan::default(),
             last: f64::NEG_INFINITY,
             work: Work::default(),
         }
@@ -146,18 +146,18 @@ impl<T: Copy + Ord> Default for Reranker<T> {
 impl<T: Copy + Ord> Reranker<T> {
     /// For all candidates whose score is at most `bound`; without a bound, for the first ones in
     /// order.
-    pub fn new(bound: Option<f64>, onward: Onward) -> Self {
+    pub fn new(bound: Option<f64>, iterative_scan: IterativeScan) -> Self {
         // Rounding must not leave out what is on the bound.
         let limit = bound.map_or(f32::INFINITY, |bound| (bound as f32).next_up());
         let allowance = if bound.is_some() { DEEP_ERRORS } else { 1.0 };
-        Self { limit, wants_all: bound.is_some(), allowance, onward, ..Self::default() }
+        Self { limit, wants_all: bound.is_some(), allowance, iterative_scan, ..Self::default() }
     }
 
     /// A reranker for a share of the candidates, to be offered on another thread. It begins with
     /// the state of this one; [`Self::absorb`] merges it.
     pub fn share(&self) -> Self {
-        let Self { limit, first, wants_all, allowance, allowance_before, onward, last, .. } = *self;
-        Self { limit, first, wants_all, allowance, allowance_before, onward, last, ..Self::default() }
+        let Self { limit, first, wants_all, allowance, allowance_before, iterative_scan, last, .. } = *self;
+        Self { limit, first, wants_all, allowance, allowance_before, iterative_scan, last, ..Self::default() }
     }
 
     /// Takes over the candidates of a [`Self::share`], none of which was compared.
@@ -224,13 +224,13 @@ impl<T: Copy + Ord> Reranker<T> {
 
     /// Adds those of at most 32 candidates that may be among the first, and skips the rest.
     ///
-    /// A place holds a candidate if its bit in `wanted` is set and `value` returns one. Returns the
+    /// A place holds a candidate if its bit in `matching` is set and `value` returns one. Returns the
     /// limit that decided, which [`Self::recall`] needs.
     pub fn offer(
         &mut self,
         scores: &[f32],
         errors: &[f32],
-        wanted: u32,
+        matching: u32,
         value: impl Fn(usize) -> Option<T>,
     ) -> f32 {
         let (limit, allowance) = (self.limit, self.allowance);
@@ -245,7 +245,7 @@ impl<T: Copy + Ord> Reranker<T> {
             // No skipped candidate has a lesser bound.
             self.least_skipped = self.least_skipped.min(limit);
         }
-        for place in bits::places(passes & wanted) {
+        for place in bits::places(passes & matching) {
             if let Some(value) = value(place) {
                 self.add(value, scores[place], errors[place]);
             }
@@ -259,7 +259,7 @@ impl<T: Copy + Ord> Reranker<T> {
     /// Returns the limit that decided, for the next time. No row is added twice. A skipped row lies
     /// beyond the limit, and so does all that its recall adds: limits only grow from one time to
     /// the next.
-    pub fn recall(
+    pub fn reconsider(
         &mut self,
         scores: &[f32],
         errors: &[f32],
@@ -309,7 +309,7 @@ impl<T: Copy + Ord> Reranker<T> {
                 && (none_left || next.key <= f64::from(bound.min(self.least_skipped)))
             {
                 self.compared.pop();
-                if next.key < self.last && self.onward != Onward::Relaxed {
+                if next.key < self.last && self.iterative_scan != IterativeScan::Relaxed {
                     continue;
                 }
                 self.last = self.last.max(next.key);
@@ -325,7 +325,7 @@ impl<T: Copy + Ord> Reranker<T> {
                 self.first *= MORE;
                 self.wants_all = self.first > MOST;
                 (self.allowance_before, self.allowance) = (self.allowance, DEEP_ERRORS);
-                return Step::Recall;
+                return Step::Reconsider;
             }
             return Step::Compare(self.most_promising());
         }
@@ -387,10 +387,10 @@ mod tests {
                     compared += if out.len() < count { values.len() } else { 0 };
                     values.into_iter().for_each(|value| reranker.compared(value, exact[value as usize]));
                 }
-                Step::Recall => {
+                Step::Reconsider => {
                     for (&(from, to), limit) in blocks.iter().zip(&mut limits) {
                         let value = |place| Some((from + place) as u32);
-                        *limit = reranker.recall(&scores[from..to], &errors[from..to], *limit, value);
+                        *limit = reranker.reconsider(&scores[from..to], &errors[from..to], *limit, value);
                     }
                 }
                 Step::Empty => return (out, compared),
@@ -416,7 +416,7 @@ mod tests {
 
     #[test]
     fn a_bound_leaves_out_what_is_beyond() {
-        let mut reranker = Reranker::new(Some(100.0), Onward::Strict);
+        let mut reranker = Reranker::new(Some(100.0), IterativeScan::Strict);
         let scores: Vec<f32> = (0..1000).map(|i| (i * 7 % 1000) as f32).collect();
         for (first, scores) in (0u32..).step_by(25).zip(scores.chunks(25)) {
             reranker.offer(scores, &[3.0; 25], u32::MAX, |place| Some(first + place as u32));
@@ -429,7 +429,7 @@ mod tests {
                     compared += rows.len();
                     rows.into_iter().for_each(|row| reranker.compared(row, scores[row as usize].into()));
                 }
-                Step::Recall => panic!("nothing within the bound was skipped"),
+                Step::Reconsider => panic!("nothing within the bound was skipped"),
                 Step::Empty => break,
             }
         }
@@ -489,7 +489,7 @@ mod tests {
         assert_eq!(reranker.step(), Step::Next(2, 7.0));
         assert_eq!(reranker.step(), Step::Empty);
 
-        let mut relaxed = Reranker::new(None, Onward::Relaxed);
+        let mut relaxed = Reranker::new(None, IterativeScan::Relaxed);
         relaxed.compared(0, 5.0);
         assert_eq!(relaxed.step(), Step::Next(0, 5.0));
         relaxed.compared(1, 3.0);

@@ -2,7 +2,7 @@
 //! without a server.
 
 use super::findings::{Finding, Findings};
-use super::request::{Effort, Hit, Terms};
+use super::request::{Effort, Hit, SearchLimits};
 use super::stream::SearchView;
 use super::structures::{RangeView, TrainingRows};
 use super::threshold::Threshold;
@@ -10,7 +10,7 @@ use super::{Entry, Plan, Tid, columns, rows, structure_of};
 use crate::distance::{PreparedQuery, Space};
 use crate::filter::key::Kind;
 use crate::filter::{self, Condition};
-use crate::search::rerank::Onward;
+use crate::search::rerank::IterativeScan;
 use crate::storage::draft::Draft;
 use crate::storage::manifest::{Manifest, Sealed};
 use crate::storage::meta::Meta;
@@ -169,11 +169,16 @@ impl MemoryIndex {
             coded: coded.as_ref(),
             matching: &matching,
         };
-        let effort =
-            Effort { ef: effort, probes: effort, onward: Onward::Strict, rows: u64::MAX, bytes: usize::MAX };
-        let terms = Terms { effort, within: None, without: None };
+        let effort = Effort {
+            ef: effort,
+            probes: effort,
+            iterative_scan: IterativeScan::Strict,
+            rows: u64::MAX,
+            bytes: usize::MAX,
+        };
+        let limits = SearchLimits { effort, within: None, leave_out: None };
         let mut hits = Vec::new();
-        for mut run in structure_of(&self.meta.structure).runs(view, terms) {
+        for mut run in structure_of(&self.meta.structure).runs(view, limits) {
             let mut fetch = |tid: Tid, visit: &mut dyn FnMut(&[u8])| self.fetch(tid, visit);
             let of_run: Vec<Hit> = std::iter::from_fn(|| run.next(view, &mut fetch)).take(limit).collect();
             assert!(of_run.is_sorted(), "a stream ascends");

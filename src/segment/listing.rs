@@ -69,7 +69,7 @@ pub struct Listing {
     /// The number of the sealed segment that is next, and its listing once that has begun.
     segment: usize,
     sealed: Option<OfSegment>,
-    /// Rows listed, with their scores where these are wanted.
+    /// Rows listed, with their scores where these are asked for.
     ready: Vec<Hit>,
     steps: Vec<StepReport>,
 }
@@ -90,7 +90,7 @@ impl Listing {
         }
     }
 
-    /// Another row, until there are none left. Its score is told if scores are wanted.
+    /// Another row, until there are none left, with its score if scores are asked for.
     pub fn next(&mut self, relation: Relation, heap: &mut HeapRows) -> Option<Hit> {
         loop {
             if let Some(hit) = self.ready.pop() {

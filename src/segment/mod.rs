@@ -9,7 +9,7 @@
 
 pub mod check;
 pub mod columns;
-pub mod compact;
+pub mod compaction;
 pub mod empty;
 pub mod estimates;
 pub mod findings;

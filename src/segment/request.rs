@@ -3,7 +3,7 @@
 use super::Tid;
 use crate::distance::PreparedQuery;
 use crate::filter::Condition;
-use crate::search::rerank::Onward;
+use crate::search::rerank::IterativeScan;
 use std::cmp::Ordering;
 
 /// A row's exact score and its heap tuple.
@@ -46,7 +46,7 @@ pub struct Effort {
     /// Lists probed.
     pub probes: usize,
     /// What happens after the first rows.
-    pub onward: Onward,
+    pub iterative_scan: IterativeScan,
     /// Rows that a search returns at most, and bytes of memory beyond which one in strict order
     /// goes on with less.
     pub rows: u64,
@@ -72,16 +72,16 @@ pub struct Request {
     pub query: PreparedQuery,
     /// What rows must meet; some that do not may be found nevertheless.
     pub conditions: Vec<Condition>,
-    pub terms: Terms,
+    pub limits: SearchLimits,
 }
 
 /// What a search keeps to.
 #[derive(Clone, Copy, Debug)]
-pub struct Terms {
+pub struct SearchLimits {
     pub effort: Effort,
     /// The greatest score wanted, if there is one.
     pub within: Option<f64>,
     /// A segment and a row of it, a node of its graph if it has one, that a search takes no notice
     /// of on its way.
-    pub without: Option<(u32, u32)>,
+    pub leave_out: Option<(u32, u32)>,
 }

@@ -17,12 +17,12 @@ pub fn write(
     draft: &mut Draft,
     columns: usize,
     rows: u32,
-    told: impl Iterator<Item = (Tid, Vec<u64>)>,
+    entries: impl Iterator<Item = (Tid, Vec<u64>)>,
 ) -> RowParts {
     let layout = Layout::Slots { bytes: TID_BYTES };
     let mut writer = PartWriter::new(draft, Kind::Tids, layout, rows.into());
     let mut table = Table::new(columns);
-    for (tid, attributes) in told {
+    for (tid, attributes) in entries {
         writer.push(&tid);
         table.push(&attributes);
     }

@@ -4,14 +4,14 @@ use super::growing::stream as growing_rows;
 use super::matching;
 use super::passes::{Passes, Returned};
 use super::report::{self, Report, StepReport};
-use super::request::{Effort, HeapRows, Hit, Request, Terms};
+use super::request::{Effort, HeapRows, Hit, Request, SearchLimits};
 use super::stream::{Run, SearchView};
 use crate::codec::encoder::CodedQuery;
 use crate::distance::{PreparedQuery, Space};
 use crate::filter::{Bitset, Condition};
 use crate::pg::error::Problem;
 use crate::pg::relation::Relation;
-use crate::search::rerank::Onward;
+use crate::search::rerank::IterativeScan;
 use crate::storage::snapshot::Snapshot;
 use pgrx::PgSqlErrorCode;
 use std::cmp::Reverse;
@@ -22,7 +22,7 @@ use std::rc::Rc;
 pub struct IndexSearch {
     index: u32,
     looked_for: LookedFor,
-    terms: Terms,
+    limits: SearchLimits,
     conditions: Vec<Condition>,
     returned: u64,
     runs: Vec<Run>,
@@ -59,7 +59,7 @@ impl LookedFor {
 impl IndexSearch {
     /// Scans the growing segments and prepares the search of the sealed ones.
     pub fn new(relation: Relation, snapshot: Snapshot, request: Request) -> Self {
-        let Request { query, conditions, terms } = request;
+        let Request { query, conditions, limits } = request;
         let meta = &snapshot.meta;
         let coded = super::coded_query(meta, &query);
         let sealed = snapshot.manifest.sealed.iter();
@@ -67,12 +67,12 @@ impl IndexSearch {
             sealed.map(|segment| matching::matching(relation, meta, segment, &conditions)).collect();
         let looked_for = LookedFor { snapshot, query, coded, matching };
         let view = looked_for.view(&relation);
-        let mut runs = growing_rows::runs(relation, view, &conditions, terms);
-        runs.extend(super::structure_of(&view.snapshot.meta.structure).runs(view, terms));
+        let mut runs = growing_rows::runs(relation, view, &conditions, limits);
+        runs.extend(super::structure_of(&view.snapshot.meta.structure).runs(view, limits));
         Self {
             index: relation.oid().to_u32(),
             looked_for,
-            terms,
+            limits,
             conditions,
             returned: 0,
             runs,
@@ -91,7 +91,7 @@ impl IndexSearch {
 
     /// The next nearest row.
     pub fn next(&mut self, relation: Relation, heap: &mut HeapRows) -> Option<Hit> {
-        if self.returned >= self.terms.effort.rows {
+        if self.returned >= self.limits.effort.rows {
             pgrx::debug1!("vdb: a scan ends after {} rows, as vdb.max_scan_tuples says", self.returned);
             return None;
         }
@@ -111,10 +111,10 @@ impl IndexSearch {
             self.pull(relation, heap, number);
         }
         let Reverse((hit, number)) = self.heads.pop()?;
-        if self.terms.within.is_some_and(|within| hit.score > within) {
+        if self.limits.within.is_some_and(|within| hit.score > within) {
             return None;
         }
-        if self.bytes() > self.terms.effort.bytes {
+        if self.bytes() > self.limits.effort.bytes {
             self.save_memory(relation);
             return self.next(relation, heap);
         }
@@ -138,8 +138,8 @@ impl IndexSearch {
 
     /// Drops the runs and goes on in passes. Only strict order tells which rows are left.
     fn save_memory(&mut self, relation: Relation) {
-        let Effort { onward, bytes, .. } = self.terms.effort;
-        if onward != Onward::Strict {
+        let Effort { iterative_scan, bytes, .. } = self.limits.effort;
+        if iterative_scan != IterativeScan::Strict {
             let (name, needed) = (relation.name(), self.bytes() >> 10);
             Problem::new(
                 PgSqlErrorCode::ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
@@ -163,7 +163,7 @@ impl IndexSearch {
             snapshot.clone(),
             query.clone(),
             self.conditions.clone(),
-            self.terms.within,
+            self.limits.within,
             bytes,
         );
         self.passes = Some(Box::new(passes));

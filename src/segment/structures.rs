@@ -1,7 +1,7 @@
 //! What each structure of sealed segments does in its own way.
 
 use super::findings::{Findings, RowVisitor};
-use super::request::{Effort, HeapRows, Terms};
+use super::request::{Effort, HeapRows, SearchLimits};
 use super::stream::{Run, SearchView};
 use super::threshold::{Listed, Threshold};
 use super::{Entry, Plan};
@@ -66,7 +66,7 @@ pub trait SealedStructure {
     }
 
     /// The streams of an index's sealed segments.
-    fn runs(&self, view: SearchView, terms: Terms) -> Vec<Run>;
+    fn runs(&self, view: SearchView, limits: SearchLimits) -> Vec<Run>;
 
     /// Begins to list the rows of a segment that lie within a score of a query.
     fn listing(&self, view: RangeView) -> Box<dyn SegmentListing>;

@@ -9,7 +9,7 @@ use crate::util::bits;
 pub struct Threshold {
     /// The greatest score.
     pub within: f64,
-    /// Whether their exact scores are told, too.
+    /// Whether their exact scores are returned as well.
     pub exact: bool,
 }
 
@@ -32,7 +32,7 @@ impl Threshold {
         self,
         scores: &[f32],
         errors: &[f32],
-        wanted: u32,
+        matching: u32,
         mut visit: impl FnMut(usize, Verdict),
     ) {
         let [mut all_scores, mut all_errors] = [[0f32; BLOCK]; 2];
@@ -42,7 +42,7 @@ impl Threshold {
         // Rounded up, so that what lies on the threshold is looked at.
         let within = (self.within as f32).next_up();
         let places = bits::not_beyond(&all_scores, &all_errors, ALLOWANCE, within);
-        for place in bits::places(places & wanted & there) {
+        for place in bits::places(places & matching & there) {
             visit(place, self.judge(scores[place], errors[place]));
         }
     }
@@ -83,14 +83,14 @@ mod tests {
 
     #[test]
     fn estimates_decide_where_their_errors_leave_no_doubt() {
-        let wanted = |within| Threshold { within, exact: false };
-        assert_eq!(wanted(5.5).judge(5.0, 0.1), Verdict::Within);
-        assert_eq!(wanted(5.2).judge(5.0, 0.1), Verdict::Unknown);
-        assert_eq!(wanted(4.5).judge(5.0, 0.1), Verdict::Beyond);
+        let matching = |within| Threshold { within, exact: false };
+        assert_eq!(matching(5.5).judge(5.0, 0.1), Verdict::Within);
+        assert_eq!(matching(5.2).judge(5.0, 0.1), Verdict::Unknown);
+        assert_eq!(matching(4.5).judge(5.0, 0.1), Verdict::Beyond);
         let scored = Threshold { within: 5.5, exact: true };
-        assert_eq!(scored.judge(5.0, 0.1), Verdict::Unknown, "its score is wanted");
+        assert_eq!(scored.judge(5.0, 0.1), Verdict::Unknown, "its score is matching");
         for nothing in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-            assert_ne!(wanted(5.0).judge(nothing, f32::INFINITY), Verdict::Beyond, "{nothing}");
+            assert_ne!(matching(5.0).judge(nothing, f32::INFINITY), Verdict::Beyond, "{nothing}");
         }
         assert!(scored.admits(f64::NAN) && scored.admits(5.5) && !scored.admits(5.6));
     }

@@ -6,7 +6,7 @@ use crate::storage::sealed::SealedRef;
 use crate::structure::Kind;
 
 /// Where a segment keeps its vectors.
-pub enum Place<'a> {
+pub enum VectorPlace<'a> {
     /// In a part of their own; rows of varying length with their offsets.
     Rows { part: &'a Part, offsets: Option<&'a Part> },
     /// At the head of the graph's slots, which are `stride` bytes apart if they lie on a tape.
@@ -27,14 +27,14 @@ pub struct Vectors<'a> {
 
 impl<'a> Vectors<'a> {
     /// `row_bytes` is the length of a row, if all have the same.
-    pub fn new(sealed: SealedRef<'a>, row_bytes: Option<usize>, place: Place<'a>) -> Self {
+    pub fn new(sealed: SealedRef<'a>, row_bytes: Option<usize>, place: VectorPlace<'a>) -> Self {
         let (vectors, offsets, stride) = match place {
-            Place::Rows { part: rows, offsets } => (
-                sealed.part(rows, Kind::Rows),
+            VectorPlace::Rows { part: rows, offsets } => (
+                sealed.part(rows, Kind::Vectors),
                 offsets.map(|offsets| sealed.part(offsets, Kind::Offsets)),
                 row_bytes.unwrap_or_default(),
             ),
-            Place::Slots { part: slots, stride } => (sealed.part(slots, Kind::GraphBase), None, stride),
+            VectorPlace::Slots { part: slots, stride } => (sealed.part(slots, Kind::GraphBase), None, stride),
         };
         Self { sealed, row_bytes, stride, vectors, offsets }
     }

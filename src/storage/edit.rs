@@ -1,7 +1,7 @@
 //! A change of the manifest: new pages are written first, then one WAL record makes them current.
 
 use super::extent::{self, Extent, Extents, Freed};
-use super::manifest::{self, Creating, Given, Manifest};
+use super::manifest::{self, Creating, Manifest, ReleasedExtent};
 use super::meta::{self, ManifestRoot, Meta};
 use super::page::{self, PAYLOAD, Stamp};
 use super::tasks::{Priority, TaskKind};
@@ -25,7 +25,7 @@ pub struct Edit {
     pub meta: Meta,
     pub manifest: Manifest,
     /// Pages for which a reader of an older generation may still look.
-    freed: Vec<Given>,
+    freed: Vec<ReleasedExtent>,
     lock: Option<IndexLock>,
 }
 
@@ -82,7 +82,7 @@ impl Edit {
     /// `pages` pages, from the free list as far as it goes, else appended to the relation. Raises
     /// an error if a `u32` cannot count them.
     pub fn allocate(&mut self, pages: u64) -> Extents {
-        let wanted = u32::try_from(pages).unwrap_or_else(|_| {
+        let requested = u32::try_from(pages).unwrap_or_else(|_| {
             Problem::new(
                 pgrx::PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
                 format!("index \"{}\" would need {pages} more pages", self.relation.name()),
@@ -90,8 +90,8 @@ impl Edit {
             .raise()
         });
         let relation = self.relation;
-        let mut extents = extent::take(&mut self.manifest.free, wanted);
-        let missing = wanted - extents.iter().map(|extent| extent.pages).sum::<u32>();
+        let mut extents = extent::take(&mut self.manifest.free, requested);
+        let missing = requested - extents.iter().map(|extent| extent.pages).sum::<u32>();
         if missing > 0 {
             extents.push(Extent { start: buffer::extend(relation, missing), pages: missing });
         }
@@ -113,7 +113,7 @@ impl Edit {
 
     /// Gives up the pages of a segment as of the next generation.
     pub fn free(&mut self, segment: u32, extents: impl IntoIterator<Item = Extent>) {
-        self.freed.extend(extents.into_iter().map(|extent| Given { extent, segment }));
+        self.freed.extend(extents.into_iter().map(|extent| ReleasedExtent { extent, segment }));
     }
 
     /// Frees pages that no reader has ever been able to see.
@@ -140,7 +140,7 @@ impl Edit {
     /// Makes this the current generation.
     pub fn publish(&mut self) {
         let old_root = std::mem::take(&mut self.meta.manifest);
-        self.freed.extend(old_root.pages.iter().map(|extent| Given { extent, segment: 0 }));
+        self.freed.extend(old_root.pages.iter().map(|extent| ReleasedExtent { extent, segment: 0 }));
         self.meta.generation += 1;
         let root = self.write_manifest();
         self.meta.manifest = root;

@@ -84,11 +84,11 @@ impl Freed {
     }
 }
 
-/// Takes `wanted` usable pages from `free`, in as few runs as possible. Returns fewer pages if
+/// Takes `requested` usable pages from `free`, in as few runs as possible. Returns fewer pages if
 /// there are no more.
-pub fn take(free: &mut Vec<Freed>, wanted: u32) -> Vec<Extent> {
+pub fn take(free: &mut Vec<Freed>, requested: u32) -> Vec<Extent> {
     let mut taken = Vec::new();
-    let mut missing = wanted;
+    let mut missing = requested;
     while missing > 0 {
         let usable = free.iter_mut().filter(|freed| freed.is_usable() && freed.extent.pages > 0);
         // The smallest run that is long enough, else the longest.
@@ -177,7 +177,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_page_is_lost_or_handed_out_twice(
-            runs in prop::collection::vec((1u32..20, 0u64..2), 0..20), wanted in 0u32..200
+            runs in prop::collection::vec((1u32..20, 0u64..2), 0..20), requested in 0u32..200
         ) {
             let mut start = 0;
             let mut free: Vec<Freed> = runs.iter().map(|&(pages, since)| {
@@ -193,8 +193,8 @@ mod tests {
             let before = blocks(&mut free.iter().map(|f| f.extent));
             let usable: u32 = free.iter().filter(|f| f.is_usable()).map(|f| f.extent.pages).sum();
             coalesce(&mut free);
-            let taken = take(&mut free, wanted);
-            prop_assert_eq!(taken.iter().map(|e| e.pages).sum::<u32>(), wanted.min(usable));
+            let taken = take(&mut free, requested);
+            prop_assert_eq!(taken.iter().map(|e| e.pages).sum::<u32>(), requested.min(usable));
             let after = blocks(&mut taken.iter().copied().chain(free.iter().map(|f| f.extent)));
             prop_assert_eq!(before, after);
         }

@@ -73,8 +73,8 @@ impl Sealed {
     }
 
     /// A segment that was just written.
-    pub fn new(id: u32, told: RowParts, parts: Parts) -> Self {
-        let RowParts { rows, tids, tombstone_bits, columns } = told;
+    pub fn new(id: u32, row_parts: RowParts, parts: Parts) -> Self {
+        let RowParts { rows, tids, tombstone_bits, columns } = row_parts;
         let created = now();
         Self {
             id,
@@ -124,7 +124,7 @@ pub struct Codebook {
 impl Codebook {
     /// Every part with the kind of its pages.
     pub fn parts(&self) -> [(Kind, &Part); 2] {
-        [(Kind::Centroids, &self.centroids), (Kind::Codes, &self.codes)]
+        [(Kind::Centroids, &self.centroids), (Kind::ListCodes, &self.codes)]
     }
 
     /// Every page.
@@ -143,13 +143,13 @@ pub struct Creating {
 
 /// Pages that a generation gives up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Given {
+pub struct ReleasedExtent {
     pub extent: Extent,
     /// The segment that had them.
     pub segment: u32,
 }
 
-impl Given {
+impl ReleasedExtent {
     /// As an entry of the free list, given up at transaction id `since`.
     pub fn since(self, since: u64) -> Freed {
         Freed { extent: self.extent, since, segment: self.segment }
@@ -179,8 +179,8 @@ pub struct Manifest {
     pub tasks: TaskLog,
     pub calibration: Option<Calibration>,
     pub free: Vec<Freed>,
-    /// Given up by this generation, as of [`super::meta::Meta::published_at`].
-    pub freed_now: Vec<Given>,
+    /// ReleasedExtent up by this generation, as of [`super::meta::Meta::published_at`].
+    pub freed_now: Vec<ReleasedExtent>,
 }
 
 impl Manifest {

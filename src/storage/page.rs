@@ -99,12 +99,12 @@ mod tests {
     #[test]
     fn a_page_is_what_its_stamp_says_and_nothing_else() {
         let mut page = [0xAAu8; PAGE_SIZE];
-        format(&mut page, Stamp { kind: Kind::Rows, segment: 7, generation: 3 });
-        assert!(is(&page, Kind::Rows, 7));
+        format(&mut page, Stamp { kind: Kind::Vectors, segment: 7, generation: 3 });
+        assert!(is(&page, Kind::Vectors, 7));
         assert!(!is(&page, Kind::Tids, 7));
-        assert!(!is(&page, Kind::Rows, 8));
+        assert!(!is(&page, Kind::Vectors, 8));
         assert_eq!(generation(&page), 3);
         assert!(payload(&page).iter().all(|&b| b == 0));
-        assert!(!is(&[0; PAGE_SIZE], Kind::Rows, 0), "a zeroed page is nobody's");
+        assert!(!is(&[0; PAGE_SIZE], Kind::Vectors, 0), "a zeroed page is nobody's");
     }
 }

@@ -273,7 +273,7 @@ mod tests {
         let mut row = || (0..bytes).map(|_| random.next() as u8).collect();
         let rows: Vec<Vec<u8>> = (0..count).map(|_| row()).collect();
         let mut draft = Draft::in_memory(pages, SEGMENT);
-        (write_rows(&mut draft, Kind::Rows, bytes, count as u64, rows.iter()), rows)
+        (write_rows(&mut draft, Kind::Vectors, bytes, count as u64, rows.iter()), rows)
     }
 
     #[test]
@@ -282,7 +282,7 @@ mod tests {
         for bytes in [1, 4, 6, 12, 100, 3000, PAYLOAD, PAYLOAD + 4, 20_000] {
             let pages = Rc::new(MemoryPages::default());
             let (part, rows) = part_of(&pages, bytes, 70);
-            let mut reader = PartReader::new(&*pages, &part, Kind::Rows, SEGMENT);
+            let mut reader = PartReader::new(&*pages, &part, Kind::Vectors, SEGMENT);
             for (index, row) in rows.iter().enumerate() {
                 assert_eq!(reader.row(index as u64, bytes), row);
             }
@@ -304,10 +304,10 @@ mod tests {
         let pages = Rc::new(MemoryPages::default());
         let bytes: Vec<u8> = (0..50_000u32).map(|i| (i * 7 % 251) as u8).collect();
         let mut draft = Draft::in_memory(&pages, SEGMENT);
-        let mut writer = PartWriter::new(&mut draft, Kind::Rows, Layout::Tape, bytes.len() as u64);
+        let mut writer = PartWriter::new(&mut draft, Kind::Vectors, Layout::Tape, bytes.len() as u64);
         bytes.chunks(777).for_each(|chunk| writer.push(chunk));
         let part = writer.finish();
-        let mut reader = PartReader::new(&*pages, &part, Kind::Rows, SEGMENT);
+        let mut reader = PartReader::new(&*pages, &part, Kind::Vectors, SEGMENT);
         for (at, len) in [(0, 1), (PAYLOAD - 3, 7), (100, 30_000), (49_999, 1), (8191, 0)] {
             assert_eq!(reader.tape(at as u64, len), &bytes[at..at + len]);
         }
@@ -319,8 +319,8 @@ mod tests {
         let numbers: Vec<u32> = (0..5000).map(|i| i * 3).collect();
         let mut draft = Draft::in_memory(&pages, SEGMENT);
         let rows = numbers.iter().map(|number| number.to_ne_bytes());
-        let part = write_rows(&mut draft, Kind::Starts, 4, 5000, rows);
-        let mut reader = PartReader::new(&*pages, &part, Kind::Starts, SEGMENT);
+        let part = write_rows(&mut draft, Kind::ListStarts, 4, 5000, rows);
+        let mut reader = PartReader::new(&*pages, &part, Kind::ListStarts, SEGMENT);
         assert_eq!(reader.numbers(5000), numbers);
         assert_eq!(reader.numbers(1), [0]);
     }
@@ -333,9 +333,9 @@ mod tests {
             let read = || PartReader::new(&*pages, &part, kind, segment).row(index, 100).to_vec();
             catch_unwind(AssertUnwindSafe(read)).is_err()
         };
-        assert!(!is_refused(Kind::Rows, SEGMENT, 199));
-        assert!(is_refused(Kind::Codes, SEGMENT, 199));
-        assert!(is_refused(Kind::Rows, SEGMENT + 1, 199));
-        assert!(is_refused(Kind::Rows, SEGMENT, 10_000));
+        assert!(!is_refused(Kind::Vectors, SEGMENT, 199));
+        assert!(is_refused(Kind::ListCodes, SEGMENT, 199));
+        assert!(is_refused(Kind::Vectors, SEGMENT + 1, 199));
+        assert!(is_refused(Kind::Vectors, SEGMENT, 10_000));
     }
 }

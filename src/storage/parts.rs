@@ -88,7 +88,7 @@ fn optional(kind: Kind, part: &Option<Part>) -> impl Iterator<Item = (Kind, &Par
 
 impl GraphParts {
     fn list(&self) -> Vec<(Kind, &Part)> {
-        let mut parts = vec![(Kind::Rows, &self.vectors)];
+        let mut parts = vec![(Kind::Vectors, &self.vectors)];
         parts.extend(optional(Kind::Offsets, &self.offsets));
         parts.extend([(Kind::GraphBase, &self.base), (Kind::GraphUpper, &self.upper)]);
         parts.push((Kind::Duplicates, &self.duplicates));
@@ -100,10 +100,10 @@ impl GraphParts {
 
 impl ListParts {
     fn list(&self) -> Vec<(Kind, &Part)> {
-        let mut parts = vec![(Kind::Starts, &self.starts)];
-        parts.extend(optional(Kind::Codes, &self.codes));
+        let mut parts = vec![(Kind::ListStarts, &self.starts)];
+        parts.extend(optional(Kind::ListCodes, &self.codes));
         parts.extend(optional(Kind::FineCodes, &self.fine));
-        parts.extend(optional(Kind::Rows, &self.vectors));
+        parts.extend(optional(Kind::Vectors, &self.vectors));
         if let Some(Spill { starts, codes }) = &self.spill {
             parts.extend([(Kind::SpillStarts, starts), (Kind::SpillCodes, codes)]);
         }

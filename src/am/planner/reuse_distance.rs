@@ -29,7 +29,7 @@ pub fn remember(index: pg_sys::Oid, tid: Tid, distance: f64, query: &Rc<[u8]>) {
 }
 
 /// The remembered distance, if it belongs to this row of this index and this query.
-fn recall(index: pg_sys::Oid, tid: Tid, query: &[u8]) -> Option<f64> {
+fn find_remembered(index: pg_sys::Oid, tid: Tid, query: &[u8]) -> Option<f64> {
     LAST.with_borrow(|last| {
         let last = last.as_ref()?;
         (last.index == index && last.tid == tid && *last.query == *query).then_some(last.distance)
@@ -77,7 +77,7 @@ fn vdb_scanned_distance(call: pg_sys::FunctionCallInfo) -> Option<f64> {
             return None;
         }
         let index = pg_sys::Oid::from(index.value.value() as u32);
-        recall(index, *tid.value.cast_mut_ptr::<Tid>(), content_of(query.value)?)
+        find_remembered(index, *tid.value.cast_mut_ptr::<Tid>(), content_of(query.value)?)
     }
 }
 

@@ -4,8 +4,8 @@
 use super::CodeLayout;
 use crate::codec::layout::block::Centre;
 use crate::codec::layout::row::{self, CODE};
-use crate::codec::multibit::{self, Query};
 use crate::codec::rabitq::Factors;
+use crate::codec::rabitq_multibit::{self, Query};
 use crate::codec::rotation::rotated_dims;
 
 /// Where things are in a row's fine code.
@@ -41,7 +41,7 @@ impl CodeLayout for FineLayout {
     type Estimate<'a> = (f32, f32);
 
     fn bytes(self) -> usize {
-        CODE + multibit::code_bytes(self.dims, self.bits)
+        CODE + rabitq_multibit::code_bytes(self.dims, self.bits)
     }
 
     /// The estimated score of a row and how far it may be off; `None` if the bytes are no fine

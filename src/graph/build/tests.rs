@@ -1,13 +1,13 @@
 use super::super::levels;
-use super::super::search::{GraphReader, Onward, Search};
+use super::super::search::{GraphReader, IterativeScan, Search};
 use super::*;
 use crate::search::strategy::WalkBudget;
 
 /// No older graph: all nodes are new.
 struct Nothing;
 
-impl Prior for Nothing {
-    fn known(&self, _layer: usize, _node: u32) -> Option<Known> {
+impl PriorGraph for Nothing {
+    fn known(&self, _layer: usize, _node: u32) -> Option<PriorNeighbours> {
         None
     }
 }
@@ -95,7 +95,8 @@ fn a_search_finds_the_nearest_and_in_the_end_everything() {
         let exact = points.nearest(query);
         let mut reader = Query { points: &points, graph: &graph, query };
         let mut search = Search::new(40, WalkBudget::ENDLESS);
-        let found: Vec<Candidate> = std::iter::from_fn(|| search.next(&mut reader, Onward::Strict)).collect();
+        let found: Vec<Candidate> =
+            std::iter::from_fn(|| search.next(&mut reader, IterativeScan::Strict)).collect();
         assert!(found.is_sorted_by_key(|candidate| candidate.score), "ascending");
         let nearest = exact[..10].iter().filter(|(_, n)| found[..10].iter().any(|c| c.node == *n));
         hits += nearest.count();
@@ -170,8 +171,9 @@ fn a_node_is_left_out_and_edges_lead_past_it() {
         let mut exact = points.nearest(query);
         exact.retain(|&(_, n)| n != left_out);
         let mut reader = Query { points: &points, graph: &graph, query };
-        let mut search = Search::new(20, WalkBudget::ENDLESS).without(Some(left_out));
-        let found: Vec<Candidate> = std::iter::from_fn(|| search.next(&mut reader, Onward::Strict)).collect();
+        let mut search = Search::new(20, WalkBudget::ENDLESS).leave_out(Some(left_out));
+        let found: Vec<Candidate> =
+            std::iter::from_fn(|| search.next(&mut reader, IterativeScan::Strict)).collect();
         assert!(found.iter().all(|candidate| candidate.node != left_out));
         hits += exact[..10].iter().filter(|(_, n)| found[..10].iter().any(|c| c.node == *n)).count();
     }
@@ -203,8 +205,8 @@ struct Half<'a> {
     new_nodes: &'a [Option<u32>],
 }
 
-impl Prior for Half<'_> {
-    fn known(&self, layer: usize, node: u32) -> Option<Known> {
+impl PriorGraph for Half<'_> {
+    fn known(&self, layer: usize, node: u32) -> Option<PriorNeighbours> {
         let old = self.nodes[self.new_points[node as usize] as usize]?;
         let kept = |old: u32| self.new_nodes[self.points[old as usize] as usize];
         let (mut candidates, mut complete) = (Vec::new(), true);
@@ -218,7 +220,11 @@ impl Prior for Half<'_> {
             }
         }
         candidates.retain(|&candidate| candidate != node);
-        Some(if complete { Known::Neighbours(candidates) } else { Known::Candidates(candidates) })
+        Some(if complete {
+            PriorNeighbours::Neighbours(candidates)
+        } else {
+            PriorNeighbours::Candidates(candidates)
+        })
     }
 }
 
@@ -264,7 +270,7 @@ fn an_older_graph_is_taken_over_without_its_dropped_nodes() {
             let mut reader = Query { points: &source, graph, query };
             let mut search = Search::new(10, WalkBudget::ENDLESS);
             let found: Vec<Candidate> =
-                std::iter::from_fn(|| search.next(&mut reader, Onward::Strict)).take(10).collect();
+                std::iter::from_fn(|| search.next(&mut reader, IterativeScan::Strict)).take(10).collect();
             hits += exact[..10].iter().filter(|(_, n)| found.iter().any(|c| c.node == *n)).count();
         }
         hits
@@ -285,7 +291,7 @@ fn edges_lead_out_of_every_cluster() {
     for first in [0, 4, 8] {
         let mut reader = Query { points: &points, graph: &graph, query: points.0[first] };
         let mut search = Search::new(20, WalkBudget::ENDLESS);
-        let found = std::iter::from_fn(|| search.next(&mut reader, Onward::Strict)).count();
+        let found = std::iter::from_fn(|| search.next(&mut reader, IterativeScan::Strict)).count();
         let compared = search.work().compared;
         assert!(compared >= 8000, "from cluster {first} edges lead to {compared} of 8100 nodes");
         assert!(found >= 7900, "from cluster {first} {found} of 8100 nodes are found in time");
@@ -307,7 +313,7 @@ fn empty_and_tiny_graphs_are_searched() {
         let graph = graph_of(&points);
         let mut reader = Query { points: &points, graph: &graph, query: [0.0, 0.0] };
         let mut search = Search::new(5, WalkBudget::ENDLESS);
-        let found = std::iter::from_fn(|| search.next(&mut reader, Onward::Strict)).count();
+        let found = std::iter::from_fn(|| search.next(&mut reader, IterativeScan::Strict)).count();
         assert_eq!(found, count);
     }
 }

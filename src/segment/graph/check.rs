@@ -1,6 +1,5 @@
 //! What must hold of a segment with a graph: neighbours, duplicates and, if asked for, every code.
 
-use super::compact::NodeCodes;
 use super::layout::NodeLayout;
 use super::stored::StoredGraph;
 use super::wide::SlotLayout;
@@ -8,6 +7,7 @@ use crate::codec::encoder::Encoder;
 use crate::codec::layout::CodeLayout;
 use crate::segment::columns::StoredColumns;
 use crate::segment::findings::{Findings, RowVisitor};
+use crate::segment::graph::node_codes::NodeCodes;
 use crate::segment::rows::NodeRows;
 use crate::storage::meta::Meta;
 use crate::storage::parts::{GraphParts, Parts};

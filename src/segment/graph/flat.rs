@@ -2,9 +2,8 @@
 //! compared, if there are any.
 //!
 //! The answer is exact, up to the bounds of the codes. It is the better way where few rows are
-//! wanted, or there are few.
+//! matching, or there are few.
 
-use super::compact::{NodeCodes, NodeQuery};
 use super::stored::codes_of;
 use super::view::GraphView;
 use crate::codec::fastscan::BLOCK;
@@ -13,8 +12,9 @@ use crate::codec::layout::block::{BlockLayout, Centre, Estimates};
 use crate::codec::rabitq::Query;
 use crate::filter::Bitset;
 use crate::memory;
-use crate::search::rerank::{Onward, Reranker, Step, Work};
+use crate::search::rerank::{IterativeScan, Reranker, Step, Work};
 use crate::segment::estimates::for_each_estimate;
+use crate::segment::graph::node_codes::{NodeCodes, NodeQuery};
 use crate::segment::request::{HeapRows, Hit};
 use crate::segment::rows::NodeRows;
 use crate::storage::part_reader::PartReader;
@@ -41,8 +41,8 @@ const CHUNK: usize = 256;
 
 impl FlatSearch {
     /// A search `within` a score, if one is given.
-    pub fn new(within: Option<f64>, onward: Onward) -> Self {
-        let rows = Reranker::new(within, onward);
+    pub fn new(within: Option<f64>, iterative_scan: IterativeScan) -> Self {
+        let rows = Reranker::new(within, iterative_scan);
         Self { started: false, given: HashSet::new(), rows, limits: Vec::new() }
     }
 
@@ -85,14 +85,14 @@ impl FlatSearch {
                     }
                 }
                 Step::Compare(rows) => self.compare(view, heap, &rows),
-                Step::Recall => {
+                Step::Reconsider => {
                     let mut limits = std::mem::take(&mut self.limits);
                     let mut limit_of_block = limits.iter_mut();
-                    self.scan(view, |reranker, Estimates { scores, errors }, rows, wanted| {
+                    self.scan(view, |reranker, Estimates { scores, errors }, rows, matching| {
                         let limit = limit_of_block.next().expect("a limit for each block");
                         let (scores, errors) = (&scores[..rows.len()], &errors[..rows.len()]);
-                        let row = |place| (wanted >> place & 1 == 1).then(|| rows.row(place));
-                        *limit = reranker.recall(scores, errors, *limit, row);
+                        let row = |place| (matching >> place & 1 == 1).then(|| rows.row(place));
+                        *limit = reranker.reconsider(scores, errors, *limit, row);
                     });
                     self.limits = limits;
                 }
@@ -104,10 +104,10 @@ impl FlatSearch {
     fn begin(&mut self, view: GraphView, heap: &mut HeapRows) {
         if view.coded.is_some() {
             let mut limits = Vec::new();
-            let offer = |reranker: &mut Reranker<u32>, estimates: Estimates, rows: Together, wanted| {
+            let offer = |reranker: &mut Reranker<u32>, estimates: Estimates, rows: Together, matching| {
                 let Estimates { scores, errors } = estimates;
                 let (scores, errors) = (&scores[..rows.len()], &errors[..rows.len()]);
-                limits.push(reranker.offer(scores, errors, wanted, |place| Some(rows.row(place))));
+                limits.push(reranker.offer(scores, errors, matching, |place| Some(rows.row(place))));
             };
             match view.node_query {
                 Some(query) => self.scan_nodes(view, query, offer),
@@ -122,14 +122,14 @@ impl FlatSearch {
             self.limits = limits;
             return;
         }
-        for rows in wanted_rows(view, all_rows(view)).chunks(CHUNK) {
+        for rows in matching_rows(view, all_rows(view)).chunks(CHUNK) {
             view.sealed.poll();
             self.compare(view, heap, rows);
         }
     }
 
     /// Calls `visit` with estimates of at most 32 rows after another, those rows, and the bits of
-    /// those that are wanted: of all rows that are, and always in the same order.
+    /// those that match: of all rows that are, and always in the same order.
     fn scan(&mut self, view: GraphView, visit: impl FnMut(&mut Reranker<u32>, Estimates, Together, u32)) {
         match view.node_query {
             Some(query) => self.scan_nodes(view, query, visit),
@@ -148,7 +148,7 @@ impl FlatSearch {
         mut visit: impl FnMut(&mut Reranker<u32>, Estimates, Together, u32),
     ) {
         let mut nodes = NodeEstimates::new(view, query);
-        for rows in wanted_rows(view, all_rows(view)).chunks(BLOCK) {
+        for rows in matching_rows(view, all_rows(view)).chunks(BLOCK) {
             view.sealed.poll();
             visit(&mut self.rows, nodes.estimate(rows), Together::Listed(rows), u32::MAX);
         }
@@ -161,8 +161,8 @@ impl FlatSearch {
         reader: &mut PartReader,
         mut visit: impl FnMut(&mut Reranker<u32>, Estimates, Together, u32),
     ) {
-        blocks.for_each(reader, |estimates, rows, wanted| {
-            visit(&mut self.rows, estimates, Together::InARow(rows), wanted);
+        blocks.for_each(reader, |estimates, rows, matching| {
+            visit(&mut self.rows, estimates, Together::InARow(rows), matching);
         });
     }
 
@@ -172,10 +172,10 @@ impl FlatSearch {
         let reranker = &self.rows;
         let begin = || (reranker.share(), Vec::new());
         let offer = |(rows, limits): &mut (Reranker<u32>, Vec<_>), number: usize, bytes: &[u8]| {
-            let (Estimates { scores, errors }, together, wanted) = blocks.look_at(number, bytes);
+            let (Estimates { scores, errors }, together, matching) = blocks.look_at(number, bytes);
             let (scores, errors) = (&scores[..together.len()], &errors[..together.len()]);
             let row = |place| Some((together.start + place) as u32);
-            limits.push((number, rows.offer(scores, errors, wanted, row)));
+            limits.push((number, rows.offer(scores, errors, matching, row)));
         };
         let shares = reader.share_rows(&blocks.numbers, blocks.layout.bytes(), begin, offer)?;
         let mut limits = vec![0.0; blocks.numbers.len()];
@@ -238,13 +238,13 @@ impl<'a> NodeEstimates<'a> {
     }
 }
 
-/// Blocks of rows' codes: those that have a row wanted.
+/// Blocks of rows' codes: those that have a row matching.
 pub(super) struct Blocks<'a> {
     layout: BlockLayout,
     numbers: Vec<u32>,
     /// Of the segment.
     rows: usize,
-    wanted: Option<&'a Bitset>,
+    matching: Option<&'a Bitset>,
     tables: &'a Query,
     centre: Centre,
 }
@@ -252,27 +252,27 @@ pub(super) struct Blocks<'a> {
 impl<'a> Blocks<'a> {
     /// Those of a stretch of rows, which begins with a block, and a reader of their codes.
     pub(super) fn of(view: GraphView<'a>, stretch: Range<u32>) -> (Self, PartReader<'a>) {
-        let GraphView { sealed, space, matching: wanted, .. } = view;
+        let GraphView { sealed, space, matching, .. } = view;
         let (Some(coded), Some(codes)) = (view.coded, &view.parts.row_codes) else {
             sealed.corrupt("Its rows have no codes.")
         };
         let rows = sealed.rows as usize;
-        let has_wanted =
-            |&block: &u32| wanted.is_none_or(|wanted| wanted.has_any_in(rows_of_block(block, rows)));
+        let has_matching =
+            |&block: &u32| matching.is_none_or(|matching| matching.has_any_in(rows_of_block(block, rows)));
         let blocks = Self {
             layout: BlockLayout::new(space.dims as usize),
             numbers: (stretch.start / BLOCK as u32..stretch.end.div_ceil(BLOCK as u32))
-                .filter(has_wanted)
+                .filter(has_matching)
                 .collect(),
             rows,
-            wanted,
+            matching,
             tables: &coded.tables,
             centre: Centre::origin(space.metric, &coded.vector),
         };
         (blocks, sealed.part(codes, Kind::RowCodes))
     }
 
-    /// Calls `visit` with each block's estimates, its rows, and the bits of those that are wanted.
+    /// Calls `visit` with each block's estimates, its rows, and the bits of those that match.
     pub(super) fn for_each(
         &self,
         reader: &mut PartReader,
@@ -281,19 +281,19 @@ impl<'a> Blocks<'a> {
         let (mut numbers, pages) = (0.., reader.pages());
         reader.for_each_row(&self.numbers, self.layout.bytes(), |_, bytes| {
             pages.poll();
-            let (estimates, rows, wanted) = self.look_at(numbers.next().expect("endless"), bytes);
-            visit(estimates, rows, wanted);
+            let (estimates, rows, matching) = self.look_at(numbers.next().expect("endless"), bytes);
+            visit(estimates, rows, matching);
         });
     }
 
     /// Estimates of a block by its place among all, its rows, and the bits of those that are
-    /// wanted.
+    /// matching.
     fn look_at(&self, place: usize, bytes: &[u8]) -> (Estimates, Range<usize>, u32) {
         let rows = rows_of_block(self.numbers[place], self.rows);
         let estimates = self.layout.estimate(bytes, self.tables, self.centre);
         let estimates = estimates.expect("a row of as many bytes as were asked for");
-        let wanted = self.wanted.map_or(u32::MAX, |wanted| wanted.bits_from(rows.start));
-        (estimates, rows, wanted)
+        let matching = self.matching.map_or(u32::MAX, |matching| matching.bits_from(rows.start));
+        (estimates, rows, matching)
     }
 }
 
@@ -328,12 +328,12 @@ fn all_rows(view: GraphView) -> Range<u32> {
     0..view.sealed.rows
 }
 
-/// The rows of a stretch that are wanted, ascending.
-pub(super) fn wanted_rows(view: GraphView, stretch: Range<u32>) -> Vec<u32> {
+/// The rows of a stretch that match, ascending.
+pub(super) fn matching_rows(view: GraphView, stretch: Range<u32>) -> Vec<u32> {
     match view.matching {
-        Some(wanted) => {
+        Some(matching) => {
             let mut rows = Vec::new();
-            for row in wanted.iter_from(stretch.start).take_while(|&row| row < stretch.end) {
+            for row in matching.iter_from(stretch.start).take_while(|&row| row < stretch.end) {
                 memory::push(&mut rows, row, ROWS);
             }
             rows

@@ -1,18 +1,18 @@
 //! How the nodes of graphs lie.
 
-use super::compact::{NodeCodes, NodeQuery};
 use super::wide::SlotLayout;
 use crate::codec::encoder::CodedQuery;
 use crate::distance::Space;
 use crate::search::cost_model::GraphCodes;
-use crate::segment::vectors::Place;
+use crate::segment::graph::node_codes::{NodeCodes, NodeQuery};
+use crate::segment::vectors::VectorPlace;
 use crate::storage::parts::GraphParts;
 use crate::structure::{GraphLayout, GraphOptions, Quantizer, Rerank};
 
 /// How the nodes of an index's graphs lie.
 #[derive(Clone, Copy)]
 pub enum NodeLayout {
-    /// Without codes.
+    /// LeftOut codes.
     Plain,
     /// With their neighbours' codes.
     Wide { base: SlotLayout, upper: SlotLayout },
@@ -45,12 +45,14 @@ impl NodeLayout {
     }
 
     /// Where the vectors are, if they are in the index.
-    pub fn vectors(self, parts: &GraphParts) -> Option<Place<'_>> {
+    pub fn vectors(self, parts: &GraphParts) -> Option<VectorPlace<'_>> {
         match self {
             NodeLayout::Compact { rerank: Rerank::Heap, .. } => None,
-            NodeLayout::Wide { base, .. } => Some(Place::Slots { part: &parts.base, stride: base.bytes() }),
+            NodeLayout::Wide { base, .. } => {
+                Some(VectorPlace::Slots { part: &parts.base, stride: base.bytes() })
+            }
             NodeLayout::Plain | NodeLayout::Compact { .. } => {
-                Some(Place::Rows { part: &parts.vectors, offsets: parts.offsets.as_ref() })
+                Some(VectorPlace::Rows { part: &parts.vectors, offsets: parts.offsets.as_ref() })
             }
         }
     }

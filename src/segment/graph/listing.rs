@@ -1,13 +1,13 @@
 //! The rows of a segment with a graph in no particular order.
 
-use super::compact::NodeQuery;
-use super::flat::{Blocks, NodeEstimates, wanted_rows};
+use super::flat::{Blocks, NodeEstimates, matching_rows};
 use super::view::GraphView;
 use crate::codec::fastscan::BLOCK;
 use crate::codec::layout::block::Estimates;
 use crate::memory;
 use crate::search::rerank::Work;
 use crate::segment::graph::layout::NodeLayout;
+use crate::segment::graph::node_codes::NodeQuery;
 use crate::segment::request::HeapRows;
 use crate::segment::structures::{RangeView, SegmentListing};
 use crate::segment::threshold::{Listed, ROWS, Threshold, Verdict};
@@ -51,7 +51,7 @@ impl SegmentListing for GraphListing {
     }
 }
 
-/// Calls `visit` with the rows of a stretch that are wanted and lie within a score, and with some
+/// Calls `visit` with the rows of a stretch that match and lie within a score, and with some
 /// beyond it unless scores are asked for.
 fn list(
     view: GraphView,
@@ -64,7 +64,7 @@ fn list(
     let mut work = Work::default();
     let mut unknown = Vec::new();
     match view.coded {
-        None => unknown = wanted_rows(view, stretch),
+        None => unknown = matching_rows(view, stretch),
         Some(_) => {
             let mut sort_out = |row: u32, verdict: Verdict| match verdict {
                 Verdict::Within => visit(row, f64::NAN),
@@ -73,7 +73,7 @@ fn list(
             };
             if let Some(query) = view.node_query {
                 let mut nodes = NodeEstimates::new(view, query);
-                for rows in wanted_rows(view, stretch).chunks(BLOCK) {
+                for rows in matching_rows(view, stretch).chunks(BLOCK) {
                     work.estimated += rows.len() as u64;
                     let Estimates { scores, errors } = nodes.estimate(rows);
                     let (scores, errors) = (&scores[..rows.len()], &errors[..rows.len()]);
@@ -83,10 +83,10 @@ fn list(
                 }
             } else {
                 let (blocks, mut reader) = Blocks::of(view, stretch);
-                blocks.for_each(&mut reader, |Estimates { scores, errors }, rows, wanted| {
+                blocks.for_each(&mut reader, |Estimates { scores, errors }, rows, matching| {
                     work.estimated += rows.len() as u64;
                     let (scores, errors) = (&scores[..rows.len()], &errors[..rows.len()]);
-                    threshold.sort_out(scores, errors, wanted, |place, verdict| {
+                    threshold.sort_out(scores, errors, matching, |place, verdict| {
                         sort_out((rows.start + place) as u32, verdict);
                     });
                 });

@@ -1,7 +1,7 @@
 //! Merging segments with graphs: the largest graph is taken over without its dead nodes and the
 //! other rows are inserted, or all rows get a new one, whichever is better.
 
-use super::seal::{Batch, Taken, is_bulky};
+use super::seal::{GraphRows, PriorGraphLists, is_bulky};
 use super::stored::StoredGraph;
 use crate::segment::columns::StoredColumns;
 use crate::segment::rows::NodeRows;
@@ -29,7 +29,7 @@ pub fn merge(
     options: GraphOptions,
     draft: &mut dyn FnMut() -> Draft<'static>,
 ) -> Option<Sealed> {
-    let mut batch = Batch::new(meta.space, plan.columns, options);
+    let mut batch = GraphRows::new(meta.space, plan.columns, options);
     let mut sources = sources.to_vec();
     let live = |segment: &Sealed| segment.rows - segment.tombstones;
     sources.sort_by_key(|segment| std::cmp::Reverse(live(segment)));
@@ -38,7 +38,7 @@ pub fn merge(
     let is_worth_more =
         is_bulky(meta.space, all) && f64::from(all - live(largest)) > MOST_NEW * f64::from(all);
     let take_over = !is_worth_more && f64::from(largest.tombstones) <= MOST_DEAD * f64::from(largest.rows);
-    let mut taken = Taken::default();
+    let mut taken = PriorGraphLists::default();
     for (number, segment) in sources.iter().enumerate() {
         let is_taken = number == 0 && take_over;
         add(meta, options, *segment, &mut batch, is_taken.then_some(&mut taken));
@@ -51,8 +51,8 @@ fn add(
     meta: &Meta,
     options: GraphOptions,
     sealed: SealedRef,
-    batch: &mut Batch,
-    mut taken: Option<&mut Taken>,
+    batch: &mut GraphRows,
+    mut taken: Option<&mut PriorGraphLists>,
 ) {
     let parts = sealed.graph();
     let mut graph = StoredGraph::new(sealed, meta, options);

@@ -7,7 +7,7 @@ use crate::distance::PreparedQuery;
 use crate::filter::Bitset;
 use crate::graph::Candidate;
 use crate::graph::search::GraphReader;
-use crate::segment::vectors::{Place, Vectors};
+use crate::segment::vectors::{VectorPlace, Vectors};
 use crate::storage::part_reader::PartReader;
 use crate::storage::parts::GraphParts;
 use crate::storage::sealed::SealedRef;
@@ -26,7 +26,7 @@ pub struct SealedGraph<'a> {
     base: PartReader<'a>,
     upper: PartReader<'a>,
     vectors: Vectors<'a>,
-    wanted: Option<&'a Bitset>,
+    matching: Option<&'a Bitset>,
 }
 
 /// What it takes to read the neighbours' codes.
@@ -38,21 +38,21 @@ pub struct Codes<'a> {
 }
 
 impl<'a> SealedGraph<'a> {
-    /// `codes` are given if the segment's base layer has them; `wanted` are the nodes that may be
+    /// `codes` are given if the segment's base layer has them; `matching` are the nodes that may be
     /// returned, if not all may.
     pub fn new(
         sealed: SealedRef<'a>,
         parts: &'a GraphParts,
         query: &'a PreparedQuery,
         codes: Option<Codes<'a>>,
-        wanted: Option<&'a Bitset>,
+        matching: Option<&'a Bitset>,
     ) -> Self {
         Self {
             sealed,
             parts,
             query,
             codes,
-            wanted,
+            matching,
             links: Links::new(sealed, parts),
             base: sealed.part(&parts.base, Kind::GraphBase),
             upper: sealed.part(&parts.upper, Kind::GraphUpper),
@@ -60,8 +60,8 @@ impl<'a> SealedGraph<'a> {
                 sealed,
                 query.row_bytes(),
                 match codes {
-                    Some(codes) => Place::Slots { part: &parts.base, stride: codes.base.bytes() },
-                    None => Place::Rows { part: &parts.vectors, offsets: parts.offsets.as_ref() },
+                    Some(codes) => VectorPlace::Slots { part: &parts.base, stride: codes.base.bytes() },
+                    None => VectorPlace::Rows { part: &parts.vectors, offsets: parts.offsets.as_ref() },
                 },
             ),
         }
@@ -125,8 +125,8 @@ impl GraphReader for SealedGraph<'_> {
         });
     }
 
-    fn is_wanted(&self, node: u32) -> bool {
-        self.wanted.is_none_or(|wanted| wanted.has(node as usize))
+    fn matches(&self, node: u32) -> bool {
+        self.matching.is_none_or(|matching| matching.has(node as usize))
     }
 
     fn poll(&mut self) {

@@ -5,7 +5,7 @@ use super::write::{self, Writer};
 use crate::codec::encoder::{self, Encoder};
 use crate::distance::{Arena, Space};
 use crate::filter::Table;
-use crate::graph::build::{self, Graph, Known, Options, Prior};
+use crate::graph::build::{self, Graph, Options, PriorGraph, PriorNeighbours};
 use crate::graph::bulk::{self, Near};
 use crate::graph::levels;
 use crate::memory;
@@ -30,7 +30,7 @@ const ROWS: &str = "rows of a segment";
 ///
 /// Rows with equal bytes share one graph node: else a crowd of equal vectors would have only one
 /// another as neighbours, and cut themselves off from the rest of the graph.
-pub struct Batch {
+pub struct GraphRows {
     options: GraphOptions,
     arena: Arena,
     columns: usize,
@@ -61,7 +61,7 @@ struct Duplicate {
 
 /// An older graph whose nodes are taken over.
 #[derive(Default)]
-pub struct Taken {
+pub struct PriorGraphLists {
     /// For each of its nodes the neighbours on each layer.
     lists: Vec<Vec<Vec<u32>>>,
     /// The arena row of each of its nodes that is alive.
@@ -78,7 +78,7 @@ pub fn is_bulky(space: Space, nodes: u32) -> bool {
     encoder::is_supported(space) && nodes >= LEAST_NODES && space.dims >= LEAST_DIMS
 }
 
-impl Taken {
+impl PriorGraphLists {
     fn is_empty(&self) -> bool {
         self.nodes.is_empty()
     }
@@ -99,42 +99,42 @@ impl Taken {
         Some((self.lists[node as usize].len() - 1) as u8)
     }
 
-    fn prior<'a>(&'a self, row_of_node: &'a [u32]) -> TakenOver<'a> {
+    fn prior<'a>(&'a self, row_of_node: &'a [u32]) -> PriorGraphView<'a> {
         let mut new_nodes = vec![None; self.lists.len()];
         for (new, &row) in (0..).zip(row_of_node) {
             if let Some(&old) = self.nodes.get(row as usize) {
                 new_nodes[old as usize] = Some(new);
             }
         }
-        TakenOver { taken: self, row_of_node, new_nodes }
+        PriorGraphView { taken: self, row_of_node, new_nodes }
     }
 }
 
-/// [`Taken`] as the build asks for it.
-struct TakenOver<'a> {
-    taken: &'a Taken,
+/// [`PriorGraphLists`] as the build asks for it.
+struct PriorGraphView<'a> {
+    taken: &'a PriorGraphLists,
     row_of_node: &'a [u32],
     /// The new number of each old node that is alive.
     new_nodes: Vec<Option<u32>>,
 }
 
-impl Prior for TakenOver<'_> {
-    fn known(&self, layer: usize, node: u32) -> Option<Known> {
+impl PriorGraph for PriorGraphView<'_> {
+    fn known(&self, layer: usize, node: u32) -> Option<PriorNeighbours> {
         let old = *self.taken.nodes.get(self.row_of_node[node as usize] as usize)?;
         let neighbours = |old: u32| self.taken.lists[old as usize][layer].iter().copied();
         let alive = |old: u32| self.new_nodes[old as usize].filter(|&new| new != node);
         if neighbours(old).all(|neighbour| alive(neighbour).is_some()) {
-            return Some(Known::Neighbours(neighbours(old).filter_map(alive).collect()));
+            return Some(PriorNeighbours::Neighbours(neighbours(old).filter_map(alive).collect()));
         }
         let near = neighbours(old).flat_map(|neighbour| match alive(neighbour) {
             Some(new) => vec![new],
             None => neighbours(neighbour).filter_map(alive).collect(),
         });
-        Some(Known::Candidates(near.collect()))
+        Some(PriorNeighbours::Candidates(near.collect()))
     }
 }
 
-impl Batch {
+impl GraphRows {
     /// For rows with so many filter columns.
     pub fn new(space: Space, columns: usize, options: GraphOptions) -> Self {
         Self {
@@ -218,11 +218,11 @@ impl Batch {
     /// Builds the graph on threads and writes the segment's pages; the caller adds it to the
     /// manifest.
     pub fn seal(self, draft: &mut Draft, plan: Plan) -> Sealed {
-        self.seal_after(draft, plan, Taken::default())
+        self.seal_after(draft, plan, PriorGraphLists::default())
     }
 
     /// As [`Self::seal`], but takes nodes over from an older graph, whose rows were added first.
-    pub fn seal_after(mut self, draft: &mut Draft, plan: Plan, taken: Taken) -> Sealed {
+    pub fn seal_after(mut self, draft: &mut Draft, plan: Plan, taken: PriorGraphLists) -> Sealed {
         let nodes = self.tids.len() as u32;
         let m = self.options.m.into();
         self.rows_by_checksum = HashMap::new();
@@ -306,7 +306,7 @@ impl Batch {
             let attributes = self.attributes_of_duplicates.row(duplicate.number as usize);
             (duplicate.tid, attributes.to_vec())
         });
-        let told = rows::write(draft, self.columns, rows, of_nodes.chain(of_duplicates));
+        let row_parts = rows::write(draft, self.columns, rows, of_nodes.chain(of_duplicates));
 
         let nodes_of_duplicates: Vec<u32> = duplicates.iter().map(|duplicate| duplicate.of).collect();
         let writer = Writer { rows: numbered, graph, m: self.options.m.into(), threads: plan.threads };
@@ -335,6 +335,6 @@ impl Batch {
             row_codes: pages.row_codes,
             node_codes: pages.node_codes,
         };
-        Sealed::new(draft.id(), told, Parts::Graph(parts))
+        Sealed::new(draft.id(), row_parts, Parts::Graph(parts))
     }
 }

@@ -1,11 +1,11 @@
 //! Reading a sealed segment's graph node by node, without a query: for merging and for checking.
 
-use super::compact::NodeCodes;
 use super::layout::NodeLayout;
 use super::links::place_of;
 use crate::codec::encoder::Encoder;
 use crate::codec::layout::CodeLayout;
 use crate::graph::packed::Packing;
+use crate::segment::graph::node_codes::NodeCodes;
 use crate::segment::vectors::Vectors;
 use crate::storage::meta::Meta;
 use crate::storage::part::Part;

@@ -1,6 +1,5 @@
 //! The streams of an index's graphs: through a graph, or past it.
 
-use super::compact::NodeQuery;
 use super::flat::FlatSearch;
 use super::layout::NodeLayout;
 use super::read::{Codes, SealedGraph};
@@ -9,10 +8,11 @@ use super::walk::Walk;
 use crate::filter::Bitset;
 use crate::graph::search::Search;
 use crate::search::cost_model::{GraphCodes, GraphFacts, Range};
-use crate::search::rerank::{Onward, Work};
+use crate::search::rerank::{IterativeScan, Work};
 use crate::search::strategy::{self, GraphStrategy};
+use crate::segment::graph::node_codes::NodeQuery;
 use crate::segment::report::StepReport;
-use crate::segment::request::{HeapRows, Hit, Terms};
+use crate::segment::request::{HeapRows, Hit, SearchLimits};
 use crate::segment::rows::NodeRows;
 use crate::segment::stream::{Run, SearchView, Stream};
 use crate::storage::sealed::SealedRef;
@@ -21,18 +21,19 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 /// The runs of all segments that have matching rows.
-pub fn runs(options: GraphOptions, view: SearchView, terms: Terms) -> Vec<Run> {
+pub fn runs(options: GraphOptions, view: SearchView, limits: SearchLimits) -> Vec<Run> {
     let meta = &view.snapshot.meta;
     let layout = NodeLayout::new(meta.space, options, meta.quantizer);
     let node_query = layout.node_query(meta.space, view.coded).map(Rc::new);
-    let run =
-        |(number, _)| run(options, view, Place { number, layout, node_query: node_query.clone() }, terms);
+    let run = |(number, _)| {
+        run(options, view, SegmentPlace { number, layout, node_query: node_query.clone() }, limits)
+    };
     view.segments().filter_map(run).collect()
 }
 
 /// How the segment with this number is searched; `None` if no row of it matches.
-fn run(options: GraphOptions, view: SearchView, place: Place, terms: Terms) -> Option<Run> {
-    let Terms { effort, within, without } = terms;
+fn run(options: GraphOptions, view: SearchView, place: SegmentPlace, limits: SearchLimits) -> Option<Run> {
+    let SearchLimits { effort, within, leave_out } = limits;
     let (sealed, matching) = (view.sealed(place.number), view.matching[place.number].as_ref());
     let facts = GraphFacts {
         space: view.snapshot.meta.space,
@@ -49,27 +50,30 @@ fn run(options: GraphOptions, view: SearchView, place: Place, terms: Terms) -> O
         GraphStrategy::Flat => {
             report.step = "flat";
             report.expect(facts.flat_cost());
-            let search = FlatSearch::new(within, effort.onward);
+            let search = FlatSearch::new(within, effort.iterative_scan);
             Some(Run::new(FlatStream { place, search }, report))
         }
         GraphStrategy::Graph { ef, budget } => {
             report.effort = Some(ef as u64);
             report.expect(facts.graph_cost(ef));
             let nodes = matching.map(|matching| nodes_of(sealed, matching));
-            let without = without.filter(|&(id, _)| id == sealed.id).map(|(_, node)| node);
-            let search = Search::new(ef, budget).without(without);
+            let leave_out = leave_out.filter(|&(id, _)| id == sealed.id).map(|(_, node)| node);
+            let search = Search::new(ef, budget).leave_out(leave_out);
             // Past the graph codes tell what else there is.
             let until = within.filter(|_| facts.codes != GraphCodes::None);
             let walk = match facts.codes {
                 GraphCodes::Own { .. } => {
-                    WalkState::Compact(Box::new(Walk::new(search, nodes, until, effort.onward)))
+                    WalkState::Compact(Box::new(Walk::new(search, nodes, until, effort.iterative_scan)))
                 }
                 GraphCodes::None | GraphCodes::Neighbours => {
                     WalkState::Wide { search: Box::new(search.within(until)), nodes }
                 }
             };
-            let flat = FlatSearch::new(within, effort.onward);
-            Some(Run::new(GraphStream { place, walk, flat: Some(flat), onward: effort.onward }, report))
+            let flat = FlatSearch::new(within, effort.iterative_scan);
+            Some(Run::new(
+                GraphStream { place, walk, flat: Some(flat), iterative_scan: effort.iterative_scan },
+                report,
+            ))
         }
     }
 }
@@ -94,14 +98,14 @@ fn nodes_of(sealed: SealedRef, rows: &Rc<Bitset>) -> Rc<Bitset> {
 
 /// The segment that a stream is of, and what it takes to read it.
 #[derive(Clone)]
-struct Place {
+struct SegmentPlace {
     /// The segment's number in the manifest.
     number: usize,
     layout: NodeLayout,
     node_query: Option<Rc<NodeQuery>>,
 }
 
-impl Place {
+impl SegmentPlace {
     fn view<'a>(&'a self, view: SearchView<'a>) -> GraphView<'a> {
         let SearchView { snapshot, query, coded, .. } = view;
         let sealed = view.sealed(self.number);
@@ -120,11 +124,11 @@ impl Place {
 
 /// The rows of one segment, through its graph.
 struct GraphStream {
-    place: Place,
+    place: SegmentPlace,
     walk: WalkState,
     /// What goes on past the graph where the walk gives up.
     flat: Option<FlatSearch>,
-    onward: Onward,
+    iterative_scan: IterativeScan,
 }
 
 enum WalkState {
@@ -142,7 +146,7 @@ impl Stream for GraphStream {
         match &mut self.walk {
             WalkState::Compact(walk) => ready.extend(walk.next(graph, heap)),
             WalkState::Wide { search, nodes } => {
-                advance_wide(graph, search, nodes.as_deref(), self.onward, ready);
+                advance_wide(graph, search, nodes.as_deref(), self.iterative_scan, ready);
             }
         }
     }
@@ -190,7 +194,7 @@ fn advance_wide(
     view: GraphView,
     search: &mut Search,
     nodes: Option<&Bitset>,
-    onward: Onward,
+    iterative_scan: IterativeScan,
     ready: &mut VecDeque<Hit>,
 ) {
     let codes = match (view.coded, view.layout) {
@@ -200,7 +204,7 @@ fn advance_wide(
     let before = ready.len();
     while ready.len() == before {
         let mut graph = SealedGraph::new(view.sealed, view.parts, view.query, codes, nodes);
-        let Some(nearest) = search.next(&mut graph, onward) else { break };
+        let Some(nearest) = search.next(&mut graph, iterative_scan) else { break };
         view.rows().for_each_live(nearest.node, |row, tid| {
             if view.matches(row) {
                 ready.push_back(Hit { score: nearest.score, tid });
@@ -211,7 +215,7 @@ fn advance_wide(
 
 /// The rows of one segment, past its graph.
 struct FlatStream {
-    place: Place,
+    place: SegmentPlace,
     search: FlatSearch,
 }
 

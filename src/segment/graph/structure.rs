@@ -8,7 +8,7 @@ use crate::distance::Space;
 use crate::search::cost_model::{Cost, GraphFacts, Range};
 use crate::search::recall_curve::K;
 use crate::segment::findings::{Findings, RowVisitor};
-use crate::segment::request::{Effort, Terms};
+use crate::segment::request::{Effort, SearchLimits};
 use crate::segment::rows::NodeRows;
 use crate::segment::stream::{Run, SearchView};
 use crate::segment::structures::{
@@ -62,8 +62,8 @@ impl SealedStructure for GraphOptions {
         meta.space.row_bytes().unwrap_or(SPARSE_BYTES) + lists + OTHERS
     }
 
-    fn runs(&self, view: SearchView, terms: Terms) -> Vec<Run> {
-        streams::runs(*self, view, terms)
+    fn runs(&self, view: SearchView, limits: SearchLimits) -> Vec<Run> {
+        streams::runs(*self, view, limits)
     }
 
     fn listing(&self, view: RangeView) -> Box<dyn SegmentListing> {
@@ -130,7 +130,7 @@ struct GraphTarget {
 
 impl Target for GraphTarget {
     fn batch(&self) -> Box<dyn Batch> {
-        let batch = seal::Batch::new(self.space, self.plan.columns, self.options);
+        let batch = seal::GraphRows::new(self.space, self.plan.columns, self.options);
         Box::new(GraphBatch { batch, plan: self.plan })
     }
 
@@ -140,7 +140,7 @@ impl Target for GraphTarget {
 }
 
 struct GraphBatch {
-    batch: seal::Batch,
+    batch: seal::GraphRows,
     plan: Plan,
 }
 

@@ -1,10 +1,10 @@
 //! What a search of a segment with a graph reads.
 
-use super::compact::NodeQuery;
 use crate::codec::encoder::CodedQuery;
 use crate::distance::{PreparedQuery, Space};
 use crate::filter::Bitset;
 use crate::segment::graph::layout::NodeLayout;
+use crate::segment::graph::node_codes::NodeQuery;
 use crate::segment::request::HeapRows;
 use crate::segment::rows::NodeRows;
 use crate::segment::vectors::Vectors;

@@ -1,7 +1,6 @@
 //! Search of a segment with a compact graph: codes lead the way, and their bounds decide which rows
 //! are compared.
 
-use super::compact::{NodeCodes, NodeQuery};
 use super::links::Links;
 use super::stored::codes_of;
 use super::view::GraphView;
@@ -11,7 +10,8 @@ use crate::filter::Bitset;
 use crate::graph::Candidate;
 use crate::graph::search::{GraphReader, Search};
 use crate::memory;
-use crate::search::rerank::{Onward, Reranker, Step, Work};
+use crate::search::rerank::{IterativeScan, Reranker, Step, Work};
+use crate::segment::graph::node_codes::{NodeCodes, NodeQuery};
 use crate::segment::request::{HeapRows, Hit, SeenShare};
 use crate::storage::part_reader::PartReader;
 use crate::structure::Kind;
@@ -21,7 +21,7 @@ use std::rc::Rc;
 /// The state of a search between two calls. It holds no pins.
 pub struct Walk {
     search: Search,
-    /// The nodes that are wanted, if not all are.
+    /// The nodes that match, if not all are.
     nodes: Option<Rc<Bitset>>,
     /// Nodes by their codes, rows by their vectors; a node's number is that of its first row.
     rows: Reranker<u32>,
@@ -29,7 +29,7 @@ pub struct Walk {
     /// [`Reranker::offer`]).
     estimates: Estimates,
     offers: Vec<(Range<usize>, f32)>,
-    onward: Onward,
+    iterative_scan: IterativeScan,
     within: Option<f64>,
     state: State,
     /// Candidates that the search would have looked at by now if the snapshot saw them all.
@@ -55,14 +55,19 @@ enum State {
 impl Walk {
     /// A search as `search` says, `within` a score if one is given: at rows beyond it, or after the
     /// first ones, it gives up.
-    pub fn new(search: Search, nodes: Option<Rc<Bitset>>, within: Option<f64>, onward: Onward) -> Self {
+    pub fn new(
+        search: Search,
+        nodes: Option<Rc<Bitset>>,
+        within: Option<f64>,
+        iterative_scan: IterativeScan,
+    ) -> Self {
         Self {
             search,
             nodes,
-            rows: Reranker::new(None, onward),
+            rows: Reranker::new(None, iterative_scan),
             estimates: Estimates::default(),
             offers: Vec::new(),
-            onward,
+            iterative_scan,
             within,
             state: State::Fresh,
             target: 0,
@@ -129,10 +134,10 @@ impl Walk {
                     }
                 }
                 Step::Compare(nodes) => self.compare(view, heap, &nodes),
-                Step::Recall => {
+                Step::Reconsider => {
                     for (range, limit) in &mut self.offers {
                         let (nodes, scores, errors) = self.estimates.get(range.clone());
-                        *limit = self.rows.recall(scores, errors, *limit, |place| Some(nodes[place]));
+                        *limit = self.rows.reconsider(scores, errors, *limit, |place| Some(nodes[place]));
                     }
                 }
                 Step::Empty if self.state == State::Exhausted => return None,
@@ -144,7 +149,7 @@ impl Walk {
     /// Makes candidates of the nodes that the graph leads to next; `false` if it is not to go on,
     /// or gives up.
     fn go_on(&mut self, view: GraphView) -> bool {
-        if self.state != State::Fresh && self.onward == Onward::Stop {
+        if self.state != State::Fresh && self.iterative_scan == IterativeScan::Off {
             return false;
         }
         if self.state != State::Fresh && self.within.is_some() {
@@ -254,7 +259,7 @@ struct CompactGraph<'a> {
     links: Links<'a>,
     layout: NodeCodes,
     codes: PartReader<'a>,
-    /// Of those rounds before this, so many, and of all nodes wanted on the base layer that this
+    /// Of those rounds before this, so many, and of all nodes matching on the base layer that this
     /// one has asked for.
     estimates: &'a mut Estimates,
     before: usize,
@@ -296,14 +301,14 @@ impl GraphReader for CompactGraph<'_> {
 
     fn score(&mut self, nodes: &[u32], scores: &mut Vec<f64>) {
         let sealed = self.view.sealed;
-        let (layout, query, wanted) = (self.layout, self.query, self.nodes);
+        let (layout, query, matching) = (self.layout, self.query, self.nodes);
         let estimates = &mut *self.estimates;
         self.codes.read_each_optimistically(nodes, layout.bytes(), |node, bytes| {
             let Some((score, error)) = layout.estimate(bytes, query, ()) else {
                 sealed.corrupt(format!("The code of node {node} is invalid."))
             };
             scores.push(score.into());
-            if wanted.is_none_or(|wanted| wanted.has(node as usize)) {
+            if matching.is_none_or(|matching| matching.has(node as usize)) {
                 estimates.push(node, score, error);
             }
         });
@@ -313,8 +318,8 @@ impl GraphReader for CompactGraph<'_> {
         self.estimates.keep(self.before, nearest);
     }
 
-    fn is_wanted(&self, node: u32) -> bool {
-        self.nodes.is_none_or(|wanted| wanted.has(node as usize))
+    fn matches(&self, node: u32) -> bool {
+        self.nodes.is_none_or(|matching| matching.has(node as usize))
     }
 
     fn poll(&mut self) {

@@ -1,6 +1,5 @@
 //! Writing a graph's nodes: plain, wide or compact.
 
-use super::compact::{self, NodeCodes};
 use super::rotated::{Rotated, Rows};
 use super::wide::SlotLayout;
 use crate::codec::encoder::Code;
@@ -12,6 +11,7 @@ use crate::graph::packed::Packing;
 use crate::memory;
 use crate::pg::threads;
 use crate::segment::graph::layout::NodeLayout;
+use crate::segment::graph::node_codes::{self, NodeCodes};
 use crate::segment::row_layout;
 use crate::storage::draft::Draft;
 use crate::storage::part::{Layout, Part};
@@ -100,7 +100,7 @@ impl Writer<'_> {
         codes: &[u8],
     ) -> GraphPages {
         let vectors = match rerank {
-            Rerank::Index => self.vectors(draft, compact::vector_layout(self.rows.space())),
+            Rerank::Index => self.vectors(draft, node_codes::vector_layout(self.rows.space())),
             Rerank::Heap => no_vectors(draft),
         };
         let (base, upper) = self.links(draft);
@@ -120,7 +120,7 @@ impl Writer<'_> {
             Layout::Slots { .. } => self.rows.nodes().into(),
             Layout::Tape => self.nodes().map(|node| self.rows.row(node).len() as u64).sum(),
         };
-        let mut writer = PartWriter::new(draft, Kind::Rows, layout, total);
+        let mut writer = PartWriter::new(draft, Kind::Vectors, layout, total);
         self.nodes().for_each(|node| writer.push(self.rows.row(node)));
         writer.finish()
     }
@@ -140,7 +140,7 @@ impl Writer<'_> {
 }
 
 fn no_vectors(draft: &mut Draft) -> Part {
-    PartWriter::new(draft, Kind::Rows, Layout::Tape, 0).finish()
+    PartWriter::new(draft, Kind::Vectors, Layout::Tape, 0).finish()
 }
 
 /// What it takes to write layers with codes.

@@ -2,7 +2,7 @@
 
 use super::group::GroupLayout;
 use super::read::{Lane, RowCursor};
-use super::search::{GrowingView, is_wanted, score};
+use super::search::{GrowingView, matches, score};
 use crate::codec::layout::block::{Centre, Estimates};
 use crate::filter::Condition;
 use crate::memory;
@@ -41,7 +41,7 @@ pub fn list(
             work.estimated += count as u64;
             layout.estimate(group, &coded.tables, centre).expect("the groups have codes")
         });
-        for place in (0..count).filter(|&place| is_wanted(layout, conditions, group, place)) {
+        for place in (0..count).filter(|&place| matches(layout, conditions, group, place)) {
             let verdict = match (&estimates, bound) {
                 (Some(Estimates { scores, errors }), Some((_, threshold))) => {
                     threshold.judge(scores[place], errors[place])

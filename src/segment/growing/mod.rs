@@ -218,7 +218,7 @@ mod tests {
         root.row_runs.push(116);
         root.write(&mut page);
         assert!(!is_unused_root(&page));
-        page::format(&mut page, Stamp { kind: Kind::Rows, segment: 3, generation: 1 });
+        page::format(&mut page, Stamp { kind: Kind::Vectors, segment: 3, generation: 1 });
         assert!(!is_unused_root(&page), "a page of another kind");
     }
 }

@@ -47,16 +47,16 @@ impl<'a> RowCursor<'a> {
         page::payload(&self.page.0)
     }
 
-    /// Copies `wanted` tape bytes of the row at `offset` into the scratch memory.
-    fn fill(&mut self, offset: u64, wanted: usize) {
+    /// Copies `count` tape bytes of the row at `offset` into the scratch memory.
+    fn fill(&mut self, offset: u64, count: usize) {
         let mut done = 0;
         let mut scratch = std::mem::take(&mut self.scratch);
-        scratch.resize(wanted.div_ceil(8), 0);
+        scratch.resize(count.div_ceil(8), 0);
         let target: &mut [u8] = bytemuck::cast_slice_mut(&mut scratch);
-        while done < wanted {
+        while done < count {
             let (page, at) = Layout::tape(offset + done as u64);
             let available = &self.payload(page)[at..];
-            let now = available.len().min(wanted - done);
+            let now = available.len().min(count - done);
             target[done..done + now].copy_from_slice(&available[..now]);
             done += now;
         }

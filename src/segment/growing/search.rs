@@ -9,7 +9,7 @@ use crate::filter::{Condition, condition};
 use crate::pg::buffer::PageCopy;
 use crate::pg::error::Problem;
 use crate::pg::relation::Relation;
-use crate::search::rerank::{Onward, Reranker, Step, Work};
+use crate::search::rerank::{IterativeScan, Reranker, Step, Work};
 use crate::segment::request::Hit;
 use crate::segment::row_layout;
 use crate::storage::meta::{Growing, Meta};
@@ -27,7 +27,7 @@ pub struct GrowingView<'a> {
 
 /// A row of a lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Row {
+struct LaneRow {
     lane: u32,
     row: u32,
 }
@@ -37,7 +37,7 @@ pub struct GrowingSearch {
     layout: GroupLayout,
     lanes: Vec<Lane>,
     conditions: Vec<Condition>,
-    rows: Reranker<Row>,
+    rows: Reranker<LaneRow>,
     /// For each group the limit under which its rows were offered (see [`Reranker::offer`]).
     limits: Vec<f32>,
 }
@@ -50,13 +50,18 @@ impl GrowingSearch {
         growing: &Growing,
         conditions: &[Condition],
         within: Option<f64>,
-        onward: Onward,
+        iterative_scan: IterativeScan,
     ) -> Self {
         let layout = GroupLayout::of(view.meta);
         let lanes = (0..growing.lanes.len()).map(|lane| Lane::read(view.relation, growing, lane)).collect();
         let conditions = conditions.to_vec();
-        let mut search =
-            Self { layout, lanes, conditions, rows: Reranker::new(within, onward), limits: Vec::new() };
+        let mut search = Self {
+            layout,
+            lanes,
+            conditions,
+            rows: Reranker::new(within, iterative_scan),
+            limits: Vec::new(),
+        };
         match view.coded.filter(|_| layout.has_codes()) {
             Some(coded) => search.scan_codes(view, coded, true),
             None => search.scan_rows(view),
@@ -75,14 +80,14 @@ impl GrowingSearch {
                 let estimates = layout.estimate(group, &coded.tables, centre).expect("the groups have codes");
                 let (scores, errors) = (&estimates.scores[..count], &estimates.errors[..count]);
                 let row = |place| {
-                    let row = Row { lane: number, row: (first + place) as u32 };
-                    is_wanted(layout, conditions, group, place).then_some(row)
+                    let row = LaneRow { lane: number, row: (first + place) as u32 };
+                    matches(layout, conditions, group, place).then_some(row)
                 };
                 if first_time {
                     limits.push(rows.offer(scores, errors, u32::MAX, row));
                 } else {
                     let limit = &mut limits[number_of_group];
-                    *limit = rows.recall(scores, errors, *limit, row);
+                    *limit = rows.reconsider(scores, errors, *limit, row);
                     number_of_group += 1;
                 }
             });
@@ -94,10 +99,10 @@ impl GrowingSearch {
         for (number, lane) in (0..).zip(&self.lanes) {
             let mut cursor = RowCursor::new(view.relation, lane);
             lane.for_each_group(view.relation, layout, |group, first, count| {
-                for place in (0..count).filter(|&place| is_wanted(layout, conditions, group, place)) {
+                for place in (0..count).filter(|&place| matches(layout, conditions, group, place)) {
                     let row = first + place;
                     let score = score(view, &mut cursor, row, layout.offset(group, place));
-                    rows.compared(Row { lane: number, row: row as u32 }, score);
+                    rows.compared(LaneRow { lane: number, row: row as u32 }, score);
                 }
             });
         }
@@ -126,7 +131,7 @@ impl GrowingSearch {
     pub fn next(&mut self, view: GrowingView) -> Option<Hit> {
         loop {
             match self.rows.step() {
-                Step::Next(Row { lane, row }, score) => {
+                Step::Next(LaneRow { lane, row }, score) => {
                     let (number, at, place) = self.layout.place(row as usize);
                     let mut page = PageCopy::blank();
                     self.lanes[lane as usize].groups(view.relation, number, &mut page);
@@ -145,7 +150,7 @@ impl GrowingSearch {
                         }
                     }
                 }
-                Step::Recall => {
+                Step::Reconsider => {
                     let coded = view.coded.expect("only rows with codes are skipped");
                     self.scan_codes(view, coded, false);
                 }
@@ -156,7 +161,7 @@ impl GrowingSearch {
 }
 
 /// Whether a row of a group is alive and may meet the conditions.
-pub(super) fn is_wanted(layout: GroupLayout, conditions: &[Condition], group: &[u8], place: usize) -> bool {
+pub(super) fn matches(layout: GroupLayout, conditions: &[Condition], group: &[u8], place: usize) -> bool {
     !layout.is_dead(group, place)
         && (conditions.is_empty() || condition::accept(conditions, layout.attributes_of(group, place)))
 }

@@ -6,20 +6,25 @@ use crate::pg::relation::Relation;
 use crate::search::cost_model;
 use crate::search::rerank::Work;
 use crate::segment::report::StepReport;
-use crate::segment::request::{HeapRows, Hit, Terms};
+use crate::segment::request::{HeapRows, Hit, SearchLimits};
 use crate::segment::stream::{Run, SearchView, Stream};
 use crate::storage::meta::Growing;
 use crate::storage::snapshot::Snapshot;
 use std::collections::VecDeque;
 
 /// Scans the growing segments of an index: one run for each.
-pub fn runs(relation: Relation, view: SearchView, conditions: &[Condition], terms: Terms) -> Vec<Run> {
+pub fn runs(
+    relation: Relation,
+    view: SearchView,
+    conditions: &[Condition],
+    limits: SearchLimits,
+) -> Vec<Run> {
     let meta = &view.snapshot.meta;
     let run = |(segment, state): (&Growing, &'static str)| {
         let mut report = StepReport::new(Some(segment.segment), state, "scan");
-        let (within, onward) = (terms.within, terms.effort.onward);
+        let (within, iterative_scan) = (limits.within, limits.effort.iterative_scan);
         let view = GrowingView { relation, meta, query: view.query, coded: view.coded };
-        let search = report.observe(|| GrowingSearch::new(view, segment, conditions, within, onward));
+        let search = report.observe(|| GrowingSearch::new(view, segment, conditions, within, iterative_scan));
         report.rows = search.rows() as u64;
         report.expect(cost_model::growing_cost(report.rows as f64, meta.quantizer.has_codes()));
         Run::new(GrowingStream { relation, search }, report)

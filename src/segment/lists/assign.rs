@@ -89,7 +89,7 @@ impl Assigned {
         &self.own.codes[row as usize * bytes..][..bytes]
     }
 
-    fn extend(&mut self, rows: &[Row]) {
+    fn extend(&mut self, rows: &[AssignedRow]) {
         for row in rows {
             self.own.push(&row.own);
             row.second.iter().for_each(|second| self.second.push(second));
@@ -108,7 +108,7 @@ impl Assigned {
 pub struct Assigner {
     pub lists: Lists,
     coder: Arc<Coder>,
-    aside: Background<Vec<Row>>,
+    background: Background<Vec<AssignedRow>>,
 }
 
 /// What it takes to assign a row and to encode it.
@@ -136,7 +136,7 @@ struct Entry {
 
 /// A row's lists and its codes.
 #[derive(Default)]
-struct Row {
+struct AssignedRow {
     own: Entry,
     second: Option<Entry>,
     fine: Vec<u8>,
@@ -151,7 +151,7 @@ impl Assigner {
             rotation: Rotation::new(plan.seed, space.dims as usize),
             encoder: Encoder::new(space, plan.seed),
         };
-        Self { lists, coder: Arc::new(coder), aside: Background::new(plan.threads) }
+        Self { lists, coder: Arc::new(coder), background: Background::new(plan.threads) }
     }
 
     pub fn formats(&self) -> Formats {
@@ -161,9 +161,9 @@ impl Assigner {
     /// Begins to assign rows, on threads; adds those of the call before to `assigned`.
     pub fn assign(&mut self, rows: Arc<Arena>, assigned: &mut Assigned) {
         let coder = Arc::clone(&self.coder);
-        let before = self.aside.start(move |cancel| {
+        let before = self.background.start(move |cancel| {
             let unless_cancelled = |row| match cancel.load(Ordering::Relaxed) {
-                true => Row::default(),
+                true => AssignedRow::default(),
                 false => coder.assign(rows.row(row)),
             };
             (0..rows.rows()).into_par_iter().map(unless_cancelled).collect()
@@ -173,12 +173,12 @@ impl Assigner {
 
     /// Adds what was assigned last.
     pub fn finish(&mut self, assigned: &mut Assigned) {
-        self.aside.wait().iter().for_each(|rows| assigned.extend(rows));
+        self.background.wait().iter().for_each(|rows| assigned.extend(rows));
     }
 }
 
 impl Coder {
-    fn assign(&self, row: &[u8]) -> Row {
+    fn assign(&self, row: &[u8]) -> AssignedRow {
         let Self { centroids, formats, .. } = self;
         let vector = widen(self.space, row);
         let rotated = self.rotation.rotate(&subtract(&vector, centroids.shift()));
@@ -187,7 +187,7 @@ impl Coder {
             Some(_) => centroids.nearest_two(&vector, &tables),
             None => (centroids.nearest(&vector, &tables), None),
         };
-        let mut row = Row { own: Entry { list, ..Entry::default() }, ..Row::default() };
+        let mut row = AssignedRow { own: Entry { list, ..Entry::default() }, ..AssignedRow::default() };
         if let ListCodes::Rows(code) = &formats.codes {
             row.own.code = code.encode(&vector);
         }

@@ -27,15 +27,15 @@ pub fn check(
     };
     if parts.codebook != 0 && snapshot.codebook_of(parts).is_none() {
         let text = format!("its codebook {} is missing", parts.codebook);
-        return findings.of_part(sealed.id, Kind::Starts, text);
+        return findings.of_part(sealed.id, Kind::ListStarts, text);
     }
     let count = u64::from(snapshot.lists_of(parts)) + 1;
-    let starts = sealed.part(&parts.starts, Kind::Starts).numbers(count);
+    let starts = sealed.part(&parts.starts, Kind::ListStarts).numbers(count);
     if !add_up(&starts, sealed.rows) {
-        return findings.of_part(sealed.id, Kind::Starts, "the lists do not add up");
+        return findings.of_part(sealed.id, Kind::ListStarts, "the lists do not add up");
     }
     let mut stored = StoredLists::new(sealed, snapshot);
-    if let Err(text) = stored.read_second_lists() {
+    if let Err(text) = stored.read_spill() {
         return findings.of_part(sealed.id, Kind::SpillCodes, text);
     }
     if deep && parts.vectors.is_some() {
@@ -74,14 +74,14 @@ fn check_codes(
         sealed.poll();
         let text = if again.assigned_lists()[row as usize] != list {
             format!("row {row} should not be in list {list}")
-        } else if stored.second_list(row) != again.second_list(row) {
+        } else if stored.spill_list(row) != again.spill_list(row) {
             format!("the second list of row {row} should be another")
         } else if blocks.is_some_and(|blocks| !have_equal_bits(&mut stored, &mut again, row, blocks)) {
             format!("the code of row {row} is not its vector's")
         } else {
             continue;
         };
-        findings.of_part(sealed.id, Kind::Codes, text);
+        findings.of_part(sealed.id, Kind::ListCodes, text);
     }
 }
 
@@ -89,7 +89,7 @@ fn check_codes(
 fn have_equal_bits(a: &mut StoredLists, b: &mut StoredLists, row: u32, blocks: BlockLayout) -> bool {
     let bytes = blocks.code_bytes();
     a.bits(row, bytes).1 == b.bits(row, bytes).1
-        && (a.second_list(row).is_none() || a.second_bits(row, bytes).1 == b.second_bits(row, bytes).1)
+        && (a.spill_list(row).is_none() || a.spill_bits(row, bytes).1 == b.spill_bits(row, bytes).1)
 }
 
 /// Calls `visit` with every live row, and returns what it finds wrong.

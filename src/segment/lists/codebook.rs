@@ -78,7 +78,7 @@ fn write(centroids: &Centroids, draft: &mut Draft, rows_of_index: u64) -> Codebo
     let rows = centroids.rows().map(bytemuck::cast_slice::<f32, u8>);
     let vectors = write_rows(draft, Kind::Centroids, row_bytes, u64::from(lists) + 2, rows);
     let (blocks, bytes) = centroids.blocks();
-    let codes = write_rows(draft, Kind::Codes, bytes, blocks.len() as u64, blocks);
+    let codes = write_rows(draft, Kind::ListCodes, bytes, blocks.len() as u64, blocks);
     Codebook { id: draft.id(), lists, centroids: vectors, codes, rows: rows_of_index }
 }
 

@@ -10,7 +10,7 @@ use crate::segment::request::HeapRows;
 use crate::segment::rows::SealedRows;
 use crate::segment::structures::{RangeView, SegmentListing};
 use crate::segment::threshold::{Listed, ROWS, Verdict};
-use crate::segment::vectors::{Place, Vectors};
+use crate::segment::vectors::{VectorPlace, Vectors};
 use crate::storage::parts::ListParts;
 use crate::structure::Kind;
 
@@ -59,7 +59,7 @@ impl ListView<'_> {
     fn entries(self, list: u32) -> (std::ops::Range<u32>, bool) {
         let RangeView { sealed, snapshot, .. } = self.view;
         let lists = snapshot.lists_of(self.parts);
-        let mut starts = sealed.part(&self.parts.starts, Kind::Starts);
+        let mut starts = sealed.part(&self.parts.starts, Kind::ListStarts);
         let mut start = |list: u32| {
             let slot = starts.slot(list.into()).first_chunk();
             slot.map_or(u32::MAX, |&bytes| u32::from_ne_bytes(bytes))
@@ -83,7 +83,7 @@ impl ListView<'_> {
     }
 }
 
-/// Calls `visit` with the rows of a list that are wanted and lie within a score, and with some
+/// Calls `visit` with the rows of a list that match and lie within a score, and with some
 /// beyond it unless scores are asked for.
 fn list(source: ListView, list: u32, heap: &mut HeapRows, visit: &mut dyn FnMut(u32, f64)) -> Listed {
     let ListView { view, parts, coded, .. } = source;
@@ -92,24 +92,28 @@ fn list(source: ListView, list: u32, heap: &mut HeapRows, visit: &mut dyn FnMut(
     let mut work = Work::default();
     let mut unknown = Vec::new();
     if parts.codes.is_none() {
-        let is_wanted = |row: &u32| matching.is_none_or(|matching| matching.has(*row as usize));
+        let matches = |row: &u32| matching.is_none_or(|matching| matching.has(*row as usize));
         memory::reserve(&mut unknown, range.len(), ROWS);
-        unknown.extend(range.filter(is_wanted));
+        unknown.extend(range.filter(matches));
     } else if !range.is_empty() {
         let meta = &snapshot.meta;
         let centre = source.centre(list);
         let scan = Scan { segment: 0, entries: Entries::Own, range, centre: 0, limits: Vec::new() };
-        let scanned = Scanned { sealed, parts, wanted: matching };
+        let scanned = Scanned { sealed, parts, matching: matching };
         let scans = Scans { scanned, scans: &[scan], centres: &[centre] };
         let codes = Codes::new(meta.space, meta.quantizer, source.vector);
-        scans.for_each_block(&codes, &coded.tables, |Seen { scores, errors, wanted: bits, row, .. }| {
-            work.estimated += scores.len() as u64;
-            threshold.sort_out(scores, errors, bits, |place, verdict| match verdict {
-                Verdict::Within => visit(row(place).row, f64::NAN),
-                Verdict::Beyond => {}
-                Verdict::Unknown => memory::push(&mut unknown, row(place).row, ROWS),
-            });
-        });
+        scans.for_each_block(
+            &codes,
+            &coded.tables,
+            |Seen { scores, errors, matching: bits, row, .. }| {
+                work.estimated += scores.len() as u64;
+                threshold.sort_out(scores, errors, bits, |place, verdict| match verdict {
+                    Verdict::Within => visit(row(place).row, f64::NAN),
+                    Verdict::Beyond => {}
+                    Verdict::Unknown => memory::push(&mut unknown, row(place).row, ROWS),
+                });
+            },
+        );
     }
     if parts.vectors.is_none() && !threshold.exact {
         unknown.into_iter().for_each(|row| visit(row, f64::NAN));
@@ -141,7 +145,7 @@ fn compare(
     };
     match &parts.vectors {
         Some(vectors) => {
-            let place = Place::Rows { part: vectors, offsets: None };
+            let place = VectorPlace::Rows { part: vectors, offsets: None };
             Vectors::new(sealed, query.row_bytes(), place).for_each(rows, visit);
         }
         None => {

@@ -3,7 +3,7 @@
 use super::assign::Assigner;
 use super::stored::StoredLists;
 use super::train::{self, Sample};
-use super::write::{self, Place, RowSource};
+use super::write::{self, RowPlace, RowSource};
 use crate::distance::Space;
 use crate::segment::Plan;
 use crate::segment::lists::codebook::Lists;
@@ -27,11 +27,11 @@ pub fn can_reassign(options: ListOptions) -> bool {
 pub fn wants_codebook(manifest: &Manifest, options: ListOptions) -> bool {
     let sealed = manifest.sealed.iter();
     let rows: u64 = sealed.map(|segment| u64::from(segment.rows - segment.tombstones)).sum();
-    let wanted = train::lists_wanted(options.lists, rows);
+    let matching = train::lists_wanted(options.lists, rows);
     can_reassign(options)
         && match manifest.codebook() {
             Some(codebook) => options.lists == 0 && rows >= GROWTH * codebook.rows,
-            None => train::are_enough(wanted, rows),
+            None => train::are_enough(matching, rows),
         }
 }
 
@@ -61,7 +61,7 @@ pub fn merge(
     }
     let mut placed = Vec::new();
     for (number, source) in (0..).zip(&mut sources) {
-        source.for_each_live(|list, row| placed.push((list, Place { source: number, row })));
+        source.for_each_live(|list, row| placed.push((list, RowPlace { source: number, row })));
     }
     let codebook = assigner.lists.new.take();
     let sealed = (!placed.is_empty()).then(|| {
@@ -83,8 +83,8 @@ fn train(
     let rows: u64 = sources.iter().map(|source| u64::from(source.sealed.rows)).sum();
     let live: u64 = sources.iter().map(|s| u64::from(s.sealed.rows - s.sealed.tombstones)).sum();
     let lists = train::lists_wanted(options.lists, live);
-    let wanted = train::sample_rows(lists, space.dims as usize, train::SAMPLE_BYTES) as u64;
-    let step = rows.div_ceil(wanted).max(1) as usize;
+    let matching = train::sample_rows(lists, space.dims as usize, train::SAMPLE_BYTES) as u64;
+    let step = rows.div_ceil(matching).max(1) as usize;
     let bytes = space.row_bytes().unwrap_or_default();
     let mut sample = Sample::new(space);
     for source in sources {

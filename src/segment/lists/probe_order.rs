@@ -37,7 +37,7 @@ pub struct RankedLists {
     squared_norm_of_query: f64,
     squared_norms: Vec<f32>,
     /// A list that is ranked as if one of its so many rows were not there.
-    without: Option<(u32, u32)>,
+    leave_out: Option<(u32, u32)>,
 }
 
 impl RankedLists {
@@ -50,7 +50,7 @@ impl RankedLists {
         let coded = shifted.as_ref().unwrap_or(query);
         let centre_product = f32::dot(centroids.code_centre(), &coded.vector);
         let layout = CentroidBlocks::new(dims);
-        let mut blocks = PartReader::new(pages, &codebook.codes, Kind::Codes, codebook.id);
+        let mut blocks = PartReader::new(pages, &codebook.codes, Kind::ListCodes, codebook.id);
         let count = codebook.lists as usize;
         let (mut ranked, mut squared_norms) = (Vec::with_capacity(count), Vec::with_capacity(count));
         for first in (0..codebook.lists).step_by(BLOCK) {
@@ -76,14 +76,14 @@ impl RankedLists {
             centres: Vec::new(),
             squared_norm_of_query,
             squared_norms,
-            without: None,
+            leave_out: None,
         }
     }
 
     /// Ranks a list of so many rows as if the query were not among them: as far away as the others'
     /// mean.
-    pub fn without(self, list_and_rows: Option<(u32, u32)>) -> Self {
-        Self { without: list_and_rows, ..self }
+    pub fn leave_out(self, list_and_rows: Option<(u32, u32)>) -> Self {
+        Self { leave_out: list_and_rows, ..self }
     }
 
     /// The query for the codebook's codes, if these have a shift.
@@ -95,7 +95,7 @@ impl RankedLists {
         self.estimated.is_empty() && self.compared.is_empty()
     }
 
-    /// The nearest lists of those that are left, as many as wanted.
+    /// The nearest lists of those that are left, as many as are asked for.
     ///
     /// `codebook` and `query` are those that the lists were ranked with.
     pub fn take(
@@ -105,9 +105,9 @@ impl RankedLists {
         codebook: &Codebook,
         query: &CodedQuery,
     ) -> Vec<(u32, Centre)> {
-        let wanted = count * COMPARED_PER_PROBE + COMPARED_AT_LEAST;
+        let matching = count * COMPARED_PER_PROBE + COMPARED_AT_LEAST;
         let promising = std::iter::from_fn(|| self.estimated.pop());
-        let promising = promising.take(wanted.saturating_sub(self.compared.len()));
+        let promising = promising.take(matching.saturating_sub(self.compared.len()));
         let mut promising: Vec<u32> = promising.map(|Reverse(ranked)| ranked.value).collect();
         promising.sort_unstable();
         let mut centroids = CentroidReader::new(pages, codebook, self.space.dims as usize);
@@ -118,14 +118,14 @@ impl RankedLists {
     }
 
     fn compare(&mut self, list: u32, centroid: &[f32], query: &CodedQuery) {
-        // Without a shift: with one, which makes the norms those of other vectors, they are not
+        // LeftOut a shift: with one, which makes the norms those of other vectors, they are not
         // looked at.
         let squared_norms = self.squared_norm_of_query + f64::from(self.squared_norms[list as usize]);
         let centre = Centre::with_norms(self.space.metric, &query.vector, centroid, squared_norms);
         let number = self.centres.len() as u32;
         self.centres.push(centre);
-        let key = match self.without {
-            Some((without, rows)) if without == list => farther(self.space.metric, centre.score, rows),
+        let key = match self.leave_out {
+            Some((leave_out, rows)) if leave_out == list => farther(self.space.metric, centre.score, rows),
             _ => centre.score,
         };
         self.compared.push(Reverse(Keyed { key, value: (list, number) }));

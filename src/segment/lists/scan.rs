@@ -17,7 +17,7 @@ use std::ops::Range;
 
 /// A row of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Row {
+pub struct ListedRow {
     /// The segment's number in the manifest.
     pub segment: u32,
     pub row: u32,
@@ -41,8 +41,8 @@ pub enum Entries {
 pub struct Scanned<'a> {
     pub sealed: SealedRef<'a>,
     pub parts: &'a ListParts,
-    /// The rows that are wanted, if not all are.
-    pub wanted: Option<&'a Bitset>,
+    /// The rows that match, if not all are.
+    pub matching: Option<&'a Bitset>,
 }
 
 /// A list that was scanned in one segment.
@@ -86,10 +86,10 @@ pub struct Seen<'a> {
     pub scan: usize,
     pub scores: &'a [f32],
     pub errors: &'a [f32],
-    /// The bits of those whose rows are wanted.
-    pub wanted: u32,
+    /// The bits of those whose rows match.
+    pub matching: u32,
     /// What tells the rows by their place.
-    pub row: &'a dyn Fn(usize) -> Row,
+    pub row: &'a dyn Fn(usize) -> ListedRow,
 }
 
 /// Lists of one segment that are scanned one after another, all in their own entries or all in
@@ -103,7 +103,7 @@ pub struct Scans<'a> {
 }
 
 impl Scans<'_> {
-    /// Calls `visit` with all entries, block by block. Blocks without rows that are wanted may be
+    /// Calls `visit` with all entries, block by block. Blocks without rows that match may be
     /// left out.
     pub fn for_each_block(self, codes: &Codes, tables: &Query, visit: impl FnMut(Seen)) {
         let Some(Scan { entries, .. }) = self.scans.first() else { return };
@@ -118,7 +118,7 @@ impl Scans<'_> {
     fn codes(&self) -> PartReader<'_> {
         let Scanned { sealed, parts, .. } = self.scanned;
         let codes = parts.codes.as_ref().expect("what has no codes is not scanned by them");
-        sealed.part(codes, Kind::Codes)
+        sealed.part(codes, Kind::ListCodes)
     }
 
     /// The blocks with entries that are scanned: the number of the scan, and the block.
@@ -131,11 +131,11 @@ impl Scans<'_> {
     }
 
     fn for_each_own(self, layout: BlockLayout, tables: &Query, mut visit: impl FnMut(Seen)) {
-        let has_wanted = |&(number, block): &(usize, u32)| {
+        let has_matching = |&(number, block): &(usize, u32)| {
             let entries = self.scans[number].of_block(block);
-            self.scanned.has_wanted(entries.start, entries.end)
+            self.scanned.has_matching(entries.start, entries.end)
         };
-        let (numbers, blocks): (Vec<usize>, Vec<u32>) = self.blocks().filter(has_wanted).unzip();
+        let (numbers, blocks): (Vec<usize>, Vec<u32>) = self.blocks().filter(has_matching).unzip();
         let centre_of = |place: usize| self.centres[self.scans[numbers[place]].centre as usize];
         let mut reader = self.codes();
         for_each_estimate(&mut reader, layout, &blocks, tables, centre_of, |place, _, estimates| {
@@ -148,7 +148,7 @@ impl Scans<'_> {
                 scan: number,
                 scores: &estimates.scores[places.clone()],
                 errors: &estimates.errors[places],
-                wanted: self.scanned.bits(entries.start),
+                matching: self.scanned.bits(entries.start),
                 row: &self.own_row(scan, entries.start),
             });
         });
@@ -171,13 +171,17 @@ impl Scans<'_> {
             if let Some(row) = ordinals.iter().find(|&&row| row >= sealed.rows) {
                 sealed.corrupt(format!("Block {block} of the second lists has an entry of row {row}."));
             }
-            let row =
-                |place: usize| Row { segment: scan.segment, row: ordinals[place], centre: None, is_refined };
+            let row = |place: usize| ListedRow {
+                segment: scan.segment,
+                row: ordinals[place],
+                centre: None,
+                is_refined,
+            };
             visit(Seen {
                 scan: number,
                 scores: &estimates.scores[places.clone()],
                 errors: &estimates.errors[places],
-                wanted: self.scanned.bits_of(ordinals),
+                matching: self.scanned.bits_of(ordinals),
                 row: &row,
             });
         });
@@ -189,7 +193,7 @@ impl Scans<'_> {
             for from in scan.range.clone().step_by(BLOCK) {
                 self.scanned.sealed.poll();
                 let to = scan.range.end.min(from + BLOCK as u32);
-                if !self.scanned.has_wanted(from, to) {
+                if !self.scanned.has_matching(from, to) {
                     continue;
                 }
                 let (mut scores, mut errors) = (Vec::with_capacity(BLOCK), Vec::with_capacity(BLOCK));
@@ -199,17 +203,17 @@ impl Scans<'_> {
                     scores.push(score);
                     errors.push(error);
                 }
-                let (wanted, row) = (self.scanned.bits(from), &self.own_row(scan, from));
-                visit(Seen { scan: number, scores: &scores, errors: &errors, wanted, row });
+                let (matching, row) = (self.scanned.bits(from), &self.own_row(scan, from));
+                visit(Seen { scan: number, scores: &scores, errors: &errors, matching, row });
             }
         }
     }
 
     /// Tells rows of a scan by their distance from one of them.
-    fn own_row(&self, scan: &Scan, from: u32) -> impl Fn(usize) -> Row + use<> {
+    fn own_row(&self, scan: &Scan, from: u32) -> impl Fn(usize) -> ListedRow + use<> {
         let (segment, centre) = (scan.segment, Some(scan.centre));
         let is_refined = self.scanned.parts.fine.is_none();
-        move |place: usize| Row { segment, row: from + place as u32, centre, is_refined }
+        move |place: usize| ListedRow { segment, row: from + place as u32, centre, is_refined }
     }
 }
 
@@ -228,20 +232,20 @@ fn places(entries: &Range<u32>) -> Range<usize> {
 }
 
 impl Scanned<'_> {
-    fn has_wanted(&self, from: u32, to: u32) -> bool {
-        self.wanted.is_none_or(|wanted| wanted.has_any_in(from as usize..to as usize))
+    fn has_matching(&self, from: u32, to: u32) -> bool {
+        self.matching.is_none_or(|matching| matching.has_any_in(from as usize..to as usize))
     }
 
     /// The bits of 32 rows.
     fn bits(&self, from: u32) -> u32 {
-        self.wanted.map_or(u32::MAX, |wanted| wanted.bits_from(from as usize))
+        self.matching.map_or(u32::MAX, |matching| matching.bits_from(from as usize))
     }
 
     /// The bits of 32 rows, or fewer.
     fn bits_of(&self, rows: &[u32]) -> u32 {
-        let bit = |wanted: &Bitset, row: u32| u32::from(wanted.has(row as usize));
-        self.wanted.map_or(u32::MAX, |wanted| {
-            rows.iter().zip(0..).fold(0, |bits, (&row, place)| bits | bit(wanted, row) << place)
+        let bit = |matching: &Bitset, row: u32| u32::from(matching.has(row as usize));
+        self.matching.map_or(u32::MAX, |matching| {
+            rows.iter().zip(0..).fold(0, |bits, (&row, place)| bits | bit(matching, row) << place)
         })
     }
 }

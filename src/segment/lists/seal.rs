@@ -18,7 +18,7 @@ use std::sync::Arc;
 ///
 /// They are assigned to lists and encoded many at a time; what is kept of a row after that is what
 /// the segment keeps.
-pub struct Batch {
+pub struct ListBatch {
     space: Space,
     plan: Plan,
     rerank: Rerank,
@@ -33,7 +33,7 @@ pub struct Batch {
     assigned: Assigned,
 }
 
-impl Batch {
+impl ListBatch {
     pub fn new(space: Space, plan: Plan, options: ListOptions, lists: Lists) -> Self {
         Self {
             space,
@@ -105,12 +105,13 @@ impl Batch {
         let format =
             write::Format::new(self.space, self.plan.columns, self.assigner.formats(), self.rerank, &lists);
         let list_of_row = std::mem::take(&mut self.assigned.own.list_of_row);
-        let placed = list_of_row.iter().zip(0..).map(|(&list, row)| (list, write::Place { source: 0, row }));
+        let placed =
+            list_of_row.iter().zip(0..).map(|(&list, row)| (list, write::RowPlace { source: 0, row }));
         write::write(draft, &format, placed, &mut [self])
     }
 }
 
-impl RowSource for Batch {
+impl RowSource for ListBatch {
     fn tid(&mut self, row: u32) -> Tid {
         self.tids[row as usize]
     }
@@ -124,11 +125,11 @@ impl RowSource for Batch {
         (factors, Cow::Borrowed(code))
     }
 
-    fn second_list(&mut self, row: u32) -> Option<u32> {
+    fn spill_list(&mut self, row: u32) -> Option<u32> {
         self.assigned.second.list_of_row.get(row as usize).copied()
     }
 
-    fn second_bits(&mut self, row: u32, bytes: usize) -> write::Bits<'_> {
+    fn spill_bits(&mut self, row: u32, bytes: usize) -> write::Bits<'_> {
         let (factors, code) = self.assigned.second.bits(row, bytes);
         (factors, Cow::Borrowed(code))
     }

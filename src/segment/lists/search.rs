@@ -1,25 +1,25 @@
 //! Search of all segments with lists: rows in ascending order of their exact score, as many as are
 //! asked for.
 
-use super::scan::{Codes, Entries, Row, Scan, Scanned, Scans, Seen};
+use super::scan::{Codes, Entries, ListedRow, Scan, Scanned, Scans, Seen};
 use crate::codec::encoder::CodedQuery;
 use crate::codec::fastscan::BLOCK;
 use crate::codec::layout::block::Centre;
 use crate::codec::layout::fine::FineLayout;
-use crate::codec::multibit;
+use crate::codec::rabitq_multibit;
 use crate::distance::{PreparedQuery, Space};
 use crate::filter::Bitset;
 use crate::memory;
 use crate::search::cost_model::{ListFacts, Probing};
-use crate::search::rerank::{Onward, Reranker, Step, Work};
+use crate::search::rerank::{IterativeScan, Reranker, Step, Work};
 use crate::search::strategy::{self, ListStrategy, SCANNED_PER_RETURNED};
 use crate::segment::estimates::for_each_estimate;
 use crate::segment::lists::codebook::CentroidReader;
 use crate::segment::lists::probe_order::RankedLists;
-use crate::segment::request::{HeapRows, Hit, SeenShare, Terms};
+use crate::segment::request::{HeapRows, Hit, SearchLimits, SeenShare};
 use crate::segment::rows::SealedRows;
 use crate::segment::stream::SearchView;
-use crate::segment::vectors::{Place, Vectors};
+use crate::segment::vectors::{VectorPlace, Vectors};
 use crate::storage::manifest::{Codebook, Manifest, Sealed};
 use crate::storage::pages::Pages;
 use crate::storage::part::Part;
@@ -69,7 +69,7 @@ impl<'a> ListsView<'a> {
     /// A segment as a scan sees it.
     fn scanned(self, number: u32) -> Scanned<'a> {
         let sealed = self.segment(number);
-        Scanned { sealed, parts: sealed.lists(), wanted: self.matching(number) }
+        Scanned { sealed, parts: sealed.lists(), matching: self.matching(number) }
     }
 }
 
@@ -80,7 +80,7 @@ pub struct ListSearch {
     /// Where fine codes are, if the index has any.
     fine: Option<FineLayout>,
     /// The query for the fine codes of each codebook, by its id.
-    fine_queries: HashMap<u32, multibit::Query>,
+    fine_queries: HashMap<u32, rabitq_multibit::Query>,
     centres: Vec<Centre>,
     /// The first entry of each list, and the end of the last, of segments that were looked at.
     starts: HashMap<(u32, Entries), Vec<u32>>,
@@ -92,11 +92,11 @@ pub struct ListSearch {
     looked_at: HashSet<(u32, u32, bool)>,
     /// What is looked at first was.
     started: bool,
-    /// All rows wanted are compared, whatever their lists.
+    /// All rows matching are compared, whatever their lists.
     is_flat: bool,
-    rows: Reranker<Row>,
-    onward: Onward,
-    /// Rows wanted that were looked at.
+    rows: Reranker<ListedRow>,
+    iterative_scan: IterativeScan,
+    /// Rows matching that were looked at.
     scanned: u64,
     /// See [`Probing`].
     least: u64,
@@ -118,7 +118,7 @@ impl ListSearch {
         options: ListOptions,
         view: ListsView,
         (facts, step): (ListFacts, ListStrategy),
-        terms: Terms,
+        limits: SearchLimits,
     ) -> Self {
         let ListsView { pages, snapshot, coded, .. } = view;
         let probing = match step {
@@ -128,7 +128,7 @@ impl ListSearch {
         let space = snapshot.meta.space;
         let dims = space.dims as usize;
         let fine = FineLayout::new(dims, options.bits);
-        let onward = terms.effort.onward;
+        let iterative_scan = limits.effort.iterative_scan;
         let mut search = Self {
             space,
             codes: Codes::new(space, snapshot.meta.quantizer, &coded.vector),
@@ -141,8 +141,8 @@ impl ListSearch {
             looked_at: HashSet::new(),
             started: false,
             is_flat: step == ListStrategy::Flat,
-            rows: Reranker::new(terms.within, onward),
-            onward,
+            rows: Reranker::new(limits.within, iterative_scan),
+            iterative_scan,
             scanned: 0,
             least: probing.least,
             next_look: FIRST_LOOK,
@@ -158,10 +158,11 @@ impl ListSearch {
         for (number, codebook) in snapshot.manifest.codebooks.iter().enumerate() {
             // As the automatic number of probes, which grows with the square root of the lists.
             let share = (f64::from(codebook.lists) / f64::from(newest)).sqrt().min(1.0);
-            let without = terms.without.and_then(|row| search.list_without(pages, snapshot, codebook, row));
+            let leave_out =
+                limits.leave_out.and_then(|row| search.list_of_left_out(pages, snapshot, codebook, row));
             search.families.push(Family {
                 codebook: number,
-                lists: RankedLists::new(pages, codebook, &snapshot.meta, coded).without(without),
+                lists: RankedLists::new(pages, codebook, &snapshot.meta, coded).leave_out(leave_out),
                 probes: ((probing.probes as f64 * share).ceil() as usize).max(1),
             });
         }
@@ -169,7 +170,7 @@ impl ListSearch {
     }
 
     /// The list of a codebook that a row is in, and how many rows that has, if the row is in one.
-    fn list_without(
+    fn list_of_left_out(
         &mut self,
         pages: &dyn Pages,
         snapshot: &Snapshot,
@@ -195,7 +196,7 @@ impl ListSearch {
     ) -> &[u32] {
         self.starts.entry((number, entries)).or_insert_with(|| {
             let kind = match entries {
-                Entries::Own => Kind::Starts,
+                Entries::Own => Kind::ListStarts,
                 Entries::Second => Kind::SpillStarts,
             };
             let count = u64::from(snapshot.lists_of(sealed.lists())) + 1;
@@ -234,7 +235,7 @@ impl ListSearch {
             }
         }
         loop {
-            let goes_on = self.has_lists_left() && self.onward != Onward::Stop;
+            let goes_on = self.has_lists_left() && self.iterative_scan != IterativeScan::Off;
             if goes_on && self.returned * SCANNED_PER_RETURNED >= self.seen.of(self.scanned) {
                 self.probe(view, heap);
             }
@@ -246,7 +247,7 @@ impl ListSearch {
                     self.rows.take_back(row, score, last);
                     self.probe(view, heap);
                 }
-                Step::Next(Row { segment, row, .. }, score) => {
+                Step::Next(ListedRow { segment, row, .. }, score) => {
                     let segment = view.segment(segment);
                     if let Some(tid) = SealedRows::new(segment).live_tid(row) {
                         self.returned += 1;
@@ -254,7 +255,7 @@ impl ListSearch {
                     }
                 }
                 Step::Compare(rows) => self.look_closer(view, heap, rows),
-                Step::Recall => self.recall(view),
+                Step::Reconsider => self.reconsider(view),
                 Step::Empty if !goes_on => return None,
                 Step::Empty => self.probe(view, heap),
             }
@@ -268,21 +269,21 @@ impl ListSearch {
         };
         let rows = facts.matches.unwrap_or(facts.rows);
         let seen = self.seen.of(rows as u64) as usize;
-        let wanted = strategy::probe(rows, seen, facts.lists, probes).unwrap_or_default();
-        4 * seen < 3 * rows && self.probed < wanted.probes
+        let matching = strategy::probe(rows, seen, facts.lists, probes).unwrap_or_default();
+        4 * seen < 3 * rows && self.probed < matching.probes
     }
 
-    /// Compares every row that is wanted.
+    /// Compares every row that is matching.
     fn compare_all(&mut self, view: ListsView, heap: &mut HeapRows) {
         const TOGETHER: usize = 256;
         let mut rows = Vec::with_capacity(TOGETHER);
         for (segment, sealed, _) in list_segments(&view.snapshot.manifest) {
-            let wanted: Box<dyn Iterator<Item = u32>> = match view.matching(segment) {
-                Some(wanted) => Box::new(wanted.iter().take_while(|&row| row < sealed.rows)),
+            let matching: Box<dyn Iterator<Item = u32>> = match view.matching(segment) {
+                Some(matching) => Box::new(matching.iter().take_while(|&row| row < sealed.rows)),
                 None => Box::new(0..sealed.rows),
             };
-            for row in wanted {
-                rows.push(Row { segment, row, centre: None, is_refined: true });
+            for row in matching {
+                rows.push(ListedRow { segment, row, centre: None, is_refined: true });
                 if rows.len() == TOGETHER {
                     view.pages.poll();
                     self.compare(view, heap, &rows);
@@ -377,9 +378,9 @@ impl ListSearch {
             Scans { scanned, scans, centres: &self.centres }.for_each_block(
                 &self.codes,
                 tables,
-                |Seen { scan, scores, errors, wanted, row, .. }| {
-                    *count += u64::from((wanted & u32::MAX >> (BLOCK - scores.len())).count_ones());
-                    limits[scan].push(reranker.offer(scores, errors, wanted, |place| Some(row(place))));
+                |Seen { scan, scores, errors, matching, row, .. }| {
+                    *count += u64::from((matching & u32::MAX >> (BLOCK - scores.len())).count_ones());
+                    limits[scan].push(reranker.offer(scores, errors, matching, |place| Some(row(place))));
                 },
             );
             scans.iter_mut().zip(limits).for_each(|(scan, limits)| scan.limits = limits);
@@ -389,16 +390,16 @@ impl ListSearch {
 
     /// Makes candidates of rows that have no codes.
     fn add_all(&mut self, scanned: Scanned, scan: &Scan) {
-        let is_wanted = |row: &u32| scanned.wanted.is_none_or(|wanted| wanted.has(*row as usize));
-        for row in scan.range.clone().filter(is_wanted) {
-            let row = Row { segment: scan.segment, row, centre: Some(scan.centre), is_refined: true };
+        let matches = |row: &u32| scanned.matching.is_none_or(|matching| matching.has(*row as usize));
+        for row in scan.range.clone().filter(matches) {
+            let row = ListedRow { segment: scan.segment, row, centre: Some(scan.centre), is_refined: true };
             self.rows.add(row, 0.0, f32::INFINITY);
             self.scanned += 1;
         }
     }
 
-    /// Adds what was skipped so far and may be wanted by now.
-    fn recall(&mut self, view: ListsView) {
+    /// Adds what was skipped so far and may be near enough by now.
+    fn reconsider(&mut self, view: ListsView) {
         let reranker = &mut self.rows;
         for scans in self.scans.chunk_by_mut(|a, b| (a.segment, a.entries) == (b.segment, b.entries)) {
             let scanned = view.scanned(scans[0].segment);
@@ -411,10 +412,10 @@ impl ListSearch {
             Scans { scanned, scans, centres: &self.centres }.for_each_block(
                 &self.codes,
                 tables,
-                |Seen { scan, scores, errors, wanted, row, .. }| {
+                |Seen { scan, scores, errors, matching, row, .. }| {
                     let limit = limit_of_block[scan].next().expect("a limit for each block");
-                    let row = |place| (wanted >> place & 1 == 1).then(|| row(place));
-                    *limit = reranker.recall(scores, errors, *limit, row);
+                    let row = |place| (matching >> place & 1 == 1).then(|| row(place));
+                    *limit = reranker.reconsider(scores, errors, *limit, row);
                 },
             );
             scans.iter_mut().zip(limits).for_each(|(scan, limits)| scan.limits = limits);
@@ -422,8 +423,8 @@ impl ListSearch {
     }
 
     /// Looks at rows' fine codes, or compares them exactly if that was done before.
-    fn look_closer(&mut self, view: ListsView, heap: &mut HeapRows, mut rows: Vec<Row>) {
-        if view.snapshot.meta.quantizer.has_second_lists() {
+    fn look_closer(&mut self, view: ListsView, heap: &mut HeapRows, mut rows: Vec<ListedRow>) {
+        if view.snapshot.meta.quantizer.has_spill() {
             memory::reserve_set(&mut self.looked_at, rows.len(), "candidates of a search");
             rows.retain(|row| self.looked_at.insert((row.segment, row.row, row.is_refined)));
         }
@@ -434,7 +435,7 @@ impl ListSearch {
     }
 
     /// Replaces rows' estimates by those of their fine codes.
-    fn refine(&mut self, view: ListsView, rows: &[Row]) {
+    fn refine(&mut self, view: ListsView, rows: &[ListedRow]) {
         let centres: Vec<Centre> = rows.iter().map(|row| self.own_centre(view, row)).collect();
         let mut first = 0;
         let Some(layout) = self.fine else { return };
@@ -444,8 +445,10 @@ impl ListSearch {
                 unreachable!("only rows with fine codes are refined")
             };
             let coded = shifted_query(&self.families, view, parts);
-            let fine_query =
-                &*self.fine_queries.entry(*codebook).or_insert_with(|| multibit::Query::new(&coded.rotated));
+            let fine_query = &*self
+                .fine_queries
+                .entry(*codebook)
+                .or_insert_with(|| rabitq_multibit::Query::new(&coded.rotated));
             let ordinals: Vec<u32> = rows.iter().map(|row| row.row).collect();
             let reranker = &mut self.rows;
             let mut reader = sealed.part(fine, Kind::FineCodes);
@@ -458,7 +461,7 @@ impl ListSearch {
                 |i| centres[i],
                 |i, _, estimate| {
                     let (estimate, error) = estimate;
-                    reranker.add(Row { is_refined: true, ..rows[i] }, estimate, error);
+                    reranker.add(ListedRow { is_refined: true, ..rows[i] }, estimate, error);
                 },
             );
             first += rows.len();
@@ -466,7 +469,7 @@ impl ListSearch {
     }
 
     /// The centre of a row's own list.
-    fn own_centre(&mut self, view: ListsView, row: &Row) -> Centre {
+    fn own_centre(&mut self, view: ListsView, row: &ListedRow) -> Centre {
         if let Some(centre) = row.centre {
             return self.centres[centre as usize];
         }
@@ -480,7 +483,7 @@ impl ListSearch {
     }
 
     /// Compares rows exactly.
-    fn compare(&mut self, view: ListsView, heap: &mut HeapRows, rows: &[Row]) {
+    fn compare(&mut self, view: ListsView, heap: &mut HeapRows, rows: &[ListedRow]) {
         let query = view.query;
         for rows in rows.chunk_by(|a, b| a.segment == b.segment) {
             let Scanned { sealed, parts, .. } = view.scanned(rows[0].segment);
@@ -492,7 +495,7 @@ impl ListSearch {
             };
             match &parts.vectors {
                 Some(vectors) => {
-                    let place = Place::Rows { part: vectors, offsets: None };
+                    let place = VectorPlace::Rows { part: vectors, offsets: None };
                     let mut rows = rows.iter();
                     Vectors::new(sealed, query.row_bytes(), place).for_each(&ordinals, |row, bytes| {
                         let score = score(row, bytes);

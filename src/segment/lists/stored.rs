@@ -32,7 +32,7 @@ pub struct StoredLists<'a> {
     blocks: BlockLayout,
     spill_blocks: SpillBlocks,
     /// Read when it is asked for.
-    second_lists: Option<SecondLists<'a>>,
+    spill_lists: Option<SpillReader<'a>>,
     /// Lists of its codebook.
     lists: u32,
     /// Lists and codes in place of those in the segment, if they are of another codebook; dead rows
@@ -41,7 +41,7 @@ pub struct StoredLists<'a> {
 }
 
 /// The entries of a segment's rows in their second lists.
-struct SecondLists<'a> {
+struct SpillReader<'a> {
     codes: PartReader<'a>,
     starts: Vec<u32>,
     entry_of_row: Vec<u32>,
@@ -52,7 +52,7 @@ pub fn add_up(starts: &[u32], entries: u32) -> bool {
     starts.is_sorted() && starts.first() == Some(&0) && starts.last() == Some(&entries)
 }
 
-impl<'a> SecondLists<'a> {
+impl<'a> SpillReader<'a> {
     /// Reads what can be read; an error tells what is invalid.
     fn read(stored: &StoredLists<'a>, spill: &'a Spill) -> Result<Self, String> {
         let &StoredLists { sealed, spill_blocks: blocks, lists, .. } = stored;
@@ -85,13 +85,13 @@ impl<'a> StoredLists<'a> {
             parts,
             rows: SealedRows::new(sealed),
             columns: StoredColumns::new(sealed),
-            starts: part(&parts.starts, Kind::Starts),
-            codes: parts.codes.as_ref().map(|codes| part(codes, Kind::Codes)),
+            starts: part(&parts.starts, Kind::ListStarts),
+            codes: parts.codes.as_ref().map(|codes| part(codes, Kind::ListCodes)),
             fine: parts.fine.as_ref().map(|fine| part(fine, Kind::FineCodes)),
-            vectors: parts.vectors.as_ref().map(|vectors| part(vectors, Kind::Rows)),
+            vectors: parts.vectors.as_ref().map(|vectors| part(vectors, Kind::Vectors)),
             blocks: BlockLayout::new(snapshot.meta.space.dims as usize),
             spill_blocks: SpillBlocks::new(snapshot.meta.space.dims as usize),
-            second_lists: None,
+            spill_lists: None,
             lists: snapshot.lists_of(parts),
             assigned: None,
         }
@@ -123,16 +123,16 @@ impl<'a> StoredLists<'a> {
 
     /// Reads the rows' second lists, if they are in two and were not assigned anew; an error tells
     /// what is invalid.
-    pub fn read_second_lists(&mut self) -> Result<(), String> {
-        if let (Some(spill), None, None) = (&self.parts.spill, &self.assigned, &self.second_lists) {
-            self.second_lists = Some(SecondLists::read(self, spill)?);
+    pub fn read_spill(&mut self) -> Result<(), String> {
+        if let (Some(spill), None, None) = (&self.parts.spill, &self.assigned, &self.spill_lists) {
+            self.spill_lists = Some(SpillReader::read(self, spill)?);
         }
         Ok(())
     }
 
-    /// As [`Self::read_second_lists`], where they must be valid.
-    fn need_second_lists(&mut self) {
-        let read = self.read_second_lists();
+    /// As [`Self::read_spill`], where they must be valid.
+    fn need_spill(&mut self) {
+        let read = self.read_spill();
         read.unwrap_or_else(|text| self.sealed.corrupt(format!("In it {text}.")));
     }
 
@@ -185,20 +185,20 @@ impl RowSource for StoredLists<'_> {
         (factors, Cow::Owned(code))
     }
 
-    fn second_list(&mut self, row: u32) -> Option<u32> {
-        self.need_second_lists();
+    fn spill_list(&mut self, row: u32) -> Option<u32> {
+        self.need_spill();
         if let Some(assigned) = &self.assigned {
             return assigned.second.list_of_row.get(row as usize).copied();
         }
-        let second = self.second_lists.as_ref()?;
+        let second = self.spill_lists.as_ref()?;
         let entry = second.entry_of_row[row as usize];
         Some(second.starts.partition_point(|&start| start <= entry) as u32 - 1)
     }
 
-    fn second_bits(&mut self, row: u32, bytes: usize) -> Bits<'_> {
-        self.need_second_lists();
+    fn spill_bits(&mut self, row: u32, bytes: usize) -> Bits<'_> {
+        self.need_spill();
         let blocks = self.spill_blocks;
-        match (&self.assigned, &mut self.second_lists) {
+        match (&self.assigned, &mut self.spill_lists) {
             (Some(assigned), _) => {
                 let (factors, code) = assigned.second.bits(row, bytes);
                 (factors, Cow::Borrowed(code))

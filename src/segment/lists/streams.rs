@@ -5,7 +5,7 @@ use crate::search::cost_model::ListFacts;
 use crate::search::rerank::Work;
 use crate::search::strategy::ListStrategy;
 use crate::segment::report::StepReport;
-use crate::segment::request::{HeapRows, Hit, Terms};
+use crate::segment::request::{HeapRows, Hit, SearchLimits};
 use crate::segment::stream::{Run, SearchView, Stream};
 use crate::storage::snapshot::Snapshot;
 use crate::structure::{ListOptions, Rerank};
@@ -26,7 +26,7 @@ pub fn facts(options: ListOptions, snapshot: &Snapshot, matches: Option<usize>) 
 }
 
 /// The run of all segments, if they have matching rows.
-pub fn runs(options: ListOptions, view: SearchView, terms: Terms) -> Vec<Run> {
+pub fn runs(options: ListOptions, view: SearchView, limits: SearchLimits) -> Vec<Run> {
     let is_filtered = view.matching.iter().any(Option::is_some);
     let matches = || {
         let of_segment = |(number, segment): (usize, &crate::storage::manifest::Sealed)| {
@@ -35,7 +35,7 @@ pub fn runs(options: ListOptions, view: SearchView, terms: Terms) -> Vec<Run> {
         view.segments().map(of_segment).sum()
     };
     let facts = facts(options, view.snapshot, is_filtered.then(matches));
-    let probes = terms.effort.probes;
+    let probes = limits.effort.probes;
     let strategy = facts.choose(probes);
     let step = match strategy {
         ListStrategy::Nothing => return Vec::new(),
@@ -49,7 +49,7 @@ pub fn runs(options: ListOptions, view: SearchView, terms: Terms) -> Vec<Run> {
     }
     report.expect(facts.cost(probes).begin);
     let view = ListsView::of(view);
-    let search = report.observe(|| ListSearch::new(options, view, (facts, strategy), terms));
+    let search = report.observe(|| ListSearch::new(options, view, (facts, strategy), limits));
     vec![Run::new(ListStream(Box::new(search)), report)]
 }
 

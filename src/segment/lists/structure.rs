@@ -3,12 +3,13 @@
 use super::assign::CHUNK;
 use super::codebook::Lists;
 use super::listing::ListListing;
+use super::seal::ListBatch;
 use super::train::{self, Sample};
-use super::{check, merge, seal, streams};
+use super::{check, merge, streams};
 use crate::distance::Space;
 use crate::search::cost_model::{Cost, Range};
 use crate::segment::findings::{Findings, RowVisitor};
-use crate::segment::request::{Effort, Terms};
+use crate::segment::request::{Effort, SearchLimits};
 use crate::segment::stream::{Run, SearchView};
 use crate::segment::structures::{
     Batch, Merged, RangeView, SealedStructure, SegmentListing, Target, TrainingRows,
@@ -82,8 +83,8 @@ impl SealedStructure for ListOptions {
         !merge::can_reassign(*self)
     }
 
-    fn runs(&self, view: SearchView, terms: Terms) -> Vec<Run> {
-        streams::runs(*self, view, terms)
+    fn runs(&self, view: SearchView, limits: SearchLimits) -> Vec<Run> {
+        streams::runs(*self, view, limits)
     }
 
     fn listing(&self, view: RangeView) -> Box<dyn SegmentListing> {
@@ -129,7 +130,7 @@ struct ListTarget {
 
 impl Target for ListTarget {
     fn batch(&self) -> Box<dyn Batch> {
-        Box::new(seal::Batch::new(self.space, self.plan, self.options, self.lists.clone()))
+        Box::new(ListBatch::new(self.space, self.plan, self.options, self.lists.clone()))
     }
 
     fn take_codebook(&mut self) -> Option<Codebook> {
@@ -137,17 +138,17 @@ impl Target for ListTarget {
     }
 }
 
-impl Batch for seal::Batch {
+impl Batch for ListBatch {
     fn push(&mut self, entry: Entry) -> bool {
-        seal::Batch::push(self, entry)
+        ListBatch::push(self, entry)
     }
 
     fn rows(&self) -> usize {
-        seal::Batch::rows(self)
+        ListBatch::rows(self)
     }
 
     fn bytes(&self) -> usize {
-        seal::Batch::bytes(self)
+        ListBatch::bytes(self)
     }
 
     /// Those of the vectors of a chunk of rows that threads have just been given.
@@ -163,6 +164,6 @@ impl Batch for seal::Batch {
     }
 
     fn seal(self: Box<Self>, draft: &mut Draft) -> Sealed {
-        seal::Batch::seal(*self, draft)
+        ListBatch::seal(*self, draft)
     }
 }

@@ -30,9 +30,9 @@ pub trait RowSource {
     /// The code of single bits, of `bytes` bytes.
     fn bits(&mut self, row: u32, bytes: usize) -> Bits<'_>;
     /// The row's second list, if rows are in two.
-    fn second_list(&mut self, row: u32) -> Option<u32>;
+    fn spill_list(&mut self, row: u32) -> Option<u32>;
     /// The code of single bits against the second list's centroid, of `bytes` bytes.
-    fn second_bits(&mut self, row: u32, bytes: usize) -> Bits<'_>;
+    fn spill_bits(&mut self, row: u32, bytes: usize) -> Bits<'_>;
     /// The code of a byte a dimension, of `bytes` bytes.
     fn code(&mut self, row: u32, bytes: usize) -> &[u8];
     /// The fine code, of `bytes` bytes.
@@ -43,13 +43,13 @@ pub trait RowSource {
 
 /// A row of one of several sources.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Place {
+pub struct RowPlace {
     pub source: u32,
     pub row: u32,
 }
 
 /// Bytes that ordering takes for each row.
-pub const BYTES_PER_ROW: usize = size_of::<Place>() + 3 * size_of::<u32>();
+pub const BYTES_PER_ROW: usize = size_of::<RowPlace>() + 3 * size_of::<u32>();
 
 /// What a segment is to have.
 pub struct Format {
@@ -78,19 +78,19 @@ impl Format {
 pub fn write<S: RowSource>(
     draft: &mut Draft,
     format: &Format,
-    placed: impl Iterator<Item = (u32, Place)> + Clone,
+    placed: impl Iterator<Item = (u32, RowPlace)> + Clone,
     sources: &mut [S],
 ) -> Sealed {
     let (starts, order) = order_by_list(placed, format.lists);
     let rows = order.len() as u32;
     let count = u64::from(rows);
-    let tell = |place: &Place| {
+    let tell = |place: &RowPlace| {
         let source = &mut sources[place.source as usize];
         (source.tid(place.row), source.attributes(place.row))
     };
-    let told = rows::write(draft, format.columns, rows, order.iter().map(tell));
+    let row_parts = rows::write(draft, format.columns, rows, order.iter().map(tell));
 
-    let starts = write_starts(draft, Kind::Starts, &starts);
+    let starts = write_starts(draft, Kind::ListStarts, &starts);
 
     let mut pass = |kind, bytes: usize, read: fn(&mut S, u32, usize) -> &[u8]| {
         let mut writer = PartWriter::for_rows(draft, kind, bytes, count);
@@ -101,22 +101,22 @@ pub fn write<S: RowSource>(
         writer.finish()
     };
     let codes = match &format.formats.codes {
-        ListCodes::Rows(code) => Some(pass(Kind::Codes, code.bytes(), S::code)),
+        ListCodes::Rows(code) => Some(pass(Kind::ListCodes, code.bytes(), S::code)),
         ListCodes::None | ListCodes::Blocks(_) => None,
     };
     let fine = format.formats.fine.map(|layout| pass(Kind::FineCodes, layout.bytes(), S::fine));
-    let vectors = format.vector.map(|bytes| pass(Kind::Rows, bytes, S::vector));
+    let vectors = format.vector.map(|bytes| pass(Kind::Vectors, bytes, S::vector));
     let blocks = format.formats.blocks().map(|layout| {
         let blocks = order.chunks(BLOCK).map(|places| {
             let bits = gather(sources, places.iter(), layout.code_bytes(), S::bits);
             layout.pack(&borrowed(&bits))
         });
-        write_rows(draft, Kind::Codes, layout.bytes(), blocks.len() as u64, blocks)
+        write_rows(draft, Kind::ListCodes, layout.bytes(), blocks.len() as u64, blocks)
     });
     let spill = format.spill.and_then(|layout| write_spill(draft, layout, format.lists, &order, sources));
     let parts =
         ListParts { codebook: format.codebook, starts, codes: codes.or(blocks), fine, vectors, spill };
-    Sealed::new(draft.id(), told, Parts::Lists(parts))
+    Sealed::new(draft.id(), row_parts, Parts::Lists(parts))
 }
 
 /// The first entry of each list, and one more for the end.
@@ -127,12 +127,12 @@ fn write_starts(draft: &mut Draft, kind: Kind, starts: &[u32]) -> Part {
 /// Codes of single bits, of `bytes` bytes each, of the rows of a block.
 fn gather<'a, S: RowSource>(
     sources: &mut [S],
-    places: impl Iterator<Item = &'a Place>,
+    places: impl Iterator<Item = &'a RowPlace>,
     bytes: usize,
     read: fn(&mut S, u32, usize) -> Bits<'_>,
 ) -> Vec<(Factors, Vec<u8>)> {
     crate::pg::interrupts::check();
-    let code = |place: &Place| {
+    let code = |place: &RowPlace| {
         let (factors, code) = read(&mut sources[place.source as usize], place.row, bytes);
         (factors, code.into_owned())
     };
@@ -149,18 +149,18 @@ fn write_spill<S: RowSource>(
     draft: &mut Draft,
     layout: SpillBlocks,
     lists: usize,
-    order: &[Place],
+    order: &[RowPlace],
     sources: &mut [S],
 ) -> Option<Spill> {
-    let second_list = |(ordinal, place): (u32, &Place)| {
-        sources[place.source as usize].second_list(place.row).map(|list| (list, ordinal))
+    let spill_list = |(ordinal, place): (u32, &RowPlace)| {
+        sources[place.source as usize].spill_list(place.row).map(|list| (list, ordinal))
     };
-    let entered: Option<Vec<(u32, u32)>> = (0..).zip(order).map(second_list).collect();
+    let entered: Option<Vec<(u32, u32)>> = (0..).zip(order).map(spill_list).collect();
     let (starts, ordinals) = order_by_list(entered?.into_iter(), lists);
     let starts = write_starts(draft, Kind::SpillStarts, &starts);
     let blocks = ordinals.chunks(BLOCK).map(|ordinals| {
         let places = ordinals.iter().map(|&ordinal| &order[ordinal as usize]);
-        let bits = gather(sources, places, layout.code_bytes(), S::second_bits);
+        let bits = gather(sources, places, layout.code_bytes(), S::spill_bits);
         layout.pack(ordinals, &borrowed(&bits))
     });
     let codes = write_rows(draft, Kind::SpillCodes, layout.bytes(), blocks.len() as u64, blocks);
@@ -197,7 +197,7 @@ mod tests {
     #[test]
     fn rows_are_ordered_by_list() {
         let lists = [2, 0, 2, 3, 0];
-        let placed = lists.iter().zip(0..).map(|(&list, row)| (list, Place { source: row % 2, row }));
+        let placed = lists.iter().zip(0..).map(|(&list, row)| (list, RowPlace { source: row % 2, row }));
         let (starts, order) = order_by_list(placed, 5);
         assert_eq!(starts, [0, 2, 2, 4, 5, 5]);
         assert_eq!(order.iter().map(|place| place.row).collect::<Vec<_>>(), [1, 4, 0, 2, 3]);

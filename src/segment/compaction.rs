@@ -8,14 +8,14 @@
 //! the new segment before step 3. After a crash or an error before step 3 the old segments are as
 //! they were.
 
-use super::rows::SealedRows;
-use super::structures::Merged;
-use super::{Plan, Tid, pages, structure_of, vacuum};
 use crate::pg::error::Problem;
 use crate::pg::interrupts;
 use crate::pg::lock::{IndexLock, Purpose};
 use crate::pg::relation::Relation;
 use crate::pg::stream::for_each_page;
+use crate::segment::rows::SealedRows;
+use crate::segment::structures::Merged;
+use crate::segment::{Plan, Tid, pages, structure_of, vacuum};
 use crate::storage::draft::Draft;
 use crate::storage::edit::Edit;
 use crate::storage::manifest::{Manifest, Sealed};

@@ -7,8 +7,8 @@ use crate::codec::encoder::{CodedQuery, Encoder, is_near};
 use crate::codec::layout::CodeLayout;
 use crate::codec::layout::block::Centre;
 use crate::codec::layout::row::{self, CODE};
-use crate::codec::nibble::{self, Query};
 use crate::codec::rabitq::Factors;
+use crate::codec::rabitq4::{self, Query};
 use crate::codec::rotation::rotated_dims;
 use crate::distance::Space;
 use crate::segment::row_layout;
@@ -36,12 +36,12 @@ impl NodeQuery {
 
 impl NodeCodes {
     pub fn new(space: Space) -> Self {
-        Self { code_bytes: nibble::code_bytes(rotated_dims(space.dims as usize)) }
+        Self { code_bytes: rabitq4::code_bytes(rotated_dims(space.dims as usize)) }
     }
 
     /// Writes the code of a rotated vector.
     pub fn encode(self, encoder: &Encoder, vector: &[f32], bytes: &mut [u8]) {
-        let factors = encoder.encode_nibbles(vector, &mut bytes[CODE..]);
+        let factors = encoder.encode_four_bits(vector, &mut bytes[CODE..]);
         row::put_factors(bytes, factors);
     }
 
@@ -52,7 +52,7 @@ impl NodeCodes {
     /// The row that a code stands for.
     pub fn decode(self, encoder: &Encoder, bytes: &[u8]) -> Option<Vec<u8>> {
         let (factors, code) = self.parts(bytes)?;
-        Some(encoder.decode_nibbles(code, factors))
+        Some(encoder.decode_four_bits(code, factors))
     }
 
     /// Whether a code says the same as one that was just made, up to what sums lose from processor

@@ -6,8 +6,8 @@
 //! steps around zero, scaled so that its direction is near the residual's. A code is `bits` planes
 //! of one bit a dimension, the lowest first.
 
-use super::rabitq::{Factors, Products, Target};
-use super::rounding::Rounding;
+use crate::codec::rabitq::{Factors, Products, Target};
+use crate::codec::rounding::Rounding;
 use crate::distance::subtract;
 use crate::util::cpu::vectorized;
 
@@ -169,8 +169,8 @@ impl Query {
 
 #[cfg(test)]
 mod tests {
-    use super::super::rabitq::tests::sample;
     use super::*;
+    use crate::codec::rabitq::tests::sample;
 
     #[test]
     fn vectors_too_small_to_be_squared_are_unknown() {

@@ -1,12 +1,12 @@
 //! RaBitQ with four bits a dimension, two dimensions a byte: for codes that are read one by one.
 //!
-//! The estimator is that of [`super::multibit`]. Of each 64 dimensions the first 32 are the low
+//! The estimator is that of [`super::rabitq_multibit`]. Of each 64 dimensions the first 32 are the low
 //! halves of the code's bytes, the last 32 the high halves. The query is rounded to a byte a
 //! dimension, so that products are sums of small integers. The error bound includes this rounding.
 
-use super::multibit;
-use super::rabitq::{EPSILON, Factors, Target};
-use super::rounding::{Rounding, Slack, hypot_bound};
+use crate::codec::rabitq::{EPSILON, Factors, Target};
+use crate::codec::rabitq_multibit;
+use crate::codec::rounding::{Rounding, Slack, hypot_bound};
 use crate::util::cpu::vectorized;
 
 const BITS: usize = 4;
@@ -26,7 +26,7 @@ pub fn code_bytes(dims: usize) -> usize {
 /// Encodes a rotated vector against the origin into `code`, of [`code_bytes`] bytes.
 pub fn encode(vector: &[f32], target: Target, code: &mut [u8]) -> Factors {
     debug_assert_eq!(code.len(), code_bytes(vector.len()));
-    let (steps, factors) = multibit::quantize(vector, &vec![0.0; vector.len()], target, BITS);
+    let (steps, factors) = rabitq_multibit::quantize(vector, &vec![0.0; vector.len()], target, BITS);
     let (spans, _) = steps.as_chunks::<SPAN>();
     let (bytes, _) = code.as_chunks_mut::<SPAN_BYTES>();
     for (bytes, steps) in bytes.iter_mut().zip(spans) {
@@ -44,7 +44,7 @@ pub fn decode(code: &[u8], factors: Factors, target: Target) -> Vec<f32> {
         Target::L2Squared => -factors.rescale / 2.0,
         Target::NegativeInnerProduct => -factors.rescale,
     };
-    let value = |step: u8| scale * (f32::from(step) - multibit::middle(BITS));
+    let value = |step: u8| scale * (f32::from(step) - rabitq_multibit::middle(BITS));
     let (spans, _) = code.as_chunks::<SPAN_BYTES>();
     let steps = spans.iter().flat_map(|span| {
         let low = span.iter().map(|byte| byte & LOW);
@@ -78,7 +78,7 @@ impl Query {
         let rounded = |steps: i16| step * f32::from(steps);
         let sum: f32 = steps.iter().map(|&steps| rounded(steps)).sum();
         let squared: f32 = rotated.iter().zip(&steps).map(|(x, &steps)| (x - rounded(steps)).powi(2)).sum();
-        let middle = multibit::middle(BITS);
+        let middle = rabitq_multibit::middle(BITS);
         // A vector on the grid is at most `middle · √d` long, and rounding does not depend on its
         // direction.
         let step_error = EPSILON * middle * squared.sqrt();
@@ -121,9 +121,9 @@ vectorized! {
 
 #[cfg(test)]
 mod tests {
-    use super::super::rabitq::tests::vector;
-    use super::super::rotation::Rotation;
     use super::*;
+    use crate::codec::rabitq::tests::vector;
+    use crate::codec::rotation::Rotation;
 
     fn dot_of(a: &[f32], b: &[f32]) -> f32 {
         a.iter().zip(b).map(|(x, y)| x * y).sum()
