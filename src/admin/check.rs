@@ -81,14 +81,14 @@ impl Table {
     fn compare(&mut self, tid: Tid, vector: Option<&[u8]>, attributes: &[u64]) -> Option<String> {
         memory::reserve_set(&mut self.seen, 1, "rows of an index");
         if !self.seen.insert(tid) {
-            return Some(format!("heap tuple {} is there twice", place(tid)));
+            return Some(format!("heap tuple {} is indexed twice", place(tid)));
         }
         let (of_vector, of_attributes) = self.missing.remove(&tid)?;
         if vector.is_some_and(|vector| crc32fast::hash(vector) != of_vector) {
             return Some(format!("heap tuple {} has another vector", place(tid)));
         }
         let differs = checksum_of(attributes) != of_attributes;
-        differs.then(|| format!("heap tuple {} has other values to filter by", place(tid)))
+        differs.then(|| format!("heap tuple {} has other filter values", place(tid)))
     }
 }
 

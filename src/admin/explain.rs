@@ -102,10 +102,8 @@ fn vdb_explain_search(
         Problem::new(ERRCODE_NULL_VALUE_NOT_ALLOWED, "a search needs an index, a query and a number of rows")
             .raise()
     };
-    let reports = searched(index, query, of, limit, filter.as_deref());
-    let steps = reports
-        .into_iter()
-        .flat_map(|Report { index, steps, .. }| steps.into_iter().map(move |step| (index, step)));
+    let reports = searched(index, query, of, limit, filter.as_deref()).into_iter();
+    let steps = reports.flat_map(|report| report.steps.into_iter().map(move |step| (report.index, step)));
     let rows = steps.map(|(index, step)| {
         let StepReport {
             segment,
@@ -150,7 +148,7 @@ fn searched(
     let open = OpenIndex::of_reader(index);
     let relation = open.relation();
     if limit < 1 {
-        let message = format!("a search is for one row at least, not {limit}");
+        let message = format!("a search must return at least one row, not {limit}");
         Problem::new(ERRCODE_INVALID_PARAMETER_VALUE, message).raise();
     }
     let expected = query::query_type(relation);

@@ -116,14 +116,8 @@ fn vdb_segment_parts(
     }))
 }
 
-fn part_rows(relation: Relation) -> Vec<PartRow> {
-    let Snapshot { meta, manifest } = Snapshot::read(relation);
-    let resident = resident(relation);
-    let buffered = |extents: &mut dyn Iterator<Item = Extent>| -> u64 {
-        let blocks = extents.flat_map(|extent| extent.start..extent.start + extent.pages);
-        blocks.filter(|block| resident.contains(block)).count() as u64
-    };
-    let blank = PartRow {
+impl PartRow {
+    const BLANK: Self = Self {
         id: 0,
         state: "growing",
         structure: "none",
@@ -136,12 +130,20 @@ fn part_rows(relation: Relation) -> Vec<PartRow> {
         created: None,
         crc: None,
     };
+}
+
+fn part_rows(relation: Relation) -> Vec<PartRow> {
+    let Snapshot { meta, manifest } = Snapshot::read(relation);
+    let resident = resident(relation);
+    let buffered = |extents: &mut dyn Iterator<Item = Extent>| -> u64 {
+        let blocks = extents.flat_map(|extent| extent.start..extent.start + extent.pages);
+        blocks.filter(|block| resident.contains(block)).count() as u64
+    };
     let pages_of = |extents: &[Extent]| extents.iter().map(|extent| u64::from(extent.pages)).sum();
     let mut rows = Vec::new();
     let structure = structure_of(&meta.structure);
     for sealed in &manifest.sealed {
-        let is_indexed = structure.is_indexed(sealed);
-        let (structure, state) = match is_indexed {
+        let (structure, state) = match structure.is_indexed(sealed) {
             true => (structure.name(), "indexed"),
             false => ("none", "flushed"),
         };
@@ -173,7 +175,7 @@ fn part_rows(relation: Relation) -> Vec<PartRow> {
             pages: pages_of(&extents),
             buffered: buffered(&mut extents.into_iter()),
             created: Some(growing.opened),
-            ..blank
+            ..PartRow::BLANK
         });
     }
     for creating in &manifest.creating {
@@ -183,7 +185,7 @@ fn part_rows(relation: Relation) -> Vec<PartRow> {
             part: "all",
             pages: pages_of(&creating.pages),
             buffered: buffered(&mut creating.pages.iter().copied()),
-            ..blank
+            ..PartRow::BLANK
         });
     }
     let dropped: HashSet<u32> =
@@ -192,7 +194,7 @@ fn part_rows(relation: Relation) -> Vec<PartRow> {
         let freed = manifest.free.iter().filter(|freed| freed.segment == id);
         let extents: Vec<Extent> = freed.map(|freed| freed.extent).collect();
         let (pages, buffered) = (pages_of(&extents), buffered(&mut extents.into_iter()));
-        rows.push(PartRow { id, state: "dropped", part: "all", pages, buffered, ..blank });
+        rows.push(PartRow { id, state: "dropped", part: "all", pages, buffered, ..PartRow::BLANK });
     }
     rows.sort_by_key(|row| row.id);
     rows

@@ -68,7 +68,7 @@ pub fn kinds_of(index: Relation) -> Vec<Kind> {
                 ERRCODE_FEATURE_NOT_SUPPORTED,
                 "only the first column of a vdb index can be a vector",
             )
-            .hint("Further columns are there to filter by. Make an index for each vector.")
+            .hint("Further columns are for filters. Create an index for each vector.")
             .raise(),
         }
     };
@@ -98,6 +98,10 @@ pub unsafe fn of_values(
     values: *const pg_sys::Datum,
     nulls: *const bool,
 ) -> Vec<u64> {
+    if kinds.len() + 1 != index.columns() {
+        let detail = format!("Its meta page has {} filter columns.", kinds.len());
+        index.corrupt().detail(detail).raise();
+    }
     // SAFETY: both arrays have an entry for `column` by this function's contract, as it is at most
     // the number of kinds. The value is of the kind's type, and read only if it is not null.
     let keys = kinds.iter().zip(1..).map(|(&kind, column)| unsafe {

@@ -165,7 +165,7 @@ pub unsafe fn build(
             PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION,
             format!(
                 "the table does not fit into maintenance_work_mem: the index gets {segments} segments; \
-                 a search is faster over fewer"
+                 searches are faster over fewer"
             )
         );
     }

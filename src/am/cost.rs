@@ -89,6 +89,7 @@ pub unsafe extern "C-unwind" fn amcostestimate(
     // SAFETY: PostgreSQL passes valid planner nodes and out-parameters. The planner has locked the
     // index, so it can be opened without a lock. All-zero GenericCosts are valid.
     unsafe {
+        *correlation = 0.0;
         let clauses = pgrx::PgList::<pg_sys::IndexClause>::from_pg((*path).indexclauses);
         let has_filters = clauses.iter_ptr().any(|clause| (*clause).indexcol != 0);
         let spheres = spheres_of(&*path);
@@ -101,7 +102,6 @@ pub unsafe extern "C-unwind" fn amcostestimate(
             *startup_cost = NEVER;
             *total_cost = NEVER;
             *selectivity = 1.0;
-            *correlation = 0.0;
             *pages = f64::from((*(*path).indexinfo).pages);
             return;
         }
@@ -112,7 +112,6 @@ pub unsafe extern "C-unwind" fn amcostestimate(
             *startup_cost = ROOT_PAGES * pg_sys::random_page_cost;
             *total_cost = *startup_cost + tuples * pg_sys::cpu_index_tuple_cost;
             *selectivity = 1.0;
-            *correlation = 0.0;
             *pages = ROOT_PAGES;
             return;
         }
@@ -144,7 +143,6 @@ pub unsafe extern "C-unwind" fn amcostestimate(
         *startup_cost = search;
         *total_cost = search + further_rows * cost.further / unit + matches * pg_sys::cpu_index_tuple_cost;
         *selectivity = costs.indexSelectivity;
-        *correlation = 0.0;
         *pages = costs.numIndexPages;
     }
 }

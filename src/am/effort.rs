@@ -49,7 +49,7 @@ pub fn warn_of_missing_calibration(index: Relation) {
     {
         Problem::new(
             PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-            format!("index \"{}\" is searched without regard to vdb.target_recall", index.name()),
+            format!("index \"{}\" ignores vdb.target_recall", index.name()),
         )
         .detail("It has not been calibrated; vdb.ef_search and vdb.probes apply.")
         .hint(format!("Run SELECT * FROM vdb_calibrate('{}').", index.name()))

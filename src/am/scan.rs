@@ -125,7 +125,7 @@ pub unsafe extern "C-unwind" fn amgettuple(
             }
         };
         let Some(tid) = tid else { return false };
-        *(&raw mut (*scan).xs_heaptid).cast::<crate::segment::Tid>() = checked_tid(relation, tid);
+        (*scan).xs_heaptid = checked_tid(relation, tid);
         // The rows come in exact order. The executor checks the conditions again: keys say less
         // than values, and a corrupt page must not let a row through.
         (*scan).xs_recheckorderby = false;

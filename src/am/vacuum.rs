@@ -24,7 +24,7 @@ pub unsafe extern "C-unwind" fn ambulkdelete(
         let callback = callback.expect("a bulk deletion has a callback");
         let outcome = vacuum::vacuum(relation, |tid: Tid| {
             let mut tid = checked_tid(relation, tid);
-            pg_sys::ffi::pg_guard_ffi_boundary(|| callback((&raw mut tid).cast(), callback_state))
+            pg_sys::ffi::pg_guard_ffi_boundary(|| callback(&mut tid, callback_state))
         });
         let mut stats = result(stats);
         stats.tuples_removed += outcome.marked as f64;

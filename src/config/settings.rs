@@ -3,6 +3,8 @@
 use crate::pg::compat;
 use crate::structure::{MAX_EF_SEARCH, MAX_LISTS};
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
+use std::ffi::CStr;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 static EF_SEARCH: GucSetting<i32> = GucSetting::<i32>::new(100);
@@ -106,32 +108,51 @@ pub fn flush_rows() -> u64 {
 pub fn register() {
     #[cfg(feature = "pg_test")]
     crate::pg::fault::register();
-    let define_as = |name, short, long, setting, min, max, context, flags| {
-        GucRegistry::define_int_guc(name, short, long, setting, min, max, context, flags);
-    };
-    let define = |name, short, long, setting, min, max| {
-        define_as(name, short, long, setting, min, max, GucContext::Userset, GucFlags::default());
-    };
+    register_searches();
+    register_segments();
+    register_workers();
+    compat::reserve_settings(c"vdb");
+}
+
+fn define_as(
+    context: GucContext,
+    (name, short, long): (&'static CStr, &'static CStr, &'static CStr),
+    setting: &'static GucSetting<i32>,
+    range: RangeInclusive<i32>,
+    flags: GucFlags,
+) {
+    let (min, max) = range.into_inner();
+    GucRegistry::define_int_guc(name, short, long, setting, min, max, context, flags);
+}
+
+/// What a session's searches do: any user may set it.
+fn register_searches() {
+    let define = |texts, setting, range, flags| define_as(GucContext::Userset, texts, setting, range, flags);
+    let plain = GucFlags::default();
     define(
-        c"vdb.ef_search",
-        c"Candidates that a search of an HNSW graph looks at.",
-        c"Higher values find more of the true neighbours and take longer.",
+        (
+            c"vdb.ef_search",
+            c"Candidates that a search of an HNSW graph looks at.",
+            c"Higher values find more of the true neighbours and take longer.",
+        ),
         &EF_SEARCH,
-        1,
-        MAX_EF_SEARCH as i32,
+        1..=MAX_EF_SEARCH as i32,
+        plain,
     );
     define(
-        c"vdb.probes",
-        c"Lists that a search of an IVF index looks at.",
-        c"Higher values find more of the true neighbours and take longer; 0 chooses by the number of lists.",
+        (
+            c"vdb.probes",
+            c"Lists that a search of an IVF index looks at.",
+            c"Higher values find more of the true neighbours and take longer; 0 chooses by the number of lists.",
+        ),
         &PROBES,
-        0,
-        MAX_LISTS as i32,
+        0..=MAX_LISTS as i32,
+        plain,
     );
     GucRegistry::define_float_guc(
         c"vdb.target_recall",
-        c"Recall of the first ten rows that searches of calibrated indexes are to reach.",
-        c"It sets vdb.ef_search and vdb.probes by what vdb_calibrate() has measured; 0 leaves them alone.",
+        c"Target recall of the first ten rows for searches of calibrated indexes.",
+        c"It sets vdb.ef_search and vdb.probes by what vdb_calibrate() has measured; 0 disables it.",
         &TARGET_RECALL,
         0.0,
         1.0,
@@ -141,108 +162,117 @@ pub fn register() {
     GucRegistry::define_enum_guc(
         c"vdb.iterative_scan",
         c"Whether an index scan goes on when more rows are asked for than it has found.",
-        c"strict: in exact order, leaving out what is found late; relaxed: what is found late comes late; off: no.",
+        c"strict: in exact order, without rows that are found late; relaxed: late rows are returned late; off: no.",
         &ITERATIVE_SCAN,
         GucContext::Userset,
         GucFlags::default(),
     );
     define(
-        c"vdb.max_scan_tuples",
-        c"Rows that an ordered index scan returns at most.",
-        c"0 sets no limit.",
+        (c"vdb.max_scan_tuples", c"Rows that an ordered index scan returns at most.", c"0 sets no limit."),
         &MAX_SCAN_TUPLES,
-        0,
-        i32::MAX,
+        0..=i32::MAX,
+        plain,
     );
-    define_as(
-        c"vdb.scan_mem",
-        c"Memory of an ordered index scan's candidates.",
-        c"Beyond it a strict scan goes on in passes over all rows; others end in an error.",
+    define(
+        (
+            c"vdb.scan_mem",
+            c"Memory of an ordered index scan's candidates.",
+            c"Beyond it a strict scan goes on in passes over all rows; others end in an error.",
+        ),
         &SCAN_MEM,
-        1 << 10,
-        i32::MAX,
-        GucContext::Userset,
+        1 << 10..=i32::MAX,
         GucFlags::UNIT_KB,
     );
-    // The limits of a worker are set by a superuser, or by an index's owner as options of the
-    // index.
-    let define_for_superuser = |name, short, long, setting, min, max, flags| {
-        define_as(name, short, long, setting, min, max, GucContext::Suset, flags);
-    };
-    define_for_superuser(
-        c"vdb.flush_rows",
-        c"Rows at which a growing segment is sealed.",
-        c"Until then its rows are searched one by one.",
+}
+
+/// How segments are made: a superuser sets it, or an index's owner by options of the index.
+fn register_segments() {
+    let define = |texts, setting, range, flags| define_as(GucContext::Suset, texts, setting, range, flags);
+    let plain = GucFlags::default();
+    define(
+        (
+            c"vdb.flush_rows",
+            c"Rows at which a growing segment is sealed.",
+            c"Until then its rows are searched one by one.",
+        ),
         &FLUSH_ROWS,
-        100,
-        super::options::MAX_FLUSH_ROWS,
-        GucFlags::default(),
+        100..=super::options::MAX_FLUSH_ROWS,
+        plain,
     );
-    define_for_superuser(
-        c"vdb.compact_segments",
-        c"Segments of about one size that are merged into one.",
-        c"Fewer segments are searched faster; merging more often costs more writing.",
+    define(
+        (
+            c"vdb.compact_segments",
+            c"Segments of about one size that are merged into one.",
+            c"Fewer segments are searched faster; merging more often costs more writing.",
+        ),
         &COMPACT_SEGMENTS,
-        2,
-        100,
-        GucFlags::default(),
+        2..=100,
+        plain,
     );
-    define_for_superuser(
-        c"vdb.compact_tombstones",
-        c"Percentage of dead rows at which a segment is rewritten.",
-        c"Dead rows take room, and time in a search, until they are left out by a compaction.",
+    define(
+        (
+            c"vdb.compact_tombstones",
+            c"Percentage of dead rows at which a segment is rewritten.",
+            c"Dead rows take space and search time until a compaction removes them.",
+        ),
         &COMPACT_TOMBSTONES,
-        1,
-        100,
-        GucFlags::default(),
+        1..=100,
+        plain,
     );
-    let define_for_server = |name, short, long, setting, min, max, flags| {
-        define_as(name, short, long, setting, min, max, GucContext::Sighup, flags);
-    };
-    define_for_superuser(
-        c"vdb.compact_mem",
-        c"Memory that a compaction may use.",
-        c"Segments that would need more are not merged.",
+    define(
+        (
+            c"vdb.compact_mem",
+            c"Memory that a compaction may use.",
+            c"Segments that would need more are not merged.",
+        ),
         &COMPACT_MEM,
-        1 << 10,
-        i32::MAX,
+        1 << 10..=i32::MAX,
         GucFlags::UNIT_KB,
     );
-    define_for_server(
-        c"vdb.flush_age",
-        c"Age at which a growing segment is sealed however few its rows are.",
-        c"0 never does; looked at by the launcher, which needs shared_preload_libraries.",
+}
+
+/// What concerns the whole server.
+fn register_workers() {
+    let define = |texts, setting, range, flags| define_as(GucContext::Sighup, texts, setting, range, flags);
+    let plain = GucFlags::default();
+    define(
+        (
+            c"vdb.flush_age",
+            c"Age at which a growing segment is sealed however few its rows are.",
+            c"0 disables it; the launcher checks it, which needs shared_preload_libraries.",
+        ),
         &FLUSH_AGE,
-        0,
-        i32::MAX,
+        0..=i32::MAX,
         GucFlags::UNIT_S,
     );
-    define_for_server(
-        c"vdb.max_workers",
-        c"Background workers that flush and compact at the same time.",
-        c"With 0 the backend that finds work due does it.",
+    define(
+        (
+            c"vdb.max_workers",
+            c"Background workers that flush and compact at the same time.",
+            c"With 0, backends do the work themselves.",
+        ),
         &MAX_WORKERS,
-        0,
-        64,
-        GucFlags::default(),
+        0..=64,
+        plain,
     );
-    define_for_server(
-        c"vdb.worker_threads",
-        c"Threads on which a background worker computes.",
-        c"More finish sooner, and leave fewer processors to queries.",
+    define(
+        (
+            c"vdb.worker_threads",
+            c"Threads on which a background worker computes.",
+            c"More threads finish sooner, but leave fewer processors to queries.",
+        ),
         &WORKER_THREADS,
-        1,
-        64,
-        GucFlags::default(),
+        1..=64,
+        plain,
     );
-    define_for_server(
-        c"vdb.naptime",
-        c"Time between two rounds of the launcher.",
-        c"Each round looks through all databases.",
+    define(
+        (
+            c"vdb.naptime",
+            c"Time between two rounds of the launcher.",
+            c"Each round looks through all databases.",
+        ),
         &NAPTIME,
-        1,
-        86_400,
+        1..=86_400,
         GucFlags::UNIT_S,
     );
-    compat::reserve_settings(c"vdb");
 }

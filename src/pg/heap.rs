@@ -80,14 +80,8 @@ impl HeapRows {
         // detoasting allocate is valid until the contexts are reset below, after `visit`.
         unsafe {
             let (mut again, mut all_dead) = (false, false);
-            let seen = pg_sys::table_index_fetch_tuple(
-                fetch,
-                (&raw mut tid).cast(),
-                snapshot,
-                slot,
-                &mut again,
-                &mut all_dead,
-            );
+            let seen =
+                pg_sys::table_index_fetch_tuple(fetch, &mut tid, snapshot, slot, &mut again, &mut all_dead);
             if !seen {
                 return;
             }
@@ -120,12 +114,16 @@ impl HeapRows {
 
 /// Checks an address from an index's page, which may be corrupt. PostgreSQL would extend the table
 /// at the invalid block number.
-pub fn checked_tid(index: Relation, tid: [u8; 6]) -> [u8; 6] {
+pub fn checked_tid(index: Relation, tid: [u8; 6]) -> pg_sys::ItemPointerData {
     let [block @ .., offset_low, offset_high] = tid;
     if block == [0xff; 4] || [offset_low, offset_high] == [0; 2] {
         index.corrupt().detail("The address of a row of its table is invalid.").raise();
     }
-    tid
+    let word = |at: usize| u16::from_ne_bytes([tid[at], tid[at + 1]]);
+    pg_sys::ItemPointerData {
+        ip_blkid: pg_sys::BlockIdData { bi_hi: word(0), bi_lo: word(2) },
+        ip_posid: word(4),
+    }
 }
 
 /// The state's context for expressions, as PostgreSQL's macro of that name makes it.

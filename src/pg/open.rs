@@ -113,7 +113,7 @@ impl OpenIndex {
         if unsafe { pg_sys::IndexGetRelation(index, true) } != table {
             Problem::new(
                 ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-                format!("index \"{}\" was changed just now", relation.name()),
+                format!("index \"{}\" was changed concurrently", relation.name()),
             )
             .raise();
         }

@@ -223,7 +223,7 @@ impl Member {
         if result != pg_sys::shm_mq_result::SHM_MQ_SUCCESS {
             Problem::new(
                 PgSqlErrorCode::ERRCODE_CONNECTION_FAILURE,
-                "the backend that a worker scans a table for has gone",
+                "the backend that a worker scans a table for has ended",
             )
             .raise();
         }

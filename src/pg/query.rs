@@ -147,7 +147,7 @@ unsafe fn analyzed(search: &Search, text: &CStr) -> *mut pg_sys::Query {
         if (*entry).relid != table {
             Problem::new(
                 ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-                format!("the table of index \"{}\" was renamed just now", search.index.name()),
+                format!("the table of index \"{}\" was renamed concurrently", search.index.name()),
             )
             .raise();
         }

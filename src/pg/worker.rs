@@ -1,5 +1,6 @@
 //! Background workers: how they are started, and how their transactions run.
 
+use super::compat;
 use super::relation::Relation;
 use pgrx::pg_sys::panic::CaughtError;
 use pgrx::{PgSqlErrorCode, pg_sys};
@@ -75,7 +76,7 @@ pub fn request() -> Request {
     bytemuck::pod_read_unaligned(&bytes)
 }
 
-unsafe extern "C" {
+unsafe extern "C-unwind" {
     /// PostgreSQL's handler of SIGTERM. The process ends at its next check for interrupts. The
     /// bindings' wrapper is no C function.
     fn die(signal: i32);
@@ -88,8 +89,8 @@ pub fn connect(database: Option<u32>) {
     // SAFETY: the handlers are PostgreSQL's own and take a signal's number. A worker's main
     // function calls this once, before anything else, while signals are still blocked.
     unsafe {
-        libc::signal(libc::SIGTERM, die as *const () as libc::sighandler_t);
-        libc::signal(libc::SIGHUP, SignalHandlerForConfigReload as *const () as libc::sighandler_t);
+        compat::handle_signal(libc::SIGTERM, die);
+        compat::handle_signal(libc::SIGHUP, SignalHandlerForConfigReload);
         pg_sys::BackgroundWorkerUnblockSignals();
         match database {
             Some(database) => pg_sys::BackgroundWorkerInitializeConnectionByOid(

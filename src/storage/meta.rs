@@ -109,7 +109,9 @@ impl Meta {
         if format != FORMAT {
             return Err(Problem::new(
                 pgrx::PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-                format!("index \"{index}\" has format {format}, this vdb reads format {FORMAT}"),
+                format!(
+                    "index \"{index}\" has format {format}, but this version of vdb reads format {FORMAT}"
+                ),
             )
             .hint("Rebuild the index with REINDEX."));
         }

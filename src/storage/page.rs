@@ -105,6 +105,6 @@ mod tests {
         assert!(!is(&page, Kind::Vectors, 8));
         assert_eq!(generation(&page), 3);
         assert!(payload(&page).iter().all(|&b| b == 0));
-        assert!(!is(&[0; PAGE_SIZE], Kind::Vectors, 0), "a zeroed page is nobody's");
+        assert!(!is(&[0; PAGE_SIZE], Kind::Vectors, 0), "a zeroed page has no owner");
     }
 }

@@ -163,7 +163,7 @@ mod tests {
         )
         .unwrap();
         let index = Spi::get_one::<pg_sys::Oid>("SELECT 'items_v'::regclass::oid").unwrap().unwrap();
-        let index = OpenIndex::try_to_read(index).expect("nobody holds a lock");
+        let index = OpenIndex::try_to_read(index).expect("no session holds a lock");
         let relation = index.relation();
         let snapshot = Snapshot::read(relation);
         let segment = &snapshot.manifest.sealed[0];

@@ -30,7 +30,10 @@ unsafe extern "C-unwind" fn plan_without_unused(
     // is loaded.
     unsafe {
         let planned = match PREVIOUS {
-            Some(previous) => previous(query, text, options, parameters),
+            // The boundary turns its errors into panics.
+            Some(previous) => {
+                pg_sys::ffi::pg_guard_ffi_boundary(|| previous(query, text, options, parameters))
+            }
             None => pg_sys::standard_planner(query, text, options, parameters),
         };
         leave_out(planned.as_ref().map_or(std::ptr::null_mut(), |planned| planned.planTree));
@@ -49,10 +52,14 @@ unsafe fn leave_out(plan: *mut pg_sys::Plan) {
     // SAFETY: `plan` is null or a valid plan by this function's contract, and so are its parts.
     // Each cast follows the tag, which names the struct. Lists of plans hold plans.
     unsafe {
-        let Some(node) = plan.as_ref() else { return };
+        if plan.is_null() {
+            return;
+        }
+        // Copied: a reference would not outlive the scan that `own_scan` returns for the same node.
+        let (tag, left, right) = ((*plan).type_, (*plan).lefttree, (*plan).righttree);
         let children =
             |list| PgList::<pg_sys::Plan>::from_pg(list).iter_ptr().for_each(|plan| leave_out(plan));
-        match node.type_ {
+        match tag {
             pg_sys::NodeTag::T_Append => children((*plan.cast::<pg_sys::Append>()).appendplans),
             pg_sys::NodeTag::T_MergeAppend => children((*plan.cast::<pg_sys::MergeAppend>()).mergeplans),
             pg_sys::NodeTag::T_SubqueryScan => leave_out((*plan.cast::<pg_sys::SubqueryScan>()).subplan),
@@ -63,12 +70,12 @@ unsafe fn leave_out(plan: *mut pg_sys::Plan) {
             pg_sys::NodeTag::T_Limit
                 if (*plan.cast::<pg_sys::Limit>()).limitOption == pg_sys::LimitOption::LIMIT_OPTION_COUNT =>
             {
-                own_scan(node.lefttree).into_iter().for_each(|scan| leave_out_of_scan(scan));
+                own_scan(left).into_iter().for_each(|scan| leave_out_of_scan(scan));
             }
             _ => {}
         }
-        leave_out(node.lefttree);
-        leave_out(node.righttree);
+        leave_out(left);
+        leave_out(right);
     }
 }
 

@@ -36,7 +36,8 @@ unsafe extern "C-unwind" fn add_range_paths(
     // is loaded.
     unsafe {
         if let Some(previous) = PREVIOUS {
-            previous(root, rel, number, entry);
+            // The boundary turns its errors into panics.
+            pg_sys::ffi::pg_guard_ffi_boundary(|| previous(root, rel, number, entry));
         }
         let own = own_indexes(rel);
         if own.is_empty() {

@@ -133,6 +133,6 @@ mod tests {
             Spi::run("SET LOCAL enable_indexscan = on").unwrap();
         }
         let call = "SELECT vdb_scanned_distance('(0,1)', 'far_v_idx'::regclass, '[1, 2]'::vector)::text";
-        assert_eq!(lines(call), [""], "nobody has returned such a row");
+        assert_eq!(lines(call), [""], "no scan has returned such a row");
     }
 }

@@ -47,7 +47,10 @@ mod hook {
         // `LINES` are written only while the library is loaded.
         unsafe {
             if let Some(previous) = PREVIOUS {
-                previous(state, ancestors, relationship, plan_name, explain);
+                // The boundary turns its errors into panics.
+                pg_sys::ffi::pg_guard_ffi_boundary(|| {
+                    previous(state, ancestors, relationship, plan_name, explain);
+                });
             }
             if !(*explain).analyze || (*state).type_ != pg_sys::NodeTag::T_IndexScanState {
                 return;

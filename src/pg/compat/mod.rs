@@ -270,3 +270,18 @@ pub unsafe fn count_scan(relation: pg_sys::Relation) {
         }
     }
 }
+
+/// Has a signal handled by one of PostgreSQL's handlers, through its wrapper, which keeps `errno`
+/// and leaves the signals of a forked child alone.
+///
+/// # Safety
+/// `handler` may run at any time in this process.
+pub unsafe fn handle_signal(signal: i32, handler: unsafe extern "C-unwind" fn(i32)) {
+    // SAFETY: the handler may run at any time by this function's contract.
+    unsafe {
+        #[cfg(not(pg_ge_18))]
+        pg_sys::pqsignal(signal, Some(handler));
+        #[cfg(pg_ge_18)]
+        pg_sys::pqsignal_be(signal, Some(handler));
+    }
+}

@@ -99,7 +99,7 @@ fn list(source: ListView, list: u32, heap: &mut HeapRows, visit: &mut dyn FnMut(
         let meta = &snapshot.meta;
         let centre = source.centre(list);
         let scan = Scan { segment: 0, entries: Entries::Own, range, centre: 0, limits: Vec::new() };
-        let scanned = Scanned { sealed, parts, matching: matching };
+        let scanned = Scanned { sealed, parts, matching };
         let scans = Scans { scanned, scans: &[scan], centres: &[centre] };
         let codes = Codes::new(meta.space, meta.quantizer, source.vector);
         scans.for_each_block(
