@@ -267,3 +267,126 @@ fn links_lead_somewhere() {
     }
     assert_eq!(wrong, [""; 0]);
 }
+
+/// Text that people read: comments of Rust and SQL, and documents without their code.
+fn prose() -> Vec<(PathBuf, usize, String)> {
+    let mut sql = Vec::new();
+    for entry in fs::read_dir(root().join("sql")).expect("a folder") {
+        sql.push(entry.expect("an entry").path());
+    }
+    let mut lines = Vec::new();
+    for (paths, comment) in [(rust_sources(), Some("//")), (sql, Some("--")), (documents(), None)] {
+        for path in paths {
+            let text = fs::read_to_string(&path).expect("a file");
+            let mut is_code = false;
+            for (number, line) in text.lines().enumerate() {
+                is_code ^= line.contains("```");
+                let read = match comment {
+                    Some(mark) => line.trim_start().strip_prefix(mark),
+                    None => Some(line).filter(|line| !line.starts_with("    ")),
+                };
+                // What stands between backticks is code.
+                let read = read.filter(|_| !is_code).map(|line| line.split('`').step_by(2).collect());
+                lines.extend(read.map(|line| (path.clone(), number + 1, line)));
+            }
+        }
+    }
+    lines
+}
+
+#[test]
+fn words_are_spelled_as_in_the_dictionary_and_plain() {
+    /// Phrases for which the field has a word: *n*, "invalid", "except", "the caller".
+    const DIALECT: [&str; 6] =
+        ["so many", "whoever", "makes no sense", "make no sense", "blue moon", "somebody"];
+    let (mut wrong, mut words) = (Vec::new(), 0);
+    for (path, number, line) in prose() {
+        let lower = line.to_lowercase();
+        let phrases = DIALECT.iter().filter(|phrase| lower.contains(**phrase));
+        wrong.extend(phrases.map(|phrase| format!("{}:{number}: {phrase}", path.display())));
+        for word in line.split(|c: char| !c.is_alphabetic()) {
+            words += 1;
+            let is_name = word.chars().skip(1).any(char::is_uppercase);
+            if !is_name && let Some(meant) = typos_dict::WORD.find(&unicase::UniCase::new(word)) {
+                wrong.push(format!("{}:{number}: {word}, meant {}", path.display(), meant.join(" or ")));
+            }
+        }
+    }
+    assert!(words > 50_000, "{words} words");
+    assert_eq!(wrong, [""; 0]);
+}
+
+/// The files in the first table under a heading of CONTRIBUTING.md.
+fn recipe(heading: &str) -> BTreeSet<String> {
+    let text = fs::read_to_string(root().join("CONTRIBUTING.md")).expect("CONTRIBUTING.md");
+    let section = text.split(heading).nth(1).expect("the heading");
+    let rows = section.lines().skip_while(|line| !line.starts_with("| file |")).skip(2);
+    let rows = rows.take_while(|line| line.starts_with('|'));
+    let cell = |row: &str| row.split('|').nth(1).unwrap_or_default().trim().to_owned();
+    // A link's target, or the name of a file that is to be made.
+    let name = |cell: String| match cell.split_once("](") {
+        Some((_, target)) => target.trim_end_matches(')').to_owned(),
+        None => cell.trim_matches('`').to_owned(),
+    };
+    rows.map(|row| name(cell(row))).collect()
+}
+
+/// The files below `src` that name every one of an enum's variants: where a new one is missed.
+fn files_that_name_all(of: &str, variants: &[&str]) -> BTreeSet<String> {
+    let source = root().join("src");
+    let mut files = Vec::new();
+    rust_files(&source, &mut files);
+    let names_all = |path: &PathBuf| {
+        let code = code_of(&fs::read_to_string(path).expect("a source file"));
+        let names = |variant: &&str| {
+            [of, "Self"].iter().any(|of| {
+                code.match_indices(&format!("{of}::{variant}")).any(|(at, name)| {
+                    !code[at + name.len()..].starts_with(|c: char| c.is_alphanumeric() || c == '_')
+                })
+            })
+        };
+        code.contains(of) && variants.iter().all(|variant| names(variant))
+    };
+    let name = |path: PathBuf| format!("src/{}", path.strip_prefix(&source).expect("below src").display());
+    files.into_iter().filter(names_all).map(name).collect()
+}
+
+#[test]
+fn what_is_added_touches_the_files_of_its_recipe_and_few() {
+    let is_rust = |file: &&String| file.ends_with(".rs");
+    let metric = recipe("### Add a metric");
+    let variants = ["L2", "InnerProduct", "Cosine", "L1"];
+    let named = files_that_name_all("Metric", &variants);
+    assert!(!named.is_empty() && named.is_subset(&metric), "{named:?}, {metric:?}");
+    assert!(metric.iter().filter(is_rust).count() <= 4, "{metric:?}");
+    assert_eq!(metric.iter().filter(|file| file.ends_with(".sql")).count(), 1, "{metric:?}");
+
+    let quantizer = recipe("### Add a quantizer");
+    for (of, variants) in
+        [("Quantizer", &["None", "Rabitq", "Sq8"]), ("ListCodes", &["None", "Blocks", "Rows"])]
+    {
+        let named = files_that_name_all(of, variants);
+        let is_of_list_codes = of == "ListCodes";
+        assert!(!named.is_empty() && (is_of_list_codes || named.is_subset(&quantizer)), "{named:?}");
+    }
+    assert!(quantizer.len() <= 5, "{quantizer:?}");
+
+    let structure = recipe("### Add a structure");
+    for of in ["Structure", "Parts"] {
+        let named = files_that_name_all(of, &["Graph", "Lists"]);
+        assert!(!named.is_empty() && named.is_subset(&structure), "{named:?}, {structure:?}");
+    }
+    let others = structure.iter().filter(is_rust).filter(|file| !file.contains("NAME"));
+    assert!(others.count() <= 4, "{structure:?}");
+
+    let major = recipe("### Add a PostgreSQL major");
+    let mut files = Vec::new();
+    rust_files(&root().join("src"), &mut files);
+    for path in files {
+        let code = code_of(&fs::read_to_string(&path).expect("a source file"));
+        let is_of_major = code.contains("pg_ge_") || (14..30).any(|n| code.contains(&format!("\"pg{n}\"")));
+        let is_compat = path.starts_with(root().join("src/pg/compat"));
+        assert!(!is_of_major || is_compat, "{} depends on the version", path.display());
+    }
+    assert!(major.contains("src/pg/compat/"), "{major:?}");
+}

@@ -25,7 +25,7 @@ enum State {
     /// With the query as it was passed, if plans may ask for distances to it (see
     /// [`reuse_distance`]).
     Searching(Box<IndexSearch>, Option<Rc<[u8]>>),
-    /// LeftOut an order, or with one by a query that has no direction, rows come in storage order.
+    /// Without an order, or with one by a query that has no direction, rows come in storage order.
     Listing(Reported),
     /// No row can meet the conditions.
     Done,
@@ -187,7 +187,7 @@ unsafe fn begin(scan: pg_sys::IndexScanDesc, relation: Relation) -> State {
     let order = order.filter(|order| !is_null(order));
     let query = order.and_then(|order| query_at(order.sk_argument));
     let Some(query) = query else {
-        // LeftOut an order, with one by null, or by a query that has no direction, rows come in
+        // Without an order, with one by null, or by a query that has no direction, rows come in
         // storage order.
         let bound = sphere.and_then(|(centre, radius)| Some((centre?, bound_of(radius)?)));
         let bound = bound

@@ -1,5 +1,6 @@
 //! What each quantizer makes of the rows of a list.
 
+use crate::codec::layout::RowCode;
 use crate::codec::layout::block::BlockLayout;
 use crate::codec::layout::bytes::ByteLayout;
 use crate::distance::Space;
@@ -26,22 +27,4 @@ impl ListCodes {
             Quantizer::Sq8 => ByteLayout::new(space).map_or(Self::None, |code| Self::Rows(Arc::new(code))),
         }
     }
-}
-
-/// A code for each row by itself, whatever its list.
-pub trait RowCode: Send + Sync {
-    /// Bytes of a code.
-    fn bytes(&self) -> usize;
-
-    /// Encodes a vector (see [`crate::codec::encoder::widen`]).
-    fn encode(&self, vector: &[f32]) -> Vec<u8>;
-
-    /// A query that is compared with codes.
-    fn query(&self, vector: &[f32]) -> Box<dyn RowQuery>;
-}
-
-/// A query that is compared with the codes of rows.
-pub trait RowQuery {
-    /// The estimated score of a row and a bound on its error; `None` if the bytes are no code.
-    fn estimate(&self, bytes: &[u8]) -> Option<(f32, f32)>;
 }

@@ -1,5 +1,7 @@
-//! The metrics, and what else depends on them. Scores are computed in [`super::space`].
+//! The metrics: their scores, and what else depends on them.
 
+use super::sparse::SparseSlice;
+use super::{Element, bits};
 use serde::{Deserialize, Serialize};
 
 /// How two rows are compared.
@@ -50,6 +52,60 @@ impl Metric {
         match self {
             Self::L2 | Self::L1 | Self::Hamming => true,
             Self::InnerProduct | Self::Cosine | Self::Jaccard => false,
+        }
+    }
+
+    /// The score of two vectors of numbers, whose squared norms `norms` returns; `None` if they
+    /// differ in length, or the metric is not for such vectors.
+    pub(super) fn score_dense<E: Element>(
+        self,
+        a: &[E],
+        b: &[E],
+        norms: impl FnOnce() -> Option<(f64, f64)>,
+    ) -> Option<f64> {
+        if a.len() != b.len() {
+            return None;
+        }
+        Some(match self {
+            Self::L2 => E::l2_squared(a, b),
+            Self::InnerProduct => -E::dot(a, b),
+            Self::L1 => E::l1(a, b),
+            Self::Cosine => {
+                let (aa, bb) = norms()?;
+                super::cosine_from_products(E::dot(a, b), aa, bb)
+            }
+            Self::Hamming | Self::Jaccard => return None,
+        })
+    }
+
+    /// As [`Self::score_dense`], of sparse vectors.
+    pub(super) fn score_sparse(
+        self,
+        a: SparseSlice,
+        b: SparseSlice,
+        norms: impl FnOnce() -> Option<(f64, f64)>,
+    ) -> Option<f64> {
+        Some(match self {
+            Self::L2 => a.l2_squared(b),
+            Self::InnerProduct => -a.dot(b),
+            Self::L1 => a.l1(b),
+            Self::Cosine => {
+                let (aa, bb) = norms()?;
+                super::cosine_from_products(a.dot(b), aa, bb)
+            }
+            Self::Hamming | Self::Jaccard => return None,
+        })
+    }
+
+    /// As [`Self::score_dense`], of bits.
+    pub(super) fn score_bits(self, a: &[u8], b: &[u8]) -> Option<f64> {
+        if a.len() != b.len() {
+            return None;
+        }
+        match self {
+            Self::Hamming => Some(bits::hamming(a, b)),
+            Self::Jaccard => Some(bits::jaccard(a, b)),
+            Self::L2 | Self::InnerProduct | Self::Cosine | Self::L1 => None,
         }
     }
 

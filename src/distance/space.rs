@@ -4,9 +4,9 @@
 //! `f32` or `f16` numbers; bits are packed. A sparse vector is a `u32` count, then that many `i32`
 //! indices and `f32` values.
 
+use super::Element;
 use super::metric::{Geometry, Metric};
 use super::sparse::SparseSlice;
-use super::{Element, bits};
 use half::f16;
 use serde::{Deserialize, Serialize};
 
@@ -104,26 +104,11 @@ impl Space {
 
     fn raw_score(&self, a: &[u8], b: &[u8], norms: impl FnOnce() -> Option<(f64, f64)>) -> Option<f64> {
         match self.kind {
-            ElementKind::F32 => self.score_dense::<f32>(dense(a)?, dense(b)?, norms),
-            ElementKind::F16 => self.score_dense::<f16>(dense(a)?, dense(b)?, norms),
-            ElementKind::Bit if a.len() != b.len() => None,
-            ElementKind::Bit => match self.metric {
-                Metric::Hamming => Some(bits::hamming(a, b)),
-                Metric::Jaccard => Some(bits::jaccard(a, b)),
-                Metric::L2 | Metric::InnerProduct | Metric::Cosine | Metric::L1 => None,
-            },
+            ElementKind::F32 => self.metric.score_dense::<f32>(dense(a)?, dense(b)?, norms),
+            ElementKind::F16 => self.metric.score_dense::<f16>(dense(a)?, dense(b)?, norms),
+            ElementKind::Bit => self.metric.score_bits(a, b),
             ElementKind::Sparse => {
-                let (a, b) = (SparseSlice::from_row(a)?, SparseSlice::from_row(b)?);
-                Some(match self.metric {
-                    Metric::L2 => a.l2_squared(b),
-                    Metric::InnerProduct => -a.dot(b),
-                    Metric::L1 => a.l1(b),
-                    Metric::Cosine => {
-                        let (aa, bb) = norms()?;
-                        super::cosine_from_products(a.dot(b), aa, bb)
-                    }
-                    Metric::Hamming | Metric::Jaccard => return None,
-                })
+                self.metric.score_sparse(SparseSlice::from_row(a)?, SparseSlice::from_row(b)?, norms)
             }
         }
     }
@@ -137,27 +122,6 @@ impl Space {
     /// The distance of rows of this score, as the SQL operator of this space returns it.
     pub fn distance_of_score(&self, score: f64) -> f64 {
         self.metric.distance_of_score(score)
-    }
-
-    fn score_dense<E: Element>(
-        &self,
-        a: &[E],
-        b: &[E],
-        norms: impl FnOnce() -> Option<(f64, f64)>,
-    ) -> Option<f64> {
-        if a.len() != b.len() {
-            return None;
-        }
-        Some(match self.metric {
-            Metric::L2 => E::l2_squared(a, b),
-            Metric::InnerProduct => -E::dot(a, b),
-            Metric::L1 => E::l1(a, b),
-            Metric::Cosine => {
-                let (aa, bb) = norms()?;
-                super::cosine_from_products(E::dot(a, b), aa, bb)
-            }
-            Metric::Hamming | Metric::Jaccard => return None,
-        })
     }
 }
 

@@ -104,7 +104,7 @@ impl OpenIndex {
         if !method::is_own(relation) {
             Problem::new(
                 ERRCODE_WRONG_OBJECT_TYPE,
-                format!("\"{}\" is not a vdb_hnsw or vdb_ivf index", relation.name()),
+                format!("\"{}\" is not an index of vdb", relation.name()),
             )
             .raise();
         }

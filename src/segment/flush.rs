@@ -39,7 +39,7 @@ pub fn flush(
     let snapshot = Snapshot::read(relation);
     let rows = growing::rows(relation, &snapshot.meta.growing);
     if rows < limit && snapshot.manifest.flushing.is_empty() {
-        // Somebody else was faster.
+        // Another process was faster.
         return None;
     }
     let plan = plan(&snapshot.meta);

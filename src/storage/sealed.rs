@@ -47,18 +47,14 @@ impl<'a> SealedRef<'a> {
 
     /// The parts of a graph; an error if the segment has another structure.
     pub fn graph(self) -> &'a GraphParts {
-        match &self.segment.parts {
-            Parts::Graph(parts) => parts,
-            Parts::Lists(_) => self.corrupt("It has lists, but the index has graphs."),
-        }
+        let Parts::Graph(parts) = &self.segment.parts else { self.corrupt("It has no graph.") };
+        parts
     }
 
     /// The parts of posting lists; an error if the segment has another structure.
     pub fn lists(self) -> &'a ListParts {
-        match &self.segment.parts {
-            Parts::Lists(parts) => parts,
-            Parts::Graph(_) => self.corrupt("It has a graph, but the index has lists."),
-        }
+        let Parts::Lists(parts) = &self.segment.parts else { self.corrupt("It has no lists.") };
+        parts
     }
 
     /// Raises the error that the segment holds what this extension cannot have written.

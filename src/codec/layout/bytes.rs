@@ -1,7 +1,7 @@
 //! Codes of a byte a dimension, one row after another: the numbers of its grid, then the code.
 
 use crate::codec::encoder;
-use crate::codec::quantizer::{RowCode, RowQuery};
+use crate::codec::layout::{RowCode, RowQuery};
 use crate::codec::rabitq::Target;
 use crate::codec::scalar::{self, Grid, Query};
 use crate::distance::{Geometry, Space};

@@ -27,3 +27,21 @@ pub trait CodeLayout: Copy {
         centre: Self::Centre,
     ) -> Option<Self::Estimate<'a>>;
 }
+
+/// A code for each row by itself, whatever its list.
+pub trait RowCode: Send + Sync {
+    /// Bytes of a code.
+    fn bytes(&self) -> usize;
+
+    /// Encodes a vector (see [`crate::codec::encoder::widen`]).
+    fn encode(&self, vector: &[f32]) -> Vec<u8>;
+
+    /// A query that is compared with codes.
+    fn query(&self, vector: &[f32]) -> Box<dyn RowQuery>;
+}
+
+/// A query that is compared with the codes of rows.
+pub trait RowQuery {
+    /// The estimated score of a row and a bound on its error; `None` if the bytes are no code.
+    fn estimate(&self, bytes: &[u8]) -> Option<(f32, f32)>;
+}

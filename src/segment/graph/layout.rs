@@ -12,7 +12,7 @@ use crate::structure::{GraphLayout, GraphOptions, Quantizer, Rerank};
 /// How the nodes of an index's graphs lie.
 #[derive(Clone, Copy)]
 pub enum NodeLayout {
-    /// LeftOut codes.
+    /// Without codes.
     Plain,
     /// With their neighbours' codes.
     Wide { base: SlotLayout, upper: SlotLayout },

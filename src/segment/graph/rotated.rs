@@ -63,7 +63,7 @@ impl<'a> Rotated<'a> {
         const TOGETHER: usize = 64;
         let dims = encoder.dims();
         let numbers = rows.nodes() as usize * dims;
-        // LeftOut memory for them they are rotated again and again.
+        // Without memory for them they are rotated again and again.
         let fits = numbers * size_of::<f32>() <= room;
         let zeros = fits.then(|| bytemuck::allocation::try_zeroed_vec(numbers).ok()).flatten();
         let all = zeros.map(|numbers| {

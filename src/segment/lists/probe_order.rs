@@ -118,7 +118,7 @@ impl RankedLists {
     }
 
     fn compare(&mut self, list: u32, centroid: &[f32], query: &CodedQuery) {
-        // LeftOut a shift: with one, which makes the norms those of other vectors, they are not
+        // Without a shift: with one, which makes the norms those of other vectors, they are not
         // looked at.
         let squared_norms = self.squared_norm_of_query + f64::from(self.squared_norms[list as usize]);
         let centre = Centre::with_norms(self.space.metric, &query.vector, centroid, squared_norms);

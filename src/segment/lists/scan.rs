@@ -1,9 +1,10 @@
 //! Estimates of a list's rows, block by block.
 
 use crate::codec::fastscan::BLOCK;
+use crate::codec::layout::RowQuery;
 use crate::codec::layout::block::{BlockLayout, Centre};
 use crate::codec::layout::spill::SpillBlocks;
-use crate::codec::quantizer::{ListCodes, RowQuery};
+use crate::codec::quantizer::ListCodes;
 use crate::codec::rabitq::Query;
 use crate::distance::Space;
 use crate::filter::Bitset;

@@ -529,8 +529,8 @@ fn shifted_query<'a>(families: &'a [Family], view: ListsView<'a>, parts: &ListPa
 
 /// The segments with lists, and their numbers in the manifest.
 fn list_segments(manifest: &Manifest) -> impl Iterator<Item = (u32, &Sealed, &ListParts)> {
-    (0..).zip(&manifest.sealed).filter_map(|(number, segment)| match &segment.parts {
-        Parts::Lists(parts) => Some((number, segment, parts)),
-        Parts::Graph(_) => None,
+    (0..).zip(&manifest.sealed).filter_map(|(number, segment)| {
+        let Parts::Lists(parts) = &segment.parts else { return None };
+        Some((number, segment, parts))
     })
 }
