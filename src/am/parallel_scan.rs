@@ -24,8 +24,8 @@ const MESSAGE_BYTES: usize = 1 << 15;
 /// After this many rows of its own, the backend looks for rows of workers.
 const ROWS_PER_LOOK: u64 = 16;
 
-/// As [`TableRows::scan`] of all, with up to `workers` workers if the table is large enough. Rows come
-/// in any order.
+/// As [`TableRows::scan`] of all, with up to `workers` workers if the table is large enough. Rows
+/// come in any order.
 pub fn scan(source: TableRows, workers: usize, visit: &mut dyn FnMut(Entry)) -> f64 {
     // SAFETY: `TableRows::new` requires the index to be open while `source` is used.
     let (heap, index) = (source.table(), unsafe { Relation::from_raw(source.index) });
@@ -33,8 +33,8 @@ pub fn scan(source: TableRows, workers: usize, visit: &mut dyn FnMut(Entry)) -> 
     let task =
         Task { heap: heap.oid().to_u32(), index: index.oid().to_u32(), is_concurrent: is_concurrent.into() };
     let rows = if is_concurrent { Rows::Visible } else { Rows::Any };
-    // SAFETY: `TableRows::new` requires `info` to be valid while `source` is used, and nothing writes
-    // to it during this call.
+    // SAFETY: `TableRows::new` requires `info` to be valid while `source` is used, and nothing
+    // writes to it during this call.
     let workers = workers.min(workers_for(heap, index, unsafe { &*source.info }));
     let Some(mut team) = Team::start(c"vdb_scan_table", workers, &task, heap, rows) else {
         return source.scan(Extent::All, true, visit);

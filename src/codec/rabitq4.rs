@@ -1,7 +1,7 @@
 //! RaBitQ with four bits a dimension, two dimensions a byte: for codes that are read one by one.
 //!
-//! The estimator is that of [`super::rabitq_multibit`]. Of each 64 dimensions the first 32 are the low
-//! halves of the code's bytes, the last 32 the high halves. The query is rounded to a byte a
+//! The estimator is that of [`super::rabitq_multibit`]. Of each 64 dimensions the first 32 are the
+//! low halves of the code's bytes, the last 32 the high halves. The query is rounded to a byte a
 //! dimension, so that products are sums of small integers. The error bound includes this rounding.
 
 use crate::codec::rabitq::{EPSILON, Factors, Target};

@@ -70,9 +70,9 @@ const FEWER: f64 = 4.0;
 /// The state of a search between two calls.
 ///
 /// Results come in ascending order. When `ef` of them are used up, the search resumes with `ef`
-/// doubled. A node that is found only then may be nearer than one already returned: [`IterativeScan`]
-/// decides what becomes of it. When the graph is exhausted, nodes that cannot be reached are
-/// compared one by one: no node is lost.
+/// doubled. A node that is found only then may be nearer than one already returned:
+/// [`IterativeScan`] decides what becomes of it. When the graph is exhausted, nodes that cannot be
+/// reached are compared one by one: no node is lost.
 pub struct Search {
     ef: usize,
     visited: Vec<u64>,

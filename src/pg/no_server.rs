@@ -1,5 +1,5 @@
-//! What unit tests have in place of a server: the symbols of PostgreSQL that their program must find
-//! to be linked.
+//! What unit tests have in place of a server: the symbols of PostgreSQL that their program must
+//! find to be linked.
 
 /// Room for a variable of any type, all zero.
 #[repr(C, align(16))]

@@ -224,8 +224,8 @@ impl<T: Copy + Ord> Reranker<T> {
 
     /// Adds those of at most 32 candidates that may be among the first, and skips the rest.
     ///
-    /// A place holds a candidate if its bit in `matching` is set and `value` returns one. Returns the
-    /// limit that decided, which [`Self::recall`] needs.
+    /// A place holds a candidate if its bit in `matching` is set and `value` returns one. Returns
+    /// the limit that decided, which [`Self::recall`] needs.
     pub fn offer(
         &mut self,
         scores: &[f32],
