@@ -16,8 +16,8 @@ use std::sync::OnceLock;
 const DEFAULT_M: i32 = 16;
 const DEFAULT_EF_CONSTRUCTION: i32 = 64;
 const DEFAULT_BITS: i32 = 1;
-/// A graph's vectors of so few dimensions are compared as fast as codes, and codes of few
-/// dimensions tell little: where clusters lie far apart, walks by their estimates lose their way.
+/// Most dimensions at which a graph has no codes by default. Such vectors are compared as fast as
+/// codes, and their codes are inaccurate: between clusters far apart, walks by estimates fail.
 const MOST_UNCODED_DIMS: u32 = 16;
 /// Most rows of a growing segment.
 pub const MAX_FLUSH_ROWS: i32 = 1_000_000;
@@ -26,7 +26,7 @@ pub const MAX_FLUSH_ROWS: i32 = 1_000_000;
 const QUANTIZER_UNSET: i32 = -1;
 const LAYOUT_UNSET: i32 = -1;
 
-/// The kinds of options that PostgreSQL gave us numbers for: of vdb_hnsw, of vdb_ivf.
+/// The numbers that PostgreSQL gave the kinds of options of vdb_hnsw and of vdb_ivf.
 static KINDS: OnceLock<(pg_sys::relopt_kind::Type, pg_sys::relopt_kind::Type)> = OnceLock::new();
 
 /// What every index's options begin with.
@@ -38,8 +38,8 @@ struct StoredMaintenance {
     compact_segments: i32,
 }
 
-/// Options about an index's maintenance, where they are set; else the settings of the same names
-/// hold.
+/// Options about an index's maintenance, where they are set; otherwise the settings of the same
+/// names apply.
 pub struct Maintenance {
     pub flush_rows: Option<u64>,
     pub compact_segments: Option<usize>,

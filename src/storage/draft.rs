@@ -53,8 +53,8 @@ impl<'a> Draft<'a> {
         self.generation
     }
 
-    /// Appends pages to an index that is being created, which [`Self::allocate`] takes later: to do
-    /// while threads compute. Elsewhere nothing.
+    /// Appends pages that [`Self::allocate`] takes later to an index that is being created: for the
+    /// time while threads compute. Other drafts do nothing.
     pub fn prepare(&mut self, pages: u32) {
         self.pages.prepare(pages);
     }

@@ -1,7 +1,7 @@
 //! Blocks of 32 one-bit codes with the numbers that make estimates and bounds of them.
 //!
-//! A block: what the codec adds for each code, what it multiplies by, how far it may be off
-//! (`f32`s), then the codes as FastScan wants them (see [`fastscan::pack`]).
+//! A block, all numbers `f32`: what the codec adds for each code, what it multiplies by, how far it
+//! may be off. Then the codes in the order of FastScan (see [`fastscan::pack`]).
 
 use crate::codec::fastscan::{self, BLOCK};
 use crate::codec::rabitq::{Factors, Query};
@@ -35,8 +35,8 @@ impl Centre {
         Self { score, distance: squared.sqrt() }
     }
 
-    /// A centre's exact score alone. That is a squared distance where codes and lists are ranked by
-    /// one: lists of bits, too, are of those whose numbers are near.
+    /// A centre's exact score alone. Under L1, Hamming and Jaccard it is the squared distance, by
+    /// which lists are ranked.
     pub fn score_of(metric: Metric, query: &[f32], centre: &[f32]) -> f64 {
         match metric {
             Metric::InnerProduct => -f32::dot(query, centre),
@@ -45,8 +45,8 @@ impl Centre {
         }
     }
 
-    /// As [`Self::new`], where the sum of the two squared norms is known: then one product tells
-    /// all of it.
+    /// As [`Self::new`], where the sum of the two squared norms is known: then one product is
+    /// enough.
     pub fn with_norms(metric: Metric, query: &[f32], centre: &[f32], squared_norms: f64) -> Self {
         let constant = match metric {
             Metric::InnerProduct => 0.0,
@@ -68,7 +68,7 @@ impl Centre {
 const NUMBERS: usize = 3 * BLOCK;
 
 impl BlockLayout {
-    /// For vectors of so many dimensions.
+    /// For vectors of `dims` dimensions.
     pub fn new(dims: usize) -> Self {
         Self { dims: rotated_dims(dims) }
     }
@@ -82,7 +82,7 @@ impl BlockLayout {
         self.dims / 8
     }
 
-    /// Writes the numbers of one code.
+    /// Writes the factors of one code.
     pub fn put_factors(self, block: &mut [u8], code: usize, factors: Factors) {
         for (number, value) in [factors.add, factors.rescale, factors.error].into_iter().enumerate() {
             let at = (number * BLOCK + code) * size_of::<f32>();
@@ -117,20 +117,20 @@ impl BlockLayout {
     }
 
     /// What is added, multiplied by, and the error of each code of a block, and the codes; `None`
-    /// if it is none.
+    /// if the bytes are no block.
     fn parts(self, block: &[u8]) -> Option<(&[[f32; BLOCK]; 3], &[u8])> {
         let (numbers, codes) = block.get(..self.bytes())?.split_at(NUMBERS * size_of::<f32>());
         Some((bytemuck::try_from_bytes(numbers).ok()?, codes))
     }
 
-    /// Estimated scores, for every code of a block; `None` if it is none.
+    /// Estimated scores, for every code of a block; `None` if the bytes are no block.
     pub fn scores(self, block: &[u8], query: &Query, centre_score: f64) -> Option<[f32; BLOCK]> {
         let ([adds, rescales, _], codes) = self.parts(block)?;
         Some(query.estimate(codes, adds, rescales, centre_score))
     }
 
-    /// Estimated scores and how far they may be off, for every code of a block; `None` if it is
-    /// none.
+    /// Estimated scores and how far they may be off, for every code of a block; `None` if the bytes
+    /// are no block.
     pub fn estimate(self, block: &[u8], query: &Query, centre: Centre) -> Option<Estimates> {
         let (numbers, codes) = self.parts(block)?;
         let [adds, rescales, _] = numbers;
@@ -140,7 +140,7 @@ impl BlockLayout {
     }
 }
 
-/// Estimated scores of a block.
+/// Estimated scores of a block, and bounds on their errors.
 pub struct Estimates {
     pub scores: [f32; BLOCK],
     pub errors: [f32; BLOCK],

@@ -10,7 +10,7 @@ use crate::distance::{Metric, Space};
 pub struct ByteLayout {
     dims: usize,
     target: Target,
-    /// What the score is more than the estimate.
+    /// What is added to an estimate to make a score.
     base: f32,
 }
 

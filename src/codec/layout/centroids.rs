@@ -30,8 +30,8 @@ impl CentroidBlocks {
         block
     }
 
-    /// Estimated inner products, negative, and squared norms of a block's centroids; `None` if it
-    /// is no block.
+    /// Estimated inner products, negative, and squared norms of a block's centroids; `None` if the
+    /// bytes are no block.
     ///
     /// `centre_product` is the query's inner product with what the codes are against.
     pub fn estimate<'a>(

@@ -20,11 +20,11 @@ use std::sync::atomic::Ordering;
 /// How the rows of an index with lists are encoded.
 #[derive(Clone, Copy)]
 pub struct Formats {
-    /// Blocks of single bits, if there are such.
+    /// Blocks of single bits, if rows are encoded so.
     pub blocks: Option<BlockLayout>,
-    /// Where bytes are to be, if rows are encoded so.
+    /// Codes of a byte a dimension, if rows are encoded so.
     pub bytes: Option<ByteLayout>,
-    /// Where the fine codes are to be, if rows get any.
+    /// Fine codes, if rows get any.
     pub fine: Option<FineLayout>,
 }
 
@@ -101,15 +101,15 @@ impl Assigned {
     }
 }
 
-/// Assigns rows to the lists of one codebook, some thousands after another, while the main thread
-/// fetches the next ones.
+/// Assigns rows to the lists of one codebook, chunk by chunk, while the main thread fetches the
+/// next rows.
 pub struct Assigner {
     pub lists: Lists,
     coder: Arc<Coder>,
     aside: Background<Vec<Row>>,
 }
 
-/// What it takes to assign a row and to encode it.
+/// What assigning and encoding a row takes.
 struct Coder {
     space: Space,
     centroids: Arc<Centroids>,

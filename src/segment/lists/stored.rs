@@ -30,7 +30,7 @@ pub struct StoredLists<'a> {
     vectors: Option<PartReader<'a>>,
     blocks: BlockLayout,
     spill_blocks: SpillBlocks,
-    /// Read when it is asked for.
+    /// Read on demand.
     second_lists: Option<SecondLists<'a>>,
     /// Lists of its codebook.
     lists: u32,
@@ -46,13 +46,13 @@ struct SecondLists<'a> {
     entry_of_row: Vec<u32>,
 }
 
-/// Whether lists that start so have every one of so many entries.
+/// Whether lists with these starts have each of `entries` entries once.
 pub fn add_up(starts: &[u32], entries: u32) -> bool {
     starts.is_sorted() && starts.first() == Some(&0) && starts.last() == Some(&entries)
 }
 
 impl<'a> SecondLists<'a> {
-    /// Reads what can be read; an error tells what is invalid.
+    /// Reads the second lists; an error says what is invalid.
     fn read(stored: &StoredLists<'a>, spill: &'a Spill) -> Result<Self, String> {
         let &StoredLists { sealed, spill_blocks: blocks, lists, .. } = stored;
         let starts = sealed.part(&spill.starts, Kind::SpillStarts).numbers(u64::from(lists) + 1);
@@ -120,7 +120,7 @@ impl<'a> StoredLists<'a> {
         self.assigned.as_ref().map_or(&[], |assigned| &assigned.own.list_of_row)
     }
 
-    /// Reads the rows' second lists, if they are in two and were not assigned anew; an error tells
+    /// Reads the rows' second lists, if they are in two and were not assigned again; an error says
     /// what is invalid.
     pub fn read_second_lists(&mut self) -> Result<(), String> {
         if let (Some(spill), None, None) = (&self.parts.spill, &self.assigned, &self.second_lists) {
@@ -129,7 +129,7 @@ impl<'a> StoredLists<'a> {
         Ok(())
     }
 
-    /// As [`Self::read_second_lists`], where they must be valid.
+    /// As [`Self::read_second_lists`], but raises an error if they are invalid.
     fn need_second_lists(&mut self) {
         let read = self.read_second_lists();
         read.unwrap_or_else(|text| self.sealed.corrupt(format!("In it {text}.")));
