@@ -20,8 +20,8 @@ pub struct StoredMaintenance {
     compact_segments: i32,
 }
 
-/// Options about an index's maintenance; where one is not set, the setting of the same name
-/// applies.
+/// Options about an index's maintenance, where they are set; otherwise the settings of the same
+/// names apply.
 pub struct Maintenance {
     pub flush_rows: Option<u64>,
     pub compact_segments: Option<usize>,

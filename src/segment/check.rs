@@ -27,7 +27,7 @@ impl Check {
     /// Checks what a vacuum or a publication might change: that each page has one owner,
     /// tombstones, growing rows.
     ///
-    /// `visit` tells what is wrong with a live row, given its heap tuple, vector and attributes.
+    /// `visit` returns what is wrong with a live row, given its heap tuple, vector and attributes.
     pub fn begin(relation: Relation, visit: &mut RowVisitor) -> Self {
         let lock = IndexLock::wait(relation, Purpose::Manifest);
         let blocks = relation.blocks();
@@ -78,7 +78,7 @@ impl Check {
             let owners: Vec<String> = owners.map(|(owner, _)| format!("{owner:?}")).collect();
             find(extent.start, format!("{} pages belong to {}", extent.pages, owners.join(" and ")));
         }
-        // A writer may have appended pages since the length was read for the first time.
+        // A writer may have appended pages since the length was first read.
         let blocks = self.relation.blocks();
         if let Some(end) = extents.iter().map(|extent| extent.start + extent.pages).max()
             && end > blocks
@@ -88,9 +88,9 @@ impl Check {
         // On a standby replay may have extended the file for a generation that is not there yet.
         if !in_recovery() {
             for block in lost.into_iter().flat_map(|extent| extent.start..extent.start + extent.pages) {
-                // What was appended and never given to anybody is free: the next task finds it.
-                // Such a page is blank, or was written for a generation that was not published: a
-                // part of its manifest, a lane.
+                // A page that was appended but never listed is free: the next task finds it. It is
+                // blank, or was written for a generation that was not published: a part of its
+                // manifest, or a lane.
                 let page = Pinned::read(self.relation, block).share().copy();
                 let is_unpublished = page::is(&page.0, Kind::Manifest, 0) || growing::is_unused_root(&page.0);
                 if page.0.iter().any(|&byte| byte != 0) && !is_unpublished {
@@ -100,8 +100,8 @@ impl Check {
         }
     }
 
-    /// Checks the sealed segments: pages, checksums, tombstones, graphs and lists; `deep` computes
-    /// every code again.
+    /// Checks codebooks and sealed segments: pages, checksums, graphs and lists. `deep` also
+    /// computes codes again where the index has the vectors.
     pub fn segments(&mut self, deep: bool) {
         let snapshot = self.snapshot.clone();
         for codebook in &snapshot.manifest.codebooks {
@@ -117,7 +117,7 @@ impl Check {
             if self.findings.are_of(segment.id)
                 || segment.codebook().is_some_and(|id| self.findings.are_of(id))
             {
-                // What is read from damaged pages means nothing.
+                // Content of damaged pages would give misleading findings.
                 continue;
             }
             let sealed = SealedRef::new(&self.relation, segment);
@@ -125,7 +125,7 @@ impl Check {
         }
     }
 
-    /// Whether the rows of some sealed segment could not be read.
+    /// Whether something is wrong with a sealed segment, whose rows are then not visited.
     pub fn has_damage(&self) -> bool {
         self.snapshot.manifest.sealed.iter().any(|segment| self.findings.are_of(segment.id))
     }
@@ -158,7 +158,7 @@ impl Check {
     }
 
     /// Calls `visit` with every live row of the sealed segments, as [`Self::begin`] does with
-    /// growing rows. Where the index has no vectors it gets none.
+    /// growing rows. Where the index has no vectors, `visit` gets none.
     ///
     /// A row that is alive now was alive when the growing rows were visited.
     pub fn sealed_rows(&mut self, visit: &mut RowVisitor) {

@@ -1,5 +1,4 @@
-//! The filter columns of a sealed segment: written, read row by row, and asked which rows meet
-//! conditions.
+//! The filter columns of a sealed segment: written, read row by row, and tested against conditions.
 
 use crate::filter::column::{self, BLOCK_ROWS, Coding, Zone};
 use crate::filter::{self, Bitset, Condition, Table};
@@ -16,7 +15,8 @@ const ENTRY: usize = size_of::<u64>();
 /// Bytes of a zone.
 const ZONE: usize = 2 * size_of::<u64>();
 
-/// Writes the columns of rows in the order of their ordinals.
+/// Writes the columns of rows in the order of their ordinals: for each a tape of dictionary, zones
+/// and codes.
 pub fn write(draft: &mut Draft, columns: usize, rows: &Table) -> Vec<Column> {
     let write = |column| {
         let encoded = column::encode(rows.column(column));
@@ -56,7 +56,7 @@ impl<'a> ColumnReader<'a> {
         zones.as_chunks().0.iter().map(|&[least, greatest]| Zone { least, greatest }).collect()
     }
 
-    /// The codes of `count` rows.
+    /// The codes of `count` rows from `first` on.
     fn codes(&mut self, first: usize, count: usize) -> &[u8] {
         let before = self.coding.entries() * ENTRY + self.rows.div_ceil(BLOCK_ROWS) * ZONE;
         let width = self.coding.width();

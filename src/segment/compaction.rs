@@ -4,9 +4,9 @@
 //! 2. Their live rows are merged into a new segment, whose pages the manifest lists as *creating*.
 //! 3. One record lists the new segment in place of the old ones, whose pages become free.
 //!
-//! Only steps 1 and 3 hold the manifest's lock. What a vacuum has marked in between is marked in
-//! the new segment before step 3. After a crash or an error before step 3 the old segments are as
-//! they were.
+//! Steps 1 and 3 hold the manifest's lock; step 2 takes it only to allocate pages. Step 3 first
+//! marks in the new segment what a vacuum has marked in between. After a crash or an error before
+//! step 3 the old segments are as they were.
 
 use crate::pg::error::Problem;
 use crate::pg::interrupts;
@@ -28,7 +28,7 @@ use crate::storage::snapshot::Snapshot;
 use crate::storage::tasks::{Priority, TaskKind};
 use crate::structure::Kind;
 
-/// What is to be merged.
+/// A merge of segments.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Job {
     /// Ids of segments.
@@ -38,7 +38,8 @@ pub struct Job {
     pub priority: Priority,
 }
 
-/// Does the job that `choose` finds, if any; returns the new segment's rows.
+/// Does the job that `choose` returns; returns the number of the new segment's rows, `None` if
+/// there was no job.
 pub fn compact(
     relation: Relation,
     lock: &IndexLock,
@@ -60,7 +61,7 @@ pub fn compact(
         .merge(&snapshot, &sources, plan, job.retrain, &mut || Draft::begin(relation, TaskKind::Compact));
 
     let mut edit = Edit::open(relation);
-    // As they are now: a vacuum may have been there.
+    // Read again: a vacuum may have marked rows meanwhile.
     let (sources, kept): (Vec<Sealed>, Vec<Sealed>) =
         std::mem::take(&mut edit.manifest.sealed).into_iter().partition(is_source);
     edit.manifest.sealed = kept;
@@ -97,7 +98,7 @@ fn begin(relation: Relation, choose: impl FnOnce(&Meta, &Manifest) -> Option<Job
     Some(job)
 }
 
-/// Damage is not to be copied into a segment whose checksums would then be right.
+/// Raises an error if a part is damaged: its copy in the new segment would get a valid checksum.
 fn verify(relation: Relation, id: u32, parts: &[(Kind, &Part)]) {
     for &(kind, part) in parts {
         let mut crc = crc32fast::Hasher::new();

@@ -3,7 +3,7 @@
 use super::Tid;
 use crate::structure::Kind;
 
-/// Something that must not be.
+/// A violated invariant, and where it was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     pub segment: Option<u32>,
@@ -20,7 +20,7 @@ pub type RowVisitor<'a> = dyn FnMut(Tid, Option<&[u8]>, &[u64]) -> Option<String
 #[derive(Default)]
 pub struct Findings(Vec<Finding>);
 
-/// Findings of one kind in one segment: more would say nothing new.
+/// The most findings about one part of one segment.
 const MOST_ALIKE: usize = 20;
 
 impl Findings {

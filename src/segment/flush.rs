@@ -3,14 +3,14 @@
 //! The steps, and what a crash after each leaves behind:
 //! 1. One record opens a new growing segment and lists the old one as *flushing*: it is still
 //!    searched.
-//! 2. The old lanes are frozen. A writer that comes late sees it and turns to the new segment.
-//! 3. The sealed segment's pages are written. Nobody refers to them yet; the manifest lists them as
-//!    *creating*.
+//! 2. The old lanes are frozen. A late writer sees this and turns to the new segment.
+//! 3. The sealed segment's pages are written. Nothing refers to them yet; the manifest lists them
+//!    as *creating*.
 //! 4. One record lists the sealed segment in place of the flushing one, whose pages become free.
 //!
-//! After a crash before step 4 the flushing segment is taken up by the next flush, which also frees
-//! what step 3 wrote. Only steps 1, 2 and 4 hold the manifest's lock: inserts, searches, vacuums
-//! and compactions go on.
+//! After a crash before step 4 the next flush takes up the flushing segment and frees what step 3
+//! wrote. Steps 1, 2 and 4 hold the manifest's lock; step 3 takes it only to allocate pages. So
+//! inserts, searches, vacuums and compactions go on.
 
 use super::structures::TrainingRows;
 use super::{Entry, Plan, growing, pages, structure_of, vacuum};
@@ -26,8 +26,8 @@ use crate::storage::tasks::{Priority, TaskKind};
 /// Seals the growing segment if it has at least `limit` rows, and whatever an interrupted flush has
 /// left.
 ///
-/// `plan` is asked how, once it is certain that there is something to do. Returns the rows sealed,
-/// `None` if there was nothing to do.
+/// `plan` is called only if there is something to do. Returns the number of rows sealed, `None` if
+/// there was nothing to do.
 pub fn flush(
     relation: Relation,
     lock: &IndexLock,
@@ -39,7 +39,7 @@ pub fn flush(
     let snapshot = Snapshot::read(relation);
     let rows = growing::rows(relation, &snapshot.meta.growing);
     if rows < limit && snapshot.manifest.flushing.is_empty() {
-        // Another process was faster.
+        // Another backend has flushed already.
         return None;
     }
     let plan = plan(&snapshot.meta);
@@ -61,7 +61,7 @@ pub fn flush(
     let mut edit = Edit::open(relation);
     let mut rows = 0;
     if let Some(mut sealed) = sealed {
-        // What was marked meanwhile in the frozen lanes.
+        // A vacuum may have marked rows in the frozen lanes meanwhile.
         let mut live = Vec::new();
         for segment in &edit.manifest.flushing {
             growing::for_each_tid(relation, &edit.meta, segment, |tid| live.push(tid));
@@ -82,8 +82,7 @@ pub fn flush(
     Some(rows)
 }
 
-/// Steps 1 and 2; `all` tells whether the growing segment is frozen as well, or only what was left
-/// is taken up.
+/// Steps 1 and 2; without `all`, only what an interrupted flush left is taken up.
 fn freeze(relation: Relation, all: bool, priority: Priority) {
     let mut edit = Edit::open(relation);
     edit.begin_task(TaskKind::Flush, priority);
@@ -110,7 +109,7 @@ fn for_each_frozen_row(relation: Relation, snapshot: &Snapshot, mut visit: impl 
     }
 }
 
-/// The rows of a flush, as an index that was empty so far gets its centroids from them.
+/// The rows of a flush, among which an index without centroids finds them.
 struct FrozenRows<'a> {
     relation: Relation,
     snapshot: &'a Snapshot,

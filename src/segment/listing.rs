@@ -1,10 +1,10 @@
 //! Rows in no particular order: every row that meets the conditions and lies within a score,
 //! whatever the structure.
 //!
-//! Codes tell of most rows that they are within the bound or beyond it; the rest is compared
-//! exactly, where vectors are in the index. The executor checks every row again, so that a row too
-//! many does no harm; a row too few would. A listing goes through segments stretch by stretch (some
-//! rows of a graph, a list, a lane) and keeps no more than the rows of one.
+//! Codes decide of most rows whether they are within the threshold. The rest is compared exactly,
+//! if vectors are in the index or scores are requested. The executor checks every row again: a row
+//! too many does no harm, a missing row would. A listing goes through segments stretch by stretch
+//! (some rows of a graph, a list, a lane) and keeps only the rows of one.
 
 use super::growing::listing as growing_rows;
 use super::growing::search::GrowingView;
@@ -27,7 +27,7 @@ use crate::storage::sealed::SealedRef;
 use crate::storage::snapshot::Snapshot;
 use std::rc::Rc;
 
-/// What rows are to be near.
+/// The query and the threshold of a listing.
 #[derive(Clone)]
 pub struct RangeQuery {
     query: PreparedQuery,
@@ -63,13 +63,13 @@ pub struct Listing {
     snapshot: Snapshot,
     conditions: Vec<Condition>,
     range: Option<RangeQuery>,
-    /// Growing segments that are left, and the lane of the first of these that is next.
+    /// Growing segments left, and the next lane of the first of them.
     growing: Vec<Growing>,
     lane: usize,
-    /// The number of the sealed segment that is next, and its listing once that has begun.
+    /// The number of the next sealed segment, and its listing once that has begun.
     segment: usize,
     sealed: Option<OfSegment>,
-    /// Rows listed, with their scores where these are asked for.
+    /// Rows listed, with their scores or NaN.
     ready: Vec<Hit>,
     steps: Vec<StepReport>,
 }
@@ -90,7 +90,8 @@ impl Listing {
         }
     }
 
-    /// Another row, until there are none left, with its score if scores are asked for.
+    /// Another row; `None` once there are none left. Its score may be NaN unless scores are
+    /// requested.
     pub fn next(&mut self, relation: Relation, heap: &mut HeapRows) -> Option<Hit> {
         loop {
             if let Some(hit) = self.ready.pop() {
@@ -104,7 +105,7 @@ impl Listing {
         }
     }
 
-    /// Leaves out what is beyond a lesser score from now on. Nothing is beyond NaN.
+    /// Lowers the threshold for the rows not listed yet; NaN changes nothing.
     pub fn narrow(&mut self, within: f64) {
         if within.is_nan() {
             return;
@@ -117,7 +118,7 @@ impl Listing {
         self.snapshot.meta.generation
     }
 
-    /// What it has done so far.
+    /// The steps so far.
     pub fn steps(&self) -> impl Iterator<Item = StepReport> {
         self.steps.iter().cloned()
     }
@@ -217,14 +218,14 @@ impl Listing {
 
 /// The listing of one sealed segment.
 struct OfSegment {
-    /// The rows that may meet the conditions, if not all may.
+    /// The matching rows; `None` for all.
     matching: Option<Rc<Bitset>>,
     rows: Rows,
 }
 
 enum Rows {
     Within(Box<dyn SegmentListing>),
-    /// All that match, from a row on.
+    /// All matching rows from `next` on.
     All {
         next: u32,
     },

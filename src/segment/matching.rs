@@ -1,4 +1,4 @@
-//! Which rows of a segment a search is to find.
+//! Which rows of a segment a search looks for.
 
 use super::{columns, rows};
 use crate::filter::{Bitset, Condition};
@@ -14,23 +14,24 @@ struct Remembered {
     file: FileId,
     build: u64,
     segment: u32,
-    /// Rows that were dead.
+    /// The segment's tombstones at that time.
     dead: u32,
     conditions: Vec<Condition>,
     rows: Rc<Bitset>,
 }
 
 thread_local! {
-    /// What was asked last, the latest at the end.
+    /// The latest sets of rows, the newest at the end.
     static REMEMBERED: RefCell<Vec<Remembered>> = RefCell::default();
 }
 
-/// Sets of rows that a backend remembers, and their bytes at most.
+/// The most sets of rows that a backend remembers, and their most bytes.
 const REMEMBERED_SETS: usize = 64;
 const REMEMBERED_BYTES: usize = 8 << 20;
 
-/// The rows of a segment that a search is to find, if these are not nearly all: those that may meet
-/// the conditions, and of many that are dead the others. Some dead ones may be among them.
+/// The matching rows of a segment; `None` for all, if there are no conditions and few rows are
+/// dead. A row matches if it may meet the conditions and, where many rows are dead, was alive. So
+/// some dead rows may match.
 pub fn matching(
     relation: Relation,
     meta: &Meta,

@@ -1,9 +1,8 @@
-//! Segments: rows that belong together, growing until they are sealed with a structure to search
-//! them by.
+//! Segments: sets of rows that grow until they are sealed with a structure to search them by.
 //!
-//! [`growing`] takes inserts; [`flush`] freezes it and has its rows sealed: with a graph
-//! ([`graph`]) or in lists ([`lists`]). [`search`] merges the answers of all segments; [`vacuum`]
-//! marks dead rows in any of them.
+//! [`growing`] takes inserts; [`flush`] freezes it and has its rows sealed with a [`graph`] or in
+//! [`lists`]. [`search`] merges the answers of all segments; [`vacuum`] marks dead rows in any of
+//! them.
 
 #![forbid(unsafe_code)]
 
@@ -50,7 +49,7 @@ pub type Tid = [u8; 6];
 /// Bytes of a [`Tid`].
 pub const TID_BYTES: u32 = 6;
 
-/// A row as it comes into an index.
+/// A row on its way into an index.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry<'a> {
     pub tid: Tid,
@@ -80,7 +79,7 @@ pub fn row_layout(space: Space) -> Layout {
     Layout::for_rows(space.row_bytes())
 }
 
-/// The structures that there are: what an index's sealed segments do in their own way.
+/// The implementation of an index's structure.
 pub fn structure_of(structure: &Structure) -> &dyn SealedStructure {
     match structure {
         Structure::Graph(options) => options,
@@ -88,13 +87,13 @@ pub fn structure_of(structure: &Structure) -> &dyn SealedStructure {
     }
 }
 
-/// A query for the codes of an index; `None` if it has none.
+/// The query for an index's codes; `None` if the index has none.
 pub fn coded_query(meta: &Meta, query: &PreparedQuery) -> Option<CodedQuery> {
     let has_codes = structure_of(&meta.structure).has_codes(meta.quantizer);
     has_codes.then(|| CodedQuery::new(meta.space, meta.seed, query.row()))
 }
 
-/// Rows of an index that no vacuum has marked.
+/// Rows of an index, less the sealed rows that a vacuum has marked; dead growing rows count.
 pub fn rows(relation: Relation) -> u64 {
     let Snapshot { meta, manifest } = Snapshot::read(relation);
     let sealed =

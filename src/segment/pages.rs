@@ -1,4 +1,4 @@
-//! Whose every page of an index is.
+//! The owners of an index's pages.
 
 use super::growing;
 use crate::pg::relation::Relation;
@@ -7,7 +7,7 @@ use crate::storage::extent::{Extent, gaps};
 use crate::storage::manifest::Manifest;
 use crate::storage::meta::{self, Meta};
 
-/// Who has pages.
+/// An owner of pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owner {
     Meta,
@@ -20,9 +20,8 @@ pub enum Owner {
 /// Every run of pages that the current generation knows of, with its owner; the caller holds the
 /// manifest's lock.
 ///
-/// The length of the relation is to be read before. What a writer appended until then is in his
-/// lane by now; of what is appended while the lanes are read one after another, some may be
-/// missing.
+/// The caller reads the relation's length before. A page that a writer has appended until then is
+/// in its lane by now. Pages appended while the lanes are read may be missing.
 pub fn owned(relation: Relation, meta: &Meta, manifest: &Manifest) -> Vec<(Owner, Extent)> {
     let mut owned = vec![(Owner::Meta, Extent { start: meta::BLOCK, pages: 1 })];
     let mut add = |owner, extents: &mut dyn Iterator<Item = Extent>| {
@@ -46,7 +45,8 @@ pub fn owned(relation: Relation, meta: &Meta, manifest: &Manifest) -> Vec<(Owner
     owned
 }
 
-/// Frees pages that nobody has: an error or a crash came between appending them and listing them.
+/// Frees pages without an owner, which an error or a crash between appending and listing has left.
+/// Returns whether there were any.
 pub fn sweep(edit: &mut Edit) -> bool {
     let relation = edit.relation();
     let blocks = relation.blocks();

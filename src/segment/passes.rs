@@ -1,5 +1,5 @@
-//! Rows in ascending order of score in little memory: pass by pass over all rows, each of which
-//! keeps the nearest of those that the passes before have not returned.
+//! Rows in ascending order of score in little memory, by repeated passes over all rows. Each pass
+//! keeps the nearest of the rows not returned yet.
 
 use super::Tid;
 use super::listing::{Listing, RangeQuery};
@@ -51,9 +51,9 @@ pub struct Passes {
     snapshot: Snapshot,
     bound: RangeQuery,
     conditions: Vec<Condition>,
-    /// Rows that a pass keeps.
+    /// The most rows that a pass keeps.
     room: usize,
-    /// What was returned last, by this search or by one before it.
+    /// The rows returned so far, those before the passes included.
     last: Returned,
     /// The rows of a pass, the nearest at the end.
     ready: Vec<Hit>,
@@ -62,7 +62,7 @@ pub struct Passes {
 }
 
 impl Passes {
-    /// Passes that go on after some rows and keep to `bytes`.
+    /// Passes that go on after the rows `last`, each with at most `bytes` bytes of hits.
     pub fn after(
         last: Returned,
         snapshot: Snapshot,
@@ -117,7 +117,7 @@ impl Passes {
             }
         }
         self.is_last_pass = nearest.len() < self.room;
-        // What a listing calls returned is what a pass has looked at.
+        // The rows that a listing has returned are only candidates of a pass.
         let steps = listing.steps().map(|step| StepReport { step: "pass", returned: 0, ..step });
         self.steps.extend(steps);
         self.ready = nearest.into_sorted_vec();

@@ -1,4 +1,4 @@
-//! What the last search of this backend did, step by step: for those who tune it.
+//! What the last search of this backend did, step by step, for tuning.
 
 use crate::pg::buffer::pins;
 use crate::search::rerank::Work;
@@ -13,13 +13,13 @@ pub struct StepReport {
     pub structure: &'static str,
     pub step: &'static str,
     pub rows: u64,
-    /// Rows that meet the conditions, if there are any.
+    /// Matching rows; `None` if nearly all match.
     pub matches: Option<u64>,
-    /// Candidates of a graph, or lists: what the search begins with.
+    /// Candidates of a graph, or lists, that the search begins with.
     pub effort: Option<u64>,
-    /// What the rules reckon with until the first row is returned.
+    /// Time until the first row by the cost model.
     pub expected: Duration,
-    /// What it took; zero unless it was asked for (see [`collect`]).
+    /// Time taken; zero unless reports are collected (see [`collect`]).
     pub actual: Duration,
     pub returned: u64,
     pub work: Work,
@@ -49,12 +49,12 @@ impl StepReport {
         Self { rows, matches, ..Self::new(segment, structure, step) }
     }
 
-    /// Notes how many nanoseconds are reckoned with.
+    /// Sets the expected time, in nanoseconds.
     pub fn expect(&mut self, nanoseconds: f64) {
         self.expected = Duration::from_nanos(nanoseconds as u64);
     }
 
-    /// Counts what a call does towards this step.
+    /// Adds the time and the pages of a call to this step.
     pub fn observe<R>(&mut self, call: impl FnOnce() -> R) -> R {
         let (begin, before) = (is_timed().then(Instant::now), pins());
         let result = call();
@@ -75,7 +75,7 @@ pub struct Report {
 
 thread_local! {
     static LAST: RefCell<Option<Report>> = const { RefCell::new(None) };
-    /// Searches that ended since [`collect`] began; their steps look at the clock.
+    /// Searches that ended since [`collect`] began; their steps are timed.
     static COLLECTED: RefCell<Option<Vec<Report>>> = const { RefCell::new(None) };
 }
 
@@ -94,9 +94,9 @@ pub fn remember(report: Report) {
     LAST.set(Some(report));
 }
 
-/// The searches that end while `work` is done, with the time that their steps took.
+/// The searches that end during `work`, with the time that their steps took.
 pub fn collect(work: impl FnOnce()) -> Vec<Report> {
-    /// Ends the collection after an error, too, and goes on with the one around it.
+    /// Ends the collection, also after an error, and restores the outer one.
     struct End(Option<Vec<Report>>);
     impl Drop for End {
         fn drop(&mut self) {

@@ -1,4 +1,4 @@
-//! The words of a search: what is looked for, how hard, and what is found.
+//! The types of a search: its query, its effort, and its hits.
 
 use super::Tid;
 use crate::distance::PreparedQuery;
@@ -24,7 +24,7 @@ pub struct SeenShare {
 }
 
 impl SeenShare {
-    /// Rows fetched before the share means anything.
+    /// The fewest rows fetched by which the share is estimated.
     const LEAST: u64 = 16;
 
     pub fn note(&mut self, fetched: u64, seen: u64) {
@@ -32,7 +32,7 @@ impl SeenShare {
         self.seen += seen;
     }
 
-    /// How many of some rows are seen, as far as is known.
+    /// How many of `rows` rows are seen, by estimate.
     pub fn of(self, rows: u64) -> u64 {
         if self.fetched < Self::LEAST { rows } else { rows * self.seen.max(1) / self.fetched }
     }
@@ -47,8 +47,8 @@ pub struct Effort {
     pub probes: usize,
     /// What happens after the first rows.
     pub iterative_scan: IterativeScan,
-    /// Rows that a search returns at most, and bytes of memory beyond which one in strict order
-    /// goes on with less.
+    /// The most rows that a search returns, and the memory in bytes beyond which a search in strict
+    /// order goes on in passes.
     pub rows: u64,
     pub bytes: usize,
 }
@@ -75,13 +75,12 @@ pub struct Request {
     pub limits: SearchLimits,
 }
 
-/// What a search keeps to.
+/// The limits of a search.
 #[derive(Clone, Copy, Debug)]
 pub struct SearchLimits {
     pub effort: Effort,
-    /// The greatest score wanted, if there is one.
+    /// The greatest score requested, if there is one.
     pub within: Option<f64>,
-    /// A segment and a row of it, a node of its graph if it has one, that a search takes no notice
-    /// of on its way.
+    /// A segment's id, and the node of its graph or the row of its lists that a search leaves out.
     pub leave_out: Option<(u32, u32)>,
 }

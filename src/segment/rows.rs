@@ -11,8 +11,8 @@ use crate::storage::parts::GraphParts;
 use crate::storage::sealed::SealedRef;
 use crate::structure::Kind;
 
-/// Writes the parts that tell a new segment's rows, given in the order of their ordinals with their
-/// attributes in `columns` filter columns.
+/// Writes the parts with a new segment's rows. `told` gives heap tuple and attributes of each row
+/// in the order of the ordinals, for `columns` filter columns.
 pub fn write(
     draft: &mut Draft,
     columns: usize,
@@ -98,7 +98,7 @@ impl<'a> NodeRows<'a> {
         }
     }
 
-    /// Calls `visit` with the ordinal and the heap tuple of every live row that shares a node.
+    /// Calls `visit` with the ordinal and the heap tuple of every live row of a node.
     pub fn for_each_live(&mut self, node: u32, mut visit: impl FnMut(u32, Tid)) {
         if let Some(tid) = self.rows.live_tid(node) {
             visit(node, tid);

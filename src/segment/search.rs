@@ -26,14 +26,14 @@ pub struct IndexSearch {
     conditions: Vec<Condition>,
     returned: u64,
     runs: Vec<Run>,
-    /// Of runs that were given up.
+    /// Steps of the runs that passes have replaced.
     ended: Vec<StepReport>,
     /// The next hit of each run that has one, with the run's number.
     heads: BinaryHeap<Reverse<(Hit, usize)>>,
-    /// The run whose head was returned last, if it has none yet.
+    /// The run whose head was returned last, until its next hit is pulled.
     taken: Option<usize>,
     started: bool,
-    /// What was returned last.
+    /// The rows returned so far.
     last: Returned,
     /// Goes on in place of the runs once these have taken too much memory.
     passes: Option<Box<Passes>>,
@@ -45,7 +45,7 @@ struct LookedFor {
     query: PreparedQuery,
     /// The query as codes see it, if the index has any.
     coded: Option<CodedQuery>,
-    /// For each sealed segment the rows that may meet the conditions, if not all may.
+    /// The matching rows of each sealed segment; `None` for all.
     matching: Vec<Option<Rc<Bitset>>>,
 }
 
@@ -106,7 +106,8 @@ impl IndexSearch {
                 self.pull(relation, heap, number);
             }
         }
-        // Not before the caller asks: what comes next may be beyond what a stream has at hand.
+        // Not before the caller asks for another row: a stream may have to search further for its
+        // next.
         if let Some(number) = self.taken.take() {
             self.pull(relation, heap, number);
         }
@@ -125,7 +126,7 @@ impl IndexSearch {
         Some(hit)
     }
 
-    /// Brings a run's next hit among the heads.
+    /// Adds a run's next hit to the heads.
     fn pull(&mut self, relation: Relation, heap: &mut HeapRows, number: usize) {
         let hit = self.runs[number].next(self.looked_for.view(&relation), heap);
         self.heads.extend(hit.map(|hit| Reverse((hit, number))));
@@ -136,7 +137,8 @@ impl IndexSearch {
         self.last.bytes() + self.runs.iter().map(Run::bytes).sum::<usize>()
     }
 
-    /// Drops the runs and goes on in passes. Only strict order tells which rows are left.
+    /// Drops the runs and goes on in passes. Any order but the strict one is an error: only strict
+    /// order determines which rows are left.
     fn save_memory(&mut self, relation: Relation) {
         let Effort { iterative_scan, bytes, .. } = self.limits.effort;
         if iterative_scan != IterativeScan::Strict {

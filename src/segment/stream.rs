@@ -21,7 +21,7 @@ pub struct SearchView<'a> {
     pub query: &'a PreparedQuery,
     /// The query as codes see it, if the index has any.
     pub coded: Option<&'a CodedQuery>,
-    /// For each sealed segment the rows that may meet the conditions, if not all may.
+    /// The matching rows of each sealed segment (see [`super::matching`]); `None` for all.
     pub matching: &'a [Option<Rc<Bitset>>],
 }
 
@@ -31,7 +31,7 @@ impl<'a> SearchView<'a> {
         SealedRef::new(self.pages, &self.snapshot.manifest.sealed[number])
     }
 
-    /// The rows of a sealed segment that may meet the conditions, if not all may.
+    /// The matching rows of a sealed segment; `None` for all.
     pub fn matching(self, number: usize) -> Option<&'a Bitset> {
         self.matching.get(number)?.as_deref()
     }
@@ -48,7 +48,7 @@ pub trait Stream {
     /// Appends the next row, or the next few, to `ready`; none once there are none left.
     fn advance(&mut self, view: SearchView, heap: &mut HeapRows, ready: &mut VecDeque<Hit>);
 
-    /// Whether the next row is known to have this score as well.
+    /// Whether the next row is known to have this score too.
     fn has_tie(&self, score: f64) -> bool;
 
     /// What it has done so far.
@@ -63,10 +63,10 @@ pub trait Stream {
     }
 }
 
-/// A stream, what it has found, and what became of it.
+/// A stream, the rows it has found, and its reports.
 pub struct Run {
     stream: Box<dyn Stream>,
-    /// Rows that were found and not taken yet.
+    /// Rows found and not returned yet.
     ready: VecDeque<Hit>,
     report: StepReport,
     /// Reports of the streams before this one.
@@ -83,7 +83,7 @@ impl Run {
         self.stream.bytes() + self.ready.capacity() * size_of::<Hit>()
     }
 
-    /// What was done so far: the streams that have given up, then the present one.
+    /// The steps so far: the streams that have given up, then the present one.
     pub fn steps(&self) -> impl Iterator<Item = StepReport> {
         let last = StepReport { work: self.stream.work(), ..self.report.clone() };
         self.ended.iter().cloned().chain([last])

@@ -25,9 +25,9 @@ pub trait SealedStructure {
     /// Whether queries are encoded, for the codes of rows or of centroids.
     fn has_codes(&self, quantizer: Quantizer) -> bool;
 
-    /// What rows are sealed into; `known` is the index as it is, unless it is being created.
+    /// What rows are sealed into; `known` is the present index, `None` while it is being created.
     ///
-    /// `training` gives rows to find centroids from, and `draft` the pages for these.
+    /// `training` gives rows to find centroids from, and `draft` the pages for the centroids.
     fn target<'d>(
         &self,
         space: Space,
@@ -37,7 +37,7 @@ pub trait SealedStructure {
         draft: Box<dyn FnOnce() -> Draft<'d> + 'd>,
     ) -> Box<dyn Target>;
 
-    /// Whether a segment's rows are in a structure, not in one heap of all.
+    /// Whether a segment has a structure to search by; rows without a codebook are all in one list.
     fn is_indexed(&self, _segment: &Sealed) -> bool {
         true
     }
@@ -55,7 +55,7 @@ pub trait SealedStructure {
     /// Bytes of memory that merging takes for each row.
     fn merge_bytes_per_row(&self, meta: &Meta) -> usize;
 
-    /// Whether all segments are to be merged with a new codebook.
+    /// Whether merging all segments with a new codebook is due.
     fn wants_codebook(&self, _manifest: &Manifest) -> bool {
         false
     }
@@ -71,8 +71,8 @@ pub trait SealedStructure {
     /// Begins to list the rows of a segment that lie within a score of a query.
     fn listing(&self, view: RangeView) -> Box<dyn SegmentListing>;
 
-    /// What a search of the sealed segments costs; `matches` is the number of a segment's rows that
-    /// meet the conditions, unless nearly all do.
+    /// What a search of the sealed segments costs; `matches` returns the number of a segment's
+    /// matching rows, `None` if nearly all match.
     fn cost(
         &self,
         snapshot: &Snapshot,
@@ -81,13 +81,15 @@ pub trait SealedStructure {
         range: Option<Range>,
     ) -> Cost;
 
-    /// The least and the greatest effort worth trying.
+    /// The least and the greatest effort worth trying: candidates of a graph, or lists probed.
     fn efforts(&self, manifest: &Manifest) -> (u32, u32);
 
-    /// The place of a row that a search can leave out on its way; `None` if there is none.
+    /// The node or the row by which a search can leave out `row` (see [`Terms`]); `None` if it
+    /// cannot.
     fn place_of(&self, sealed: SealedRef, row: u32) -> Option<u32>;
 
-    /// Adds what is wrong with a segment to the findings; `deep` computes every code again.
+    /// Adds what is wrong with a segment to the findings; `deep` also computes codes again where
+    /// the index has the vectors.
     fn check(&self, findings: &mut Findings, sealed: SealedRef, snapshot: &Snapshot, deep: bool);
 
     /// Calls `visit` with every live row of a segment, with its vector if the index has it, and
@@ -97,8 +99,8 @@ pub trait SealedStructure {
 
 /// Rows that centroids are found from.
 pub trait TrainingRows {
-    /// Fills `sample` with rows spread over all rows, at least as many as `enough` says for an
-    /// estimate of their total; returns the total.
+    /// Calls `sample` with rows spread over all rows, about as many as `enough` returns for their
+    /// total; returns the total, which may be an estimate.
     fn sample(&mut self, sample: &mut dyn FnMut(&[u8]) -> bool, enough: &dyn Fn(u64) -> usize) -> u64;
 
     /// Bytes that the sample may take.
@@ -110,7 +112,7 @@ pub trait Target {
     /// An empty batch of rows.
     fn batch(&self) -> Box<dyn Batch>;
 
-    /// The codebook that was made for the rows, if one was and was not taken yet.
+    /// The codebook made for the rows; `None` if there is none, or after it was taken.
     fn take_codebook(&mut self) -> Option<Codebook>;
 }
 
@@ -124,7 +126,7 @@ pub trait Batch {
     /// Bytes that the rows take, and that sealing them will take.
     fn bytes(&self) -> usize;
 
-    /// Pages that are worth appending now, while threads work on the rows that came last.
+    /// Pages worth appending now, while threads work on the latest rows.
     fn pages_ahead(&self) -> u64 {
         0
     }
@@ -139,7 +141,7 @@ pub struct Merged {
     pub codebook: Option<Codebook>,
 }
 
-/// A segment whose rows are listed, and what they are to be near.
+/// A segment whose rows are listed, and the query and the threshold of the listing.
 #[derive(Clone, Copy)]
 pub struct RangeView<'a> {
     pub sealed: SealedRef<'a>,
@@ -147,7 +149,7 @@ pub struct RangeView<'a> {
     pub query: &'a PreparedQuery,
     /// The query as codes see it, if the index has any.
     pub coded: Option<&'a CodedQuery>,
-    /// The rows that may meet the conditions, if not all may.
+    /// The matching rows; `None` for all.
     pub matching: Option<&'a Bitset>,
     pub threshold: Threshold,
 }
@@ -155,7 +157,7 @@ pub struct RangeView<'a> {
 /// The rows of a segment within a score, in no particular order, stretch by stretch. Between two
 /// calls it holds neither pins nor locks.
 pub trait SegmentListing {
-    /// Calls `visit` with the rows of the next stretch and their scores; NaN where the score is not
-    /// asked for.
+    /// Calls `visit` with the rows of the next stretch and their scores; a score that is neither
+    /// known nor requested is NaN.
     fn next(&mut self, view: RangeView, heap: &mut HeapRows, visit: &mut dyn FnMut(u32, f64)) -> Listed;
 }

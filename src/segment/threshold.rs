@@ -1,15 +1,15 @@
-//! A greatest score, and what estimates say of rows against it.
+//! A greatest score, and how estimates compare with it.
 
 use crate::codec::fastscan::BLOCK;
 use crate::search::rerank::Work;
 use crate::util::bits;
 
-/// What rows are listed.
+/// Which rows are listed.
 #[derive(Clone, Copy, Debug)]
 pub struct Threshold {
     /// The greatest score.
     pub within: f64,
-    /// Whether their exact scores are returned as well.
+    /// Whether every row's exact score is requested.
     pub exact: bool,
 }
 
@@ -26,8 +26,8 @@ pub enum Verdict {
 }
 
 impl Threshold {
-    /// The places of the estimates, 32 at most, that may be within, each with its verdict: most are
-    /// beyond.
+    /// Calls `visit` with the places of the estimates, 32 at most, that may be within, and their
+    /// verdicts. Only places whose bit in `wanted` is set count.
     pub fn sort_out(
         self,
         scores: &[f32],
@@ -39,7 +39,7 @@ impl Threshold {
         all_scores[..scores.len()].copy_from_slice(scores);
         all_errors[..errors.len()].copy_from_slice(errors);
         let there = u32::MAX >> (BLOCK - scores.len());
-        // Rounded up, so that what lies on the threshold is looked at.
+        // Rounded up, so that a row on the threshold is kept.
         let within = (self.within as f32).next_up();
         let places = bits::not_beyond(&all_scores, &all_errors, ALLOWANCE, within);
         for place in bits::places(places & matching & there) {
@@ -47,7 +47,7 @@ impl Threshold {
         }
     }
 
-    /// What an estimate says that may be off by an error.
+    /// The verdict on an estimate with the bound on its error.
     pub fn judge(self, estimate: f32, error: f32) -> Verdict {
         let allowed = ALLOWANCE * error;
         let (lower, upper) = (f64::from(estimate - allowed), f64::from(estimate + allowed));
@@ -61,7 +61,7 @@ impl Threshold {
         }
     }
 
-    /// Whether a row of an exact score is listed. NaN is left to the executor.
+    /// Whether a row with this exact score is listed. NaN is left to the executor.
     pub fn admits(self, score: f64) -> bool {
         score.is_nan() || score <= self.within
     }
@@ -70,7 +70,7 @@ impl Threshold {
 /// What memory is asked for.
 pub const ROWS: &str = "rows of a range";
 
-/// What was done for a stretch.
+/// The result of listing a stretch.
 pub struct Listed {
     /// Whether the segment has no further one.
     pub is_last: bool,

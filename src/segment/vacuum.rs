@@ -1,9 +1,8 @@
 //! Vacuum: rows whose heap tuples are gone get tombstones.
 //!
-//! Reads TIDs and tombstones only. The manifest's lock, held all the time, keeps flushes and
-//! compactions from publishing meanwhile; each of them looks again for what was marked dead since
-//! it copied its rows ([`mark_dead_but`]), before it lets go of that lock. So nobody brings a dead
-//! row back.
+//! Vacuum reads TIDs and tombstones only. It holds the manifest's lock throughout, so that no flush
+//! or compaction publishes meanwhile. Each of those marks what has died since it copied its rows
+//! ([`mark_dead_but`]) before it releases the lock: no dead row comes back.
 
 use super::{TID_BYTES, Tid, growing};
 use crate::pg::buffer::Pinned;
@@ -25,7 +24,7 @@ pub struct Outcome {
     pub marked: u64,
 }
 
-/// Asks `is_dead` about every row that is not dead yet.
+/// Marks the rows for which `is_dead` returns true; calls it for every row not marked yet.
 pub fn vacuum(relation: Relation, mut is_dead: impl FnMut(Tid) -> bool) -> Outcome {
     let mut edit = Edit::open(relation);
     let mut outcome = Outcome::default();
@@ -47,13 +46,13 @@ pub fn vacuum(relation: Relation, mut is_dead: impl FnMut(Tid) -> bool) -> Outco
     outcome
 }
 
-/// Marks the rows dead of a segment that is about to be published, whose heap tuples are not among
-/// `live`, in ascending order.
+/// Marks the rows of a segment about to be published whose heap tuples are not in `live`, which
+/// ascends.
 pub fn mark_dead_but(relation: Relation, segment: &mut Sealed, live: &[Tid]) {
     mark_dead(relation, segment, &mut |tid| live.binary_search(&tid).is_err());
 }
 
-/// Returns the rows newly dead.
+/// Returns the number of rows newly dead.
 fn mark_dead(relation: Relation, segment: &mut Sealed, is_dead: &mut impl FnMut(Tid) -> bool) -> u32 {
     let per_page = segment.tids.layout.slots_per_page() as usize;
     let (mut dead, mut marked) = (0, 0);
@@ -81,7 +80,7 @@ fn mark_dead(relation: Relation, segment: &mut Sealed, is_dead: &mut impl FnMut(
             row = end;
         }
     });
-    // Counted anew: a vacuum that was killed has set bits, but not counted them.
+    // Counted again: a killed vacuum may have set bits without counting them.
     segment.tombstones = dead;
     marked
 }

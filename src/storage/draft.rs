@@ -53,8 +53,8 @@ impl<'a> Draft<'a> {
         self.generation
     }
 
-    /// Appends pages to an index that is being created, for [`Self::allocate`] to take later, while
-    /// threads compute. Does nothing for other indexes.
+    /// Appends pages that [`Self::allocate`] takes later to an index that is being created: for the
+    /// time while threads compute. Other drafts do nothing.
     pub fn prepare(&mut self, pages: u32) {
         self.pages.prepare(pages);
     }

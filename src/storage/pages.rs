@@ -27,10 +27,10 @@ pub trait Pages {
     /// Whether replay of WAL may replace a page that a reader is about to read.
     fn are_replayed(&self) -> bool;
 
-    /// Raises an error if the work is to end.
+    /// Raises an error if the work must end.
     fn poll(&self);
 
-    /// The same of long work, which also ends if another process waits for the index.
+    /// As [`Self::poll`], also if another process waits for the index: for long work.
     fn give_way(&self);
 }
 
@@ -91,10 +91,10 @@ pub trait PageSink {
     /// Replaces the content of a page.
     fn write(&self, block: u32, page: &Page);
 
-    /// Makes `pages` pages from `first` on durable: they were written since they were allocated.
+    /// Makes `pages` pages from `first` on durable: all were written since they were allocated.
     fn log(&self, first: u32, pages: u32);
 
-    /// Raises an error if the work is to end.
+    /// Raises an error if the work must end.
     fn poll(&self);
 }
 

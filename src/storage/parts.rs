@@ -22,7 +22,8 @@ impl Parts {
         }
     }
 
-    /// The codebook whose lists the rows are in, if there is one.
+    /// The codebook whose lists the rows are in, 0 for one list around the origin; `None` for a
+    /// graph.
     pub fn codebook(&self) -> Option<u32> {
         match self {
             Parts::Graph(_) => None,
@@ -58,13 +59,14 @@ pub struct GraphParts {
 /// Posting lists: rows are ordered by list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListParts {
-    /// Id of the codebook whose lists these are.
+    /// Id of the codebook whose lists these are; 0 for one list around the origin.
     pub codebook: u32,
-    /// Four bytes a list: its first row; then once more the number of rows.
+    /// Four bytes a list: its first row; then the number of rows.
     pub starts: Part,
-    /// A block for every 32 rows, if the index has codes.
+    /// Codes, if the index has any: a block for every 32 rows, or a code of a byte a dimension for
+    /// each.
     pub codes: Option<Part>,
-    /// A code of several bits a dimension for every row, if the index has such.
+    /// A code of several bits a dimension for every row, if the index has them.
     pub fine: Option<Part>,
     /// The exact vectors of the rows, unless the heap's are used.
     pub vectors: Option<Part>,
@@ -75,7 +77,7 @@ pub struct ListParts {
 /// Entries of rows in their second lists, ordered by list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spill {
-    /// Four bytes a list: its first entry; then once more the number of entries.
+    /// Four bytes a list: its first entry; then the number of entries.
     pub starts: Part,
     /// A block for every 32 entries: codes, and the rows' ordinals.
     pub codes: Part,

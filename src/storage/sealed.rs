@@ -1,4 +1,4 @@
-//! A sealed segment as its readers take it: what the manifest says of it, and its pages.
+//! A sealed segment as its readers use it: what the manifest says of it, and its pages.
 
 #![forbid(unsafe_code)]
 
@@ -64,12 +64,12 @@ impl<'a> SealedRef<'a> {
             .raise()
     }
 
-    /// Raises an error if the work is to end.
+    /// Raises an error if the work must end.
     pub fn poll(self) {
         self.pages.poll();
     }
 
-    /// The same of long work, which also ends if another process waits for the index.
+    /// As [`Self::poll`], also if another process waits for the index: for long work.
     pub fn give_way(self) {
         self.pages.give_way();
     }

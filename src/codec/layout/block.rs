@@ -1,8 +1,7 @@
 //! Blocks of 32 one-bit codes with the numbers that make estimates and bounds of them.
 //!
-//! A block holds numbers for each code, then the codes as FastScan expects them (see
-//! [`fastscan::pack`]). The numbers are `f32`s: all that are added, all that are multiplied by, all
-//! errors (see [`Factors`]).
+//! A block, all numbers `f32`: what the codec adds for each code, what it multiplies by, how far it
+//! may be off. Then the codes in the order of FastScan (see [`fastscan::pack`]).
 
 use super::CodeLayout;
 use crate::codec::fastscan::{self, BLOCK};
@@ -37,7 +36,8 @@ impl Centre {
         Self { score, distance: squared.sqrt() }
     }
 
-    /// A centre's exact score alone, in the metric's geometry.
+    /// A centre's exact score alone. Under L1, Hamming and Jaccard it is the squared distance, by
+    /// which lists are ranked.
     pub fn score_of(metric: Metric, query: &[f32], centre: &[f32]) -> f64 {
         match metric.geometry() {
             Geometry::Product => -f32::dot(query, centre),
@@ -46,8 +46,8 @@ impl Centre {
         }
     }
 
-    /// As [`Self::new`], if the sum of the two squared norms is known: for inner product and cosine
-    /// one product then suffices.
+    /// As [`Self::new`], where the sum of the two squared norms is known: then one product is
+    /// enough.
     pub fn with_norms(metric: Metric, query: &[f32], centre: &[f32], squared_norms: f64) -> Self {
         let constant = match metric.geometry() {
             Geometry::Product => 0.0,
@@ -67,7 +67,7 @@ impl Centre {
 const NUMBERS: usize = 3 * BLOCK;
 
 impl BlockLayout {
-    /// For vectors of `dims` dimensions before rotation.
+    /// For vectors of `dims` dimensions.
     pub fn new(dims: usize) -> Self {
         Self { dims: rotated_dims(dims) }
     }
@@ -77,7 +77,7 @@ impl BlockLayout {
         self.dims / 8
     }
 
-    /// Writes the numbers of the code number `code`.
+    /// Writes the factors of one code.
     pub fn put_factors(self, block: &mut [u8], code: usize, factors: Factors) {
         for (number, value) in [factors.add, factors.rescale, factors.error].into_iter().enumerate() {
             let at = (number * BLOCK + code) * size_of::<f32>();
@@ -111,13 +111,14 @@ impl BlockLayout {
         (factors, fastscan::unpack(&block[NUMBERS * size_of::<f32>()..self.bytes()], code))
     }
 
-    /// The numbers and the codes of a block; `None` if the bytes are no block.
+    /// What is added, multiplied by, and the error of each code of a block, and the codes; `None`
+    /// if the bytes are no block.
     fn parts(self, block: &[u8]) -> Option<(&[[f32; BLOCK]; 3], &[u8])> {
         let (numbers, codes) = block.get(..self.bytes())?.split_at(NUMBERS * size_of::<f32>());
         Some((bytemuck::try_from_bytes(numbers).ok()?, codes))
     }
 
-    /// Estimated scores of every code of a block; `None` if the bytes are no block.
+    /// Estimated scores, for every code of a block; `None` if the bytes are no block.
     pub fn scores(self, block: &[u8], query: &Query, centre_score: f64) -> Option<[f32; BLOCK]> {
         let ([adds, rescales, _], codes) = self.parts(block)?;
         Some(query.estimate(codes, adds, rescales, centre_score))
@@ -133,8 +134,8 @@ impl CodeLayout for BlockLayout {
         NUMBERS * size_of::<f32>() + fastscan::block_bytes(self.dims)
     }
 
-    /// Estimated scores of every code of a block, and their errors; `None` if the bytes are no
-    /// block.
+    /// Estimated scores and how far they may be off, for every code of a block; `None` if the bytes
+    /// are no block.
     fn estimate<'a>(
         self,
         bytes: &'a [u8],
@@ -149,7 +150,7 @@ impl CodeLayout for BlockLayout {
     }
 }
 
-/// Estimated scores of a block, and how far each may be off in 99 of 100 cases.
+/// Estimated scores of a block, and bounds on their errors.
 pub struct Estimates {
     pub scores: [f32; BLOCK],
     pub errors: [f32; BLOCK],

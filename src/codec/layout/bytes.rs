@@ -11,7 +11,7 @@ use crate::distance::{Geometry, Space};
 pub struct ByteLayout {
     dims: usize,
     target: Target,
-    /// Added to an estimate to get the score.
+    /// What is added to an estimate to make a score.
     base: f32,
 }
 

@@ -37,7 +37,7 @@ impl CodeLayout for CentroidBlocks {
         self.0.bytes() + BLOCK * size_of::<f32>()
     }
 
-    /// Estimated negative inner products, and squared norms, of a block's centroids; `None` if the
+    /// Estimated inner products, negative, and squared norms of a block's centroids; `None` if the
     /// bytes are no block.
     ///
     /// `centre` is the query's inner product with the vector that the codes are against.

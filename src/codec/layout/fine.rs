@@ -17,7 +17,7 @@ pub struct FineLayout {
 }
 
 impl FineLayout {
-    /// `None` if a block's single bits are all there is.
+    /// `None` if `bits` is 1: the codes of single bits are in blocks.
     pub fn new(dims: usize, bits: u8) -> Option<Self> {
         (bits > 1).then(|| Self { bits: bits.into(), dims: rotated_dims(dims) })
     }

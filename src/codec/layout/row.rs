@@ -1,5 +1,5 @@
-//! Codes that lie one after another, each with its numbers before it. These are `f32`s: what the
-//! codec adds, what it multiplies by, how far it may be off.
+//! Codes one after another, each with three `f32`s before it: what the codec adds, what it
+//! multiplies by, how far it may be off.
 
 use crate::codec::rabitq::Factors;
 

@@ -1,4 +1,4 @@
-//! Blocks of codes of rows in their second lists, with the rows' ordinals.
+//! Blocks of rows' codes in their second lists, with the ordinals of the rows.
 
 use super::CodeLayout;
 use super::block::{BlockLayout, Centre, Estimates};
@@ -27,7 +27,7 @@ impl SpillBlocks {
         block
     }
 
-    /// The ordinals of a block's rows; `None` if it is no block.
+    /// The ordinals of a block's rows; `None` if the bytes are no block.
     pub fn ordinals(self, block: &[u8]) -> Option<[u32; BLOCK]> {
         let ordinals: &[u32] = bytemuck::try_cast_slice(block.get(self.0.bytes()..self.bytes())?).ok()?;
         ordinals.try_into().ok()

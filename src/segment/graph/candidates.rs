@@ -1,6 +1,6 @@
-//! Rough neighbourhoods of all rows of a segment in the making: rows are put into lists around
-//! centroids, and each is estimated, by codes of one bit a dimension, against the rows of the lists
-//! nearest to it.
+//! Rough neighbourhoods of all rows of a segment in the making. Rows are put into lists around
+//! centroids. Codes of one bit a dimension estimate each row against the rows of the lists nearest
+//! to it.
 
 use crate::cluster::{self, Matrix};
 use crate::codec::fastscan::BLOCK;
@@ -31,7 +31,7 @@ const SCANNED: usize = 4096;
 /// Lists that those are in.
 const PROBES: usize = SCANNED / LIST_ROWS;
 
-/// Bytes in memory for each row of so many dimensions: of its code, its list, and the share of the
+/// Bytes in memory for each row of `dims` dimensions: of its code, its list, and the share of the
 /// rows that is sampled.
 pub fn bytes_per_row(dims: usize) -> usize {
     const NUMBERS: usize = 32;
@@ -56,7 +56,7 @@ pub struct Neighbourhoods<'a> {
 impl<'a> Neighbourhoods<'a> {
     /// Puts rows into lists, on the current rayon pool.
     ///
-    /// Returns early, with anything, once `cancel` is set.
+    /// Returns early, with an arbitrary result, once `cancel` is set.
     pub fn new(rotated: &'a Rotated<'a>, seed: u64, cancel: &AtomicBool) -> Self {
         let (rows, encoder) = (rotated.rows(), rotated.encoder());
         let space = rows.space();
@@ -148,9 +148,9 @@ impl Near for Neighbourhoods<'_> {
     }
 
     fn away(&self, node: u32) -> Option<u32> {
-        // Any member of the lists near it, each as likely as another: one of the nearest list would
-        // be of the nearest cluster, and of lists with many clusters each is to be led to as often
-        // as one with a list of its own.
+        // Any member of the near lists, each with the same chance. A member of the nearest list
+        // would be of the nearest cluster. Clusters that share a list must be led to as often as
+        // one with a list of its own.
         let lists = || self.near_lists(node).iter().map(|&list| &self.members[list as usize]);
         let members = lists().map(Vec::len).sum::<usize>().max(1);
         let place = Random::new(node.into()).next() % members as u64;
@@ -158,9 +158,9 @@ impl Near for Neighbourhoods<'_> {
     }
 }
 
-/// The blocks of a list that a node looks at: all, but for lists of far more rows than there are on
-/// average, of data that cannot be told apart. A list's nodes ascend, so that the window is about
-/// the node's own place.
+/// The blocks of a list that a node is estimated against: all, except in a list of far more rows
+/// than average, all alike. A list's nodes ascend, so that the window is around the node's own
+/// place.
 fn window(blocks: usize, node: usize, nodes: usize) -> Range<usize> {
     const MOST: usize = SCANNED / BLOCK;
     let first = (node * blocks / nodes.max(1)).saturating_sub(MOST / 2);
@@ -171,9 +171,9 @@ fn window(blocks: usize, node: usize, nodes: usize) -> Range<usize> {
 /// The nodes of the least scores.
 struct Least {
     count: usize,
-    /// Up to twice as many.
+    /// Up to `2 * count`.
     nodes: Vec<(f32, u32)>,
-    /// None of the least is beyond it.
+    /// No score among the least is greater.
     limit: f32,
 }
 

@@ -1,4 +1,5 @@
-//! What must hold of a segment with a graph: neighbours, duplicates and, if asked for, every code.
+//! What must hold of a segment with a graph: neighbours, duplicates and, if requested, the codes of
+//! nodes or neighbours.
 
 use super::layout::NodeLayout;
 use super::stored::StoredGraph;
@@ -16,7 +17,7 @@ use crate::structure::GraphOptions;
 use crate::structure::Kind;
 use std::collections::HashSet;
 
-/// Adds what is wrong with a segment to the findings; `deep` computes every code again.
+/// Adds what is wrong with a segment to the findings; `deep` also computes those codes again.
 pub fn check(options: GraphOptions, findings: &mut Findings, sealed: SealedRef, meta: &Meta, deep: bool) {
     let Parts::Graph(parts) = &sealed.segment().parts else {
         return findings.of_segment(sealed.id, "it has lists, but the index has graphs");

@@ -1,8 +1,8 @@
-//! Search of a segment with a graph row by row, past the graph: codes decide which rows are
-//! compared, if there are any.
+//! Flat search of a segment with a graph, row by row: codes, if there are any, decide which rows
+//! are compared.
 //!
-//! The answer is exact, up to the bounds of the codes. It is the better way where few rows are
-//! matching, or there are few.
+//! The result is exact, up to the bounds of the codes. A flat search is faster than a walk where
+//! few rows match, or the segment is small.
 
 use super::stored::codes_of;
 use super::view::GraphView;
@@ -28,8 +28,7 @@ pub struct FlatSearch {
     /// Rows that another search has returned.
     given: HashSet<u32>,
     rows: Reranker<u32>,
-    /// For each block that was read the limit under which its rows were offered (see
-    /// [`Reranker::offer`]).
+    /// For each block, the limit under which its rows were offered (see [`Reranker::offer`]).
     limits: Vec<f32>,
 }
 
@@ -46,8 +45,8 @@ impl FlatSearch {
         Self { started: false, given: HashSet::new(), rows, limits: Vec::new() }
     }
 
-    /// Goes on where another search has given up: after the rows that it has returned, up to a
-    /// score.
+    /// Goes on where another search has given up, after the rows that it has returned and their
+    /// greatest score.
     pub fn after(mut self, (rows, score): (Vec<u32>, f64)) -> Self {
         memory::reserve_set(&mut self.given, rows.len(), ROWS);
         self.given.extend(rows);
@@ -128,8 +127,8 @@ impl FlatSearch {
         }
     }
 
-    /// Calls `visit` with estimates of at most 32 rows after another, those rows, and the bits of
-    /// those that match: of all rows that are, and always in the same order.
+    /// Calls `visit` for all matching rows, at most 32 at a time and always in the same order. It
+    /// gets estimates, the rows, and the bits of those that match.
     fn scan(&mut self, view: GraphView, visit: impl FnMut(&mut Reranker<u32>, Estimates, Together, u32)) {
         match view.node_query {
             Some(query) => self.scan_nodes(view, query, visit),
@@ -140,7 +139,7 @@ impl FlatSearch {
         }
     }
 
-    /// By the codes of nodes.
+    /// [`Self::scan`] by the codes of nodes.
     fn scan_nodes(
         &mut self,
         view: GraphView,
@@ -154,7 +153,7 @@ impl FlatSearch {
         }
     }
 
-    /// By the rows' blocks of codes.
+    /// [`Self::scan`] by the rows' blocks of codes.
     fn scan_blocks(
         &mut self,
         blocks: &Blocks,
@@ -238,7 +237,7 @@ impl<'a> NodeEstimates<'a> {
     }
 }
 
-/// Blocks of rows' codes: those that have a row matching.
+/// The blocks of rows' codes that have a matching row.
 pub(super) struct Blocks<'a> {
     layout: BlockLayout,
     numbers: Vec<u32>,
@@ -250,7 +249,7 @@ pub(super) struct Blocks<'a> {
 }
 
 impl<'a> Blocks<'a> {
-    /// Those of a stretch of rows, which begins with a block, and a reader of their codes.
+    /// The blocks of `stretch`, which begins with a block, and a reader of their codes.
     pub(super) fn of(view: GraphView<'a>, stretch: Range<u32>) -> (Self, PartReader<'a>) {
         let GraphView { sealed, space, matching, .. } = view;
         let (Some(coded), Some(codes)) = (view.coded, &view.parts.row_codes) else {
@@ -286,8 +285,7 @@ impl<'a> Blocks<'a> {
         });
     }
 
-    /// Estimates of a block by its place among all, its rows, and the bits of those that are
-    /// matching.
+    /// Estimates of the block at a place in `numbers`, its rows, and the bits of those that match.
     fn look_at(&self, place: usize, bytes: &[u8]) -> (Estimates, Range<usize>, u32) {
         let rows = rows_of_block(self.numbers[place], self.rows);
         let estimates = self.layout.estimate(bytes, self.tables, self.centre);
@@ -302,7 +300,7 @@ fn rows_of_block(block: u32, rows: usize) -> Range<usize> {
     first..rows.min(first + BLOCK)
 }
 
-/// Rows whose codes are looked at together.
+/// Rows estimated together.
 enum Together<'a> {
     InARow(Range<usize>),
     Listed(&'a [u32]),
@@ -328,7 +326,7 @@ fn all_rows(view: GraphView) -> Range<u32> {
     0..view.sealed.rows
 }
 
-/// The rows of a stretch that match, ascending.
+/// The matching rows of a stretch, ascending.
 pub(super) fn matching_rows(view: GraphView, stretch: Range<u32>) -> Vec<u32> {
     match view.matching {
         Some(matching) => {

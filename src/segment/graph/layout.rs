@@ -16,7 +16,7 @@ pub enum NodeLayout {
     Plain,
     /// With their neighbours' codes.
     Wide { base: SlotLayout, upper: SlotLayout },
-    /// With codes of their own, whose vectors may be in the table only.
+    /// With codes of their own; the vectors may be in the table only.
     Compact { codes: NodeCodes, rerank: Rerank },
 }
 

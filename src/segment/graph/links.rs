@@ -17,7 +17,7 @@ pub struct Links<'a> {
     upper: PartReader<'a>,
 }
 
-/// Slot of node 0 on an upper layer, and the nodes of that layer.
+/// Slot of node 0 on an upper layer, and the number of nodes on that layer.
 pub fn place_of(parts: &GraphParts, layer: usize) -> (u32, u32) {
     (parts.layers[..layer - 1].iter().sum(), parts.layers[layer - 1])
 }

@@ -1,8 +1,8 @@
-//! Lists by the distance of their centroids from a row: all of them, or where they are very many
-//! those in groups near it.
+//! Ranking of lists by the distance of their centroids from a row: all lists, or of very many those
+//! in the nearest groups.
 //!
-//! Every row of a build ranks lists whose number grows with the rows, so that ranking all of them
-//! would be most of a large build.
+//! Every row of a build ranks lists, whose number grows with the rows: ranking all of them would be
+//! most of a large build.
 
 use crate::cluster::centroids::Centroids;
 use crate::cluster::{self, Matrix};
@@ -10,14 +10,14 @@ use crate::codec::rabitq::Query;
 use crate::codec::rotation::Rotation;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
-/// So many lists are ranked one by one, if there are that many or more of them in groups.
+/// Lists ranked for a row where lists are in groups, approximately.
 const RANKED: usize = 2048;
 /// Fewer lists are not worth grouping.
 const GROUPED: usize = 2 * RANKED;
 
 /// Lists that can be ranked.
 pub struct Ranking {
-    /// Of all lists; those of a group follow one another.
+    /// Of all lists; those of a group are adjacent.
     centroids: Centroids,
     groups: Option<Groups>,
 }
@@ -26,12 +26,12 @@ struct Groups {
     heads: Centroids,
     /// Of each group the number of its first list, and the lists.
     lists: Vec<(u32, Centroids)>,
-    /// Groups looked into.
+    /// Groups whose lists are ranked.
     probes: usize,
 }
 
 impl Ranking {
-    /// Takes the centroids of lists, which get numbers of their own.
+    /// Takes the centroids of lists and renumbers them: lists of a group are adjacent.
     pub fn new(vectors: Matrix, options: cluster::Options, rotation: &Rotation, cancel: &AtomicBool) -> Self {
         Self::grouped_from(GROUPED, vectors, options, rotation, cancel)
     }
@@ -75,8 +75,8 @@ impl Ranking {
         &self.centroids
     }
 
-    /// Fills `best` with the lists that seem to be the nearest to a vector, whose tables are given
-    /// as well, in ascending order.
+    /// Fills `best` with the lists estimated to be nearest to `vector`, ascending; `tables` are the
+    /// vector's.
     pub fn rank(&self, vector: &[f32], tables: &Query, best: &mut [(f32, u32)]) {
         let Some(Groups { heads, lists, probes }) = &self.groups else {
             return self.centroids.rank(vector, tables, best);

@@ -51,8 +51,8 @@ impl SegmentListing for GraphListing {
     }
 }
 
-/// Calls `visit` with the rows of a stretch that match and lie within a score, and with some
-/// beyond it unless scores are asked for.
+/// Calls `visit` with the matching rows of a stretch within a score, and with some beyond it unless
+/// scores are requested.
 fn list(
     view: GraphView,
     stretch: Range<u32>,

@@ -1,5 +1,5 @@
-//! Merging segments with graphs: the largest graph is taken over without its dead nodes and the
-//! other rows are inserted, or all rows get a new one, whichever is better.
+//! Merging segments with graphs. The largest graph is taken over without its dead nodes, and the
+//! other rows are inserted. If that is better, all rows get a new graph instead.
 
 use super::seal::{GraphRows, PriorGraphLists, is_bulky};
 use super::stored::StoredGraph;
@@ -12,13 +12,11 @@ use crate::storage::meta::Meta;
 use crate::storage::sealed::SealedRef;
 use crate::structure::GraphOptions;
 
-/// A graph of which so great a share of rows is dead is built anew: there would be little to take
-/// over.
+/// The greatest share of dead rows of a graph that is taken over.
 const MOST_DEAD: f64 = 0.5;
 
-/// Nor is one taken over to which more than this share of the rows would have to be added one by
-/// one, if all can be linked in bulk: that takes a third of the time for each row, and links them
-/// better.
+/// The greatest share of new rows with which a graph is taken over, if all rows can be linked in
+/// bulk instead. A link in bulk takes a third of the time of an insertion, and is better.
 const MOST_NEW: f64 = 0.25;
 
 /// Makes one segment of the live rows of `sources`; `None` if there are none.
@@ -83,7 +81,8 @@ fn add(
             if !is_row {
                 sealed.corrupt(format!("The vector of node {node} is invalid."));
             }
-            // What was decoded keeps its code: another one would be of something else than the row.
+            // A decoded row keeps its code: another one would encode the decoded vector, not the
+            // row.
             if !graph.has_vectors()
                 && batch.nodes() > nodes_before
                 && let Some(code) = graph.code(node)

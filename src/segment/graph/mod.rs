@@ -1,6 +1,6 @@
-//! Segments with an HNSW graph ([`structure`]): sealed by [`seal`], written by [`mod@write`] with
-//! codes as [`wide`] or [`node_codes`] lays them out, searched by [`streams`] through [`read`], by a
-//! [`walk`], or past the graph ([`flat`]), merged by [`merge`].
+//! Segments with an HNSW graph (see [`structure`]). [`seal`] builds the graph, [`mod@write`] writes
+//! it, and [`merge`] merges segments. [`wide`] and [`compact`] lay out nodes with codes.
+//! [`streams`] search through [`read`], by a [`walk`], or row by row in [`flat`].
 
 mod candidates;
 mod check;

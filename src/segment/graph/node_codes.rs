@@ -1,4 +1,4 @@
-//! A compact graph: each node's code lies once, against the origin, apart from its neighbours'
+//! A compact graph: each node's code is stored once, against the origin, apart from its neighbours'
 //! numbers.
 //!
 //! A node's code: its numbers (see [`crate::codec::layout::row`]), then four bits a dimension.
@@ -55,8 +55,8 @@ impl NodeCodes {
         Some(encoder.decode_four_bits(code, factors))
     }
 
-    /// Whether a code says the same as one that was just made, up to what sums lose from processor
-    /// to processor.
+    /// Whether a code equals one that was just computed, up to rounding of sums, which differs
+    /// between processors.
     pub fn says_the_same(self, bytes: &[u8], encoded: &[u8]) -> bool {
         self.parts(bytes).zip(self.parts(encoded)).is_some_and(|((a, code), (b, again))| {
             code == again

@@ -29,7 +29,7 @@ pub struct SealedGraph<'a> {
     matching: Option<&'a Bitset>,
 }
 
-/// What it takes to read the neighbours' codes.
+/// What reading the neighbours' codes takes.
 #[derive(Clone, Copy)]
 pub struct Codes<'a> {
     pub query: &'a Query,
@@ -38,8 +38,8 @@ pub struct Codes<'a> {
 }
 
 impl<'a> SealedGraph<'a> {
-    /// `codes` are given if the segment's base layer has them; `matching` are the nodes that may be
-    /// returned, if not all may.
+    /// `codes` are given if the segment's base layer has them; `wanted` are the matching nodes,
+    /// `None` for all.
     pub fn new(
         sealed: SealedRef<'a>,
         parts: &'a GraphParts,

@@ -1,4 +1,4 @@
-//! The rows of a segment in the making, as codes see them.
+//! The rotated rows of a segment in the making, which codes are computed from.
 
 use crate::cluster::Matrix;
 use crate::codec::encoder::{Encoder, widen};
@@ -55,15 +55,15 @@ pub struct Rotated<'a> {
 }
 
 impl<'a> Rotated<'a> {
-    /// Rotates all rows, on the current rayon pool, if they fit into so many bytes; else each when
-    /// it is asked for.
+    /// Rotates all rows, on the current rayon pool, if they fit into `room` bytes; otherwise each
+    /// on demand.
     ///
-    /// Returns early, with anything, once `cancel` is set.
+    /// Returns early, with an arbitrary result, once `cancel` is set.
     pub fn new(rows: Rows<'a>, encoder: &'a Encoder, room: usize, cancel: &AtomicBool) -> Self {
         const TOGETHER: usize = 64;
         let dims = encoder.dims();
         let numbers = rows.nodes() as usize * dims;
-        // Without memory for them they are rotated again and again.
+        // Without memory for them, rows are rotated at each access.
         let fits = numbers * size_of::<f32>() <= room;
         let zeros = fits.then(|| bytemuck::allocation::try_zeroed_vec(numbers).ok()).flatten();
         let all = zeros.map(|numbers| {
@@ -79,8 +79,7 @@ impl<'a> Rotated<'a> {
         Self { rows, encoder, all, places: None }
     }
 
-    /// The same under other numbers: of node `i`, which had the number `old[i]`, `rows` tells the
-    /// row.
+    /// The same nodes renumbered: node `i` had the number `old[i]`, and `rows` has the new numbers.
     pub fn renumbered<'b>(self, rows: Rows<'b>, old: Vec<u32>) -> Rotated<'b>
     where
         'a: 'b,

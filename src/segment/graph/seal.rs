@@ -28,8 +28,8 @@ const ROWS: &str = "rows of a segment";
 
 /// Rows on their way into one sealed segment.
 ///
-/// Rows with equal bytes share one graph node: else a crowd of equal vectors would have only one
-/// another as neighbours, and cut themselves off from the rest of the graph.
+/// Rows with equal bytes share one graph node. Otherwise many equal vectors would have only one
+/// another as neighbours, cut off from the rest of the graph.
 pub struct GraphRows {
     options: GraphOptions,
     arena: Arena,
@@ -40,7 +40,7 @@ pub struct GraphRows {
     /// Rows equal to an arena row, and their attributes.
     duplicates: Vec<Duplicate>,
     attributes_of_duplicates: Table,
-    /// The codes of arena rows, one after another, if the rows are what codes stand for.
+    /// The codes of arena rows, one after another, if the rows were decoded from codes.
     codes: Vec<u8>,
     /// First arena row with a checksum.
     rows_by_checksum: HashMap<u32, u32>,
@@ -52,10 +52,10 @@ const PREPARED: u32 = 128;
 /// A row equal to an earlier one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Duplicate {
-    /// In the arena; a node when the graph is written.
+    /// A row in the arena; a node when the graph is written.
     of: u32,
     tid: Tid,
-    /// Counts the duplicates.
+    /// Its number among the duplicates.
     number: u32,
 }
 
@@ -70,8 +70,8 @@ pub struct PriorGraphLists {
     nodes: Vec<u32>,
 }
 
-/// Whether so many nodes are linked in bulk (see [`bulk`]): if they can be encoded, and are worth
-/// putting into lists. Codes of few dimensions say too little.
+/// Whether `nodes` nodes are linked in bulk (see [`bulk`]): if they can be encoded, and are worth
+/// putting into lists. Codes of few dimensions are too inaccurate.
 pub fn is_bulky(space: Space, nodes: u32) -> bool {
     const LEAST_NODES: u32 = 2000;
     const LEAST_DIMS: u32 = 17;
@@ -135,7 +135,7 @@ impl PriorGraph for PriorGraphView<'_> {
 }
 
 impl GraphRows {
-    /// For rows with so many filter columns.
+    /// For rows with `columns` filter columns.
     pub fn new(space: Space, columns: usize, options: GraphOptions) -> Self {
         Self {
             columns,
@@ -150,12 +150,12 @@ impl GraphRows {
         }
     }
 
-    /// Rows, duplicates among them.
+    /// Number of rows, duplicates included.
     pub fn rows(&self) -> usize {
         self.tids.len() + self.duplicates.len()
     }
 
-    /// Rows, duplicates left out.
+    /// Number of rows, duplicates left out.
     pub fn nodes(&self) -> usize {
         self.tids.len()
     }
@@ -189,8 +189,8 @@ impl GraphRows {
         self.push_node(entry).is_some()
     }
 
-    /// Adds a row that is to be a node of its own; returns its number in the arena, `None` if the
-    /// bytes are no row of the space.
+    /// Adds a row as a node of its own; returns its number in the arena, `None` if the bytes are no
+    /// row of the space.
     pub fn push_node(&mut self, entry: Entry) -> Option<u32> {
         if !self.arena.push(entry.row) {
             return None;
@@ -202,8 +202,7 @@ impl GraphRows {
         Some(number)
     }
 
-    /// Tells the code of the row that was added last as a node: its vector is what the code stands
-    /// for.
+    /// Adds the code of the last node added, whose vector was decoded from it.
     pub fn push_code(&mut self, code: &[u8]) {
         memory::extend(&mut self.codes, code, ROWS);
     }

@@ -30,7 +30,7 @@ pub struct StoredGraph<'a> {
     upper: PartReader<'a>,
     /// The vectors, if they are in the index.
     vectors: Option<Vectors<'a>>,
-    /// What nodes' codes are read and understood by, if they have any.
+    /// Reader, layout and encoder of the nodes' codes, if they have any.
     codes: Option<(PartReader<'a>, NodeCodes, Encoder)>,
 }
 
@@ -87,7 +87,7 @@ impl<'a> StoredGraph<'a> {
         Some(reader.row(node.into(), codes.bytes()))
     }
 
-    /// The slot of a node on a layer, as it lies there.
+    /// The bytes of a node's slot on a layer.
     pub fn slot(&mut self, layer: usize, node: u32) -> &[u8] {
         let (part, index) = match layer {
             0 => (&mut self.base, u64::from(node)),

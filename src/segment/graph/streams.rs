@@ -1,4 +1,4 @@
-//! The streams of an index's graphs: through a graph, or past it.
+//! The streams of an index's graphs: a walk through a graph, or a flat search.
 
 use super::flat::FlatSearch;
 use super::layout::NodeLayout;
@@ -59,7 +59,7 @@ fn run(options: GraphOptions, view: SearchView, place: SegmentPlace, limits: Sea
             let nodes = matching.map(|matching| nodes_of(sealed, matching));
             let leave_out = leave_out.filter(|&(id, _)| id == sealed.id).map(|(_, node)| node);
             let search = Search::new(ef, budget).leave_out(leave_out);
-            // Past the graph codes tell what else there is.
+            // Where there are codes, a flat search finds the rest of the rows within the score.
             let until = within.filter(|_| facts.codes != GraphCodes::None);
             let walk = match facts.codes {
                 GraphCodes::Own { .. } => {
@@ -78,7 +78,7 @@ fn run(options: GraphOptions, view: SearchView, place: SegmentPlace, limits: Sea
     }
 }
 
-/// The nodes that some rows have.
+/// The nodes of some rows.
 fn nodes_of(sealed: SealedRef, rows: &Rc<Bitset>) -> Rc<Bitset> {
     let parts = sealed.graph();
     if parts.nodes == sealed.rows {
@@ -96,7 +96,7 @@ fn nodes_of(sealed: SealedRef, rows: &Rc<Bitset>) -> Rc<Bitset> {
     Rc::new(nodes)
 }
 
-/// The segment that a stream is of, and what it takes to read it.
+/// The segment of a stream, and what reading it takes.
 #[derive(Clone)]
 struct SegmentPlace {
     /// The segment's number in the manifest.
@@ -126,14 +126,14 @@ impl SegmentPlace {
 struct GraphStream {
     place: SegmentPlace,
     walk: WalkState,
-    /// What goes on past the graph where the walk gives up.
+    /// Goes on where the walk gives up.
     flat: Option<FlatSearch>,
     iterative_scan: IterativeScan,
 }
 
 enum WalkState {
     Compact(Box<Walk>),
-    /// Of a wide or plain graph; with the nodes that match, if not all do.
+    /// Of a wide or plain graph; with the matching nodes, `None` for all.
     Wide {
         search: Box<Search>,
         nodes: Option<Rc<Bitset>>,
@@ -213,7 +213,7 @@ fn advance_wide(
     }
 }
 
-/// The rows of one segment, past its graph.
+/// The rows of one segment, by a flat search.
 struct FlatStream {
     place: SegmentPlace,
     search: FlatSearch,

@@ -99,7 +99,7 @@ impl SealedStructure for GraphOptions {
         (K as u32, MAX_EF_SEARCH)
     }
 
-    /// The row's node, if it has it to itself and on the base layer only.
+    /// The row's node, if no other live row has it and it is on the base layer only.
     fn place_of(&self, sealed: SealedRef, row: u32) -> Option<u32> {
         let parts = sealed.graph();
         let mut rows = NodeRows::new(sealed, parts);
@@ -119,7 +119,7 @@ impl SealedStructure for GraphOptions {
     }
 }
 
-/// Guess of a sparse row's length.
+/// Guess of a sparse row's length, in bytes.
 const SPARSE_BYTES: usize = 512;
 
 struct GraphTarget {

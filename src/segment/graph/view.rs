@@ -21,7 +21,7 @@ pub struct GraphView<'a> {
     pub coded: Option<&'a CodedQuery>,
     /// The query as the codes of a compact graph's nodes see it.
     pub node_query: Option<&'a NodeQuery>,
-    /// The rows that may meet the conditions, if not all may.
+    /// The matching rows; `None` for all.
     pub matching: Option<&'a Bitset>,
 }
 
@@ -41,8 +41,8 @@ impl<'a> GraphView<'a> {
         }
     }
 
-    /// Calls `visit` with rows and their exact scores: of those, given with their nodes, that are
-    /// alive and that the scan's snapshot sees, if that is looked at.
+    /// Calls `visit` with rows and their exact scores; `rows` are pairs of a row and its node.
+    /// Where the table has the vectors, only live rows that the scan's snapshot sees are visited.
     pub fn compare(self, heap: &mut HeapRows, rows: &[(u32, u32)], mut visit: impl FnMut(u32, f64)) {
         let Self { sealed, parts, query, .. } = self;
         let score = |row: u32, bytes: &[u8]| {

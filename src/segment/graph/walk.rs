@@ -1,5 +1,5 @@
-//! Search of a segment with a compact graph: codes lead the way, and their bounds decide which rows
-//! are compared.
+//! Search of a segment with a compact graph: codes guide the walk, and their bounds decide which
+//! rows are compared.
 
 use super::links::Links;
 use super::stored::codes_of;
@@ -21,11 +21,11 @@ use std::rc::Rc;
 /// The state of a search between two calls. It holds no pins.
 pub struct Walk {
     search: Search,
-    /// The nodes that match, if not all are.
+    /// The matching nodes; `None` for all.
     nodes: Option<Rc<Bitset>>,
     /// Nodes by their codes, rows by their vectors; a node's number is that of its first row.
     rows: Reranker<u32>,
-    /// All nodes that were offered, and the limits under which so many of them were (see
+    /// All nodes offered, and the limit under which each range of them was (see
     /// [`Reranker::offer`]).
     estimates: Estimates,
     offers: Vec<(Range<usize>, f32)>,
@@ -43,7 +43,7 @@ pub struct Walk {
 #[derive(Clone, Copy, PartialEq)]
 enum State {
     Fresh,
-    /// So many rows may be returned before the search goes on.
+    /// `left` rows may be returned before the search goes on.
     Round {
         left: usize,
     },
@@ -53,8 +53,8 @@ enum State {
 }
 
 impl Walk {
-    /// A search as `search` says, `within` a score if one is given: at rows beyond it, or after the
-    /// first ones, it gives up.
+    /// A walk by `search`. With a score `within` it gives up at rows beyond that, or after the
+    /// first round.
     pub fn new(
         search: Search,
         nodes: Option<Rc<Bitset>>,
@@ -101,8 +101,8 @@ impl Walk {
         self.search.bytes() + self.rows.bytes() + self.estimates.bytes()
     }
 
-    /// The next nearest row; `None` when every row was returned, or when the search gives up, or
-    /// would have to go on and is not to.
+    /// The next nearest row; `None` when every row was returned, when the search gives up, or when
+    /// `onward` stops it.
     pub fn next(&mut self, view: GraphView, heap: &mut HeapRows) -> Option<Hit> {
         loop {
             let is_due = matches!(self.state, State::Fresh | State::Round { left: 0 });
@@ -111,7 +111,8 @@ impl Walk {
             }
             let last = self.rows.last();
             match self.rows.step() {
-                // Of the candidates so far too few are seen: nearer rows may be among the next.
+                // The snapshot sees too few of the candidates so far: the next ones may have nearer
+                // rows.
                 Step::Next(row, score) if self.is_thin() => {
                     self.rows.take_back(row, score, last);
                     self.round(view);
@@ -146,8 +147,8 @@ impl Walk {
         }
     }
 
-    /// Makes candidates of the nodes that the graph leads to next; `false` if it is not to go on,
-    /// or gives up.
+    /// Makes candidates of the nodes that the graph leads to next; `false` if `onward` stops the
+    /// search, or it gives up.
     fn go_on(&mut self, view: GraphView) -> bool {
         if self.state != State::Fresh && self.iterative_scan == IterativeScan::Off {
             return false;
@@ -162,7 +163,7 @@ impl Walk {
         goes_on
     }
 
-    /// Whether the snapshot sees far fewer candidates than the search was to look at.
+    /// Whether the snapshot sees far fewer candidates than the search aims at.
     fn is_thin(&self) -> bool {
         let seen = self.seen.of(self.estimates.nodes.len() as u64);
         matches!(self.state, State::Round { .. }) && 4 * seen < 3 * self.target as u64
@@ -210,7 +211,7 @@ impl Walk {
 /// What memory is asked for.
 const NODES: &str = "candidates of a search";
 
-/// Nodes' scores as their codes tell, and how far they may be off.
+/// Nodes' scores estimated by their codes, and bounds on the errors.
 #[derive(Default)]
 struct Estimates {
     nodes: Vec<u32>,
@@ -225,7 +226,7 @@ impl Estimates {
         memory::push(&mut self.errors, error, NODES);
     }
 
-    /// Keeps the first `first`, and those after them that are of some nodes.
+    /// Keeps the first `first`, and of those after them the ones of `nodes`.
     fn keep(&mut self, first: usize, nodes: &[Candidate]) {
         let after = first..self.nodes.len();
         let is_kept = |&place: &usize| nodes.iter().any(|node| node.node == self.nodes[place]);
@@ -259,8 +260,8 @@ struct CompactGraph<'a> {
     links: Links<'a>,
     layout: NodeCodes,
     codes: PartReader<'a>,
-    /// Of those rounds before this, so many, and of all nodes matching on the base layer that this
-    /// one has asked for.
+    /// Of earlier rounds, the first `before`; then of the matching nodes that this round has scored
+    /// on the base layer.
     estimates: &'a mut Estimates,
     before: usize,
 }

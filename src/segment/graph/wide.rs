@@ -1,9 +1,9 @@
-//! A graph with codes: a node's vector, its neighbours and their codes lie together, so that one
-//! hop is one read, one exact distance and one pass over the codes.
+//! A wide graph: a node's vector, its neighbours and their codes lie together. So one hop is one
+//! read, one exact distance and one pass over the codes.
 //!
-//! A node's slot: the vector, `u32` number of neighbours, their node numbers, what the codec adds
-//! for each, what it multiplies by, then the codes in blocks of 32. The centre of the codes is the
-//! node's own vector. On upper layers the vector is left out: it is on the base layer.
+//! A node's slot: the vector, `u32` number of neighbours, their node numbers, their addends, their
+//! multipliers, then the codes in blocks of 32. The centre of the codes is the node's own vector.
+//! On upper layers the vector is left out: it is on the base layer.
 
 use crate::codec::encoder::{Encoder, is_near};
 use crate::codec::fastscan::{BLOCK, block_bytes, pack};
@@ -95,15 +95,15 @@ impl SlotLayout {
         slot.get(..self.vector_bytes).unwrap_or_default()
     }
 
-    /// The numbers of the neighbours in a slot; `None` if it is none.
+    /// The numbers of the neighbours in a slot; `None` if the slot is invalid.
     pub fn neighbours(self, slot: &[u8]) -> Option<&[u32]> {
         let words = slot.get(self.count()..self.adds())?;
         let (&count, numbers) = bytemuck::try_cast_slice(words).ok()?.split_first()?;
         numbers.get(..count as usize)
     }
 
-    /// Whether a slot says the same as one that was just encoded, up to what sums lose from
-    /// processor to processor.
+    /// Whether a slot equals one that was just encoded, up to rounding of sums, which differs
+    /// between processors.
     pub fn says_the_same(self, slot: &[u8], encoded: &[u8]) -> bool {
         let (slot, encoded) = (&slot[..self.bytes()], &encoded[..self.bytes()]);
         let factors = self.adds()..self.blocks();

@@ -22,7 +22,7 @@ use rayon::prelude::*;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// The parts that the layout of a graph's nodes decides about.
+/// The parts that depend on the layout of a graph's nodes.
 pub struct GraphPages {
     pub vectors: Part,
     pub offsets: Option<Part>,
@@ -32,7 +32,7 @@ pub struct GraphPages {
     pub node_codes: Option<Part>,
 }
 
-/// Pages of the base layer of so many nodes.
+/// Number of pages of the base layer of `nodes` nodes.
 pub fn base_pages(node_layout: NodeLayout, m: usize, nodes: u32) -> u32 {
     let bytes = match node_layout {
         NodeLayout::Wide { base, .. } => base.bytes(),
@@ -224,7 +224,7 @@ impl Coder<'_> {
     }
 }
 
-/// Bytes of a node's slot where there is nothing but its neighbours' numbers.
+/// Bytes of a slot with nothing except neighbours' numbers.
 fn list_bytes(packing: Packing, degree: usize) -> u32 {
     (packing.words(degree) * size_of::<u32>()) as u32
 }
@@ -239,7 +239,7 @@ fn write_layers(draft: &mut Draft, kind: Kind, nodes: u32, degree: usize, layers
         for node in 0..layer.nodes() {
             neighbours.clear();
             neighbours.extend(layer.neighbours(node));
-            // Those on one page are read one after another.
+            // Sorted, so that neighbours on one page are read one after another.
             neighbours.sort_unstable();
             packing.pack(&neighbours, &mut words);
             writer.push(bytemuck::cast_slice(&words));

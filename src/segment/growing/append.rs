@@ -20,7 +20,7 @@ pub fn encoder(meta: &Meta) -> Option<Encoder> {
     if has_codes { Encoder::new(meta.space, meta.seed) } else { None }
 }
 
-/// What became of a row.
+/// The outcome of appending a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Append {
     /// It is in; its lane now has this many rows.
@@ -61,7 +61,7 @@ pub fn append(relation: Relation, meta: &Meta, lane: usize, entry: Entry, code: 
     let pieces = lane.pieces(entry.row, first as usize..last as usize + 1, at);
     let group_block = lane.block(&lane.root.group_runs, group_page);
     lane.require_own_blocks(&pieces, group_block);
-    // All but what fits into the publishing record goes ahead of it.
+    // Pieces that do not fit into the publishing record are written before it.
     const OTHER_PAGES: usize = 2;
     let ahead = pieces.len().saturating_sub(RECORD_PAGES - OTHER_PAGES);
     let (ahead, with_root) = pieces.split_at(ahead);
@@ -96,7 +96,7 @@ impl Lane<'_> {
         Stamp { kind, segment: self.growing.segment, generation: 0 }
     }
 
-    /// Sees to it that the lane has these pages of groups and of rows; `false` if it cannot.
+    /// Extends the lane to these pages of groups and of rows; `false` if it has no room.
     fn make_room(&mut self, group_page: usize, row_page: usize) -> bool {
         while block_in(&self.root.group_runs, group_page).is_none() {
             if self.root.group_runs.len() == MAX_GROUP_RUNS {
@@ -148,8 +148,8 @@ impl Lane<'_> {
         pages.map(piece).collect()
     }
 
-    /// Raises an error if a page is not the lane's, or one of two that are to be locked: it would
-    /// be waited for without end.
+    /// Raises an error if a page cannot be the lane's, or is there twice: locking it again would
+    /// wait forever.
     fn require_own_blocks(&self, pieces: &[Piece], group_block: u32) {
         let mut blocks: Vec<u32> = pieces.iter().map(|piece| piece.block).chain([group_block]).collect();
         blocks.iter().for_each(|&block| self.require_own(block..block.saturating_add(1)));
@@ -176,8 +176,8 @@ impl Lane<'_> {
             .raise()
     }
 
-    /// Locks a page to write on it. One whose first byte is to be written may hold anything, or
-    /// nothing that can be read: it was free, or appended before a crash. It is logged whole.
+    /// Locks a page to write to it. A fresh page was free, or was appended before a crash: its
+    /// content is arbitrary, or cannot be read. It is logged whole.
     fn open(&self, block: u32, kind: Kind, is_fresh: bool) -> Exclusive {
         match is_fresh {
             true => Pinned::overwrite(self.relation, block),

@@ -1,10 +1,10 @@
 //! Groups of 32 rows: their heap tuples, and their codes in one block.
 //!
-//! A group: `u32` bits of dead rows, `u32` whether the codes are packed, 32 heap tuples' addresses;
-//! for rows of varying length 32 `u64`s, where each begins on the tape; the rows' attributes (see
-//! [`crate::filter`]), if there are filter columns; for rows with codes a block (see
-//! [`BlockLayout`]). While a group fills, its codes lie one after another in the room of the packed
-//! ones; whoever brings the last one packs them.
+//! A group: `u32` bits of dead rows, `u32` whether the codes are packed, 32 heap tuples' addresses.
+//! Then, for rows of varying length, 32 `u64`s: where each begins on the tape. Then the rows'
+//! attributes (see [`crate::filter`]), if there are filter columns, and a [`BlockLayout`] for rows
+//! with codes. While a group fills, its codes lie one after another in the room of the packed ones;
+//! the writer of the last one packs them.
 
 use crate::codec::encoder::{self, Code};
 use crate::codec::fastscan::{self, BLOCK};
@@ -67,8 +67,7 @@ impl GroupLayout {
         self.block() + self.codes.map_or(0, |codes| codes.bytes())
     }
 
-    /// Bytes of a group that hold something once the row in a place is in: codes come last, one
-    /// after another.
+    /// Bytes of a group in use once the row at `place` is in: codes come last, one after another.
     pub fn used(self, place: usize) -> usize {
         self.bytes() - self.codes.map_or(0, |codes| (ROWS - 1 - place) * codes.code_bytes())
     }

@@ -12,7 +12,7 @@ use crate::segment::Tid;
 use crate::segment::threshold::{ROWS, Threshold, Verdict};
 use crate::storage::meta::{Growing, Meta};
 
-/// What was done for a lane.
+/// The result of listing a lane.
 pub struct Listed {
     pub rows: u64,
     pub work: Work,
@@ -34,7 +34,7 @@ pub fn list(
     let mut work = Work::default();
     let coded = bound.and_then(|(view, _)| view.coded).filter(|_| layout.has_codes());
     let coded = coded.map(|coded| (coded, Centre::origin(meta.space.metric, &coded.vector)));
-    // Compared when the groups were looked through: rows lie on other pages.
+    // Compared after all groups are read: rows lie on other pages.
     let mut unknown: Vec<(usize, Option<u64>, Tid)> = Vec::new();
     lane.for_each_group(relation, layout, |group, first, count| {
         let estimates = coded.map(|(coded, centre)| {

@@ -1,12 +1,11 @@
-//! The growing segment: rows are appended, searched by scan, and one day sealed.
+//! The growing segment: rows are appended, searched by scan, and sealed later.
 //!
 //! Writers are spread over several *lanes*, so that they do not queue on one page. A lane has a
 //! root page, pages of [`group`]s (heap tuples and codes) and pages of rows. Invariants:
-//! - A row is published by the record that raises the root's `rows`; what it says then is never
-//!   changed, only its tombstone is set.
-//! - Every page that a root lists exists after a crash and on a standby: the record that lists a
-//!   page writes it, or a later page of the same run, so that replay extends the file at least as
-//!   far.
+//! - The record that raises the root's `rows` publishes a row. From then on only the row's
+//!   tombstone changes.
+//! - Every page that a root lists exists after a crash and on a standby. The record that lists a
+//!   page writes it, or a later page of the same run: replay extends the file at least as far.
 //! - A lane is written under its root's exclusive lock, and never after the root was frozen.
 
 mod append;
@@ -32,11 +31,11 @@ use crate::storage::part_reader::require;
 use crate::structure::Kind;
 use bytemuck::{Pod, Zeroable};
 
-/// Lanes of a growing segment; a temporary table has one writer only.
+/// Lanes of a growing segment; a temporary table, which has one writer, has one lane.
 pub(super) const LANES: usize = 4;
 /// Pages by which a lane grows.
 const RUN_PAGES: u32 = 16;
-/// Rows on a tape begin at multiples of so many bytes.
+/// Rows on a tape begin at multiples of this number of bytes.
 const TAPE_ALIGNMENT: usize = 8;
 const MAX_GROUP_RUNS: usize = 256;
 const MAX_ROW_RUNS: usize = 880;
@@ -52,7 +51,7 @@ struct Root {
     /// First block of each run of pages.
     group_runs: Vec<u32>,
     row_runs: Vec<u32>,
-    /// Runs that an earlier segment has left: they are used up before the relation is extended.
+    /// Free runs that the lane was opened with: they are used before the relation is extended.
     spare_runs: Vec<u32>,
 }
 
@@ -94,7 +93,7 @@ impl Root {
         Some(Self { is_frozen: is_frozen != 0, rows, tape, group_runs, row_runs, spare_runs })
     }
 
-    /// Puts it on its page.
+    /// Writes the root to its page.
     fn write(&self, page: &mut Page) {
         let runs = [&self.group_runs, &self.row_runs, &self.spare_runs];
         let header = RootHeader {
@@ -133,7 +132,7 @@ fn read_root(relation: Relation, block: u32, segment: u32) -> Root {
     root_of(relation, block, segment, &page.0)
 }
 
-/// Runs of pages that the fullest lane of a segment uses.
+/// Number of runs of pages that the fullest lane of a segment uses.
 pub fn runs(relation: Relation, growing: &Growing) -> usize {
     let used = |&block| {
         let root = read_root(relation, block, growing.segment);
@@ -170,7 +169,7 @@ pub fn rows(relation: Relation, growing: &Growing) -> u64 {
 }
 
 /// Whether a page is a lane's root to which nothing was ever appended. An error before its segment
-/// was published leaves it.
+/// was published leaves such a page.
 pub fn is_unused_root(page: &Page) -> bool {
     page::is_of(page, Kind::Lane)
         && Root::read(page::payload(page)).is_some_and(|root| {
@@ -178,7 +177,7 @@ pub fn is_unused_root(page: &Page) -> bool {
         })
 }
 
-/// Bars every lane to writers. Who holds a lane's lock finishes first.
+/// Closes every lane to writers. A writer that holds a lane's lock finishes first.
 pub fn freeze(relation: Relation, growing: &Growing) {
     for &block in &growing.lanes {
         let buffer = Pinned::read(relation, block).exclusive();

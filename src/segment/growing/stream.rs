@@ -32,13 +32,14 @@ pub fn runs(
     with_states(view.snapshot).map(run).collect()
 }
 
-/// Growing segments, and what they are called.
+/// Growing segments, and their names in reports.
 fn with_states(snapshot: &Snapshot) -> impl Iterator<Item = (&Growing, &'static str)> {
     let flushing = snapshot.manifest.flushing.iter().map(|segment| (segment, "flushing"));
     flushing.chain([(&snapshot.meta.growing, "growing")])
 }
 
-/// The rows of one growing segment, which lie under content locks: pages in memory have none.
+/// The rows of one growing segment. Reading them takes content locks, which a relation has and
+/// pages in memory lack.
 struct GrowingStream {
     relation: Relation,
     search: GrowingSearch,

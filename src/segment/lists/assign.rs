@@ -103,15 +103,15 @@ impl Assigned {
     }
 }
 
-/// Assigns rows to the lists of one codebook, some thousands after another, while the main thread
-/// fetches the next ones.
+/// Assigns rows to the lists of one codebook, chunk by chunk, while the main thread fetches the
+/// next rows.
 pub struct Assigner {
     pub lists: Lists,
     coder: Arc<Coder>,
     background: Background<Vec<AssignedRow>>,
 }
 
-/// What it takes to assign a row and to encode it.
+/// What assigning and encoding a row takes.
 struct Coder {
     space: Space,
     centroids: Arc<Centroids>,

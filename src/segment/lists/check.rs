@@ -1,4 +1,5 @@
-//! What must hold of a segment with lists: that they add up and, if asked for, every code.
+//! What must hold of a segment with lists: that they add up and, if requested, each row's lists and
+//! code of single bits.
 
 use super::assign::{Assigner, Formats};
 use super::codebook::Lists;
@@ -14,7 +15,7 @@ use crate::storage::snapshot::Snapshot;
 use crate::structure::Kind;
 use crate::structure::ListOptions;
 
-/// Adds what is wrong with a segment to the findings; `deep` computes every code again.
+/// Adds what is wrong with a segment to the findings; `deep` also assigns and encodes rows again.
 pub fn check(
     options: ListOptions,
     findings: &mut Findings,
@@ -43,7 +44,7 @@ pub fn check(
     }
 }
 
-/// Assigns every row again whose vector is in the index, and encodes it.
+/// Assigns and encodes every row again, and compares lists and codes of single bits.
 fn check_codes(
     options: ListOptions,
     findings: &mut Findings,

@@ -39,7 +39,7 @@ impl Lists {
         }
     }
 
-    /// Writes centroids that were found among so many rows; the caller adds the codebook to the
+    /// Writes centroids that were found among `rows` rows; the caller adds the codebook to the
     /// manifest.
     pub fn create(draft: &mut Draft, centroids: Centroids, rows: u64) -> Self {
         let codebook = write(&centroids, draft, rows);
@@ -71,7 +71,8 @@ fn read(pages: &dyn Pages, codebook: &Codebook, dims: usize, rotation: &Rotation
     Centroids::with_shift(reader.shift().to_vec(), vectors, rotation)
 }
 
-/// Writes the codebook's pages; the caller adds it to the manifest.
+/// Writes the codebook's pages: centroids, code centre and shift, then the centroids' codes. The
+/// caller adds it to the manifest.
 fn write(centroids: &Centroids, draft: &mut Draft, rows_of_index: u64) -> Codebook {
     let lists = centroids.count() as u32;
     let row_bytes = size_of_val(centroids.vector(0));
@@ -110,8 +111,7 @@ impl<'a> CentroidReader<'a> {
         numbers(pages, dims, self.part.row(list.into(), dims * size_of::<f32>()))
     }
 
-    /// Visits the centroids of some lists; while one is looked at, the next ones are on their way
-    /// from memory.
+    /// Calls `visit` with the centroids of `lists`, while the next ones are loaded from memory.
     pub fn for_each(&mut self, lists: &[u32], mut visit: impl FnMut(u32, &[f32])) {
         let (pages, dims) = (self.pages, self.dims);
         let bytes = dims * size_of::<f32>();

@@ -83,8 +83,8 @@ impl ListView<'_> {
     }
 }
 
-/// Calls `visit` with the rows of a list that match and lie within a score, and with some
-/// beyond it unless scores are asked for.
+/// Calls `visit` with the matching rows of a list within a score, and with some beyond it unless
+/// scores are requested.
 fn list(source: ListView, list: u32, heap: &mut HeapRows, visit: &mut dyn FnMut(u32, f64)) -> Listed {
     let ListView { view, parts, coded, .. } = source;
     let RangeView { sealed, snapshot, matching, threshold, .. } = view;

@@ -14,8 +14,8 @@ use crate::storage::sealed::SealedRef;
 use crate::storage::snapshot::Snapshot;
 use crate::structure::{ListOptions, Rerank};
 
-/// When an index has so many times as many rows as its centroids were found among, new ones are
-/// due.
+/// New centroids are due when an index has this many times the rows that its centroids were found
+/// among.
 const GROWTH: u64 = 4;
 
 /// Whether rows can be assigned to lists again: not if their exact vectors are in the table only.

@@ -1,7 +1,6 @@
-//! Segments with posting lists (IVF), as [`structure`] says: rows are assigned ([`assign`]) to the
-//! [`codebook`] of their index, written in the order of their lists when a batch is sealed
-//! ([`seal`]) or segments are merged ([`merge`]), and searched ([`search`]) list by list, the lists
-//! nearest to the query first.
+//! Segments with posting lists, IVF (see [`structure`]). [`assign`] assigns rows to the lists of
+//! their index's [`codebook`]. [`seal`] and [`merge`] write them in the order of their lists.
+//! [`search`] searches list by list, the lists nearest to the query first.
 
 mod assign;
 mod check;

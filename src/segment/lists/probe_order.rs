@@ -1,8 +1,7 @@
 //! The lists of a codebook in the order of their centroids' distances from a query.
 //!
-//! Every centroid is estimated by its code; those that seem to be the nearest are compared exactly
-//! before one of them is probed: what a list too many costs is far more than comparing its
-//! centroid.
+//! Every centroid is estimated by its code; the best estimates are compared exactly before one of
+//! their lists is probed. Probing one list too many costs far more than comparing its centroid.
 
 use crate::codec::encoder::CodedQuery;
 use crate::codec::fastscan::BLOCK;
@@ -20,7 +19,7 @@ use crate::structure::Kind;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-/// Centroids that are compared for each list that is probed, and so many more.
+/// Centroids compared for each list probed, and the number added to that.
 const COMPARED_PER_PROBE: usize = 2;
 const COMPARED_AT_LEAST: usize = 16;
 
@@ -36,7 +35,7 @@ pub struct RankedLists {
     centres: Vec<Centre>,
     squared_norm_of_query: f64,
     squared_norms: Vec<f32>,
-    /// A list that is ranked as if one of its so many rows were not there.
+    /// A list that is ranked as if one of its rows were absent, and the number of its rows.
     leave_out: Option<(u32, u32)>,
 }
 
@@ -80,8 +79,8 @@ impl RankedLists {
         }
     }
 
-    /// Ranks a list of so many rows as if the query were not among them: as far away as the others'
-    /// mean.
+    /// Ranks a list, given with its number of rows, as if the query were not among these: as far
+    /// away as the others' mean.
     pub fn leave_out(self, list_and_rows: Option<(u32, u32)>) -> Self {
         Self { leave_out: list_and_rows, ..self }
     }
@@ -95,7 +94,7 @@ impl RankedLists {
         self.estimated.is_empty() && self.compared.is_empty()
     }
 
-    /// The nearest lists of those that are left, as many as are asked for.
+    /// The `count` nearest of the lists left, or all if they are fewer, with their centres.
     ///
     /// `codebook` and `query` are those that the lists were ranked with.
     pub fn take(
@@ -118,8 +117,8 @@ impl RankedLists {
     }
 
     fn compare(&mut self, list: u32, centroid: &[f32], query: &CodedQuery) {
-        // Without a shift: with one, which makes the norms those of other vectors, they are not
-        // looked at.
+        // These are norms of unshifted vectors only without a shift. The metrics that have shifts
+        // ignore them.
         let squared_norms = self.squared_norm_of_query + f64::from(self.squared_norms[list as usize]);
         let centre = Centre::with_norms(self.space.metric, &query.vector, centroid, squared_norms);
         let number = self.centres.len() as u32;
@@ -132,12 +131,12 @@ impl RankedLists {
     }
 }
 
-/// The score of a centroid that is `n / (n - 1)` times as far away: where the mean of a list is
+/// The score of a centroid `n / (n - 1)` times as far away. There the mean of a list of `n` rows is
 /// without the row that is the query.
 fn farther(metric: Metric, score: f64, rows: u32) -> f64 {
     let rows = f64::from(rows.max(2));
     match metric.geometry() {
-        // Which is no distance.
+        // A score that is no distance stays.
         Geometry::Product => score,
         // Half the squared distance, and the squared distance.
         Geometry::Angle | Geometry::Euclidean => score * (rows / (rows - 1.0)).powi(2),

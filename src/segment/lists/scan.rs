@@ -24,7 +24,7 @@ pub struct ListedRow {
     pub row: u32,
     /// Its own list's centre, among those that this search has met, if it was met in its own list.
     pub centre: Option<u32>,
-    /// Whether its fine code was looked at, or there is none.
+    /// Whether its fine code was used, or there is none.
     pub is_refined: bool,
 }
 
@@ -42,7 +42,7 @@ pub enum Entries {
 pub struct Scanned<'a> {
     pub sealed: SealedRef<'a>,
     pub parts: &'a ListParts,
-    /// The rows that match, if not all are.
+    /// The matching rows; `None` for all.
     pub matching: Option<&'a Bitset>,
 }
 
@@ -89,12 +89,12 @@ pub struct Seen<'a> {
     pub errors: &'a [f32],
     /// The bits of those whose rows match.
     pub matching: u32,
-    /// What tells the rows by their place.
+    /// Returns the row at a place.
     pub row: &'a dyn Fn(usize) -> ListedRow,
 }
 
 /// Lists of one segment that are scanned one after another, all in their own entries or all in
-/// their second ones: while one is looked at, the next ones are on their way from memory.
+/// their second ones. The next blocks are loaded from memory while one is estimated.
 #[derive(Clone, Copy)]
 pub struct Scans<'a> {
     pub scanned: Scanned<'a>,
@@ -104,8 +104,8 @@ pub struct Scans<'a> {
 }
 
 impl Scans<'_> {
-    /// Calls `visit` with all entries, block by block. Blocks without rows that match may be
-    /// left out.
+    /// Calls `visit` with all entries, block by block. Blocks without matching rows may be left
+    /// out.
     pub fn for_each_block(self, codes: &Codes, tables: &Query, visit: impl FnMut(Seen)) {
         let Some(Scan { entries, .. }) = self.scans.first() else { return };
         match (codes, entries) {
@@ -210,7 +210,7 @@ impl Scans<'_> {
         }
     }
 
-    /// Tells rows of a scan by their distance from one of them.
+    /// Returns the row of a scan at a distance from row `from`.
     fn own_row(&self, scan: &Scan, from: u32) -> impl Fn(usize) -> ListedRow + use<> {
         let (segment, centre) = (scan.segment, Some(scan.centre));
         let is_refined = self.scanned.parts.fine.is_none();
@@ -237,12 +237,12 @@ impl Scanned<'_> {
         self.matching.is_none_or(|matching| matching.has_any_in(from as usize..to as usize))
     }
 
-    /// The bits of 32 rows.
+    /// The bits of the matching rows among 32 from `from` on.
     fn bits(&self, from: u32) -> u32 {
         self.matching.map_or(u32::MAX, |matching| matching.bits_from(from as usize))
     }
 
-    /// The bits of 32 rows, or fewer.
+    /// The bits of the matching rows among 32 or fewer.
     fn bits_of(&self, rows: &[u32]) -> u32 {
         let bit = |matching: &Bitset, row: u32| u32::from(matching.has(row as usize));
         self.matching.map_or(u32::MAX, |matching| {

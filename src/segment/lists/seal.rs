@@ -52,7 +52,7 @@ impl ListBatch {
         self.space
     }
 
-    /// Where the exact vectors are to be.
+    /// Where the exact vectors are kept.
     pub fn rerank(&self) -> Rerank {
         self.rerank
     }
@@ -83,7 +83,7 @@ impl ListBatch {
         added
     }
 
-    /// Gives the rows to the assigner that it has not got yet.
+    /// Gives the recent rows to the assigner.
     fn assign(&mut self) {
         let rows = Arc::new(std::mem::replace(&mut self.recent, Arena::new(self.space)));
         if self.rerank == Rerank::Index {

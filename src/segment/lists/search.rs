@@ -47,7 +47,7 @@ pub struct ListsView<'a> {
     pub snapshot: &'a Snapshot,
     pub query: &'a PreparedQuery,
     pub coded: &'a CodedQuery,
-    /// For each segment of the manifest the rows that may meet the conditions, if not all may.
+    /// The matching rows of each sealed segment; `None` for all.
     pub matching: &'a [Option<Rc<Bitset>>],
 }
 
@@ -57,7 +57,7 @@ impl<'a> ListsView<'a> {
         Self { pages, snapshot, query, coded: coded.expect("an index with lists has it"), matching }
     }
 
-    /// The rows of a segment that may meet the conditions, if not all may.
+    /// The matching rows of a segment; `None` for all.
     fn matching(self, number: u32) -> Option<&'a Bitset> {
         self.matching.get(number as usize)?.as_deref()
     }
@@ -82,15 +82,14 @@ pub struct ListSearch {
     /// The query for the fine codes of each codebook, by its id.
     fine_queries: HashMap<u32, rabitq_multibit::Query>,
     centres: Vec<Centre>,
-    /// The first entry of each list, and the end of the last, of segments that were looked at.
+    /// The first entry of each list, and the end of the last, of segments that were searched.
     starts: HashMap<(u32, Entries), Vec<u32>>,
     /// What was scanned by codes.
     scans: Vec<Scan>,
     families: Vec<Family>,
-    /// Rows whose fine codes were looked at, and those that were compared, where they may be met in
-    /// two lists.
+    /// Rows that were refined, and those that were compared, where rows may be met in two lists.
     looked_at: HashSet<(u32, u32, bool)>,
-    /// What is looked at first was.
+    /// Whether the first rows were scanned.
     started: bool,
     /// All rows matching are compared, whatever their lists.
     is_flat: bool,
@@ -98,15 +97,15 @@ pub struct ListSearch {
     iterative_scan: IterativeScan,
     /// Rows matching that were looked at.
     scanned: u64,
-    /// See [`Probing`].
+    /// The fewest entries to scan (see [`Probing`]).
     least: u64,
-    /// After so many rows scanned the most promising ones are looked at closer, so that more of the
-    /// rest are skipped.
+    /// When `scanned` reaches this, the most promising rows are refined or compared, so that more
+    /// of the rest are skipped.
     next_look: u64,
     returned: u64,
     seen: SeenShare,
-    /// What is known of the segments, and the lists probed where all rows are seen; `None` past the
-    /// lists.
+    /// What is known of the segments, and the lists to probe where all rows are seen; `None` in a
+    /// flat search.
     facts: Option<(ListFacts, usize)>,
     /// Lists probed so far.
     probed: usize,
@@ -169,7 +168,8 @@ impl ListSearch {
         search
     }
 
-    /// The list of a codebook that a row is in, and how many rows that has, if the row is in one.
+    /// The list of a codebook that a row is in, and its number of rows; `None` if the row is in
+    /// none.
     fn list_of_left_out(
         &mut self,
         pages: &dyn Pages,
@@ -241,8 +241,8 @@ impl ListSearch {
             }
             let last = self.rows.last();
             match self.rows.step() {
-                // Most rows met are dead: as under a filter, more lists are probed before the first
-                // row is returned.
+                // Most rows scanned are dead: as under a filter, more lists are probed before the
+                // first row is returned.
                 Step::Next(row, score) if self.is_thin() => {
                     self.rows.take_back(row, score, last);
                     self.probe(view, heap);
@@ -262,7 +262,7 @@ impl ListSearch {
         }
     }
 
-    /// Whether the snapshot sees so few rows that more lists are to be probed first.
+    /// Whether the snapshot sees so few rows that more lists must be probed first.
     fn is_thin(&self) -> bool {
         let Some((facts, probes)) = self.facts.filter(|_| self.returned == 0 && self.has_lists_left()) else {
             return false;
@@ -273,7 +273,7 @@ impl ListSearch {
         4 * seen < 3 * rows && self.probed < matching.probes
     }
 
-    /// Compares every row that is matching.
+    /// Compares every matching row.
     fn compare_all(&mut self, view: ListsView, heap: &mut HeapRows) {
         const TOGETHER: usize = 256;
         let mut rows = Vec::with_capacity(TOGETHER);
@@ -317,7 +317,7 @@ impl ListSearch {
         let codebook = &view.snapshot.manifest.codebooks[*codebook];
         let lists = lists.take(*probes, view.pages, codebook, view.coded);
         self.probed += *probes;
-        // A search that goes on looks for ever farther rows.
+        // A search that goes on needs ever farther rows.
         *probes *= 2;
         let mut scans = Vec::new();
         let mut entries = 0;
@@ -338,7 +338,7 @@ impl ListSearch {
         self.scan(view, scans);
     }
 
-    /// The scans that a list of a codebook asks for.
+    /// The scans of a list of a codebook, in every segment.
     fn scans_of_list(&mut self, view: ListsView, codebook: u32, list: u32, centre: Centre) -> Vec<Scan> {
         self.centres.push(centre);
         let centre = self.centres.len() as u32 - 1;
@@ -363,7 +363,7 @@ impl ListSearch {
         scans
     }
 
-    /// Makes candidates of the entries that are scanned.
+    /// Scans entries and makes candidates of them.
     fn scan(&mut self, view: ListsView, mut scans: Vec<Scan>) {
         scans.sort_by_key(|scan| (scan.segment, scan.entries));
         for scans in scans.chunk_by_mut(|a, b| (a.segment, a.entries) == (b.segment, b.entries)) {
@@ -398,7 +398,7 @@ impl ListSearch {
         }
     }
 
-    /// Adds what was skipped so far and may be near enough by now.
+    /// Adds the rows skipped so far that may be among the next by now.
     fn reconsider(&mut self, view: ListsView) {
         let reranker = &mut self.rows;
         for scans in self.scans.chunk_by_mut(|a, b| (a.segment, a.entries) == (b.segment, b.entries)) {
@@ -422,7 +422,7 @@ impl ListSearch {
         }
     }
 
-    /// Looks at rows' fine codes, or compares them exactly if that was done before.
+    /// Refines rows by their fine codes; compares exactly those that are refined already.
     fn look_closer(&mut self, view: ListsView, heap: &mut HeapRows, mut rows: Vec<ListedRow>) {
         if view.snapshot.meta.quantizer.has_spill() {
             memory::reserve_set(&mut self.looked_at, rows.len(), "candidates of a search");

@@ -31,7 +31,7 @@ pub struct StoredLists<'a> {
     vectors: Option<PartReader<'a>>,
     blocks: BlockLayout,
     spill_blocks: SpillBlocks,
-    /// Read when it is asked for.
+    /// Read on demand.
     spill_lists: Option<SpillReader<'a>>,
     /// Lists of its codebook.
     lists: u32,
@@ -47,13 +47,13 @@ struct SpillReader<'a> {
     entry_of_row: Vec<u32>,
 }
 
-/// Whether lists that start so have every one of so many entries.
+/// Whether lists with these starts have each of `entries` entries once.
 pub fn add_up(starts: &[u32], entries: u32) -> bool {
     starts.is_sorted() && starts.first() == Some(&0) && starts.last() == Some(&entries)
 }
 
 impl<'a> SpillReader<'a> {
-    /// Reads what can be read; an error tells what is invalid.
+    /// Reads the second lists; an error says what is invalid.
     fn read(stored: &StoredLists<'a>, spill: &'a Spill) -> Result<Self, String> {
         let &StoredLists { sealed, spill_blocks: blocks, lists, .. } = stored;
         let starts = sealed.part(&spill.starts, Kind::SpillStarts).numbers(u64::from(lists) + 1);
@@ -121,7 +121,7 @@ impl<'a> StoredLists<'a> {
         self.assigned.as_ref().map_or(&[], |assigned| &assigned.own.list_of_row)
     }
 
-    /// Reads the rows' second lists, if they are in two and were not assigned anew; an error tells
+    /// Reads the rows' second lists, if they are in two and were not assigned again; an error says
     /// what is invalid.
     pub fn read_spill(&mut self) -> Result<(), String> {
         if let (Some(spill), None, None) = (&self.parts.spill, &self.assigned, &self.spill_lists) {
@@ -130,7 +130,7 @@ impl<'a> StoredLists<'a> {
         Ok(())
     }
 
-    /// As [`Self::read_spill`], where they must be valid.
+    /// As [`Self::read_second_lists`], but raises an error if they are invalid.
     fn need_spill(&mut self) {
         let read = self.read_spill();
         read.unwrap_or_else(|text| self.sealed.corrupt(format!("In it {text}.")));

@@ -11,8 +11,8 @@ use crate::storage::snapshot::Snapshot;
 use crate::structure::{ListOptions, Rerank};
 use std::collections::VecDeque;
 
-/// What is known of the sealed segments of an index, `matches` of whose rows meet the conditions if
-/// there are conditions.
+/// What is known of the sealed segments of an index; `matches` is the number of their matching
+/// rows, `None` if nearly all match.
 pub fn facts(options: ListOptions, snapshot: &Snapshot, matches: Option<usize>) -> ListFacts {
     let (meta, manifest) = (&snapshot.meta, &snapshot.manifest);
     ListFacts {

@@ -151,7 +151,7 @@ impl Batch for ListBatch {
         ListBatch::bytes(self)
     }
 
-    /// Those of the vectors of a chunk of rows that threads have just been given.
+    /// Pages of the vectors of the chunk that threads were just given.
     fn pages_ahead(&self) -> u64 {
         let space = self.space();
         match space.row_bytes() {

@@ -16,13 +16,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Rows sampled for each list.
 const ROWS_PER_LIST: usize = 30;
-/// With fewer rows for each list than this, lists would mean little.
+/// The fewest rows for each list; with fewer, an index has one list.
 const LEAST_ROWS_PER_LIST: u64 = 8;
 
-/// Lists of an index of so many rows, whose option says how many (0: as many as suit the rows).
+/// Number of lists of an index of `rows` rows; `option` is the index's option (0: as many as suit
+/// the rows).
 ///
-/// A search pays for every centroid and for the rows of the lists that it probes: the sum is least
-/// where the lists grow with the square root of the rows.
+/// A search pays for every centroid and for the rows of the lists probed. The sum is least where
+/// the lists grow with the square root of the rows.
 pub fn lists_wanted(option: u32, rows: u64) -> u32 {
     if option > 0 {
         return option;
@@ -30,13 +31,13 @@ pub fn lists_wanted(option: u32, rows: u64) -> u32 {
     ((4.0 * (rows as f64).sqrt()) as u32).clamp(1, MAX_LISTS)
 }
 
-/// Whether so many rows are worth so many lists.
+/// Whether `rows` rows are enough for `lists` lists.
 pub fn are_enough(lists: u32, rows: u64) -> bool {
     rows >= u64::from(lists) * LEAST_ROWS_PER_LIST
 }
 
-/// Rows worth sampling for so many lists, when a row has so many dimensions and the sample may take
-/// `memory` bytes.
+/// Number of rows to sample for `lists` lists, when a row has `dims` dimensions and the sample may
+/// take `memory` bytes.
 pub fn sample_rows(lists: u32, dims: usize, memory: usize) -> usize {
     (lists as usize * ROWS_PER_LIST).min(memory / (dims * size_of::<f32>())).max(1)
 }
@@ -68,7 +69,7 @@ impl Sample {
         is_row
     }
 
-    /// Finds centroids on threads and writes them to a draft; too few rows for so many lists are
+    /// Finds centroids on threads and writes them to a draft; rows too few for `lists` lists get
     /// one list.
     ///
     /// `total` is the number of rows that the sample stands for.

@@ -1,5 +1,4 @@
-//! Writing a segment with lists, from rows wherever they are: ordered by list, one pass for each
-//! part.
+//! Writing a segment with lists from rows of any source: ordered by list, one pass for each part.
 
 use super::assign::Formats;
 use crate::codec::fastscan::BLOCK;
@@ -51,7 +50,7 @@ pub struct RowPlace {
 /// Bytes that ordering takes for each row.
 pub const BYTES_PER_ROW: usize = size_of::<RowPlace>() + 3 * size_of::<u32>();
 
-/// What a segment is to have.
+/// What a segment consists of.
 pub struct Format {
     /// Filter columns.
     columns: usize,
@@ -143,8 +142,8 @@ fn borrowed(bits: &[(Factors, Vec<u8>)]) -> Vec<(Factors, &[u8])> {
     bits.iter().map(|(factors, code)| (*factors, &code[..])).collect()
 }
 
-/// Writes the entries of rows, which come by their ordinals, in their second lists, if they are in
-/// two.
+/// Writes rows' entries in their second lists; `None` if rows are in one list. `order` has the rows
+/// by ordinal.
 fn write_spill<S: RowSource>(
     draft: &mut Draft,
     layout: SpillBlocks,
@@ -167,8 +166,7 @@ fn write_spill<S: RowSource>(
     Some(Spill { starts, codes })
 }
 
-/// The first ordinal of each list, and one more for the end; what is listed in the order of the
-/// lists.
+/// The first ordinal of each list, and one more for the end; the items in the order of their lists.
 fn order_by_list<T: Copy + Default>(
     placed: impl Iterator<Item = (u32, T)> + Clone,
     lists: usize,
