@@ -77,7 +77,7 @@ fn codes(criterion: &mut Criterion) {
             bencher.iter(|| rotation.apply(black_box(&mut a)));
         });
         let mut code = vec![0; dims / 8];
-        let target = codec::rabitq::Target::L2Squared;
+        let target = codec::rabitq::Estimand::L2Squared;
         group.bench_function(BenchmarkId::new("encode", dims), |bencher| {
             bencher.iter(|| codec::rabitq::encode(black_box(&a), black_box(&b), target, &mut code));
         });

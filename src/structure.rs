@@ -128,7 +128,7 @@ pub enum Structure {
 /// What a page holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Kind {
+pub enum PageKind {
     Meta = 1,
     Manifest = 2,
     Lane = 3,
@@ -152,29 +152,29 @@ pub enum Kind {
     SpillCodes = 21,
 }
 
-impl Kind {
+impl PageKind {
     /// The part of a segment that such pages make up, in statistics.
     pub fn name(self) -> &'static str {
         match self {
-            Kind::Meta => "meta",
-            Kind::Manifest => "manifest",
-            Kind::Lane | Kind::GrowingGroups | Kind::GrowingRows => "lanes",
-            Kind::Tids => "tids",
-            Kind::Tombstones => "tombstones",
-            Kind::Vectors => "vectors",
-            Kind::Offsets => "offsets",
-            Kind::GraphBase => "graph",
-            Kind::GraphUpper => "upper layers",
-            Kind::Duplicates => "duplicates",
-            Kind::ListStarts => "lists",
-            Kind::ListCodes => "codes",
-            Kind::Centroids => "centroids",
-            Kind::FineCodes => "fine codes",
-            Kind::Column => "filter column",
-            Kind::RowCodes => "row codes",
-            Kind::NodeCodes => "node codes",
-            Kind::SpillStarts => "second lists",
-            Kind::SpillCodes => "second codes",
+            PageKind::Meta => "meta",
+            PageKind::Manifest => "manifest",
+            PageKind::Lane | PageKind::GrowingGroups | PageKind::GrowingRows => "lanes",
+            PageKind::Tids => "tids",
+            PageKind::Tombstones => "tombstones",
+            PageKind::Vectors => "vectors",
+            PageKind::Offsets => "offsets",
+            PageKind::GraphBase => "graph",
+            PageKind::GraphUpper => "upper layers",
+            PageKind::Duplicates => "duplicates",
+            PageKind::ListStarts => "lists",
+            PageKind::ListCodes => "codes",
+            PageKind::Centroids => "centroids",
+            PageKind::FineCodes => "fine codes",
+            PageKind::Column => "filter column",
+            PageKind::RowCodes => "row codes",
+            PageKind::NodeCodes => "node codes",
+            PageKind::SpillStarts => "second lists",
+            PageKind::SpillCodes => "second codes",
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::pg::open::OpenIndex;
 use crate::pg::relation::Relation;
 use crate::segment::check::Check;
 use crate::segment::{Entry, Tid};
-use crate::structure::Kind;
+use crate::structure::PageKind;
 use pgrx::iter::TableIterator;
 use pgrx::{name, pg_extern, pg_sys};
 use std::collections::{HashMap, HashSet};
@@ -45,7 +45,7 @@ fn vdb_check(
         check.find(format!("heap tuple {} is missing", place(tid)));
     }
     let rows = check.into_findings().into_iter().map(|finding| {
-        let part = finding.part.map(Kind::name);
+        let part = finding.part.map(PageKind::name);
         (finding.segment.map(i64::from), part, finding.block.map(i64::from), finding.text)
     });
     TableIterator::new(rows.collect::<Vec<_>>())

@@ -60,7 +60,7 @@ pub fn register() {
 /// The options of vdb_hnsw, as PostgreSQL stores them parsed.
 #[repr(C)]
 #[derive(Clone, Copy)]
-struct StoredGraph {
+struct GraphFields {
     maintenance: StoredMaintenance,
     m: i32,
     ef_construction: i32,
@@ -73,23 +73,23 @@ struct StoredGraph {
 unsafe extern "C-unwind" fn graph_amoptions(options: pg_sys::Datum, validate: bool) -> *mut pg_sys::bytea {
     let (kind, _) = *KINDS.get().expect("registered when the library was loaded");
     let fields = [
-        Field::int(c"m", offset_of!(StoredGraph, m)),
-        Field::int(c"ef_construction", offset_of!(StoredGraph, ef_construction)),
-        Field::choice(c"quantizer", offset_of!(StoredGraph, quantizer)),
-        Field::choice(c"layout", offset_of!(StoredGraph, layout)),
-        Field::choice(c"rerank", offset_of!(StoredGraph, rerank)),
+        Field::int(c"m", offset_of!(GraphFields, m)),
+        Field::int(c"ef_construction", offset_of!(GraphFields, ef_construction)),
+        Field::choice(c"quantizer", offset_of!(GraphFields, quantizer)),
+        Field::choice(c"layout", offset_of!(GraphFields, layout)),
+        Field::choice(c"rerank", offset_of!(GraphFields, rerank)),
     ];
     // SAFETY: PostgreSQL passes these arguments to `amoptions`. The fields are those of
-    // StoredGraph with their types.
-    unsafe { kind.parse::<StoredGraph>(options, validate, &fields) }
+    // GraphFields with their types.
+    unsafe { kind.parse::<GraphFields>(options, validate, &fields) }
 }
 
 /// The structure and the quantizer of a vdb_hnsw index over `space`.
 fn graph_of(index: Relation, space: Space) -> (Structure, Quantizer) {
-    // SAFETY: the relation is open. Its options are null, or a StoredGraph that `graph_amoptions`
+    // SAFETY: the relation is open. Its options are null, or a GraphFields that `graph_amoptions`
     // has parsed.
-    let stored = unsafe { (*index.raw()).rd_options.cast::<StoredGraph>().as_ref() };
-    let stored = stored.copied().unwrap_or(StoredGraph {
+    let stored = unsafe { (*index.raw()).rd_options.cast::<GraphFields>().as_ref() };
+    let stored = stored.copied().unwrap_or(GraphFields {
         maintenance: StoredMaintenance::default(),
         m: DEFAULT_M,
         ef_construction: DEFAULT_EF_CONSTRUCTION,
@@ -97,7 +97,7 @@ fn graph_of(index: Relation, space: Space) -> (Structure, Quantizer) {
         layout: UNSET,
         rerank: Rerank::Index as i32,
     });
-    let StoredGraph { m, ef_construction, quantizer, layout, rerank, .. } = stored;
+    let GraphFields { m, ef_construction, quantizer, layout, rerank, .. } = stored;
     if ef_construction < 2 * m {
         invalid("ef_construction must be greater than or equal to 2 * m")
             .detail(format!("ef_construction is {ef_construction}, m is {m}."))
@@ -133,7 +133,7 @@ fn graph_of(index: Relation, space: Space) -> (Structure, Quantizer) {
 /// The options of vdb_ivf, as PostgreSQL stores them parsed.
 #[repr(C)]
 #[derive(Clone, Copy)]
-struct StoredLists {
+struct ListFields {
     maintenance: StoredMaintenance,
     lists: i32,
     quantizer: i32,
@@ -145,22 +145,22 @@ struct StoredLists {
 unsafe extern "C-unwind" fn list_amoptions(options: pg_sys::Datum, validate: bool) -> *mut pg_sys::bytea {
     let (_, kind) = *KINDS.get().expect("registered when the library was loaded");
     let fields = [
-        Field::int(c"lists", offset_of!(StoredLists, lists)),
-        Field::choice(c"quantizer", offset_of!(StoredLists, quantizer)),
-        Field::int(c"bits", offset_of!(StoredLists, bits)),
-        Field::choice(c"rerank", offset_of!(StoredLists, rerank)),
+        Field::int(c"lists", offset_of!(ListFields, lists)),
+        Field::choice(c"quantizer", offset_of!(ListFields, quantizer)),
+        Field::int(c"bits", offset_of!(ListFields, bits)),
+        Field::choice(c"rerank", offset_of!(ListFields, rerank)),
     ];
     // SAFETY: PostgreSQL passes these arguments to `amoptions`. The fields are those of
-    // StoredLists with their types.
-    unsafe { kind.parse::<StoredLists>(options, validate, &fields) }
+    // ListFields with their types.
+    unsafe { kind.parse::<ListFields>(options, validate, &fields) }
 }
 
 /// The structure and the quantizer of a vdb_ivf index over `space`.
 fn lists_of(index: Relation, space: Space) -> (Structure, Quantizer) {
-    // SAFETY: the relation is open. Its options are null, or a StoredLists that `list_amoptions`
+    // SAFETY: the relation is open. Its options are null, or a ListFields that `list_amoptions`
     // has parsed.
-    let stored = unsafe { (*index.raw()).rd_options.cast::<StoredLists>().as_ref() };
-    let StoredLists { lists, quantizer, bits, rerank, .. } = stored.copied().unwrap_or(StoredLists {
+    let stored = unsafe { (*index.raw()).rd_options.cast::<ListFields>().as_ref() };
+    let ListFields { lists, quantizer, bits, rerank, .. } = stored.copied().unwrap_or(ListFields {
         maintenance: StoredMaintenance::default(),
         lists: 0,
         quantizer: UNSET,

@@ -1,7 +1,7 @@
 //! Filter columns: their values become keys, and conditions on them become tests of keys.
 
 use super::opclass;
-use crate::filter::key::{self, Collation, Comparison, Kind};
+use crate::filter::key::{self, Collation, Comparison, KeyKind};
 use crate::filter::{self, Condition, Test};
 use crate::pg::error::Problem;
 use crate::pg::interrupts;
@@ -20,7 +20,7 @@ macro_rules! support_functions {
     ($($name:ident: $kind:expr;)*) => {
         /// In the order of the numbers that support functions return, from
         /// [`opclass::FIRST_FILTER`] on.
-        const KINDS: &[Kind] = &[$($kind),*];
+        const KINDS: &[KeyKind] = &[$($kind),*];
 
         $(
             #[pg_extern(sql = false)]
@@ -33,23 +33,23 @@ macro_rules! support_functions {
 }
 
 support_functions! {
-    vdb_int2_filter: Kind::Int2;
-    vdb_int4_filter: Kind::Int4;
-    vdb_int8_filter: Kind::Int8;
-    vdb_float4_filter: Kind::Float4;
-    vdb_float8_filter: Kind::Float8;
-    vdb_numeric_filter: Kind::Numeric;
-    vdb_bool_filter: Kind::Bool;
-    vdb_date_filter: Kind::Date;
-    vdb_timestamp_filter: Kind::Timestamp;
-    vdb_uuid_filter: Kind::Uuid;
-    vdb_text_filter: Kind::Text(Collation::Bytes);
-    vdb_enum_filter: Kind::Enum;
-    vdb_array_filter: Kind::Array;
+    vdb_int2_filter: KeyKind::Int2;
+    vdb_int4_filter: KeyKind::Int4;
+    vdb_int8_filter: KeyKind::Int8;
+    vdb_float4_filter: KeyKind::Float4;
+    vdb_float8_filter: KeyKind::Float8;
+    vdb_numeric_filter: KeyKind::Numeric;
+    vdb_bool_filter: KeyKind::Bool;
+    vdb_date_filter: KeyKind::Date;
+    vdb_timestamp_filter: KeyKind::Timestamp;
+    vdb_uuid_filter: KeyKind::Uuid;
+    vdb_text_filter: KeyKind::Text(Collation::Bytes);
+    vdb_enum_filter: KeyKind::Enum;
+    vdb_array_filter: KeyKind::Array;
 }
 
 /// The kinds of an index's filter columns: all columns except the first.
-pub fn kinds_of(index: Relation) -> Vec<Kind> {
+pub fn kinds_of(index: Relation) -> Vec<KeyKind> {
     let columns = index.columns();
     if columns > MAX_COLUMNS + 1 {
         Problem::new(
@@ -62,7 +62,7 @@ pub fn kinds_of(index: Relation) -> Vec<Kind> {
         let number = opclass::support_number(index, column);
         let kind = number.checked_sub(opclass::FIRST_FILTER).and_then(|n| KINDS.get(n as usize).copied());
         match kind {
-            Some(Kind::Text(_)) => Kind::Text(collation_of(index.collation(column))),
+            Some(KeyKind::Text(_)) => KeyKind::Text(collation_of(index.collation(column))),
             Some(kind) => kind,
             None => Problem::new(
                 ERRCODE_FEATURE_NOT_SUPPORTED,
@@ -94,7 +94,7 @@ fn collation_of(collation: pg_sys::Oid) -> Collation {
 /// value that is not null is of the type that its column's kind stands for.
 pub unsafe fn of_values(
     index: Relation,
-    kinds: &[Kind],
+    kinds: &[KeyKind],
     values: *const pg_sys::Datum,
     nulls: *const bool,
 ) -> Vec<u64> {
@@ -113,30 +113,30 @@ pub unsafe fn of_values(
 
 /// # Safety
 /// `value` is not null, and of the type that `kind` stands for.
-unsafe fn key_of(kind: Kind, collation: pg_sys::Oid, value: pg_sys::Datum) -> u64 {
+unsafe fn key_of(kind: KeyKind, collation: pg_sys::Oid, value: pg_sys::Datum) -> u64 {
     // SAFETY: `value` is not null and of the kind's type by this function's contract. Each arm
     // reads it as that type: by value, or through a pointer to such a value. PostgreSQL's functions
     // get arguments of their types.
     unsafe {
         match kind {
-            Kind::Int2 => key::of_integer((value.value() as i16).into()),
-            Kind::Int4 | Kind::Date => key::of_integer((value.value() as i32).into()),
-            Kind::Int8 | Kind::Timestamp => key::of_integer(value.value() as i64),
-            Kind::Float4 => key::of_float(f32::from_bits(value.value() as u32).into()),
-            Kind::Float8 => key::of_float(f64::from_bits(value.value() as u64)),
-            Kind::Numeric => {
+            KeyKind::Int2 => key::of_integer((value.value() as i16).into()),
+            KeyKind::Int4 | KeyKind::Date => key::of_integer((value.value() as i32).into()),
+            KeyKind::Int8 | KeyKind::Timestamp => key::of_integer(value.value() as i64),
+            KeyKind::Float4 => key::of_float(f32::from_bits(value.value() as u32).into()),
+            KeyKind::Float8 => key::of_float(f64::from_bits(value.value() as u64)),
+            KeyKind::Numeric => {
                 let float =
                     pgrx::direct_function_call_as_datum(pg_sys::numeric_float8_no_overflow, &[Some(value)]);
                 key::of_float(f64::from_bits(float.expect("a number is not null").value() as u64))
             }
-            Kind::Bool => u64::from(value.value() as u8 != 0),
-            Kind::Uuid => key::of_first_bytes(&*value.cast_mut_ptr::<[u8; 16]>()),
-            Kind::Text(_) => {
+            KeyKind::Bool => u64::from(value.value() as u8 != 0),
+            KeyKind::Uuid => key::of_first_bytes(&*value.cast_mut_ptr::<[u8; 16]>()),
+            KeyKind::Text(_) => {
                 let text = Varlena::from_datum(value);
                 key::of_text(&text.bytes()[VARLENA_HEADER..])
             }
-            Kind::Enum => u64::from(value.value() as u32),
-            Kind::Array => {
+            KeyKind::Enum => u64::from(value.value() as u32),
+            KeyKind::Array => {
                 let (elements, element_type) = elements_of(value);
                 let hash = hash_of(element_type);
                 let element_key = |&element: &pg_sys::Datum| {
@@ -205,7 +205,7 @@ unsafe fn hash_of(element_type: pg_sys::Oid) -> *mut pg_sys::FmgrInfo {
 /// `keys` are of a scan of the index, whose filter columns are of these kinds.
 pub unsafe fn conditions(
     index: Relation,
-    kinds: &[Kind],
+    kinds: &[KeyKind],
     keys: &[pg_sys::ScanKeyData],
 ) -> Option<Vec<Condition>> {
     let mut conditions = Vec::new();
@@ -243,7 +243,7 @@ fn has(key: &pg_sys::ScanKeyData, flags: u32) -> bool {
 
 /// # Safety
 /// As [`conditions`], and `scan_key` is on filter column `column`.
-unsafe fn test_of(index: Relation, kinds: &[Kind], column: usize, scan_key: &pg_sys::ScanKeyData) -> Test {
+unsafe fn test_of(index: Relation, kinds: &[KeyKind], column: usize, scan_key: &pg_sys::ScanKeyData) -> Test {
     if has(scan_key, pg_sys::SK_SEARCHNOTNULL) {
         return Test::NotNull;
     }
@@ -276,13 +276,13 @@ unsafe fn test_of(index: Relation, kinds: &[Kind], column: usize, scan_key: &pg_
 
 /// The kind of an operator's right argument: the column's, unless the operator compares two types
 /// of a family.
-fn argument_kind(column: Kind, subtype: pg_sys::Oid) -> Kind {
+fn argument_kind(column: KeyKind, subtype: pg_sys::Oid) -> KeyKind {
     match (column, subtype) {
-        (Kind::Int2 | Kind::Int4 | Kind::Int8, pg_sys::INT2OID) => Kind::Int2,
-        (Kind::Int2 | Kind::Int4 | Kind::Int8, pg_sys::INT4OID) => Kind::Int4,
-        (Kind::Int2 | Kind::Int4 | Kind::Int8, pg_sys::INT8OID) => Kind::Int8,
-        (Kind::Float4 | Kind::Float8, pg_sys::FLOAT4OID) => Kind::Float4,
-        (Kind::Float4 | Kind::Float8, pg_sys::FLOAT8OID) => Kind::Float8,
+        (KeyKind::Int2 | KeyKind::Int4 | KeyKind::Int8, pg_sys::INT2OID) => KeyKind::Int2,
+        (KeyKind::Int2 | KeyKind::Int4 | KeyKind::Int8, pg_sys::INT4OID) => KeyKind::Int4,
+        (KeyKind::Int2 | KeyKind::Int4 | KeyKind::Int8, pg_sys::INT8OID) => KeyKind::Int8,
+        (KeyKind::Float4 | KeyKind::Float8, pg_sys::FLOAT4OID) => KeyKind::Float4,
+        (KeyKind::Float4 | KeyKind::Float8, pg_sys::FLOAT8OID) => KeyKind::Float8,
         _ => column,
     }
 }

@@ -1,6 +1,6 @@
 //! CREATE INDEX and REINDEX: the table's rows become sealed segments.
 
-use super::table::{Extent, TableRows, malformed};
+use super::table::{TableExtent, TableRows, malformed};
 use super::{attributes, opclass};
 use crate::am::parallel_scan;
 use crate::distance::Space;
@@ -90,7 +90,7 @@ impl TrainingRows for TableSample<'_> {
                 break;
             }
             let first = order.at(position) * run;
-            let extent = Extent::Blocks { first, count: run.min(total - first) };
+            let extent = TableExtent::Blocks { first, count: run.min(total - first) };
             self.source.scan(extent, false, &mut |entry| {
                 if !sample(entry.row) {
                     malformed();

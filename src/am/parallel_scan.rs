@@ -1,7 +1,7 @@
 //! A table's rows, read by parallel workers as well: fetching and unpacking large values takes
 //! longer than passing them on.
 
-use crate::am::table::{Extent, TableRows, malformed};
+use crate::am::table::{TableExtent, TableRows, malformed};
 use crate::am::{attributes, opclass};
 use crate::filter;
 use crate::pg::parallel::{Member, Rows, Team, workers_for};
@@ -37,11 +37,11 @@ pub fn scan(source: TableRows, workers: usize, visit: &mut dyn FnMut(Entry)) -> 
     // writes to it during this call.
     let workers = workers.min(workers_for(heap, index, unsafe { &*source.info }));
     let Some(mut team) = Team::start(c"vdb_scan_table", workers, &task, heap, rows) else {
-        return source.scan(Extent::All, true, visit);
+        return source.scan(TableExtent::All, true, visit);
     };
     let mut others = Share::default();
     let mut own = 0;
-    let scanned = source.scan(Extent::Share(team.begin_scan()), true, &mut |entry| {
+    let scanned = source.scan(TableExtent::Share(team.begin_scan()), true, &mut |entry| {
         visit(entry);
         own += 1;
         if own % ROWS_PER_LOOK == 0 {
@@ -163,7 +163,7 @@ pub unsafe extern "C-unwind" fn vdb_scan_table(segment: *mut pg_sys::dsm_segment
         let relation = Relation::from_raw(index);
         let (space, kinds) = (opclass::space_of(relation), attributes::kinds_of(relation));
         let source = TableRows::new(heap, index, info, space, &kinds);
-        let share = Extent::Share(member.begin_scan(source.table()));
+        let share = TableExtent::Share(member.begin_scan(source.table()));
         let mut message = Message::begin();
         let tuples = source.scan(share, false, &mut |entry| {
             Message::add(&mut message, entry);

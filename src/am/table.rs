@@ -2,7 +2,7 @@
 
 use super::{attributes, opclass};
 use crate::distance::Space;
-use crate::filter::key::Kind;
+use crate::filter::key::KeyKind;
 use crate::pg::error::Problem;
 use crate::pg::owner::AsOwner;
 use crate::pg::relation::Relation;
@@ -16,13 +16,13 @@ pub struct TableRows<'a> {
     pub index: pg_sys::Relation,
     pub info: *mut pg_sys::IndexInfo,
     pub space: Space,
-    pub kinds: &'a [Kind],
+    pub kinds: &'a [KeyKind],
     /// Reset after each row, so that detoasted values do not pile up.
     row_context: pg_sys::MemoryContext,
 }
 
 /// The part of a table that is scanned.
-pub enum Extent {
+pub enum TableExtent {
     All,
     Blocks {
         first: u32,
@@ -42,19 +42,19 @@ impl<'a> TableRows<'a> {
         index: pg_sys::Relation,
         info: *mut pg_sys::IndexInfo,
         space: Space,
-        kinds: &'a [Kind],
+        kinds: &'a [KeyKind],
     ) -> Self {
         Self { heap, index, info, space, kinds, row_context: new_row_context() }
     }
 
     /// Calls `visit` with every row that the index has a place for; returns the number of the
     /// table's rows. `show_progress` is for a scan of all.
-    pub fn scan(self, extent: Extent, show_progress: bool, visit: &mut dyn FnMut(Entry)) -> f64 {
+    pub fn scan(self, extent: TableExtent, show_progress: bool, visit: &mut dyn FnMut(Entry)) -> f64 {
         let mut state = Scan { source: self, visit };
         let (first, count, scan) = match extent {
-            Extent::All => (0, pg_sys::InvalidBlockNumber, std::ptr::null_mut()),
-            Extent::Blocks { first, count } => (first, count, std::ptr::null_mut()),
-            Extent::Share(scan) => (0, pg_sys::InvalidBlockNumber, scan),
+            TableExtent::All => (0, pg_sys::InvalidBlockNumber, std::ptr::null_mut()),
+            TableExtent::Blocks { first, count } => (first, count, std::ptr::null_mut()),
+            TableExtent::Share(scan) => (0, pg_sys::InvalidBlockNumber, scan),
         };
         // PostgreSQL decides where a shared scan begins, and allows nothing else. All others read
         // the blocks in order.
@@ -106,7 +106,7 @@ pub fn for_each_visible_row(index: Relation, visit: &mut dyn FnMut(Entry)) {
         let info = pg_sys::BuildIndexInfo(index.raw());
         (*info).ii_Concurrent = true;
         let (space, kinds) = (opclass::space_of(index), attributes::kinds_of(index));
-        TableRows::new(heap, index.raw(), info, space, &kinds).scan(Extent::All, false, visit);
+        TableRows::new(heap, index.raw(), info, space, &kinds).scan(TableExtent::All, false, visit);
         pg_sys::table_close(heap, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
     }
 }

@@ -8,7 +8,7 @@ use super::{Matrix, spill};
 use crate::codec::fastscan::BLOCK;
 use crate::codec::layout::CodeLayout;
 use crate::codec::layout::centroids::{CentroidBlocks, keys_of};
-use crate::codec::rabitq::{self, Factors, Query, Target};
+use crate::codec::rabitq::{self, Estimand, Factors, Query};
 use crate::codec::rotation::Rotation;
 use crate::distance::{Element, Metric, subtract};
 use crate::memory;
@@ -98,7 +98,7 @@ impl Centroids {
             let members = first..(first + BLOCK).min(count);
             for ((row, code), i) in members.clone().zip(codes.chunks_exact_mut(code_bytes)).zip(0..) {
                 let centroid = rotated.row(row);
-                factors[i] = rabitq::encode(centroid, &rotated_centre, Target::NegativeInnerProduct, code);
+                factors[i] = rabitq::encode(centroid, &rotated_centre, Estimand::NegativeInnerProduct, code);
                 norms[i] = squared_norms[row];
             }
             let codes: Vec<(Factors, &[u8])> =

@@ -1,6 +1,6 @@
 //! Rows on their way to codes: widened, rotated, encoded.
 
-use crate::codec::rabitq::{self, Factors, Query, Target};
+use crate::codec::rabitq::{self, Estimand, Factors, Query};
 use crate::codec::rabitq_multibit;
 use crate::codec::rabitq4;
 use crate::codec::rotation::Rotation;
@@ -83,18 +83,18 @@ pub fn is_near(a: f32, b: f32) -> bool {
 pub struct Encoder {
     space: Space,
     rotation: Rotation,
-    target: Target,
+    target: Estimand,
 }
 
 /// What codes of this space estimate; `None` if its vectors cannot be encoded.
-pub fn target(space: Space) -> Option<Target> {
+pub fn target(space: Space) -> Option<Estimand> {
     let is_dense = match space.kind {
         ElementKind::F32 | ElementKind::F16 => true,
         ElementKind::Sparse | ElementKind::Bit => false,
     };
     (is_dense && space.metric.has_codes()).then(|| match space.metric.geometry() {
-        Geometry::Euclidean => Target::L2Squared,
-        Geometry::Product | Geometry::Angle => Target::NegativeInnerProduct,
+        Geometry::Euclidean => Estimand::L2Squared,
+        Geometry::Product | Geometry::Angle => Estimand::NegativeInnerProduct,
     })
 }
 

@@ -13,7 +13,7 @@ use crate::util::cpu::vectorized;
 
 /// What a code estimates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Target {
+pub enum Estimand {
     /// Squared Euclidean distance.
     L2Squared,
     /// Negative inner product, plus a constant that the centre's own score contains. With unit
@@ -52,7 +52,7 @@ pub const EPSILON: f32 = 2.5;
 
 /// Encodes a rotated vector against a rotated centre. The bits, the lowest of each byte first, go
 /// to `code`, which has a byte for every eight dimensions.
-pub fn encode(vector: &[f32], centre: &[f32], target: Target, code: &mut [u8]) -> Factors {
+pub fn encode(vector: &[f32], centre: &[f32], target: Estimand, code: &mut [u8]) -> Factors {
     debug_assert_eq!(vector.len(), centre.len());
     debug_assert_eq!(vector.len(), code.len() * 8);
     let [squared, absolute, centre_dot_signs, residual_dot_centre] = signs_and_sums(vector, centre, code);
@@ -149,7 +149,7 @@ impl Products {
         squared_steps: f32,
         centre_along: f32,
         dims: usize,
-        target: Target,
+        target: Estimand,
     ) -> Factors {
         let Self { is_zero, squared, residual_dot_centre } = self;
         if is_zero {
@@ -164,12 +164,12 @@ impl Products {
         let spread = (ratio * squared_steps / along - 1.0).max(0.0);
         let error = squared.sqrt() * EPSILON * (spread / (dims as f32 - 1.0)).sqrt();
         let factors = match target {
-            Target::L2Squared => Factors {
+            Estimand::L2Squared => Factors {
                 add: squared + 2.0 * ratio * centre_along,
                 rescale: -2.0 * ratio,
                 error: 2.0 * error,
             },
-            Target::NegativeInnerProduct => {
+            Estimand::NegativeInnerProduct => {
                 Factors { add: ratio * centre_along - residual_dot_centre, rescale: -ratio, error }
             }
         };
@@ -262,7 +262,7 @@ pub mod tests {
     /// `estimate` gets the rotated row, centre and query, and the centre's score.
     pub fn sample(
         dims: usize,
-        target: Target,
+        target: Estimand,
         estimate: impl Fn(&[f32], &[f32], &[f32], f64) -> (f32, Factors),
     ) -> Vec<(f64, f64)> {
         let [row, centre, query] = [0.3, 1.1, 2.9].map(|phase| vector(dims, phase));
@@ -270,8 +270,8 @@ pub mod tests {
         let l2 =
             |a: &[f32], b: &[f32]| -> f64 { a.iter().zip(b).map(|(x, y)| f64::from(x - y).powi(2)).sum() };
         let score = |a: &[f32]| match target {
-            Target::L2Squared => l2(a, &query),
-            Target::NegativeInnerProduct => -dot(a, &query),
+            Estimand::L2Squared => l2(a, &query),
+            Estimand::NegativeInnerProduct => -dot(a, &query),
         };
         let errors = (0..400).map(|seed| {
             let rotation = Rotation::new(seed, dims);
@@ -285,7 +285,7 @@ pub mod tests {
 
     #[test]
     fn the_estimate_is_unbiased_and_keeps_its_bound() {
-        for target in [Target::L2Squared, Target::NegativeInnerProduct] {
+        for target in [Estimand::L2Squared, Estimand::NegativeInnerProduct] {
             for dims in [60, 100, 384, 768, 1000] {
                 let errors = sample(dims, target, |row, centre, query, centre_score| {
                     let mut code = vec![0; row.len() / 8];
@@ -323,7 +323,7 @@ pub mod tests {
             let [rotated_row, rotated_centre, rotated_query] =
                 [&row, &centre, &query].map(|vector| rotation.rotate(vector));
             let mut code = vec![0; dims / 8];
-            let factors = encode(&rotated_row, &rotated_centre, Target::L2Squared, &mut code);
+            let factors = encode(&rotated_row, &rotated_centre, Estimand::L2Squared, &mut code);
             let numbers = [factors.add, factors.rescale, factors.error].map(|number| [number; BLOCK]);
             let query_of_codes = Query::new(&rotated_query);
             let block = pack(&[&code[..]; BLOCK], dims);
@@ -340,7 +340,7 @@ pub mod tests {
     fn a_vector_at_its_centre_is_estimated_exactly() {
         let centre: Vec<f32> = (0..64).map(|i| i as f32).collect();
         let mut code = [0; 8];
-        let factors = encode(&centre, &centre, Target::L2Squared, &mut code);
+        let factors = encode(&centre, &centre, Estimand::L2Squared, &mut code);
         let query = Query::new(&[1.0; 64]);
         let block = pack(&[&code], 64);
         assert_eq!(query.estimate(&block, &[factors.add], &[factors.rescale], 5.5)[0], 5.5);

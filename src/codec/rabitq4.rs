@@ -4,7 +4,7 @@
 //! low halves of the code's bytes, the last 32 the high halves. The query is rounded to a byte a
 //! dimension, so that products are sums of small integers. The error bound includes this rounding.
 
-use crate::codec::rabitq::{EPSILON, Factors, Target};
+use crate::codec::rabitq::{EPSILON, Estimand, Factors};
 use crate::codec::rabitq_multibit;
 use crate::codec::rounding::{Rounding, Slack, hypot_bound};
 use crate::util::cpu::vectorized;
@@ -24,7 +24,7 @@ pub fn code_bytes(dims: usize) -> usize {
 }
 
 /// Encodes a rotated vector against the origin into `code`, of [`code_bytes`] bytes.
-pub fn encode(vector: &[f32], target: Target, code: &mut [u8]) -> Factors {
+pub fn encode(vector: &[f32], target: Estimand, code: &mut [u8]) -> Factors {
     debug_assert_eq!(code.len(), code_bytes(vector.len()));
     let (steps, factors) = rabitq_multibit::quantize(vector, &vec![0.0; vector.len()], target, BITS);
     let (spans, _) = steps.as_chunks::<SPAN>();
@@ -39,10 +39,10 @@ pub fn encode(vector: &[f32], target: Target, code: &mut [u8]) -> Factors {
 }
 
 /// The rotated vector that a code against the origin stands for.
-pub fn decode(code: &[u8], factors: Factors, target: Target) -> Vec<f32> {
+pub fn decode(code: &[u8], factors: Factors, target: Estimand) -> Vec<f32> {
     let scale = match target {
-        Target::L2Squared => -factors.rescale / 2.0,
-        Target::NegativeInnerProduct => -factors.rescale,
+        Estimand::L2Squared => -factors.rescale / 2.0,
+        Estimand::NegativeInnerProduct => -factors.rescale,
     };
     let value = |step: u8| scale * (f32::from(step) - rabitq_multibit::middle(BITS));
     let (spans, _) = code.as_chunks::<SPAN_BYTES>();
@@ -131,13 +131,13 @@ mod tests {
 
     #[test]
     fn estimates_are_near_and_keep_their_bound() {
-        for target in [Target::L2Squared, Target::NegativeInnerProduct] {
+        for target in [Estimand::L2Squared, Estimand::NegativeInnerProduct] {
             for dims in [64, 384, 1536] {
                 let (row, query) = (vector(dims, 0.3), vector(dims, 2.9));
                 let norm = dot_of(&query, &query);
                 let (score, origin_score) = match target {
-                    Target::L2Squared => (norm + dot_of(&row, &row) - 2.0 * dot_of(&row, &query), norm),
-                    Target::NegativeInnerProduct => (-dot_of(&row, &query), 0.0),
+                    Estimand::L2Squared => (norm + dot_of(&row, &row) - 2.0 * dot_of(&row, &query), norm),
+                    Estimand::NegativeInnerProduct => (-dot_of(&row, &query), 0.0),
                 };
                 let (mut beyond, mut squared, mut bounds) = (0, 0.0, 0.0);
                 for seed in 0..400 {
@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn a_code_stands_for_a_vector_near_its_own() {
-        for target in [Target::L2Squared, Target::NegativeInnerProduct] {
+        for target in [Estimand::L2Squared, Estimand::NegativeInnerProduct] {
             let row = Rotation::new(5, 384).rotate(&vector(384, 0.3));
             let mut code = vec![0; code_bytes(384)];
             let factors = encode(&row, target, &mut code);
@@ -173,13 +173,13 @@ mod tests {
     #[test]
     fn a_vector_of_zeros_is_estimated_exactly() {
         let mut code = [0; 32];
-        let factors = encode(&[0.0; 64], Target::L2Squared, &mut code);
+        let factors = encode(&[0.0; 64], Estimand::L2Squared, &mut code);
         let exactly = |query: &[f32]| {
             let (score, bound) = Query::new(query, (5.5, 8.0)).estimate(&code, factors);
             score == 5.5 && (0.0..1e-3).contains(&bound)
         };
         assert!(exactly(&[1.0; 64]));
-        assert_eq!(decode(&code, factors, Target::L2Squared), [0.0; 64]);
+        assert_eq!(decode(&code, factors, Estimand::L2Squared), [0.0; 64]);
         assert!(exactly(&[0.0; 64]));
     }
 }

@@ -6,7 +6,7 @@
 //! steps around zero, scaled so that its direction is near the residual's. A code is `bits` planes
 //! of one bit a dimension, the lowest first.
 
-use crate::codec::rabitq::{Factors, Products, Target};
+use crate::codec::rabitq::{Estimand, Factors, Products};
 use crate::codec::rounding::Rounding;
 use crate::distance::subtract;
 use crate::util::cpu::vectorized;
@@ -20,7 +20,7 @@ pub fn code_bytes(dims: usize, bits: usize) -> usize {
 }
 
 /// Encodes a rotated vector against a rotated centre into `code`, of [`code_bytes`] bytes.
-pub fn encode(vector: &[f32], centre: &[f32], target: Target, bits: usize, code: &mut [u8]) -> Factors {
+pub fn encode(vector: &[f32], centre: &[f32], target: Estimand, bits: usize, code: &mut [u8]) -> Factors {
     debug_assert_eq!(code.len(), code_bytes(vector.len(), bits));
     let (steps, factors) = quantize(vector, centre, target, bits);
     code.fill(0);
@@ -35,7 +35,7 @@ pub fn encode(vector: &[f32], centre: &[f32], target: Target, bits: usize, code:
 
 /// The grid step of each dimension of a rotated vector around a rotated centre, and the numbers
 /// beside a code of these steps.
-pub fn quantize(vector: &[f32], centre: &[f32], target: Target, bits: usize) -> (Vec<u8>, Factors) {
+pub fn quantize(vector: &[f32], centre: &[f32], target: Estimand, bits: usize) -> (Vec<u8>, Factors) {
     let residual = subtract(vector, centre);
     let grid = Grid::new(&residual, bits);
     let mut steps = vec![0; residual.len()];
@@ -175,7 +175,7 @@ mod tests {
     #[test]
     fn vectors_too_small_to_be_squared_are_unknown() {
         let vector: Vec<f32> = (0..64).map(|i| if i % 3 == 0 { -1e-42 } else { 1e-43 }).collect();
-        for target in [Target::L2Squared, Target::NegativeInnerProduct] {
+        for target in [Estimand::L2Squared, Estimand::NegativeInnerProduct] {
             for bits in 1..=MAX_BITS {
                 let mut code = vec![0; code_bytes(64, bits)];
                 let factors = encode(&vector, &[0.0; 64], target, bits, &mut code);
@@ -186,7 +186,7 @@ mod tests {
 
     #[test]
     fn more_bits_are_nearer_and_keep_their_bound() {
-        for target in [Target::L2Squared, Target::NegativeInnerProduct] {
+        for target in [Estimand::L2Squared, Estimand::NegativeInnerProduct] {
             for dims in [100, 384] {
                 let mut before = f64::INFINITY;
                 for bits in 1..=MAX_BITS {
@@ -216,7 +216,7 @@ mod tests {
     fn a_vector_at_its_centre_is_estimated_exactly() {
         let centre: Vec<f32> = (0..64).map(|i| i as f32).collect();
         let mut code = [0; 32];
-        let factors = encode(&centre, &centre, Target::L2Squared, 4, &mut code);
+        let factors = encode(&centre, &centre, Estimand::L2Squared, 4, &mut code);
         let (score, error) = Query::new(&[1.0; 64]).estimate(&code, 4, factors, (5.5, 3.0));
         assert_eq!(score, 5.5);
         assert!((0.0..1e-3).contains(&error), "but for rounding: {error}");

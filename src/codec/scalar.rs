@@ -5,7 +5,7 @@
 //! and Schwarz). The bound of [`super::rabitq`] fails in about one case of a hundred, but is much
 //! tighter for its size.
 
-use super::rabitq::{ORDINARY, Target};
+use super::rabitq::{Estimand, ORDINARY};
 use simsimd::SpatialSimilarity;
 
 /// The numbers beside a code.
@@ -82,7 +82,7 @@ impl Query {
 
     /// The estimated score of a code, and a bound on its error. Under cosine, with unit vectors,
     /// the estimate is the score less 1.
-    pub fn estimate(&self, code: &[u8], grid: &Grid, target: Target) -> (f32, f32) {
+    pub fn estimate(&self, code: &[u8], grid: &Grid, target: Estimand) -> (f32, f32) {
         let (query, code): (&[i8], &[i8]) = (bytemuck::cast_slice(&self.code), bytemuck::cast_slice(code));
         let product = <i8 as SpatialSimilarity>::dot(query, code).unwrap_or_default();
         // Double precision, as the terms may all but cancel out.
@@ -99,7 +99,7 @@ impl Query {
         const ROUNDING: f32 = 1e-5;
         let error = b.lost * self.norm + b.coded_norm * a.lost + ROUNDING * self.norm * b.coded_norm;
         match target {
-            Target::L2Squared => {
+            Estimand::L2Squared => {
                 let squared = a.squared + b.squared;
                 // What overflows or vanishes in single precision has no bound, except the distance
                 // of zeros.
@@ -107,7 +107,7 @@ impl Query {
                 let bound = 2.0 * error + ROUNDING * squared;
                 (squared - 2.0 * product, if is_ordinary { bound } else { f32::INFINITY })
             }
-            Target::NegativeInnerProduct => (-product, error),
+            Estimand::NegativeInnerProduct => (-product, error),
         }
     }
 }
@@ -122,7 +122,7 @@ mod tests {
         for (query, vector) in [(vec![-2.6487708f32], vec![0.65271395f32]), (vec![1.5; 7], vec![-0.25; 7])] {
             let mut code = vec![0; vector.len()];
             let grid = encode(&vector, &mut code);
-            let (estimate, error) = Query::new(&query).estimate(&code, &grid, Target::NegativeInnerProduct);
+            let (estimate, error) = Query::new(&query).estimate(&code, &grid, Estimand::NegativeInnerProduct);
             let exact: f32 = -query.iter().zip(&vector).map(|(x, y)| x * y).sum::<f32>();
             assert!((estimate - exact).abs() <= 1e-6 * exact.abs(), "{estimate} for {exact}");
             assert!(error <= 1e-4 * exact.abs(), "{error}");
@@ -141,7 +141,7 @@ mod tests {
             let grid = encode(&b, &mut code);
             let product: f64 = a.iter().zip(&b).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum();
             let l2: f64 = a.iter().zip(&b).map(|(x, y)| f64::from(x - y).powi(2)).sum();
-            for (target, exact) in [(Target::NegativeInnerProduct, -product), (Target::L2Squared, l2)] {
+            for (target, exact) in [(Estimand::NegativeInnerProduct, -product), (Estimand::L2Squared, l2)] {
                 let (estimate, error) = query.estimate(&code, &grid, target);
                 let off = (f64::from(estimate) - exact).abs();
                 prop_assert!(off <= f64::from(error) + 1e-6, "{target:?}: off by {off}, bound {error}");

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// What a filter column holds, as far as it matters to keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Kind {
+pub enum KeyKind {
     Int2,
     Int4,
     Int8,
@@ -52,14 +52,14 @@ pub const GREATEST: u64 = u64::MAX - 1;
 /// The bits of a text's key that depend on more than its first bytes.
 const TEXT_HASH: u64 = 0xFFFF_FFFF;
 
-impl Kind {
+impl KeyKind {
     /// Whether different values have different keys, so that a row's key decides whether it meets a
     /// condition.
     pub fn is_exact(self) -> bool {
         match self {
-            Kind::Int2 | Kind::Int4 | Kind::Int8 | Kind::Float4 | Kind::Float8 => true,
-            Kind::Bool | Kind::Date | Kind::Timestamp | Kind::Enum => true,
-            Kind::Numeric | Kind::Uuid | Kind::Text(_) | Kind::Array => false,
+            KeyKind::Int2 | KeyKind::Int4 | KeyKind::Int8 | KeyKind::Float4 | KeyKind::Float8 => true,
+            KeyKind::Bool | KeyKind::Date | KeyKind::Timestamp | KeyKind::Enum => true,
+            KeyKind::Numeric | KeyKind::Uuid | KeyKind::Text(_) | KeyKind::Array => false,
         }
     }
 
@@ -71,13 +71,13 @@ impl Kind {
         let is_exact = self.is_exact() && key < GREATEST;
         // Bits that values on the other side of `key` may share with it.
         let shared = match (self, comparison) {
-            (Kind::Array, Comparison::Overlaps) => return Test::AnyBit(key),
-            (Kind::Array, Comparison::Contains) => return Test::AllBits(key),
-            (Kind::Array, Comparison::IsContained) => return Test::OnlyBits(key),
-            (Kind::Text(Collation::Nothing), _) => return Test::NotNull,
+            (KeyKind::Array, Comparison::Overlaps) => return Test::AnyBit(key),
+            (KeyKind::Array, Comparison::Contains) => return Test::AllBits(key),
+            (KeyKind::Array, Comparison::IsContained) => return Test::OnlyBits(key),
+            (KeyKind::Text(Collation::Nothing), _) => return Test::NotNull,
             (_, Comparison::Equal) => return Test::OneOf(vec![key]),
-            (Kind::Text(Collation::Equality) | Kind::Enum | Kind::Array, _) => return Test::NotNull,
-            (Kind::Text(Collation::Bytes), _) => TEXT_HASH,
+            (KeyKind::Text(Collation::Equality) | KeyKind::Enum | KeyKind::Array, _) => return Test::NotNull,
+            (KeyKind::Text(Collation::Bytes), _) => TEXT_HASH,
             _ => 0,
         };
         let (low, high) = (key & !shared, key | shared);
@@ -156,7 +156,7 @@ mod tests {
             for (a, b) in [(a, b), (b, a), (b, b)] {
                 for comparison in COMPARISONS {
                     let key = of_integer(a).min(GREATEST);
-                    let accepts = Kind::Int8.test(comparison, of_integer(b)).accepts(Some(key));
+                    let accepts = KeyKind::Int8.test(comparison, of_integer(b)).accepts(Some(key));
                     let holds = holds(comparison, a.cmp(&b));
                     // Two numbers have the greatest key.
                     prop_assert!(accepts == holds || accepts && key == GREATEST, "{} {}", a, b);
@@ -169,7 +169,7 @@ mod tests {
             // PostgreSQL's order: zeros are equal, NaN is equal to itself and greatest.
             let rank = |x: f64| if x.is_nan() { (1, 0.0) } else { (0, x) };
             for comparison in COMPARISONS {
-                let test = Kind::Float8.test(comparison, of_float(b));
+                let test = KeyKind::Float8.test(comparison, of_float(b));
                 let order = rank(a).partial_cmp(&rank(b)).unwrap();
                 prop_assert_eq!(test.accepts(Some(of_float(a))), holds(comparison, order), "{} {}", a, b);
             }
@@ -178,7 +178,7 @@ mod tests {
 
         #[test]
         fn texts_lose_no_match(a in ".{0,7}", b in ".{0,7}") {
-            let kind = Kind::Text(Collation::Bytes);
+            let kind = KeyKind::Text(Collation::Bytes);
             for (a, b) in [(&a, &b), (&b, &b)] {
                 for comparison in COMPARISONS {
                     let test = kind.test(comparison, of_text(b.as_bytes()));
@@ -191,11 +191,11 @@ mod tests {
 
     #[test]
     fn equal_texts_are_told_from_others() {
-        let test = Kind::Text(Collation::Equality).test(Equal, of_text(b"document_17"));
+        let test = KeyKind::Text(Collation::Equality).test(Equal, of_text(b"document_17"));
         assert!(test.accepts(Some(of_text(b"document_17"))));
         assert!(!test.accepts(Some(of_text(b"document_18"))));
-        assert_eq!(Kind::Text(Collation::Equality).test(Less, 7), Test::NotNull);
-        assert_eq!(Kind::Text(Collation::Nothing).test(Equal, 7), Test::NotNull);
+        assert_eq!(KeyKind::Text(Collation::Equality).test(Less, 7), Test::NotNull);
+        assert_eq!(KeyKind::Text(Collation::Nothing).test(Equal, 7), Test::NotNull);
     }
 
     #[test]
@@ -203,7 +203,7 @@ mod tests {
         let set =
             |elements: &[u64]| elements.iter().map(|&element| of_element(element)).fold(0, |a, b| a | b);
         let accepts =
-            |comparison, a: &[u64], b: &[u64]| Kind::Array.test(comparison, set(b)).accepts(Some(set(a)));
+            |comparison, a: &[u64], b: &[u64]| KeyKind::Array.test(comparison, set(b)).accepts(Some(set(a)));
         assert!(accepts(Contains, &[1, 2, 3], &[2]) && !accepts(Contains, &[1, 3], &[2, 3]));
         assert!(accepts(Contains, &[], &[]) && !accepts(Overlaps, &[], &[]));
         assert!(accepts(Overlaps, &[1, 2], &[2, 9]) && !accepts(Overlaps, &[1, 2], &[9]));

@@ -88,7 +88,7 @@ pub struct Search {
     best: BinaryHeap<Candidate>,
     returned: usize,
     /// Every node returned.
-    given: Vec<u32>,
+    returned_nodes: Vec<u32>,
     /// Nodes compared by the walk over the base layer, nodes kept, and estimates. The descent and
     /// the sweep do not count.
     compared: usize,
@@ -133,7 +133,7 @@ impl Search {
             pool: BinaryHeap::new(),
             best: BinaryHeap::new(),
             returned: 0,
-            given: Vec::new(),
+            returned_nodes: Vec::new(),
             compared: 0,
             matching: 0,
             estimated: 0,
@@ -189,8 +189,8 @@ impl Search {
     }
 
     /// Every node that was returned, and the greatest score of them.
-    pub fn given(&mut self) -> (Vec<u32>, f64) {
-        (std::mem::take(&mut self.given), self.last.map_or(f64::NEG_INFINITY, |last| last.score))
+    pub fn returned_nodes(&mut self) -> (Vec<u32>, f64) {
+        (std::mem::take(&mut self.returned_nodes), self.last.map_or(f64::NEG_INFINITY, |last| last.score))
     }
 
     pub fn work(&self) -> Work {
@@ -271,7 +271,7 @@ impl Search {
                     }
                     self.returned += 1;
                     self.last = self.last.max(Some(candidate));
-                    memory::push(&mut self.given, candidate.node, CANDIDATES);
+                    memory::push(&mut self.returned_nodes, candidate.node, CANDIDATES);
                     return Some(candidate);
                 }
             }

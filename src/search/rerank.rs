@@ -118,7 +118,7 @@ pub enum Step<T> {
     Next(T, f64),
     /// Compare these and report their scores to [`Reranker::compared`].
     Compare(Vec<T>),
-    /// Offer everything again to [`Reranker::recall`], in the same order.
+    /// Offer everything again to [`Reranker::reconsider`], in the same order.
     Reconsider,
     /// There are no candidates left.
     Empty,
@@ -225,7 +225,7 @@ impl<T: Copy + Ord> Reranker<T> {
     /// Adds those of at most 32 candidates that may be among the first, and skips the rest.
     ///
     /// A place holds a candidate if its bit in `matching` is set and `value` returns one. Returns
-    /// the limit that decided, which [`Self::recall`] needs.
+    /// the limit that decided, which [`Self::reconsider`] needs.
     pub fn offer(
         &mut self,
         scores: &[f32],

@@ -13,7 +13,7 @@ use crate::storage::page;
 use crate::storage::part::Part;
 use crate::storage::sealed::SealedRef;
 use crate::storage::snapshot::Snapshot;
-use crate::structure::Kind;
+use crate::structure::PageKind;
 
 /// Looks for what is wrong with one generation of an index.
 pub struct Check {
@@ -35,7 +35,7 @@ impl Check {
         let mut check = Self { relation, snapshot: snapshot.clone(), blocks, findings: Findings::default() };
         check.extents();
         for segment in &snapshot.manifest.sealed {
-            check.part(segment.id, Kind::Tombstones, &segment.tombstone_bits);
+            check.part(segment.id, PageKind::Tombstones, &segment.tombstone_bits);
             if check.findings.is_empty() {
                 check.tombstones(segment);
             }
@@ -46,7 +46,7 @@ impl Check {
                 wrong.extend(visit(entry.tid, Some(entry.row), entry.attributes));
             });
             for text in wrong {
-                check.findings.of_part(segment.segment, Kind::Lane, text);
+                check.findings.of_part(segment.segment, PageKind::Lane, text);
             }
         }
         drop(lock);
@@ -92,7 +92,8 @@ impl Check {
                 // blank, or was written for a generation that was not published: a part of its
                 // manifest, or a lane.
                 let page = Pinned::read(self.relation, block).share().copy();
-                let is_unpublished = page::is(&page.0, Kind::Manifest, 0) || growing::is_unused_root(&page.0);
+                let is_unpublished =
+                    page::is(&page.0, PageKind::Manifest, 0) || growing::is_unused_root(&page.0);
                 if page.0.iter().any(|&byte| byte != 0) && !is_unpublished {
                     find(block, format!("the page, {}, has no owner", page::describe(&page.0)));
                 }
@@ -110,7 +111,7 @@ impl Check {
         let structure = structure_of(&snapshot.meta.structure);
         for segment in &snapshot.manifest.sealed {
             for (kind, part) in segment.parts() {
-                if kind != Kind::Tombstones {
+                if kind != PageKind::Tombstones {
                     self.part(segment.id, kind, part);
                 }
             }
@@ -130,7 +131,7 @@ impl Check {
         self.snapshot.manifest.sealed.iter().any(|segment| self.findings.are_of(segment.id))
     }
 
-    fn part(&mut self, segment: u32, kind: Kind, part: &Part) {
+    fn part(&mut self, segment: u32, kind: PageKind, part: &Part) {
         let mut crc = crc32fast::Hasher::new();
         let blocks = self.blocks;
         let (relation, readable) = (self.relation, part.pages.blocks().filter(|&block| block < blocks));
@@ -138,12 +139,17 @@ impl Check {
             pgrx::check_for_interrupts!();
             let page = page.share().copy();
             if !page::is(&page.0, kind, segment) {
-                self.findings.add(Some(segment), Some(kind), Some(block), "the page is another's".into());
+                self.findings.add(
+                    Some(segment),
+                    Some(kind),
+                    Some(block),
+                    "the page belongs to another segment or part".into(),
+                );
             }
             crc.update(page::payload(&page.0));
         });
         let crc = crc.finalize();
-        if kind != Kind::Tombstones && crc != part.crc {
+        if kind != PageKind::Tombstones && crc != part.crc {
             self.findings.of_part(segment, kind, format!("the CRC is {crc}, not {}", part.crc));
         }
     }
@@ -152,8 +158,8 @@ impl Check {
         let mut rows = SealedRows::new(SealedRef::new(&self.relation, segment));
         let dead = (0..segment.rows).filter(|&row| rows.is_dead(row)).count();
         if dead < segment.tombstones as usize {
-            let text = format!("{dead} rows are dead of the {} that were marked", segment.tombstones);
-            self.findings.of_part(segment.id, Kind::Tombstones, text);
+            let text = format!("{dead} rows are marked dead, expected {}", segment.tombstones);
+            self.findings.of_part(segment.id, PageKind::Tombstones, text);
         }
     }
 
@@ -169,7 +175,7 @@ impl Check {
                 continue;
             }
             for text in structure.visit_rows(SealedRef::new(&self.relation, segment), &snapshot, visit) {
-                self.findings.of_part(segment.id, Kind::Tids, text);
+                self.findings.of_part(segment.id, PageKind::Tids, text);
             }
         }
     }

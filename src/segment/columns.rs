@@ -8,7 +8,7 @@ use crate::storage::part::Layout;
 use crate::storage::part_reader::PartReader;
 use crate::storage::part_writer::PartWriter;
 use crate::storage::sealed::SealedRef;
-use crate::structure::Kind;
+use crate::structure::PageKind;
 
 /// Bytes of a dictionary's entry.
 const ENTRY: usize = size_of::<u64>();
@@ -21,7 +21,7 @@ pub fn write(draft: &mut Draft, columns: usize, rows: &Table) -> Vec<Column> {
     let write = |column| {
         let encoded = column::encode(rows.column(column));
         let bytes = encoded.dictionary.len() * ENTRY + encoded.zones.len() * ZONE + encoded.codes.len();
-        let mut writer = PartWriter::new(draft, Kind::Column, Layout::Tape, bytes as u64);
+        let mut writer = PartWriter::new(draft, PageKind::Column, Layout::Tape, bytes as u64);
         encoded.dictionary.iter().for_each(|key| writer.push(&key.to_ne_bytes()));
         for zone in &encoded.zones {
             writer.push(&zone.least.to_ne_bytes());
@@ -42,7 +42,7 @@ struct ColumnReader<'a> {
 
 impl<'a> ColumnReader<'a> {
     fn new(sealed: SealedRef<'a>, column: &'a Column) -> Self {
-        let tape = sealed.part(&column.part, Kind::Column);
+        let tape = sealed.part(&column.part, PageKind::Column);
         Self { coding: column.coding, rows: sealed.rows as usize, tape }
     }
 

@@ -26,7 +26,7 @@ use crate::storage::part_reader::require;
 use crate::storage::sealed::SealedRef;
 use crate::storage::snapshot::Snapshot;
 use crate::storage::tasks::{Priority, TaskKind};
-use crate::structure::Kind;
+use crate::structure::PageKind;
 
 /// A merge of segments.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,7 +99,7 @@ fn begin(relation: Relation, choose: impl FnOnce(&Meta, &Manifest) -> Option<Job
 }
 
 /// Raises an error if a part is damaged: its copy in the new segment would get a valid checksum.
-fn verify(relation: Relation, id: u32, parts: &[(Kind, &Part)]) {
+fn verify(relation: Relation, id: u32, parts: &[(PageKind, &Part)]) {
     for &(kind, part) in parts {
         let mut crc = crc32fast::Hasher::new();
         for_each_page(relation, part.pages.blocks(), |block, page| {
@@ -107,7 +107,7 @@ fn verify(relation: Relation, id: u32, parts: &[(Kind, &Part)]) {
             require(page.frozen(), &relation, block, kind, id);
             crc.update(page::payload(page.frozen()));
         });
-        if kind != Kind::Tombstones && crc.finalize() != part.crc {
+        if kind != PageKind::Tombstones && crc.finalize() != part.crc {
             Problem::corrupt(format!("segment {id} of index \"{}\" is corrupted", relation.name()))
                 .detail(format!("The checksum of its part {kind:?} is wrong."))
                 .raise();

@@ -8,7 +8,7 @@ use crate::storage::extent::{Extent, Extents};
 use crate::storage::manifest::{self, Manifest};
 use crate::storage::meta::{Growing, ManifestRoot, Meta};
 use crate::storage::page::{self, Stamp};
-use crate::structure::Kind;
+use crate::structure::PageKind;
 
 /// The whole relation: meta page, manifest page, lanes.
 pub fn pages(mut meta: Meta) -> Result<Vec<Page>, Problem> {
@@ -30,8 +30,8 @@ pub fn pages(mut meta: Meta) -> Result<Vec<Page>, Problem> {
         page::format(&mut page, Stamp { kind, segment, generation: 1 });
         page
     };
-    let mut manifest_page = blank(Kind::Manifest, 0);
+    let mut manifest_page = blank(PageKind::Manifest, 0);
     page::payload_mut(&mut manifest_page)[..content.len()].copy_from_slice(&content);
-    let lanes = std::iter::repeat_n(blank(Kind::Lane, segment), LANES);
+    let lanes = std::iter::repeat_n(blank(PageKind::Lane, segment), LANES);
     Ok([meta.to_page()?, manifest_page].into_iter().chain(lanes).collect())
 }

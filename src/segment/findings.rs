@@ -1,13 +1,13 @@
 //! What a check finds wrong with an index.
 
 use super::Tid;
-use crate::structure::Kind;
+use crate::structure::PageKind;
 
 /// A violated invariant, and where it was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     pub segment: Option<u32>,
-    pub part: Option<Kind>,
+    pub part: Option<PageKind>,
     pub block: Option<u32>,
     pub text: String,
 }
@@ -25,7 +25,7 @@ const MOST_ALIKE: usize = 20;
 
 impl Findings {
     /// Adds a finding, unless there are enough like it.
-    pub fn add(&mut self, segment: Option<u32>, part: Option<Kind>, block: Option<u32>, text: String) {
+    pub fn add(&mut self, segment: Option<u32>, part: Option<PageKind>, block: Option<u32>, text: String) {
         let key = |segment, part, block: Option<u32>| (segment, part, block.is_some());
         let alike =
             |found: &&Finding| key(found.segment, found.part, found.block) == key(segment, part, block);
@@ -36,7 +36,7 @@ impl Findings {
     }
 
     /// Adds a finding about a part of a segment.
-    pub fn of_part(&mut self, segment: u32, part: Kind, text: impl Into<String>) {
+    pub fn of_part(&mut self, segment: u32, part: PageKind, text: impl Into<String>) {
         self.add(Some(segment), Some(part), None, text.into());
     }
 

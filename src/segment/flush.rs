@@ -12,7 +12,7 @@
 //! wrote. Steps 1, 2 and 4 hold the manifest's lock; step 3 takes it only to allocate pages. So
 //! inserts, searches, vacuums and compactions go on.
 
-use super::structures::TrainingRows;
+use super::structures::{SAMPLE_BYTES, TrainingRows};
 use super::{Entry, Plan, growing, pages, structure_of, vacuum};
 use crate::pg::error::Problem;
 use crate::pg::lock::{IndexLock, Purpose};
@@ -114,9 +114,6 @@ struct FrozenRows<'a> {
     relation: Relation,
     snapshot: &'a Snapshot,
 }
-
-/// Memory for a sample that is taken while the index is used.
-const SAMPLE_BYTES: usize = 64 << 20;
 
 impl TrainingRows for FrozenRows<'_> {
     fn sample(&mut self, sample: &mut dyn FnMut(&[u8]) -> bool, enough: &dyn Fn(u64) -> usize) -> u64 {

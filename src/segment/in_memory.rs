@@ -1,5 +1,5 @@
-//! An index in memory, for unit tests: its segments are sealed, merged, searched, listed and checked
-//! without a server.
+//! An index in memory, for unit tests: its segments are sealed, merged, searched, listed and
+//! checked without a server.
 
 use super::findings::{Finding, Findings};
 use super::request::{Effort, Hit, SearchLimits};
@@ -8,7 +8,7 @@ use super::structures::{RangeView, TrainingRows};
 use super::threshold::Threshold;
 use super::{Entry, Plan, Tid, columns, rows, structure_of};
 use crate::distance::{PreparedQuery, Space};
-use crate::filter::key::Kind;
+use crate::filter::key::KeyKind;
 use crate::filter::{self, Condition};
 use crate::search::rerank::IterativeScan;
 use crate::storage::draft::Draft;
@@ -53,7 +53,7 @@ impl MemoryIndex {
     pub fn new(space: Space, structure: Structure, quantizer: Quantizer) -> Self {
         Self {
             pages: Rc::default(),
-            meta: Rc::new(Meta::new(space, structure, quantizer, vec![Kind::Int4], 42)),
+            meta: Rc::new(Meta::new(space, structure, quantizer, vec![KeyKind::Int4], 42)),
             manifest: Manifest::default(),
             rows: BTreeMap::new(),
             next_tid: 0,

@@ -14,7 +14,7 @@ pub enum Owner {
     Manifest,
     Segment(u32),
     Codebook(u32),
-    Nobody,
+    FreeList,
 }
 
 /// Every run of pages that the current generation knows of, with its owner; the caller holds the
@@ -40,8 +40,8 @@ pub fn owned(relation: Relation, meta: &Meta, manifest: &Manifest) -> Vec<(Owner
     for codebook in &manifest.codebooks {
         add(Owner::Codebook(codebook.id), &mut codebook.extents());
     }
-    add(Owner::Nobody, &mut manifest.free.iter().map(|freed| freed.extent));
-    add(Owner::Nobody, &mut manifest.freed_now.iter().map(|given| given.extent));
+    add(Owner::FreeList, &mut manifest.free.iter().map(|freed| freed.extent));
+    add(Owner::FreeList, &mut manifest.freed_now.iter().map(|given| given.extent));
     owned
 }
 

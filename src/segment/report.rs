@@ -44,7 +44,7 @@ impl StepReport {
     }
 
     /// A step through the same rows that has not begun.
-    pub fn begin_anew(&self) -> Self {
+    pub fn fresh_step(&self) -> Self {
         let Self { segment, structure, step, rows, matches, .. } = *self;
         Self { rows, matches, ..Self::new(segment, structure, step) }
     }

@@ -9,7 +9,7 @@ use crate::storage::part_reader::PartReader;
 use crate::storage::part_writer::PartWriter;
 use crate::storage::parts::GraphParts;
 use crate::storage::sealed::SealedRef;
-use crate::structure::Kind;
+use crate::structure::PageKind;
 
 /// Writes the parts with a new segment's rows. `told` gives heap tuple and attributes of each row
 /// in the order of the ordinals, for `columns` filter columns.
@@ -20,7 +20,7 @@ pub fn write(
     entries: impl Iterator<Item = (Tid, Vec<u64>)>,
 ) -> RowParts {
     let layout = Layout::Slots { bytes: TID_BYTES };
-    let mut writer = PartWriter::new(draft, Kind::Tids, layout, rows.into());
+    let mut writer = PartWriter::new(draft, PageKind::Tids, layout, rows.into());
     let mut table = Table::new(columns);
     for (tid, attributes) in entries {
         writer.push(&tid);
@@ -28,7 +28,7 @@ pub fn write(
     }
     let tids = writer.finish();
     let bytes = u64::from(rows).div_ceil(8);
-    let tombstone_bits = PartWriter::new(draft, Kind::Tombstones, Layout::Tape, bytes).finish();
+    let tombstone_bits = PartWriter::new(draft, PageKind::Tombstones, Layout::Tape, bytes).finish();
     RowParts { rows, tids, tombstone_bits, columns: columns::write(draft, columns, &table) }
 }
 
@@ -43,8 +43,8 @@ pub struct SealedRows<'a> {
 impl<'a> SealedRows<'a> {
     pub fn new(sealed: SealedRef<'a>) -> Self {
         Self {
-            tids: sealed.part(&sealed.segment().tids, Kind::Tids),
-            tombstones: sealed.part(&sealed.segment().tombstone_bits, Kind::Tombstones),
+            tids: sealed.part(&sealed.segment().tids, PageKind::Tids),
+            tombstones: sealed.part(&sealed.segment().tombstone_bits, PageKind::Tombstones),
         }
     }
 
@@ -70,7 +70,7 @@ impl<'a> SealedRows<'a> {
 /// The rows of a segment that are not dead.
 pub fn live(sealed: SealedRef) -> Bitset {
     let mut rows = Bitset::full(sealed.rows as usize);
-    let mut tombstones = sealed.part(&sealed.tombstone_bits, Kind::Tombstones);
+    let mut tombstones = sealed.part(&sealed.tombstone_bits, PageKind::Tombstones);
     let dead = tombstones.tape(0, (sealed.rows as usize).div_ceil(8));
     for (word, dead) in rows.words_mut().iter_mut().zip(dead.chunks(size_of::<u64>())) {
         let mut bytes = [0; size_of::<u64>()];
@@ -94,7 +94,7 @@ impl<'a> NodeRows<'a> {
             rows: SealedRows::new(sealed),
             count: sealed.rows,
             nodes: parts.nodes,
-            duplicates: sealed.part(&parts.duplicates, Kind::Duplicates),
+            duplicates: sealed.part(&parts.duplicates, PageKind::Duplicates),
         }
     }
 

@@ -21,7 +21,7 @@ use std::rc::Rc;
 /// A search under way. Between two calls it holds neither pins nor locks.
 pub struct IndexSearch {
     index: u32,
-    looked_for: LookedFor,
+    input: SearchInput,
     limits: SearchLimits,
     conditions: Vec<Condition>,
     returned: u64,
@@ -40,7 +40,7 @@ pub struct IndexSearch {
 }
 
 /// What streams read in each call.
-struct LookedFor {
+struct SearchInput {
     snapshot: Snapshot,
     query: PreparedQuery,
     /// The query as codes see it, if the index has any.
@@ -49,7 +49,7 @@ struct LookedFor {
     matching: Vec<Option<Rc<Bitset>>>,
 }
 
-impl LookedFor {
+impl SearchInput {
     fn view<'a>(&'a self, relation: &'a Relation) -> SearchView<'a> {
         let Self { snapshot, query, coded, matching } = self;
         SearchView { pages: relation, snapshot, query, coded: coded.as_ref(), matching }
@@ -65,13 +65,13 @@ impl IndexSearch {
         let sealed = snapshot.manifest.sealed.iter();
         let matching =
             sealed.map(|segment| matching::matching(relation, meta, segment, &conditions)).collect();
-        let looked_for = LookedFor { snapshot, query, coded, matching };
-        let view = looked_for.view(&relation);
+        let input = SearchInput { snapshot, query, coded, matching };
+        let view = input.view(&relation);
         let mut runs = growing_rows::runs(relation, view, &conditions, limits);
         runs.extend(super::structure_of(&view.snapshot.meta.structure).runs(view, limits));
         Self {
             index: relation.oid().to_u32(),
-            looked_for,
+            input,
             limits,
             conditions,
             returned: 0,
@@ -86,13 +86,13 @@ impl IndexSearch {
     }
 
     pub fn space(&self) -> Space {
-        self.looked_for.snapshot.meta.space
+        self.input.snapshot.meta.space
     }
 
     /// The next nearest row.
     pub fn next(&mut self, relation: Relation, heap: &mut HeapRows) -> Option<Hit> {
         if self.returned >= self.limits.effort.rows {
-            pgrx::debug1!("vdb: a scan ends after {} rows, as vdb.max_scan_tuples says", self.returned);
+            pgrx::debug1!("vdb: a scan ends after {} rows, by vdb.max_scan_tuples", self.returned);
             return None;
         }
         if let Some(passes) = &mut self.passes {
@@ -128,7 +128,7 @@ impl IndexSearch {
 
     /// Adds a run's next hit to the heads.
     fn pull(&mut self, relation: Relation, heap: &mut HeapRows, number: usize) {
-        let hit = self.runs[number].next(self.looked_for.view(&relation), heap);
+        let hit = self.runs[number].next(self.input.view(&relation), heap);
         self.heads.extend(hit.map(|hit| Reverse((hit, number))));
     }
 
@@ -155,11 +155,11 @@ impl IndexSearch {
             .hint("Increase vdb.scan_mem, or set vdb.iterative_scan to strict, which takes less.")
             .raise();
         }
-        pgrx::debug1!("vdb: a scan goes on in passes after {} rows, as vdb.scan_mem says", self.returned);
+        pgrx::debug1!("vdb: a scan goes on in passes after {} rows, by vdb.scan_mem", self.returned);
         self.ended.extend(self.runs.drain(..).flat_map(|run| run.steps().collect::<Vec<_>>()));
         self.heads.clear();
         self.taken = None;
-        let LookedFor { snapshot, query, .. } = &self.looked_for;
+        let SearchInput { snapshot, query, .. } = &self.input;
         let passes = Passes::after(
             std::mem::take(&mut self.last),
             snapshot.clone(),
@@ -183,7 +183,7 @@ impl Drop for IndexSearch {
         // A search that was never asked for a row has done nothing.
         if self.started {
             let steps = self.steps().collect();
-            let generation = self.looked_for.snapshot.meta.generation;
+            let generation = self.input.snapshot.meta.generation;
             report::remember(Report { index: self.index, generation, steps });
         }
     }

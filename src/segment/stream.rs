@@ -117,7 +117,7 @@ impl Run {
                 return;
             }
             let Some((step, next)) = stream.successor(view) else { return };
-            let next_report = StepReport { step, ..report.begin_anew() };
+            let next_report = StepReport { step, ..report.fresh_step() };
             let ended = std::mem::replace(report, next_report);
             self.ended.push(StepReport { work: stream.work(), ..ended });
             *stream = next;

@@ -84,8 +84,8 @@ pub trait SealedStructure {
     /// The least and the greatest effort worth trying: candidates of a graph, or lists probed.
     fn efforts(&self, manifest: &Manifest) -> (u32, u32);
 
-    /// The node or the row by which a search can leave out `row` (see [`Terms`]); `None` if it
-    /// cannot.
+    /// The node or the row by which a search can leave out `row` (see [`SearchLimits`]); `None` if
+    /// it cannot.
     fn place_of(&self, sealed: SealedRef, row: u32) -> Option<u32>;
 
     /// Adds what is wrong with a segment to the findings; `deep` also computes codes again where
@@ -96,6 +96,9 @@ pub trait SealedStructure {
     /// returns what it finds wrong.
     fn visit_rows(&self, sealed: SealedRef, snapshot: &Snapshot, visit: &mut RowVisitor) -> Vec<String>;
 }
+
+/// Most memory for a sample of rows that is taken while the index is used.
+pub const SAMPLE_BYTES: usize = 64 << 20;
 
 /// Rows that centroids are found from.
 pub trait TrainingRows {

@@ -27,7 +27,7 @@ pub enum Verdict {
 
 impl Threshold {
     /// Calls `visit` with the places of the estimates, 32 at most, that may be within, and their
-    /// verdicts. Only places whose bit in `wanted` is set count.
+    /// verdicts. Only places whose bit in `matching` is set count.
     pub fn sort_out(
         self,
         scores: &[f32],

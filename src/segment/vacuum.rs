@@ -15,7 +15,7 @@ use crate::storage::page;
 use crate::storage::part::Layout;
 use crate::storage::part::checked_block;
 use crate::storage::part_reader::{page_to_change, require};
-use crate::structure::Kind;
+use crate::structure::PageKind;
 
 /// Rows left and rows newly dead.
 #[derive(Clone, Copy, Debug, Default)]
@@ -64,7 +64,7 @@ fn mark_dead(relation: Relation, segment: &mut Sealed, is_dead: &mut impl FnMut(
         let first = firsts.next().expect("as many as blocks");
         let last = (first + per_page).min(segment.rows as usize);
         let tids = page.share().copy();
-        require(&tids.0, &relation, block, Kind::Tids, segment.id);
+        require(&tids.0, &relation, block, PageKind::Tids, segment.id);
         // The bits of one page of TIDs may lie on two pages of tombstones.
         let mut row = first;
         while row < last {
@@ -98,13 +98,13 @@ fn mark_rows(
 ) -> (u32, u32) {
     let block = checked_block(&relation, &segment.tombstone_bits.pages, index);
     let bits = Pinned::read(relation, block).share().copy();
-    require(&bits.0, &relation, block, Kind::Tombstones, segment.id);
+    require(&bits.0, &relation, block, PageKind::Tombstones, segment.id);
     let byte_of = |row: usize| Layout::tape(row as u64 / 8).1;
     let was_dead = |&row: &usize| page::payload(&bits.0)[byte_of(row)] >> (row % 8) & 1 == 1;
     let (before, alive): (Vec<usize>, Vec<usize>) = rows.partition(was_dead);
     let dead: Vec<usize> = alive.into_iter().filter(|&row| is_dead(row)).collect();
     if !dead.is_empty() {
-        let buffer = page_to_change(relation, block, Kind::Tombstones, segment.id);
+        let buffer = page_to_change(relation, block, PageKind::Tombstones, segment.id);
         let mut record = Record::begin(relation);
         record.edit(&buffer, false, |page| {
             for &row in &dead {

@@ -3,7 +3,7 @@
 use crate::storage::part::{Layout, Part};
 use crate::storage::part_reader::PartReader;
 use crate::storage::sealed::SealedRef;
-use crate::structure::Kind;
+use crate::structure::PageKind;
 
 /// Where a segment keeps its vectors.
 pub enum VectorPlace<'a> {
@@ -30,11 +30,13 @@ impl<'a> Vectors<'a> {
     pub fn new(sealed: SealedRef<'a>, row_bytes: Option<usize>, place: VectorPlace<'a>) -> Self {
         let (vectors, offsets, stride) = match place {
             VectorPlace::Rows { part: rows, offsets } => (
-                sealed.part(rows, Kind::Vectors),
-                offsets.map(|offsets| sealed.part(offsets, Kind::Offsets)),
+                sealed.part(rows, PageKind::Vectors),
+                offsets.map(|offsets| sealed.part(offsets, PageKind::Offsets)),
                 row_bytes.unwrap_or_default(),
             ),
-            VectorPlace::Slots { part: slots, stride } => (sealed.part(slots, Kind::GraphBase), None, stride),
+            VectorPlace::Slots { part: slots, stride } => {
+                (sealed.part(slots, PageKind::GraphBase), None, stride)
+            }
         };
         Self { sealed, row_bytes, stride, vectors, offsets }
     }
@@ -63,7 +65,7 @@ impl<'a> Vectors<'a> {
                 let len = to.checked_sub(from).filter(|&len| len <= MAX_SPARSE_BYTES);
                 let Some(len) = len else {
                     self.sealed
-                        .corrupt(format!("The vector of node {node} would lie from byte {from} to {to}."))
+                        .corrupt(format!("The vector of node {node} has invalid bounds {from} to {to}."))
                 };
                 self.vectors.tape(from, len as usize)
             }

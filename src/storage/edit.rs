@@ -13,7 +13,7 @@ use crate::pg::process::{now, process_id};
 use crate::pg::relation::{Relation, is_before_all_snapshots, next_full_transaction_id};
 use crate::pg::wal::{Record, log_new_pages};
 use crate::storage::snapshot::Snapshot;
-use crate::structure::Kind;
+use crate::structure::PageKind;
 
 /// The next generation of an index, in the making.
 ///
@@ -172,7 +172,7 @@ impl Edit {
         let bytes = manifest::encode(&self.manifest).len() + SLACK;
         let pages = self.allocate(bytes.div_ceil(PAYLOAD) as u64);
         let content = manifest::encode(&self.manifest);
-        let stamp = Stamp { kind: Kind::Manifest, segment: 0, generation: self.meta.generation as u32 };
+        let stamp = Stamp { kind: PageKind::Manifest, segment: 0, generation: self.meta.generation as u32 };
         let mut chunks = content.chunks(PAYLOAD);
         for block in pages.blocks() {
             Pinned::overwrite(self.relation, block).fill(|page| {

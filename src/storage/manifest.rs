@@ -8,7 +8,7 @@ use super::tasks::{TaskKind, TaskLog};
 use crate::filter::column::Coding;
 use crate::pg::process::now;
 use crate::search::recall_curve::Curve;
-use crate::structure::Kind;
+use crate::structure::PageKind;
 use serde::{Deserialize, Serialize};
 
 /// A sealed segment: rows with ordinals `0..rows`.
@@ -44,9 +44,9 @@ impl Sealed {
     }
 
     /// Every part with the kind of its pages.
-    pub fn parts(&self) -> Vec<(Kind, &Part)> {
-        let mut parts = vec![(Kind::Tids, &self.tids), (Kind::Tombstones, &self.tombstone_bits)];
-        parts.extend(self.columns.iter().map(|column| (Kind::Column, &column.part)));
+    pub fn parts(&self) -> Vec<(PageKind, &Part)> {
+        let mut parts = vec![(PageKind::Tids, &self.tids), (PageKind::Tombstones, &self.tombstone_bits)];
+        parts.extend(self.columns.iter().map(|column| (PageKind::Column, &column.part)));
         parts.extend(self.parts.list());
         parts
     }
@@ -57,7 +57,7 @@ impl Sealed {
         let parts = self.parts();
         parts
             .iter()
-            .filter(|(kind, _)| *kind != Kind::Tombstones)
+            .filter(|(kind, _)| *kind != PageKind::Tombstones)
             .for_each(|(_, part)| crc.update(&part.crc.to_ne_bytes()));
         crc.finalize()
     }
@@ -113,7 +113,7 @@ pub struct Codebook {
     pub id: u32,
     pub lists: u32,
     /// Vectors of `f32`: the centroids, what their codes are against, the shift (see
-    /// [`crate::cluster::centroids`]).
+    /// [`mod@crate::cluster::centroids`]).
     pub centroids: Part,
     /// A block for every 32 centroids.
     pub codes: Part,
@@ -123,8 +123,8 @@ pub struct Codebook {
 
 impl Codebook {
     /// Every part with the kind of its pages.
-    pub fn parts(&self) -> [(Kind, &Part); 2] {
-        [(Kind::Centroids, &self.centroids), (Kind::ListCodes, &self.codes)]
+    pub fn parts(&self) -> [(PageKind, &Part); 2] {
+        [(PageKind::Centroids, &self.centroids), (PageKind::ListCodes, &self.codes)]
     }
 
     /// Every page.

@@ -8,7 +8,7 @@ use crate::memory;
 use crate::pg::buffer::{PAGE_SIZE, Page, Pinned};
 use crate::pg::error::{OrRaise, Problem};
 use crate::pg::relation::Relation;
-use crate::structure::Kind;
+use crate::structure::PageKind;
 use crate::structure::{Quantizer, Structure};
 use serde::{Deserialize, Serialize};
 
@@ -43,7 +43,7 @@ pub struct Meta {
     pub structure: Structure,
     pub quantizer: Quantizer,
     /// The filter columns.
-    pub filters: Vec<filter::key::Kind>,
+    pub filters: Vec<filter::key::KeyKind>,
     /// Makes node levels and rotations reproducible.
     pub seed: u64,
     /// Distinguishes this build from an earlier one in the same file.
@@ -64,7 +64,7 @@ impl Meta {
         space: Space,
         structure: Structure,
         quantizer: Quantizer,
-        filters: Vec<filter::key::Kind>,
+        filters: Vec<filter::key::KeyKind>,
         seed: u64,
     ) -> Self {
         Self {
@@ -92,8 +92,8 @@ impl Meta {
     }
 
     fn decode(page: &Page, index: &str) -> Result<Self, Problem> {
-        if !page::is(page, Kind::Meta, 0) {
-            return Err(page::mismatch(index, BLOCK, Kind::Meta, 0));
+        if !page::is(page, PageKind::Meta, 0) {
+            return Err(page::mismatch(index, BLOCK, PageKind::Meta, 0));
         }
         let corrupt = || Problem::corrupt(format!("the meta page of index \"{index}\" is corrupted"));
         let payload = page::payload(page);
@@ -121,7 +121,10 @@ impl Meta {
     /// The whole meta page; an error if the content does not fit.
     pub fn to_page(&self) -> Result<Page, Problem> {
         let mut page = [0; PAGE_SIZE];
-        page::format(&mut page, Stamp { kind: Kind::Meta, segment: 0, generation: self.generation as u32 });
+        page::format(
+            &mut page,
+            Stamp { kind: PageKind::Meta, segment: 0, generation: self.generation as u32 },
+        );
         let content = encode(self);
         let payload = page::payload_mut(&mut page);
         let Some(target) = payload[8..].get_mut(..content.len()) else {
@@ -168,7 +171,7 @@ mod tests {
                 rerank: Rerank::Index,
             }),
             Quantizer::None,
-            vec![filter::key::Kind::Int4],
+            vec![filter::key::KeyKind::Int4],
             42,
         );
         let page = meta.to_page().unwrap();

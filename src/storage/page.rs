@@ -3,7 +3,7 @@
 
 use crate::pg::buffer::{PAGE_SIZE, Page};
 use crate::pg::error::Problem;
-use crate::structure::Kind;
+use crate::structure::PageKind;
 
 /// PostgreSQL's page header.
 pub(super) const HEADER: usize = 24;
@@ -20,7 +20,7 @@ pub const PAYLOAD: usize = PAGE_SIZE - HEADER - SPECIAL;
 /// The identity of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
-    pub kind: Kind,
+    pub kind: PageKind,
     /// Segment id; 0 for meta and manifest pages.
     pub segment: u32,
     /// Low 32 bits of the manifest generation that wrote the page.
@@ -52,12 +52,12 @@ pub fn set_used(page: &mut Page, used: usize) {
 }
 
 /// Whether the page is of this format, kind and segment.
-pub fn is(page: &Page, kind: Kind, segment: u32) -> bool {
+pub fn is(page: &Page, kind: PageKind, segment: u32) -> bool {
     is_of(page, kind) && page[SPECIAL_AT..][4..8] == segment.to_ne_bytes()
 }
 
 /// Whether the page is of this format and kind.
-pub fn is_of(page: &Page, kind: Kind) -> bool {
+pub fn is_of(page: &Page, kind: PageKind) -> bool {
     let area = &page[SPECIAL_AT..];
     area[..2] == MAGIC.to_ne_bytes() && area[2] == kind as u8 && area[3] == VERSION
 }
@@ -79,7 +79,7 @@ pub fn describe(page: &Page) -> String {
 }
 
 /// The error for a page that is not what the manifest says.
-pub fn mismatch(index: &str, block: u32, kind: Kind, segment: u32) -> Problem {
+pub fn mismatch(index: &str, block: u32, kind: PageKind, segment: u32) -> Problem {
     Problem::corrupt(format!("index \"{index}\" is corrupted at block {block}"))
         .detail(format!("Expected a page of kind {kind:?} of segment {segment}."))
 }
@@ -99,12 +99,12 @@ mod tests {
     #[test]
     fn a_page_is_what_its_stamp_says_and_nothing_else() {
         let mut page = [0xAAu8; PAGE_SIZE];
-        format(&mut page, Stamp { kind: Kind::Vectors, segment: 7, generation: 3 });
-        assert!(is(&page, Kind::Vectors, 7));
-        assert!(!is(&page, Kind::Tids, 7));
-        assert!(!is(&page, Kind::Vectors, 8));
+        format(&mut page, Stamp { kind: PageKind::Vectors, segment: 7, generation: 3 });
+        assert!(is(&page, PageKind::Vectors, 7));
+        assert!(!is(&page, PageKind::Tids, 7));
+        assert!(!is(&page, PageKind::Vectors, 8));
         assert_eq!(generation(&page), 3);
         assert!(payload(&page).iter().all(|&b| b == 0));
-        assert!(!is(&[0; PAGE_SIZE], Kind::Vectors, 0), "a zeroed page has no owner");
+        assert!(!is(&[0; PAGE_SIZE], PageKind::Vectors, 0), "a zeroed page has no owner");
     }
 }

@@ -7,7 +7,7 @@ use crate::memory;
 use crate::pg::buffer::{Exclusive, Page, Pinned, count_pages};
 use crate::pg::optimistic_read::BufferHint;
 use crate::pg::relation::Relation;
-use crate::structure::Kind;
+use crate::structure::PageKind;
 use std::collections::VecDeque;
 
 /// Reads one part of a sealed segment.
@@ -16,7 +16,7 @@ use std::collections::VecDeque;
 pub struct PartReader<'a> {
     pages: &'a dyn Pages,
     part: &'a Part,
-    kind: Kind,
+    kind: PageKind,
     segment: u32,
     current: Option<(u32, Held)>,
     /// `u64`s keep copied numbers aligned.
@@ -25,7 +25,7 @@ pub struct PartReader<'a> {
 }
 
 impl<'a> PartReader<'a> {
-    pub fn new(pages: &'a dyn Pages, part: &'a Part, kind: Kind, segment: u32) -> Self {
+    pub fn new(pages: &'a dyn Pages, part: &'a Part, kind: PageKind, segment: u32) -> Self {
         Self { pages, part, kind, segment, current: None, scratch: Vec::new(), hints: Vec::new() }
     }
 
@@ -226,7 +226,7 @@ impl<'a> PartReader<'a> {
 }
 
 /// Raises an error unless a page is of this kind and segment.
-pub fn require(page: &Page, pages: &dyn Pages, block: u32, kind: Kind, segment: u32) {
+pub fn require(page: &Page, pages: &dyn Pages, block: u32, kind: PageKind, segment: u32) {
     if !page::is(page, kind, segment) {
         lost(pages, block, kind, segment);
     }
@@ -235,7 +235,7 @@ pub fn require(page: &Page, pages: &dyn Pages, block: u32, kind: Kind, segment: 
 /// Locks a page to change it. Raises an error unless the page is of this kind and segment.
 ///
 /// PostgreSQL writes beyond a page that was never formatted when it logs a change of it.
-pub fn page_to_change(relation: Relation, block: u32, kind: Kind, segment: u32) -> Exclusive {
+pub fn page_to_change(relation: Relation, block: u32, kind: PageKind, segment: u32) -> Exclusive {
     let buffer = Pinned::read(relation, block).exclusive();
     require(&buffer, &relation, block, kind, segment);
     buffer
@@ -243,7 +243,7 @@ pub fn page_to_change(relation: Relation, block: u32, kind: Kind, segment: u32) 
 
 /// Raises the error for a page that is not what the manifest says. On a standby, replay has
 /// overtaken the reader; elsewhere the page is corrupt.
-fn lost(pages: &dyn Pages, block: u32, kind: Kind, segment: u32) -> ! {
+fn lost(pages: &dyn Pages, block: u32, kind: PageKind, segment: u32) -> ! {
     if pages.are_replayed() {
         crate::pg::error::Problem::new(
             pgrx::PgSqlErrorCode::ERRCODE_T_R_SERIALIZATION_FAILURE,
@@ -273,7 +273,7 @@ mod tests {
         let mut row = || (0..bytes).map(|_| random.next() as u8).collect();
         let rows: Vec<Vec<u8>> = (0..count).map(|_| row()).collect();
         let mut draft = Draft::in_memory(pages, SEGMENT);
-        (write_rows(&mut draft, Kind::Vectors, bytes, count as u64, rows.iter()), rows)
+        (write_rows(&mut draft, PageKind::Vectors, bytes, count as u64, rows.iter()), rows)
     }
 
     #[test]
@@ -282,7 +282,7 @@ mod tests {
         for bytes in [1, 4, 6, 12, 100, 3000, PAYLOAD, PAYLOAD + 4, 20_000] {
             let pages = Rc::new(MemoryPages::default());
             let (part, rows) = part_of(&pages, bytes, 70);
-            let mut reader = PartReader::new(&*pages, &part, Kind::Vectors, SEGMENT);
+            let mut reader = PartReader::new(&*pages, &part, PageKind::Vectors, SEGMENT);
             for (index, row) in rows.iter().enumerate() {
                 assert_eq!(reader.row(index as u64, bytes), row);
             }
@@ -304,10 +304,10 @@ mod tests {
         let pages = Rc::new(MemoryPages::default());
         let bytes: Vec<u8> = (0..50_000u32).map(|i| (i * 7 % 251) as u8).collect();
         let mut draft = Draft::in_memory(&pages, SEGMENT);
-        let mut writer = PartWriter::new(&mut draft, Kind::Vectors, Layout::Tape, bytes.len() as u64);
+        let mut writer = PartWriter::new(&mut draft, PageKind::Vectors, Layout::Tape, bytes.len() as u64);
         bytes.chunks(777).for_each(|chunk| writer.push(chunk));
         let part = writer.finish();
-        let mut reader = PartReader::new(&*pages, &part, Kind::Vectors, SEGMENT);
+        let mut reader = PartReader::new(&*pages, &part, PageKind::Vectors, SEGMENT);
         for (at, len) in [(0, 1), (PAYLOAD - 3, 7), (100, 30_000), (49_999, 1), (8191, 0)] {
             assert_eq!(reader.tape(at as u64, len), &bytes[at..at + len]);
         }
@@ -319,8 +319,8 @@ mod tests {
         let numbers: Vec<u32> = (0..5000).map(|i| i * 3).collect();
         let mut draft = Draft::in_memory(&pages, SEGMENT);
         let rows = numbers.iter().map(|number| number.to_ne_bytes());
-        let part = write_rows(&mut draft, Kind::ListStarts, 4, 5000, rows);
-        let mut reader = PartReader::new(&*pages, &part, Kind::ListStarts, SEGMENT);
+        let part = write_rows(&mut draft, PageKind::ListStarts, 4, 5000, rows);
+        let mut reader = PartReader::new(&*pages, &part, PageKind::ListStarts, SEGMENT);
         assert_eq!(reader.numbers(5000), numbers);
         assert_eq!(reader.numbers(1), [0]);
     }
@@ -333,9 +333,9 @@ mod tests {
             let read = || PartReader::new(&*pages, &part, kind, segment).row(index, 100).to_vec();
             catch_unwind(AssertUnwindSafe(read)).is_err()
         };
-        assert!(!is_refused(Kind::Vectors, SEGMENT, 199));
-        assert!(is_refused(Kind::ListCodes, SEGMENT, 199));
-        assert!(is_refused(Kind::Vectors, SEGMENT + 1, 199));
-        assert!(is_refused(Kind::Vectors, SEGMENT, 10_000));
+        assert!(!is_refused(PageKind::Vectors, SEGMENT, 199));
+        assert!(is_refused(PageKind::ListCodes, SEGMENT, 199));
+        assert!(is_refused(PageKind::Vectors, SEGMENT + 1, 199));
+        assert!(is_refused(PageKind::Vectors, SEGMENT, 10_000));
     }
 }

@@ -6,7 +6,7 @@ use super::page::{self, PAYLOAD, Stamp};
 use super::pages::PageSink;
 use super::part::{Layout, Part};
 use crate::pg::buffer::{PAGE_SIZE, Page};
-use crate::structure::Kind;
+use crate::structure::PageKind;
 use std::rc::Rc;
 
 /// Writes a part's pages in order, and logs them as it goes.
@@ -28,7 +28,7 @@ const PAGES_PER_POLL: u64 = 256;
 
 impl PartWriter {
     /// Begins a part of `count` slots, or of `count` bytes of tape.
-    pub fn new(draft: &mut Draft, kind: Kind, layout: Layout, count: u64) -> Self {
+    pub fn new(draft: &mut Draft, kind: PageKind, layout: Layout, count: u64) -> Self {
         let stamp = Stamp { kind, segment: draft.id(), generation: draft.generation() as u32 };
         let pages = draft.allocate(layout.pages(count));
         let mut page = Box::new([0; PAGE_SIZE]);
@@ -47,7 +47,7 @@ impl PartWriter {
     }
 
     /// Begins a part of `count` rows of `bytes` bytes.
-    pub fn for_rows(draft: &mut Draft, kind: Kind, bytes: usize, count: u64) -> Self {
+    pub fn for_rows(draft: &mut Draft, kind: PageKind, bytes: usize, count: u64) -> Self {
         let layout = Layout::for_rows(Some(bytes));
         Self::new(draft, kind, layout, layout.size(count, bytes))
     }
@@ -119,7 +119,7 @@ impl PartWriter {
 /// Writes a part of `count` rows of `bytes` bytes each, laid out by [`Layout::for_rows`].
 pub fn write_rows<T: AsRef<[u8]>>(
     draft: &mut Draft,
-    kind: Kind,
+    kind: PageKind,
     bytes: usize,
     count: u64,
     rows: impl Iterator<Item = T>,

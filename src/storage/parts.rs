@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use super::part::Part;
-use crate::structure::Kind;
+use crate::structure::PageKind;
 use serde::{Deserialize, Serialize};
 
 /// The parts that depend on a segment's structure.
@@ -15,7 +15,7 @@ pub enum Parts {
 
 impl Parts {
     /// Every part with the kind of its pages.
-    pub fn list(&self) -> Vec<(Kind, &Part)> {
+    pub fn list(&self) -> Vec<(PageKind, &Part)> {
         match self {
             Parts::Graph(parts) => parts.list(),
             Parts::Lists(parts) => parts.list(),
@@ -84,30 +84,30 @@ pub struct Spill {
 }
 
 /// A part that a segment may lack.
-fn optional(kind: Kind, part: &Option<Part>) -> impl Iterator<Item = (Kind, &Part)> {
+fn optional(kind: PageKind, part: &Option<Part>) -> impl Iterator<Item = (PageKind, &Part)> {
     part.iter().map(move |part| (kind, part))
 }
 
 impl GraphParts {
-    fn list(&self) -> Vec<(Kind, &Part)> {
-        let mut parts = vec![(Kind::Vectors, &self.vectors)];
-        parts.extend(optional(Kind::Offsets, &self.offsets));
-        parts.extend([(Kind::GraphBase, &self.base), (Kind::GraphUpper, &self.upper)]);
-        parts.push((Kind::Duplicates, &self.duplicates));
-        parts.extend(optional(Kind::RowCodes, &self.row_codes));
-        parts.extend(optional(Kind::NodeCodes, &self.node_codes));
+    fn list(&self) -> Vec<(PageKind, &Part)> {
+        let mut parts = vec![(PageKind::Vectors, &self.vectors)];
+        parts.extend(optional(PageKind::Offsets, &self.offsets));
+        parts.extend([(PageKind::GraphBase, &self.base), (PageKind::GraphUpper, &self.upper)]);
+        parts.push((PageKind::Duplicates, &self.duplicates));
+        parts.extend(optional(PageKind::RowCodes, &self.row_codes));
+        parts.extend(optional(PageKind::NodeCodes, &self.node_codes));
         parts
     }
 }
 
 impl ListParts {
-    fn list(&self) -> Vec<(Kind, &Part)> {
-        let mut parts = vec![(Kind::ListStarts, &self.starts)];
-        parts.extend(optional(Kind::ListCodes, &self.codes));
-        parts.extend(optional(Kind::FineCodes, &self.fine));
-        parts.extend(optional(Kind::Vectors, &self.vectors));
+    fn list(&self) -> Vec<(PageKind, &Part)> {
+        let mut parts = vec![(PageKind::ListStarts, &self.starts)];
+        parts.extend(optional(PageKind::ListCodes, &self.codes));
+        parts.extend(optional(PageKind::FineCodes, &self.fine));
+        parts.extend(optional(PageKind::Vectors, &self.vectors));
         if let Some(Spill { starts, codes }) = &self.spill {
-            parts.extend([(Kind::SpillStarts, starts), (Kind::SpillCodes, codes)]);
+            parts.extend([(PageKind::SpillStarts, starts), (PageKind::SpillCodes, codes)]);
         }
         parts
     }

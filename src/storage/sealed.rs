@@ -8,7 +8,7 @@ use super::part::Part;
 use super::part_reader::PartReader;
 use crate::pg::error::Problem;
 use crate::storage::parts::{GraphParts, ListParts, Parts};
-use crate::structure::Kind;
+use crate::structure::PageKind;
 use std::ops::Deref;
 
 /// A sealed segment and the pages on which it lies.
@@ -41,7 +41,7 @@ impl<'a> SealedRef<'a> {
     }
 
     /// A reader of one of the segment's parts.
-    pub fn part(self, part: &'a Part, kind: Kind) -> PartReader<'a> {
+    pub fn part(self, part: &'a Part, kind: PageKind) -> PartReader<'a> {
         PartReader::new(self.pages, part, kind, self.segment.id)
     }
 

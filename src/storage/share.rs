@@ -152,7 +152,7 @@ mod tests {
     use crate::pg::open::OpenIndex;
     use crate::storage::parts::Parts;
     use crate::storage::snapshot::Snapshot;
-    use crate::structure::Kind;
+    use crate::structure::PageKind;
     use pgrx::{Spi, pg_sys, pg_test};
 
     #[pg_test]
@@ -169,7 +169,7 @@ mod tests {
         let segment = &snapshot.manifest.sealed[0];
         let Parts::Lists(parts) = &segment.parts else { panic!("it has lists") };
         let vectors = parts.vectors.as_ref().expect("it has vectors");
-        let mut reader = PartReader::new(&relation, vectors, Kind::Vectors, segment.id);
+        let mut reader = PartReader::new(&relation, vectors, PageKind::Vectors, segment.id);
         const BYTES: usize = 12;
         // Pages of which one slot is looked at and such with many, some not in order, some twice.
         let indices: Vec<u32> =

@@ -7,7 +7,7 @@ use crate::pg::buffer::Pinned;
 use crate::pg::error::Problem;
 use crate::pg::relation::{FileId, Relation};
 use crate::storage::parts::ListParts;
-use crate::structure::Kind;
+use crate::structure::PageKind;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -82,7 +82,7 @@ fn read_pages(relation: Relation, meta: &Meta) -> Option<Manifest> {
     let mut content = Vec::with_capacity(root.bytes as usize);
     for block in root.pages.blocks() {
         let page = Pinned::read(relation, block).share();
-        if !page::is(&page, Kind::Manifest, 0) || page::generation(&page) != meta.generation as u32 {
+        if !page::is(&page, PageKind::Manifest, 0) || page::generation(&page) != meta.generation as u32 {
             return None;
         }
         content.extend_from_slice(page::payload(&page));

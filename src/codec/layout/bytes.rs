@@ -2,7 +2,7 @@
 
 use crate::codec::encoder;
 use crate::codec::layout::{RowCode, RowQuery};
-use crate::codec::rabitq::Target;
+use crate::codec::rabitq::Estimand;
 use crate::codec::scalar::{self, Grid, Query};
 use crate::distance::{Geometry, Space};
 
@@ -10,7 +10,7 @@ use crate::distance::{Geometry, Space};
 #[derive(Clone, Copy, Debug)]
 pub struct ByteLayout {
     dims: usize,
-    target: Target,
+    target: Estimand,
     /// What is added to an estimate to make a score.
     base: f32,
 }

@@ -14,7 +14,7 @@ use crate::storage::meta::Meta;
 use crate::storage::parts::{GraphParts, Parts};
 use crate::storage::sealed::SealedRef;
 use crate::structure::GraphOptions;
-use crate::structure::Kind;
+use crate::structure::PageKind;
 use std::collections::HashSet;
 
 /// Adds what is wrong with a segment to the findings; `deep` also computes those codes again.
@@ -26,8 +26,11 @@ pub fn check(options: GraphOptions, findings: &mut Findings, sealed: SealedRef, 
     for node in 0..parts.nodes {
         sealed.poll();
         for layer in 0..=graph.level(node) {
-            let (kind, degree) =
-                if layer == 0 { (Kind::GraphBase, 2 * options.m) } else { (Kind::GraphUpper, options.m) };
+            let (kind, degree) = if layer == 0 {
+                (PageKind::GraphBase, 2 * options.m)
+            } else {
+                (PageKind::GraphUpper, options.m)
+            };
             let neighbours = graph.try_neighbours(layer, node).filter(|n| n.len() <= degree.into());
             let unique: Option<HashSet<u32>> = neighbours.as_ref().map(|n| n.iter().copied().collect());
             let are_valid = unique.zip(neighbours).is_some_and(|(unique, neighbours)| {
@@ -54,13 +57,13 @@ pub fn check(options: GraphOptions, findings: &mut Findings, sealed: SealedRef, 
 }
 
 fn check_duplicates(findings: &mut Findings, sealed: SealedRef, parts: &GraphParts) {
-    let mut duplicates = sealed.part(&parts.duplicates, Kind::Duplicates);
+    let mut duplicates = sealed.part(&parts.duplicates, PageKind::Duplicates);
     let mut last = 0;
     for row in 0..sealed.rows.saturating_sub(parts.nodes) {
         let node = u32::from_ne_bytes(duplicates.slot(row.into()).try_into().unwrap_or_default());
         if node < last || node >= parts.nodes {
             let text = format!("row {} cannot be a duplicate of node {node}", row + parts.nodes);
-            findings.of_part(sealed.id, Kind::Duplicates, text);
+            findings.of_part(sealed.id, PageKind::Duplicates, text);
         }
         last = node;
     }
@@ -78,7 +81,8 @@ fn check_slots(
     for node in 0..parts.nodes {
         sealed.poll();
         for layer in 0..=graph.level(node) {
-            let (kind, layout) = if layer == 0 { (Kind::GraphBase, base) } else { (Kind::GraphUpper, upper) };
+            let (kind, layout) =
+                if layer == 0 { (PageKind::GraphBase, base) } else { (PageKind::GraphUpper, upper) };
             let Some(neighbours) = graph.try_neighbours(layer, node) else { continue };
             let stored = graph.slot(layer, node).to_vec();
             let mut vector = |node: u32| {
@@ -90,7 +94,7 @@ fn check_slots(
             let rotated = neighbours.iter().map(|&other| (other, encoder.rotate(&vector(other))));
             let mut encoded = vec![0; layout.bytes()];
             encoder.encode_slot(layout, &row, &encoder.rotate(&row), rotated, &mut encoded);
-            if !layout.says_the_same(&stored, &encoded) {
+            if !layout.equals_up_to_rounding(&stored, &encoded) {
                 let text = format!("the codes of node {node} on layer {layer} are not its neighbours'");
                 findings.of_part(sealed.id, kind, text);
             }
@@ -112,10 +116,10 @@ fn check_node_codes(
     for node in 0..nodes {
         sealed.poll();
         graph.vector(node, |row| codes.encode(encoder, &encoder.rotate(row), &mut encoded));
-        if !graph.code(node).is_some_and(|code| codes.says_the_same(code, &encoded)) {
+        if !graph.code(node).is_some_and(|code| codes.equals_up_to_rounding(code, &encoded)) {
             findings.of_part(
                 sealed.id,
-                Kind::NodeCodes,
+                PageKind::NodeCodes,
                 format!("the code of node {node} is not its vector's"),
             );
         }

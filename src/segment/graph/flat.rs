@@ -18,7 +18,7 @@ use crate::segment::graph::node_codes::{NodeCodes, NodeQuery};
 use crate::segment::request::{HeapRows, Hit};
 use crate::segment::rows::NodeRows;
 use crate::storage::part_reader::PartReader;
-use crate::structure::Kind;
+use crate::structure::PageKind;
 use std::collections::HashSet;
 use std::ops::Range;
 
@@ -26,7 +26,7 @@ use std::ops::Range;
 pub struct FlatSearch {
     started: bool,
     /// Rows that another search has returned.
-    given: HashSet<u32>,
+    returned: HashSet<u32>,
     rows: Reranker<u32>,
     /// For each block, the limit under which its rows were offered (see [`Reranker::offer`]).
     limits: Vec<f32>,
@@ -42,14 +42,14 @@ impl FlatSearch {
     /// A search `within` a score, if one is given.
     pub fn new(within: Option<f64>, iterative_scan: IterativeScan) -> Self {
         let rows = Reranker::new(within, iterative_scan);
-        Self { started: false, given: HashSet::new(), rows, limits: Vec::new() }
+        Self { started: false, returned: HashSet::new(), rows, limits: Vec::new() }
     }
 
     /// Goes on where another search has given up, after the rows that it has returned and their
     /// greatest score.
     pub fn after(mut self, (rows, score): (Vec<u32>, f64)) -> Self {
-        memory::reserve_set(&mut self.given, rows.len(), ROWS);
-        self.given.extend(rows);
+        memory::reserve_set(&mut self.returned, rows.len(), ROWS);
+        self.returned.extend(rows);
         self.rows.go_on_from(score);
         self
     }
@@ -78,7 +78,7 @@ impl FlatSearch {
             match self.rows.step() {
                 Step::Next(row, score) => {
                     let mut rows = view.rows();
-                    let is_given = !self.given.is_empty() && self.given.contains(&row);
+                    let is_given = !self.returned.is_empty() && self.returned.contains(&row);
                     if !is_given && let Some(tid) = rows.live_tid(row) {
                         return Some(Hit { score, tid });
                     }
@@ -212,7 +212,7 @@ impl<'a> NodeEstimates<'a> {
             view,
             query,
             layout: NodeCodes::new(space),
-            codes: sealed.part(codes, Kind::NodeCodes),
+            codes: sealed.part(codes, PageKind::NodeCodes),
             rows: view.rows(),
         }
     }
@@ -268,7 +268,7 @@ impl<'a> Blocks<'a> {
             tables: &coded.tables,
             centre: Centre::origin(space.metric, &coded.vector),
         };
-        (blocks, sealed.part(codes, Kind::RowCodes))
+        (blocks, sealed.part(codes, PageKind::RowCodes))
     }
 
     /// Calls `visit` with each block's estimates, its rows, and the bits of those that match.

@@ -5,7 +5,7 @@ use crate::storage::part::Layout;
 use crate::storage::part_reader::PartReader;
 use crate::storage::parts::GraphParts;
 use crate::storage::sealed::SealedRef;
-use crate::structure::Kind;
+use crate::structure::PageKind;
 
 /// Holds pins, so it must not outlive the callback in which it was made.
 pub struct Links<'a> {
@@ -28,12 +28,12 @@ impl<'a> Links<'a> {
             sealed,
             parts,
             packing: Packing::new(parts.nodes),
-            base: sealed.part(&parts.base, Kind::GraphBase),
+            base: sealed.part(&parts.base, PageKind::GraphBase),
             base_bytes: match parts.base.layout {
                 Layout::Slots { bytes } => bytes as usize,
                 Layout::Tape => 0,
             },
-            upper: sealed.part(&parts.upper, Kind::GraphUpper),
+            upper: sealed.part(&parts.upper, PageKind::GraphUpper),
         }
     }
 

@@ -1,5 +1,5 @@
 //! Segments with an HNSW graph (see [`structure`]). [`seal`] builds the graph, [`mod@write`] writes
-//! it, and [`merge`] merges segments. [`wide`] and [`compact`] lay out nodes with codes.
+//! it, and [`merge`] merges segments. [`wide`] and [`node_codes`] lay out nodes with codes.
 //! [`streams`] search through [`read`], by a [`walk`], or row by row in [`flat`].
 
 mod candidates;

@@ -57,7 +57,7 @@ impl NodeCodes {
 
     /// Whether a code equals one that was just computed, up to rounding of sums, which differs
     /// between processors.
-    pub fn says_the_same(self, bytes: &[u8], encoded: &[u8]) -> bool {
+    pub fn equals_up_to_rounding(self, bytes: &[u8], encoded: &[u8]) -> bool {
         self.parts(bytes).zip(self.parts(encoded)).is_some_and(|((a, code), (b, again))| {
             code == again
                 && is_near(a.add, b.add)
@@ -112,7 +112,7 @@ mod tests {
             let (layout, bytes) = (NodeCodes::new(space), bytemuck::cast_slice(&stored));
             let mut code = vec![0; layout.bytes()];
             layout.encode(&encoder, &encoder.rotate(bytes), &mut code);
-            assert!(layout.says_the_same(&code, &code.clone()));
+            assert!(layout.equals_up_to_rounding(&code, &code.clone()));
 
             let query = bytemuck::cast_slice(&asked_for);
             let exact = |row: &[u8]| PreparedQuery::new(space, query).and_then(|query| query.score(row));
@@ -132,7 +132,7 @@ mod tests {
             code[CODE] ^= 1;
             let mut again = vec![0; layout.bytes()];
             layout.encode(&encoder, &encoder.rotate(bytes), &mut again);
-            assert!(!layout.says_the_same(&code, &again));
+            assert!(!layout.equals_up_to_rounding(&code, &again));
         }
     }
 

@@ -11,7 +11,7 @@ use crate::segment::vectors::{VectorPlace, Vectors};
 use crate::storage::part_reader::PartReader;
 use crate::storage::parts::GraphParts;
 use crate::storage::sealed::SealedRef;
-use crate::structure::Kind;
+use crate::structure::PageKind;
 use crate::util::scored::Scored;
 
 /// The graph of a sealed segment as one query sees it.
@@ -21,7 +21,7 @@ pub struct SealedGraph<'a> {
     sealed: SealedRef<'a>,
     parts: &'a GraphParts,
     query: &'a PreparedQuery,
-    codes: Option<Codes<'a>>,
+    codes: Option<SlotQuery<'a>>,
     links: Links<'a>,
     base: PartReader<'a>,
     upper: PartReader<'a>,
@@ -31,20 +31,20 @@ pub struct SealedGraph<'a> {
 
 /// What reading the neighbours' codes takes.
 #[derive(Clone, Copy)]
-pub struct Codes<'a> {
+pub struct SlotQuery<'a> {
     pub query: &'a Query,
     pub base: SlotLayout,
     pub upper: SlotLayout,
 }
 
 impl<'a> SealedGraph<'a> {
-    /// `codes` are given if the segment's base layer has them; `wanted` are the matching nodes,
+    /// `codes` are given if the segment's base layer has them; `matching` are the matching nodes,
     /// `None` for all.
     pub fn new(
         sealed: SealedRef<'a>,
         parts: &'a GraphParts,
         query: &'a PreparedQuery,
-        codes: Option<Codes<'a>>,
+        codes: Option<SlotQuery<'a>>,
         matching: Option<&'a Bitset>,
     ) -> Self {
         Self {
@@ -54,8 +54,8 @@ impl<'a> SealedGraph<'a> {
             codes,
             matching,
             links: Links::new(sealed, parts),
-            base: sealed.part(&parts.base, Kind::GraphBase),
-            upper: sealed.part(&parts.upper, Kind::GraphUpper),
+            base: sealed.part(&parts.base, PageKind::GraphBase),
+            upper: sealed.part(&parts.upper, PageKind::GraphUpper),
             vectors: Vectors::new(
                 sealed,
                 query.row_bytes(),
@@ -95,7 +95,7 @@ impl GraphReader for SealedGraph<'_> {
     }
 
     fn visit(&mut self, nodes: &[u32], found: &mut Vec<Candidate>, estimated: &mut Vec<Scored>) {
-        let Some(Codes { query: tables, base: slots, .. }) = self.codes else { return };
+        let Some(SlotQuery { query: tables, base: slots, .. }) = self.codes else { return };
         let (sealed, query) = (self.sealed, self.query);
         let total = self.parts.nodes;
         let visit = |node: u32, slot: &[u8]| {
@@ -112,7 +112,7 @@ impl GraphReader for SealedGraph<'_> {
     }
 
     fn estimate_upper(&mut self, layer: usize, found: Candidate, estimated: &mut Vec<Scored>) {
-        let Some(Codes { query, upper: slots, .. }) = self.codes else { return };
+        let Some(SlotQuery { query, upper: slots, .. }) = self.codes else { return };
         let sealed = self.sealed;
         let (first, nodes) = place_of(self.parts, layer);
         let Some(index) = first.checked_add(found.node).filter(|_| found.node < nodes) else {

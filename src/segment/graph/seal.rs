@@ -19,7 +19,7 @@ use crate::storage::manifest::Sealed;
 use crate::storage::part_writer::write_rows;
 use crate::storage::parts::{GraphParts, Parts};
 use crate::structure::GraphOptions;
-use crate::structure::Kind;
+use crate::structure::PageKind;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -322,7 +322,7 @@ impl GraphRows {
 
         let count = duplicates.len() as u64;
         let nodes_of_duplicates = nodes_of_duplicates.iter().map(|node| node.to_ne_bytes());
-        let duplicates = write_rows(draft, Kind::Duplicates, 4, count, nodes_of_duplicates);
+        let duplicates = write_rows(draft, PageKind::Duplicates, 4, count, nodes_of_duplicates);
         let parts = GraphParts {
             nodes,
             layers,

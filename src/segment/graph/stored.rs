@@ -13,7 +13,7 @@ use crate::storage::part_reader::PartReader;
 use crate::storage::parts::GraphParts;
 use crate::storage::sealed::SealedRef;
 use crate::structure::GraphOptions;
-use crate::structure::Kind;
+use crate::structure::PageKind;
 
 /// The codes of a compact graph's nodes.
 pub fn codes_of<'a>(sealed: SealedRef, parts: &'a GraphParts) -> &'a Part {
@@ -40,7 +40,7 @@ impl<'a> StoredGraph<'a> {
         let layout = NodeLayout::new(meta.space, options, meta.quantizer);
         let codes = match layout {
             NodeLayout::Compact { codes, .. } => {
-                let reader = sealed.part(codes_of(sealed, parts), Kind::NodeCodes);
+                let reader = sealed.part(codes_of(sealed, parts), PageKind::NodeCodes);
                 Encoder::new(meta.space, meta.seed).map(|encoder| (reader, codes, encoder))
             }
             NodeLayout::Plain | NodeLayout::Wide { .. } => None,
@@ -49,8 +49,8 @@ impl<'a> StoredGraph<'a> {
             sealed,
             parts,
             layout,
-            base: sealed.part(&parts.base, Kind::GraphBase),
-            upper: sealed.part(&parts.upper, Kind::GraphUpper),
+            base: sealed.part(&parts.base, PageKind::GraphBase),
+            upper: sealed.part(&parts.upper, PageKind::GraphUpper),
             vectors: layout.vectors(parts).map(|place| Vectors::new(sealed, meta.space.row_bytes(), place)),
             codes,
         }

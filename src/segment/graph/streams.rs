@@ -2,7 +2,7 @@
 
 use super::flat::FlatSearch;
 use super::layout::NodeLayout;
-use super::read::{Codes, SealedGraph};
+use super::read::{SealedGraph, SlotQuery};
 use super::view::GraphView;
 use super::walk::Walk;
 use crate::filter::Bitset;
@@ -173,18 +173,18 @@ impl Stream for GraphStream {
     }
 
     fn successor(&mut self, view: SearchView) -> Option<(&'static str, Box<dyn Stream>)> {
-        let given = match &mut self.walk {
-            WalkState::Compact(walk) if walk.has_given_up() => walk.given(),
+        let returned = match &mut self.walk {
+            WalkState::Compact(walk) if walk.has_given_up() => walk.returned_rows(),
             WalkState::Wide { search, .. } if search.has_given_up() => {
                 let mut rows = self.place.view(view).rows();
-                let (nodes, score) = search.given();
-                let mut given = Vec::with_capacity(nodes.len());
-                nodes.into_iter().for_each(|node| rows.for_each_live(node, |row, _| given.push(row)));
-                (given, score)
+                let (nodes, score) = search.returned_nodes();
+                let mut returned = Vec::with_capacity(nodes.len());
+                nodes.into_iter().for_each(|node| rows.for_each_live(node, |row, _| returned.push(row)));
+                (returned, score)
             }
             WalkState::Compact(_) | WalkState::Wide { .. } => return None,
         };
-        let search = self.flat.take()?.after(given);
+        let search = self.flat.take()?.after(returned);
         Some(("flat", Box::new(FlatStream { place: self.place.clone(), search })))
     }
 }
@@ -198,7 +198,9 @@ fn advance_wide(
     ready: &mut VecDeque<Hit>,
 ) {
     let codes = match (view.coded, view.layout) {
-        (Some(coded), NodeLayout::Wide { base, upper }) => Some(Codes { query: &coded.tables, base, upper }),
+        (Some(coded), NodeLayout::Wide { base, upper }) => {
+            Some(SlotQuery { query: &coded.tables, base, upper })
+        }
         (_, NodeLayout::Plain | NodeLayout::Wide { .. } | NodeLayout::Compact { .. }) => None,
     };
     let before = ready.len();

@@ -14,7 +14,7 @@ use crate::search::rerank::{IterativeScan, Reranker, Step, Work};
 use crate::segment::graph::node_codes::{NodeCodes, NodeQuery};
 use crate::segment::request::{HeapRows, Hit, SeenShare};
 use crate::storage::part_reader::PartReader;
-use crate::structure::Kind;
+use crate::structure::PageKind;
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -36,7 +36,7 @@ pub struct Walk {
     target: usize,
     seen: SeenShare,
     /// Every row returned, and the greatest score of them.
-    given: Vec<u32>,
+    returned_rows: Vec<u32>,
     last: f64,
 }
 
@@ -72,7 +72,7 @@ impl Walk {
             state: State::Fresh,
             target: 0,
             seen: SeenShare::default(),
-            given: Vec::new(),
+            returned_rows: Vec::new(),
             last: f64::NEG_INFINITY,
         }
     }
@@ -83,8 +83,8 @@ impl Walk {
     }
 
     /// Every row that was returned, and the greatest score of them.
-    pub fn given(&mut self) -> (Vec<u32>, f64) {
-        (std::mem::take(&mut self.given), self.last)
+    pub fn returned_rows(&mut self) -> (Vec<u32>, f64) {
+        (std::mem::take(&mut self.returned_rows), self.last)
     }
 
     pub fn work(&self) -> Work {
@@ -129,7 +129,7 @@ impl Walk {
                         if let State::Round { left } = &mut self.state {
                             *left -= 1;
                         }
-                        memory::push(&mut self.given, row, NODES);
+                        memory::push(&mut self.returned_rows, row, NODES);
                         self.last = self.last.max(score);
                         return Some(Hit { score, tid });
                     }
@@ -276,7 +276,7 @@ impl<'a> CompactGraph<'a> {
             nodes,
             links: Links::new(sealed, parts),
             layout: NodeCodes::new(space),
-            codes: sealed.part(codes, Kind::NodeCodes),
+            codes: sealed.part(codes, PageKind::NodeCodes),
             before: estimates.nodes.len(),
             estimates,
         }

@@ -104,7 +104,7 @@ impl SlotLayout {
 
     /// Whether a slot equals one that was just encoded, up to rounding of sums, which differs
     /// between processors.
-    pub fn says_the_same(self, slot: &[u8], encoded: &[u8]) -> bool {
+    pub fn equals_up_to_rounding(self, slot: &[u8], encoded: &[u8]) -> bool {
         let (slot, encoded) = (&slot[..self.bytes()], &encoded[..self.bytes()]);
         let factors = self.adds()..self.blocks();
         let numbers = |slot: &[u8]| -> Vec<f32> {

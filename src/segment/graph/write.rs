@@ -16,7 +16,7 @@ use crate::segment::row_layout;
 use crate::storage::draft::Draft;
 use crate::storage::part::{Layout, Part};
 use crate::storage::part_writer::{PartWriter, write_rows};
-use crate::structure::Kind;
+use crate::structure::PageKind;
 use crate::structure::Rerank;
 use rayon::prelude::*;
 use std::ops::Range;
@@ -66,7 +66,7 @@ impl Writer<'_> {
                 end
             });
             let offsets = std::iter::once(0).chain(ends).map(u64::to_ne_bytes);
-            write_rows(draft, Kind::Offsets, 8, u64::from(self.rows.nodes()) + 1, offsets)
+            write_rows(draft, PageKind::Offsets, 8, u64::from(self.rows.nodes()) + 1, offsets)
         });
         let (base, upper) = self.links(draft);
         GraphPages { vectors, offsets, base, upper, row_codes: None, node_codes: None }
@@ -82,8 +82,8 @@ impl Writer<'_> {
     ) -> GraphPages {
         let coder = Coder { threads: self.threads, rotated };
         let (base, upper) = self.layers();
-        let base = coder.write_slots(draft, Kind::GraphBase, base_slots, &[base]);
-        let upper = coder.write_slots(draft, Kind::GraphUpper, upper_slots, &upper);
+        let base = coder.write_slots(draft, PageKind::GraphBase, base_slots, &[base]);
+        let upper = coder.write_slots(draft, PageKind::GraphUpper, upper_slots, &upper);
         let nodes_of_rows: Vec<u32> = self.nodes().chain(nodes_of_duplicates.iter().copied()).collect();
         let row_codes = Some(coder.write_row_codes(draft, &nodes_of_rows));
         GraphPages { vectors: no_vectors(draft), offsets: None, base, upper, row_codes, node_codes: None }
@@ -110,7 +110,7 @@ impl Writer<'_> {
         } else {
             let codes = self.rows.row_of_node.iter().map(|&row| &codes[row as usize * layout.bytes()..]);
             let codes = codes.map(|code| &code[..layout.bytes()]);
-            write_rows(draft, Kind::NodeCodes, layout.bytes(), self.rows.nodes().into(), codes)
+            write_rows(draft, PageKind::NodeCodes, layout.bytes(), self.rows.nodes().into(), codes)
         };
         GraphPages { vectors, offsets: None, base, upper, row_codes: None, node_codes: Some(node_codes) }
     }
@@ -120,7 +120,7 @@ impl Writer<'_> {
             Layout::Slots { .. } => self.rows.nodes().into(),
             Layout::Tape => self.nodes().map(|node| self.rows.row(node).len() as u64).sum(),
         };
-        let mut writer = PartWriter::new(draft, Kind::Vectors, layout, total);
+        let mut writer = PartWriter::new(draft, PageKind::Vectors, layout, total);
         self.nodes().for_each(|node| writer.push(self.rows.row(node)));
         writer.finish()
     }
@@ -134,13 +134,13 @@ impl Writer<'_> {
     /// Neighbour lists of the base layer and of those above it.
     fn links(&self, draft: &mut Draft) -> (Part, Part) {
         let ((base, upper), m, nodes) = (self.layers(), self.m, self.rows.nodes());
-        let base = write_layers(draft, Kind::GraphBase, nodes, 2 * m, &[base]);
-        (base, write_layers(draft, Kind::GraphUpper, nodes, m, &upper))
+        let base = write_layers(draft, PageKind::GraphBase, nodes, 2 * m, &[base]);
+        (base, write_layers(draft, PageKind::GraphUpper, nodes, m, &upper))
     }
 }
 
 fn no_vectors(draft: &mut Draft) -> Part {
-    PartWriter::new(draft, Kind::Vectors, Layout::Tape, 0).finish()
+    PartWriter::new(draft, PageKind::Vectors, Layout::Tape, 0).finish()
 }
 
 /// What it takes to write layers with codes.
@@ -160,7 +160,7 @@ impl Coder<'_> {
     fn write(
         &self,
         draft: &mut Draft,
-        kind: Kind,
+        kind: PageKind,
         bytes: usize,
         count: u32,
         encode: impl Fn(u32, &mut [u8]) + Sync,
@@ -185,7 +185,7 @@ impl Coder<'_> {
     }
 
     /// The slots of layers, one layer after another.
-    fn write_slots(&self, draft: &mut Draft, kind: Kind, slots: SlotLayout, layers: &[&Layer]) -> Part {
+    fn write_slots(&self, draft: &mut Draft, kind: PageKind, slots: SlotLayout, layers: &[&Layer]) -> Part {
         let (rotated, rows) = (self.rotated, self.rotated.rows());
         let nodes = layers.iter().map(|layer| layer.nodes()).sum();
         self.write(draft, kind, slots.bytes(), nodes, |number, slot| {
@@ -206,7 +206,7 @@ impl Coder<'_> {
         let (rotated, encoder) = (self.rotated, self.rotated.encoder());
         let blocks = BlockLayout::new(rotated.rows().space().dims as usize);
         let count = nodes_of_rows.len().div_ceil(BLOCK) as u32;
-        self.write(draft, Kind::RowCodes, blocks.bytes(), count, |number, block| {
+        self.write(draft, PageKind::RowCodes, blocks.bytes(), count, |number, block| {
             let nodes = nodes_of_rows.chunks(BLOCK).nth(number as usize).expect("nodes for each block");
             let codes: Vec<Code> =
                 nodes.iter().map(|&node| encoder.encode_vector(&rotated.vector(node))).collect();
@@ -218,7 +218,7 @@ impl Coder<'_> {
     /// Every node's code.
     fn write_node_codes(&self, draft: &mut Draft, codes: NodeCodes) -> Part {
         let (rotated, nodes) = (self.rotated, self.rotated.rows().nodes());
-        self.write(draft, Kind::NodeCodes, codes.bytes(), nodes, |node, code| {
+        self.write(draft, PageKind::NodeCodes, codes.bytes(), nodes, |node, code| {
             codes.encode(rotated.encoder(), &rotated.vector(node), code);
         })
     }
@@ -229,7 +229,7 @@ fn list_bytes(packing: Packing, degree: usize) -> u32 {
     (packing.words(degree) * size_of::<u32>()) as u32
 }
 
-fn write_layers(draft: &mut Draft, kind: Kind, nodes: u32, degree: usize, layers: &[&Layer]) -> Part {
+fn write_layers(draft: &mut Draft, kind: PageKind, nodes: u32, degree: usize, layers: &[&Layer]) -> Part {
     let packing = Packing::new(nodes);
     let layout = Layout::Slots { bytes: list_bytes(packing, degree) };
     let count = layers.iter().map(|layer| u64::from(layer.nodes())).sum();

@@ -11,7 +11,7 @@ use crate::storage::meta::{self, Growing, Meta};
 use crate::storage::page::{self, Stamp};
 use crate::storage::part::Layout;
 use crate::storage::part_reader::page_to_change;
-use crate::structure::Kind;
+use crate::structure::PageKind;
 use std::ops::Range;
 
 /// How rows of an index are encoded while they are in a growing segment, if they are.
@@ -92,7 +92,7 @@ struct Piece<'a> {
 }
 
 impl Lane<'_> {
-    fn stamp(&self, kind: Kind) -> Stamp {
+    fn stamp(&self, kind: PageKind) -> Stamp {
         Stamp { kind, segment: self.growing.segment, generation: 0 }
     }
 
@@ -102,22 +102,22 @@ impl Lane<'_> {
             if self.root.group_runs.len() == MAX_GROUP_RUNS {
                 return false;
             }
-            self.add_run(Kind::GrowingGroups);
+            self.add_run(PageKind::GrowingGroups);
         }
         while block_in(&self.root.row_runs, row_page).is_none() {
             if self.root.row_runs.len() == MAX_ROW_RUNS {
                 return false;
             }
-            self.add_run(Kind::GrowingRows);
+            self.add_run(PageKind::GrowingRows);
         }
         true
     }
 
     /// Adds a run of pages, listed by the record that writes the last of them.
-    fn add_run(&mut self, kind: Kind) {
+    fn add_run(&mut self, kind: PageKind) {
         let Self { relation, root, .. } = self;
         let start = root.spare_runs.pop().unwrap_or_else(|| buffer::extend(*relation, RUN_PAGES));
-        let runs = if kind == Kind::GrowingGroups { &mut root.group_runs } else { &mut root.row_runs };
+        let runs = if kind == PageKind::GrowingGroups { &mut root.group_runs } else { &mut root.row_runs };
         runs.push(start);
         let Some(end) = start.checked_add(RUN_PAGES) else { self.corrupt_runs() };
         self.require_own(start..end);
@@ -178,7 +178,7 @@ impl Lane<'_> {
 
     /// Locks a page to write to it. A fresh page was free, or was appended before a crash: its
     /// content is arbitrary, or cannot be read. It is logged whole.
-    fn open(&self, block: u32, kind: Kind, is_fresh: bool) -> Exclusive {
+    fn open(&self, block: u32, kind: PageKind, is_fresh: bool) -> Exclusive {
         match is_fresh {
             true => Pinned::overwrite(self.relation, block),
             false => page_to_change(self.relation, block, kind, self.growing.segment),
@@ -186,7 +186,7 @@ impl Lane<'_> {
     }
 
     fn open_pieces(&self, pieces: &[Piece]) -> Vec<Exclusive> {
-        let open = |piece: &Piece| self.open(piece.block, Kind::GrowingRows, piece.at == 0);
+        let open = |piece: &Piece| self.open(piece.block, PageKind::GrowingRows, piece.at == 0);
         pieces.iter().map(open).collect()
     }
 
@@ -194,7 +194,7 @@ impl Lane<'_> {
         for (buffer, &Piece { at, bytes, .. }) in buffers.iter().zip(pieces) {
             record.edit(buffer, at == 0, |page| {
                 if at == 0 {
-                    page::format(page, self.stamp(Kind::GrowingRows));
+                    page::format(page, self.stamp(PageKind::GrowingRows));
                 }
                 page::payload_mut(page)[at..][..bytes.len()].copy_from_slice(bytes);
                 page::set_used(page, at + bytes.len());
@@ -220,13 +220,13 @@ impl Lane<'_> {
         }
         self.root.rows += 1;
         let is_first = group_at == 0 && place == 0;
-        let group_buffer = self.open(group_block, Kind::GrowingGroups, is_first);
+        let group_buffer = self.open(group_block, PageKind::GrowingGroups, is_first);
         let buffers = self.open_pieces(pieces);
         let mut record = Record::begin(self.relation);
         self.write_pieces(&mut record, &buffers, pieces);
         record.edit(&group_buffer, is_first, |page| {
             if is_first {
-                page::format(page, self.stamp(Kind::GrowingGroups));
+                page::format(page, self.stamp(PageKind::GrowingGroups));
             }
             let group = &mut page::payload_mut(page)[group_at..][..self.groups.bytes()];
             self.groups.put(group, place, entry, offset, code);

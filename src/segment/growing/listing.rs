@@ -13,7 +13,7 @@ use crate::segment::threshold::{ROWS, Threshold, Verdict};
 use crate::storage::meta::{Growing, Meta};
 
 /// The result of listing a lane.
-pub struct Listed {
+pub struct LaneListed {
     pub rows: u64,
     pub work: Work,
 }
@@ -28,7 +28,7 @@ pub fn list(
     conditions: &[Condition],
     bound: Option<(GrowingView, Threshold)>,
     visit: &mut dyn FnMut(Tid, f64),
-) -> Listed {
+) -> LaneListed {
     let layout = GroupLayout::of(meta);
     let lane = Lane::read(relation, growing, lane);
     let mut work = Work::default();
@@ -69,5 +69,5 @@ pub fn list(
             }
         }
     }
-    Listed { rows: lane.rows() as u64, work }
+    LaneListed { rows: lane.rows() as u64, work }
 }

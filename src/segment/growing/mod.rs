@@ -28,7 +28,7 @@ use crate::storage::extent::Extent;
 use crate::storage::meta::Growing;
 use crate::storage::page::{self, PAYLOAD, Stamp};
 use crate::storage::part_reader::require;
-use crate::structure::Kind;
+use crate::structure::PageKind;
 use bytemuck::{Pod, Zeroable};
 
 /// Lanes of a growing segment; a temporary table, which has one writer, has one lane.
@@ -121,7 +121,7 @@ fn block_in(runs: &[u32], page: usize) -> Option<u32> {
 }
 
 fn root_of(relation: Relation, block: u32, segment: u32, page: &Page) -> Root {
-    require(page, &relation, block, Kind::Lane, segment);
+    require(page, &relation, block, PageKind::Lane, segment);
     Root::read(page::payload(page)).unwrap_or_else(|| {
         Problem::corrupt(format!("index \"{}\" is corrupted at block {block}", relation.name())).raise()
     })
@@ -146,7 +146,7 @@ pub fn runs(relation: Relation, growing: &Growing) -> usize {
 pub fn open(edit: &mut Edit, spare: usize) -> Growing {
     let relation = edit.relation();
     let segment = edit.new_segment();
-    let stamp = Stamp { kind: Kind::Lane, segment, generation: edit.generation() as u32 };
+    let stamp = Stamp { kind: PageKind::Lane, segment, generation: edit.generation() as u32 };
     let count = if relation.is_temporary() { 1 } else { LANES };
     let pages = edit.allocate(count as u64);
     for block in pages.blocks() {
@@ -171,7 +171,7 @@ pub fn rows(relation: Relation, growing: &Growing) -> u64 {
 /// Whether a page is a lane's root to which nothing was ever appended. An error before its segment
 /// was published leaves such a page.
 pub fn is_unused_root(page: &Page) -> bool {
-    page::is_of(page, Kind::Lane)
+    page::is_of(page, PageKind::Lane)
         && Root::read(page::payload(page)).is_some_and(|root| {
             !root.is_frozen && root.rows == 0 && root.group_runs.is_empty() && root.row_runs.is_empty()
         })
@@ -210,14 +210,14 @@ mod tests {
     fn a_root_with_rows_or_runs_is_in_use() {
         let mut page = [0; PAGE_SIZE];
         assert!(!is_unused_root(&page), "a blank page");
-        page::format(&mut page, Stamp { kind: Kind::Lane, segment: 3, generation: 1 });
+        page::format(&mut page, Stamp { kind: PageKind::Lane, segment: 3, generation: 1 });
         let mut root = Root::new(vec![100]);
         root.write(&mut page);
         assert!(is_unused_root(&page));
         root.row_runs.push(116);
         root.write(&mut page);
         assert!(!is_unused_root(&page));
-        page::format(&mut page, Stamp { kind: Kind::Vectors, segment: 3, generation: 1 });
+        page::format(&mut page, Stamp { kind: PageKind::Vectors, segment: 3, generation: 1 });
         assert!(!is_unused_root(&page), "a page of another kind");
     }
 }

@@ -10,9 +10,9 @@ use crate::storage::meta::{Growing, Meta};
 use crate::storage::page;
 use crate::storage::part::Layout;
 use crate::storage::part_reader::{page_to_change, require};
-use crate::structure::Kind;
+use crate::structure::PageKind;
 
-fn copy_page(relation: Relation, block: u32, kind: Kind, segment: u32, copy: &mut PageCopy) {
+fn copy_page(relation: Relation, block: u32, kind: PageKind, segment: u32, copy: &mut PageCopy) {
     Pinned::read_recent(relation, block).share().copy_to(copy);
     require(&copy.0, &relation, block, kind, segment);
 }
@@ -41,7 +41,7 @@ impl<'a> RowCursor<'a> {
                     .detail(format!("A row lies beyond the pages of growing segment {}.", self.lane.segment))
                     .raise()
             });
-            copy_page(self.relation, block, Kind::GrowingRows, self.lane.segment, &mut self.page);
+            copy_page(self.relation, block, PageKind::GrowingRows, self.lane.segment, &mut self.page);
             self.current = Some(page);
         }
         page::payload(&self.page.0)
@@ -116,7 +116,7 @@ impl Lane {
 
     /// Copies a page of groups.
     pub(super) fn groups(&self, relation: Relation, page: usize, copy: &mut PageCopy) {
-        copy_page(relation, self.group_block(relation, page), Kind::GrowingGroups, self.segment, copy);
+        copy_page(relation, self.group_block(relation, page), PageKind::GrowingGroups, self.segment, copy);
     }
 
     /// Calls `visit` with each page of groups, each group on it, its first row and its number of
@@ -214,7 +214,7 @@ pub fn mark_dead(
         for (page, rows) in dead {
             marked += rows.len() as u64;
             let block = lane.group_block(relation, page);
-            let buffer = page_to_change(relation, block, Kind::GrowingGroups, growing.segment);
+            let buffer = page_to_change(relation, block, PageKind::GrowingGroups, growing.segment);
             let mut record = Record::begin(relation);
             record.edit(&buffer, false, |page| {
                 for row in rows {

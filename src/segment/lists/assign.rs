@@ -43,13 +43,13 @@ impl Formats {
 
 /// Lists of rows, and codes against their centroids.
 #[derive(Default)]
-pub struct Listed {
+pub struct ListedCodes {
     pub list_of_row: Vec<u32>,
     factors: Vec<Factors>,
     codes: Vec<u8>,
 }
 
-impl Listed {
+impl ListedCodes {
     /// Bytes in memory.
     fn bytes(&self) -> usize {
         self.codes.capacity()
@@ -62,7 +62,7 @@ impl Listed {
         (self.factors[row as usize], &self.codes[row as usize * bytes..][..bytes])
     }
 
-    fn push(&mut self, entry: &Entry) {
+    fn push(&mut self, entry: &Placement) {
         memory::push(&mut self.list_of_row, entry.list, CODES);
         memory::push(&mut self.factors, entry.factors, CODES);
         memory::extend(&mut self.codes, &entry.code, CODES);
@@ -72,9 +72,9 @@ impl Listed {
 /// Lists and codes of rows, in the order in which the rows came.
 #[derive(Default)]
 pub struct Assigned {
-    pub own: Listed,
+    pub own: ListedCodes,
     /// The second lists, of all rows or of none (see [`crate::cluster::spill`]).
-    pub second: Listed,
+    pub second: ListedCodes,
     fine: Vec<u8>,
 }
 
@@ -128,7 +128,7 @@ pub const CHUNK: usize = 1 << 12;
 
 /// A list that a row is in, and its code there.
 #[derive(Default)]
-struct Entry {
+struct Placement {
     list: u32,
     factors: Factors,
     code: Vec<u8>,
@@ -137,8 +137,8 @@ struct Entry {
 /// A row's lists and its codes.
 #[derive(Default)]
 struct AssignedRow {
-    own: Entry,
-    second: Option<Entry>,
+    own: Placement,
+    second: Option<Placement>,
     fine: Vec<u8>,
 }
 
@@ -187,7 +187,8 @@ impl Coder {
             Some(_) => centroids.nearest_two(&vector, &tables),
             None => (centroids.nearest(&vector, &tables), None),
         };
-        let mut row = AssignedRow { own: Entry { list, ..Entry::default() }, ..AssignedRow::default() };
+        let mut row =
+            AssignedRow { own: Placement { list, ..Placement::default() }, ..AssignedRow::default() };
         if let ListCodes::Rows(code) = &formats.codes {
             row.own.code = code.encode(&vector);
         }
@@ -195,7 +196,7 @@ impl Coder {
             let entry = |list| {
                 let mut code = vec![0; layout.code_bytes()];
                 let factors = encoder.encode(&rotated, centroids.rotated(list), &mut code);
-                Entry { list, factors, code }
+                Placement { list, factors, code }
             };
             row.second = second.map(&entry);
             row.own = entry(list);

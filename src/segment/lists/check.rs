@@ -12,8 +12,8 @@ use crate::segment::findings::{Findings, RowVisitor};
 use crate::storage::parts::{ListParts, Parts};
 use crate::storage::sealed::SealedRef;
 use crate::storage::snapshot::Snapshot;
-use crate::structure::Kind;
 use crate::structure::ListOptions;
+use crate::structure::PageKind;
 
 /// Adds what is wrong with a segment to the findings; `deep` also assigns and encodes rows again.
 pub fn check(
@@ -28,16 +28,16 @@ pub fn check(
     };
     if parts.codebook != 0 && snapshot.codebook_of(parts).is_none() {
         let text = format!("its codebook {} is missing", parts.codebook);
-        return findings.of_part(sealed.id, Kind::ListStarts, text);
+        return findings.of_part(sealed.id, PageKind::ListStarts, text);
     }
     let count = u64::from(snapshot.lists_of(parts)) + 1;
-    let starts = sealed.part(&parts.starts, Kind::ListStarts).numbers(count);
+    let starts = sealed.part(&parts.starts, PageKind::ListStarts).numbers(count);
     if !add_up(&starts, sealed.rows) {
-        return findings.of_part(sealed.id, Kind::ListStarts, "the lists do not add up");
+        return findings.of_part(sealed.id, PageKind::ListStarts, "the lists do not add up");
     }
     let mut stored = StoredLists::new(sealed, snapshot);
     if let Err(text) = stored.read_spill() {
-        return findings.of_part(sealed.id, Kind::SpillCodes, text);
+        return findings.of_part(sealed.id, PageKind::SpillCodes, text);
     }
     if deep && parts.vectors.is_some() {
         check_codes(options, findings, sealed, snapshot, (parts, stored));
@@ -76,13 +76,13 @@ fn check_codes(
         let text = if again.assigned_lists()[row as usize] != list {
             format!("row {row} should not be in list {list}")
         } else if stored.spill_list(row) != again.spill_list(row) {
-            format!("the second list of row {row} should be another")
+            format!("row {row} has a wrong second list")
         } else if blocks.is_some_and(|blocks| !have_equal_bits(&mut stored, &mut again, row, blocks)) {
             format!("the code of row {row} is not its vector's")
         } else {
             continue;
         };
-        findings.of_part(sealed.id, Kind::ListCodes, text);
+        findings.of_part(sealed.id, PageKind::ListCodes, text);
     }
 }
 

@@ -14,7 +14,7 @@ use crate::storage::part_reader::PartReader;
 use crate::storage::part_writer::write_rows;
 use crate::storage::parts::ListParts;
 use crate::storage::snapshot::Snapshot;
-use crate::structure::Kind;
+use crate::structure::PageKind;
 use std::sync::Arc;
 
 /// The lists that rows are assigned to.
@@ -77,9 +77,9 @@ fn write(centroids: &Centroids, draft: &mut Draft, rows_of_index: u64) -> Codebo
     let lists = centroids.count() as u32;
     let row_bytes = size_of_val(centroids.vector(0));
     let rows = centroids.rows().map(bytemuck::cast_slice::<f32, u8>);
-    let vectors = write_rows(draft, Kind::Centroids, row_bytes, u64::from(lists) + 2, rows);
+    let vectors = write_rows(draft, PageKind::Centroids, row_bytes, u64::from(lists) + 2, rows);
     let (blocks, bytes) = centroids.blocks();
-    let codes = write_rows(draft, Kind::ListCodes, bytes, blocks.len() as u64, blocks);
+    let codes = write_rows(draft, PageKind::ListCodes, bytes, blocks.len() as u64, blocks);
     Codebook { id: draft.id(), lists, centroids: vectors, codes, rows: rows_of_index }
 }
 
@@ -95,7 +95,7 @@ pub struct CentroidReader<'a> {
 
 impl<'a> CentroidReader<'a> {
     pub fn new(pages: &'a dyn Pages, codebook: &'a Codebook, dims: usize) -> Self {
-        let part = PartReader::new(pages, &codebook.centroids, Kind::Centroids, codebook.id);
+        let part = PartReader::new(pages, &codebook.centroids, PageKind::Centroids, codebook.id);
         Self { pages, codebook, part, dims }
     }
 

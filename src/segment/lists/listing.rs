@@ -1,6 +1,6 @@
 //! The rows of a segment with lists in no particular order, list by list.
 
-use super::scan::{Codes, Entries, Scan, Scanned, Scans, Seen};
+use super::scan::{Entries, ListQuery, Scan, Scanned, Scans, Seen};
 use crate::codec::encoder::CodedQuery;
 use crate::codec::layout::block::Centre;
 use crate::memory;
@@ -12,7 +12,7 @@ use crate::segment::structures::{RangeView, SegmentListing};
 use crate::segment::threshold::{Listed, ROWS, Verdict};
 use crate::segment::vectors::{VectorPlace, Vectors};
 use crate::storage::parts::ListParts;
-use crate::structure::Kind;
+use crate::structure::PageKind;
 
 /// A list of a segment that is listed, and what the query knows of it.
 #[derive(Clone, Copy)]
@@ -59,14 +59,15 @@ impl ListView<'_> {
     fn entries(self, list: u32) -> (std::ops::Range<u32>, bool) {
         let RangeView { sealed, snapshot, .. } = self.view;
         let lists = snapshot.lists_of(self.parts);
-        let mut starts = sealed.part(&self.parts.starts, Kind::ListStarts);
+        let mut starts = sealed.part(&self.parts.starts, PageKind::ListStarts);
         let mut start = |list: u32| {
             let slot = starts.slot(list.into()).first_chunk();
             slot.map_or(u32::MAX, |&bytes| u32::from_ne_bytes(bytes))
         };
         let range = start(list)..start(list + 1);
         if range.end > sealed.rows || range.start > range.end {
-            let detail = format!("List {list} would be entries {range:?} of {}.", sealed.rows);
+            let detail =
+                format!("List {list} has entries {range:?}, but the segment has {} rows.", sealed.rows);
             sealed.corrupt(detail);
         }
         (range, list + 1 == lists)
@@ -101,7 +102,7 @@ fn list(source: ListView, list: u32, heap: &mut HeapRows, visit: &mut dyn FnMut(
         let scan = Scan { segment: 0, entries: Entries::Own, range, centre: 0, limits: Vec::new() };
         let scanned = Scanned { sealed, parts, matching };
         let scans = Scans { scanned, scans: &[scan], centres: &[centre] };
-        let codes = Codes::new(meta.space, meta.quantizer, source.vector);
+        let codes = ListQuery::new(meta.space, meta.quantizer, source.vector);
         scans.for_each_block(
             &codes,
             &coded.tables,

@@ -7,7 +7,7 @@ use super::write::{self, RowPlace, RowSource};
 use crate::distance::Space;
 use crate::segment::Plan;
 use crate::segment::lists::codebook::Lists;
-use crate::segment::structures::Merged;
+use crate::segment::structures::{Merged, SAMPLE_BYTES};
 use crate::storage::draft::Draft;
 use crate::storage::manifest::Manifest;
 use crate::storage::sealed::SealedRef;
@@ -83,7 +83,7 @@ fn train(
     let rows: u64 = sources.iter().map(|source| u64::from(source.sealed.rows)).sum();
     let live: u64 = sources.iter().map(|s| u64::from(s.sealed.rows - s.sealed.tombstones)).sum();
     let lists = train::lists_wanted(options.lists, live);
-    let matching = train::sample_rows(lists, space.dims as usize, train::SAMPLE_BYTES) as u64;
+    let matching = train::sample_rows(lists, space.dims as usize, SAMPLE_BYTES) as u64;
     let step = rows.div_ceil(matching).max(1) as usize;
     let bytes = space.row_bytes().unwrap_or_default();
     let mut sample = Sample::new(space);

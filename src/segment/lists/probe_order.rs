@@ -15,7 +15,7 @@ use crate::storage::manifest::Codebook;
 use crate::storage::meta::Meta;
 use crate::storage::pages::Pages;
 use crate::storage::part_reader::PartReader;
-use crate::structure::Kind;
+use crate::structure::PageKind;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
@@ -49,7 +49,7 @@ impl RankedLists {
         let coded = shifted.as_ref().unwrap_or(query);
         let centre_product = f32::dot(centroids.code_centre(), &coded.vector);
         let layout = CentroidBlocks::new(dims);
-        let mut blocks = PartReader::new(pages, &codebook.codes, Kind::ListCodes, codebook.id);
+        let mut blocks = PartReader::new(pages, &codebook.codes, PageKind::ListCodes, codebook.id);
         let count = codebook.lists as usize;
         let (mut ranked, mut squared_norms) = (Vec::with_capacity(count), Vec::with_capacity(count));
         for first in (0..codebook.lists).step_by(BLOCK) {

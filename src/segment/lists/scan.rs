@@ -12,7 +12,7 @@ use crate::segment::estimates::for_each_estimate;
 use crate::storage::part_reader::PartReader;
 use crate::storage::parts::ListParts;
 use crate::storage::sealed::SealedRef;
-use crate::structure::Kind;
+use crate::structure::PageKind;
 use crate::structure::Quantizer;
 use std::ops::Range;
 
@@ -59,7 +59,7 @@ pub struct Scan {
 }
 
 /// A query for the codes of rows in lists.
-pub enum Codes {
+pub enum ListQuery {
     None,
     /// In blocks of single bits, which the query's tables are for.
     Blocks(BlockLayout, SpillBlocks),
@@ -70,13 +70,13 @@ pub enum Codes {
     },
 }
 
-impl Codes {
+impl ListQuery {
     /// `vector` is the query (see [`crate::codec::encoder::widen`]).
     pub fn new(space: Space, quantizer: Quantizer, vector: &[f32]) -> Self {
         match ListCodes::new(space, quantizer) {
-            ListCodes::None => Codes::None,
-            ListCodes::Blocks(layout) => Codes::Blocks(layout, SpillBlocks::new(space.dims as usize)),
-            ListCodes::Rows(code) => Codes::Rows { bytes: code.bytes(), query: code.query(vector) },
+            ListCodes::None => ListQuery::None,
+            ListCodes::Blocks(layout) => ListQuery::Blocks(layout, SpillBlocks::new(space.dims as usize)),
+            ListCodes::Rows(code) => ListQuery::Rows { bytes: code.bytes(), query: code.query(vector) },
         }
     }
 }
@@ -106,20 +106,20 @@ pub struct Scans<'a> {
 impl Scans<'_> {
     /// Calls `visit` with all entries, block by block. Blocks without matching rows may be left
     /// out.
-    pub fn for_each_block(self, codes: &Codes, tables: &Query, visit: impl FnMut(Seen)) {
+    pub fn for_each_block(self, codes: &ListQuery, tables: &Query, visit: impl FnMut(Seen)) {
         let Some(Scan { entries, .. }) = self.scans.first() else { return };
         match (codes, entries) {
-            (Codes::None, _) => self.scanned.sealed.corrupt("It has codes, but the index has none."),
-            (Codes::Blocks(layout, _), Entries::Own) => self.for_each_own(*layout, tables, visit),
-            (Codes::Blocks(_, layout), Entries::Second) => self.for_each_spilled(*layout, tables, visit),
-            (Codes::Rows { bytes, query }, _) => self.for_each_row(*bytes, &**query, visit),
+            (ListQuery::None, _) => self.scanned.sealed.corrupt("It has codes, but the index has none."),
+            (ListQuery::Blocks(layout, _), Entries::Own) => self.for_each_own(*layout, tables, visit),
+            (ListQuery::Blocks(_, layout), Entries::Second) => self.for_each_spilled(*layout, tables, visit),
+            (ListQuery::Rows { bytes, query }, _) => self.for_each_row(*bytes, &**query, visit),
         }
     }
 
     fn codes(&self) -> PartReader<'_> {
         let Scanned { sealed, parts, .. } = self.scanned;
         let codes = parts.codes.as_ref().expect("what has no codes is not scanned by them");
-        sealed.part(codes, Kind::ListCodes)
+        sealed.part(codes, PageKind::ListCodes)
     }
 
     /// The blocks with entries that are scanned: the number of the scan, and the block.
@@ -161,7 +161,7 @@ impl Scans<'_> {
         let is_refined = parts.fine.is_none();
         let (numbers, blocks): (Vec<usize>, Vec<u32>) = self.blocks().unzip();
         let centre_of = |place: usize| self.centres[self.scans[numbers[place]].centre as usize];
-        let mut reader = sealed.part(&spill.codes, Kind::SpillCodes);
+        let mut reader = sealed.part(&spill.codes, PageKind::SpillCodes);
         for_each_estimate(&mut reader, layout, &blocks, tables, centre_of, |place, bytes, estimates| {
             self.scanned.sealed.poll();
             let (number, block) = (numbers[place], blocks[place]);

@@ -1,7 +1,7 @@
 //! Search of all segments with lists: rows in ascending order of their exact score, as many as are
 //! asked for.
 
-use super::scan::{Codes, Entries, ListedRow, Scan, Scanned, Scans, Seen};
+use super::scan::{Entries, ListQuery, ListedRow, Scan, Scanned, Scans, Seen};
 use crate::codec::encoder::CodedQuery;
 use crate::codec::fastscan::BLOCK;
 use crate::codec::layout::block::Centre;
@@ -26,8 +26,8 @@ use crate::storage::part::Part;
 use crate::storage::parts::{ListParts, Parts};
 use crate::storage::sealed::SealedRef;
 use crate::storage::snapshot::Snapshot;
-use crate::structure::Kind;
 use crate::structure::ListOptions;
+use crate::structure::PageKind;
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
@@ -76,7 +76,7 @@ impl<'a> ListsView<'a> {
 /// The state of a search between two calls. It holds no pins.
 pub struct ListSearch {
     space: Space,
-    codes: Codes,
+    codes: ListQuery,
     /// Where fine codes are, if the index has any.
     fine: Option<FineLayout>,
     /// The query for the fine codes of each codebook, by its id.
@@ -130,7 +130,7 @@ impl ListSearch {
         let iterative_scan = limits.effort.iterative_scan;
         let mut search = Self {
             space,
-            codes: Codes::new(space, snapshot.meta.quantizer, &coded.vector),
+            codes: ListQuery::new(space, snapshot.meta.quantizer, &coded.vector),
             fine,
             fine_queries: HashMap::new(),
             centres: Vec::new(),
@@ -196,8 +196,8 @@ impl ListSearch {
     ) -> &[u32] {
         self.starts.entry((number, entries)).or_insert_with(|| {
             let kind = match entries {
-                Entries::Own => Kind::ListStarts,
-                Entries::Second => Kind::SpillStarts,
+                Entries::Own => PageKind::ListStarts,
+                Entries::Second => PageKind::SpillStarts,
             };
             let count = u64::from(snapshot.lists_of(sealed.lists())) + 1;
             sealed.part(part, kind).numbers(count)
@@ -353,7 +353,10 @@ impl ListSearch {
                 let starts = self.starts_of(sealed, view.snapshot, number, (part, entries));
                 let range = starts[list as usize]..starts[list as usize + 1];
                 if range.end > sealed.rows || range.start > range.end {
-                    sealed.corrupt(format!("List {list} would be entries {range:?} of {}.", sealed.rows));
+                    sealed.corrupt(format!(
+                        "List {list} has entries {range:?}, but the segment has {} rows.",
+                        sealed.rows
+                    ));
                 }
                 if !range.is_empty() {
                     scans.push(Scan { segment: number, entries, range, centre, limits: Vec::new() });
@@ -451,7 +454,7 @@ impl ListSearch {
                 .or_insert_with(|| rabitq_multibit::Query::new(&coded.rotated));
             let ordinals: Vec<u32> = rows.iter().map(|row| row.row).collect();
             let reranker = &mut self.rows;
-            let mut reader = sealed.part(fine, Kind::FineCodes);
+            let mut reader = sealed.part(fine, PageKind::FineCodes);
             let centres = &centres[first..];
             for_each_estimate(
                 &mut reader,

@@ -15,7 +15,7 @@ use crate::storage::part_reader::PartReader;
 use crate::storage::parts::{ListParts, Spill};
 use crate::storage::sealed::SealedRef;
 use crate::storage::snapshot::Snapshot;
-use crate::structure::Kind;
+use crate::structure::PageKind;
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -56,11 +56,11 @@ impl<'a> SpillReader<'a> {
     /// Reads the second lists; an error says what is invalid.
     fn read(stored: &StoredLists<'a>, spill: &'a Spill) -> Result<Self, String> {
         let &StoredLists { sealed, spill_blocks: blocks, lists, .. } = stored;
-        let starts = sealed.part(&spill.starts, Kind::SpillStarts).numbers(u64::from(lists) + 1);
+        let starts = sealed.part(&spill.starts, PageKind::SpillStarts).numbers(u64::from(lists) + 1);
         if !add_up(&starts, sealed.rows) {
             return Err("the second lists do not add up".into());
         }
-        let mut codes = sealed.part(&spill.codes, Kind::SpillCodes);
+        let mut codes = sealed.part(&spill.codes, PageKind::SpillCodes);
         let mut entry_of_row = memory::filled(u32::MAX, sealed.rows as usize, "rows of lists");
         for first in (0..sealed.rows).step_by(BLOCK) {
             let block = codes.row(u64::from(first) / BLOCK as u64, blocks.bytes());
@@ -85,10 +85,10 @@ impl<'a> StoredLists<'a> {
             parts,
             rows: SealedRows::new(sealed),
             columns: StoredColumns::new(sealed),
-            starts: part(&parts.starts, Kind::ListStarts),
-            codes: parts.codes.as_ref().map(|codes| part(codes, Kind::ListCodes)),
-            fine: parts.fine.as_ref().map(|fine| part(fine, Kind::FineCodes)),
-            vectors: parts.vectors.as_ref().map(|vectors| part(vectors, Kind::Vectors)),
+            starts: part(&parts.starts, PageKind::ListStarts),
+            codes: parts.codes.as_ref().map(|codes| part(codes, PageKind::ListCodes)),
+            fine: parts.fine.as_ref().map(|fine| part(fine, PageKind::FineCodes)),
+            vectors: parts.vectors.as_ref().map(|vectors| part(vectors, PageKind::Vectors)),
             blocks: BlockLayout::new(snapshot.meta.space.dims as usize),
             spill_blocks: SpillBlocks::new(snapshot.meta.space.dims as usize),
             spill_lists: None,
@@ -130,10 +130,10 @@ impl<'a> StoredLists<'a> {
         Ok(())
     }
 
-    /// As [`Self::read_second_lists`], but raises an error if they are invalid.
+    /// As [`Self::read_spill`], but raises an error if they are invalid.
     fn need_spill(&mut self) {
         let read = self.read_spill();
-        read.unwrap_or_else(|text| self.sealed.corrupt(format!("In it {text}.")));
+        read.unwrap_or_else(|text| self.sealed.corrupt(format!("Invalid: {text}.")));
     }
 
     /// Calls `visit` with every live row and its list.
@@ -151,7 +151,7 @@ impl<'a> StoredLists<'a> {
             let slot = self.starts.slot(u64::from(list) + 1);
             let end = u32::from_ne_bytes(slot.try_into().unwrap_or_default());
             if end < first || end > self.sealed.rows {
-                let detail = format!("List {list} would be rows {first} to {end}.");
+                let detail = format!("List {list} has invalid rows {first} to {end}.");
                 self.sealed.corrupt(detail);
             }
             for row in first..end {

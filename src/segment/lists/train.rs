@@ -42,9 +42,6 @@ pub fn sample_rows(lists: u32, dims: usize, memory: usize) -> usize {
     (lists as usize * ROWS_PER_LIST).min(memory / (dims * size_of::<f32>())).max(1)
 }
 
-/// Most memory for a sample, where rows are sampled while the index is used.
-pub const SAMPLE_BYTES: usize = 64 << 20;
-
 /// Rows from which centroids are found.
 pub struct Sample {
     space: Space,

@@ -15,7 +15,7 @@ use crate::storage::manifest::Sealed;
 use crate::storage::part::Part;
 use crate::storage::part_writer::{PartWriter, write_rows};
 use crate::storage::parts::{ListParts, Parts, Spill};
-use crate::structure::Kind;
+use crate::structure::PageKind;
 use crate::structure::Rerank;
 use std::borrow::Cow;
 
@@ -89,7 +89,7 @@ pub fn write<S: RowSource>(
     };
     let row_parts = rows::write(draft, format.columns, rows, order.iter().map(tell));
 
-    let starts = write_starts(draft, Kind::ListStarts, &starts);
+    let starts = write_starts(draft, PageKind::ListStarts, &starts);
 
     let mut pass = |kind, bytes: usize, read: fn(&mut S, u32, usize) -> &[u8]| {
         let mut writer = PartWriter::for_rows(draft, kind, bytes, count);
@@ -100,17 +100,17 @@ pub fn write<S: RowSource>(
         writer.finish()
     };
     let codes = match &format.formats.codes {
-        ListCodes::Rows(code) => Some(pass(Kind::ListCodes, code.bytes(), S::code)),
+        ListCodes::Rows(code) => Some(pass(PageKind::ListCodes, code.bytes(), S::code)),
         ListCodes::None | ListCodes::Blocks(_) => None,
     };
-    let fine = format.formats.fine.map(|layout| pass(Kind::FineCodes, layout.bytes(), S::fine));
-    let vectors = format.vector.map(|bytes| pass(Kind::Vectors, bytes, S::vector));
+    let fine = format.formats.fine.map(|layout| pass(PageKind::FineCodes, layout.bytes(), S::fine));
+    let vectors = format.vector.map(|bytes| pass(PageKind::Vectors, bytes, S::vector));
     let blocks = format.formats.blocks().map(|layout| {
         let blocks = order.chunks(BLOCK).map(|places| {
             let bits = gather(sources, places.iter(), layout.code_bytes(), S::bits);
             layout.pack(&borrowed(&bits))
         });
-        write_rows(draft, Kind::ListCodes, layout.bytes(), blocks.len() as u64, blocks)
+        write_rows(draft, PageKind::ListCodes, layout.bytes(), blocks.len() as u64, blocks)
     });
     let spill = format.spill.and_then(|layout| write_spill(draft, layout, format.lists, &order, sources));
     let parts =
@@ -119,7 +119,7 @@ pub fn write<S: RowSource>(
 }
 
 /// The first entry of each list, and one more for the end.
-fn write_starts(draft: &mut Draft, kind: Kind, starts: &[u32]) -> Part {
+fn write_starts(draft: &mut Draft, kind: PageKind, starts: &[u32]) -> Part {
     write_rows(draft, kind, 4, starts.len() as u64, starts.iter().map(|start| start.to_ne_bytes()))
 }
 
@@ -156,13 +156,13 @@ fn write_spill<S: RowSource>(
     };
     let entered: Option<Vec<(u32, u32)>> = (0..).zip(order).map(spill_list).collect();
     let (starts, ordinals) = order_by_list(entered?.into_iter(), lists);
-    let starts = write_starts(draft, Kind::SpillStarts, &starts);
+    let starts = write_starts(draft, PageKind::SpillStarts, &starts);
     let blocks = ordinals.chunks(BLOCK).map(|ordinals| {
         let places = ordinals.iter().map(|&ordinal| &order[ordinal as usize]);
         let bits = gather(sources, places, layout.code_bytes(), S::spill_bits);
         layout.pack(ordinals, &borrowed(&bits))
     });
-    let codes = write_rows(draft, Kind::SpillCodes, layout.bytes(), blocks.len() as u64, blocks);
+    let codes = write_rows(draft, PageKind::SpillCodes, layout.bytes(), blocks.len() as u64, blocks);
     Some(Spill { starts, codes })
 }
 
