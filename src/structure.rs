@@ -17,22 +17,18 @@ pub enum Quantizer {
 }
 
 impl Quantizer {
-    /// Those that graphs and lists can have.
+    /// Those that graphs can have.
     pub const OF_GRAPHS: &[Self] = &[Self::None, Self::Rabitq];
+
+    /// Those that lists can have.
     pub const OF_LISTS: &[Self] = &[Self::None, Self::Rabitq, Self::Sq8];
 
-    /// How the codes of rows in lists lie.
-    pub fn shape(self) -> CodeShape {
-        match self {
-            Quantizer::None => CodeShape::None,
-            Quantizer::Rabitq => CodeShape::Blocks,
-            Quantizer::Sq8 => CodeShape::Rows,
-        }
-    }
-
-    /// Whether a search looks at codes before it compares exact vectors.
+    /// Whether a search reads codes before it compares exact vectors.
     pub fn has_codes(self) -> bool {
-        self.shape() != CodeShape::None
+        match self {
+            Quantizer::None => false,
+            Quantizer::Rabitq | Quantizer::Sq8 => true,
+        }
     }
 
     /// Its name in options and statistics.
@@ -47,18 +43,11 @@ impl Quantizer {
     /// Whether rows in lists have an entry in a second one (see [`crate::cluster::spill`]), if
     /// there are two lists.
     pub fn has_spill(self) -> bool {
-        self.shape() == CodeShape::Blocks
+        match self {
+            Quantizer::Rabitq => true,
+            Quantizer::None | Quantizer::Sq8 => false,
+        }
     }
-}
-
-/// How the codes of rows in lists lie.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CodeShape {
-    None,
-    /// In blocks of 32 rows, which are looked at together.
-    Blocks,
-    /// Row by row.
-    Rows,
 }
 
 /// Parameters of the graph.

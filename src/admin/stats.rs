@@ -133,7 +133,8 @@ impl PartRow {
 }
 
 fn part_rows(relation: Relation) -> Vec<PartRow> {
-    let Snapshot { meta, manifest } = Snapshot::read(relation);
+    let snapshot = Snapshot::read(relation);
+    let Snapshot { meta, manifest } = &snapshot;
     let resident = resident(relation);
     let buffered = |extents: &mut dyn Iterator<Item = Extent>| -> u64 {
         let blocks = extents.flat_map(|extent| extent.start..extent.start + extent.pages);
@@ -161,11 +162,10 @@ fn part_rows(relation: Relation) -> Vec<PartRow> {
             crc: Some(sealed.crc()),
         }));
     }
-    let flushing = manifest.flushing.iter().map(|segment| (segment, "flushing"));
-    for (growing, state) in flushing.chain([(&meta.growing, "growing")]) {
+    for (growing, state) in growing::stream::with_states(&snapshot) {
         let extents = growing::extents(relation, growing);
         let mut live = 0;
-        growing::for_each_tid(relation, &meta, growing, |_| live += 1);
+        growing::for_each_tid(relation, meta, growing, |_| live += 1);
         let total = growing::rows(relation, growing);
         rows.push(PartRow {
             id: growing.segment,

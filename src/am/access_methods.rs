@@ -13,8 +13,9 @@ use pgrx::{PgBox, PgSqlErrorCode, pg_extern, pg_guard, pg_sys};
 use std::mem::offset_of;
 use std::sync::OnceLock;
 
-/// The options of vdb_hnsw and of vdb_ivf.
-static KINDS: OnceLock<(OptionKind, OptionKind)> = OnceLock::new();
+/// The options of each access method.
+static GRAPH_OPTIONS: OnceLock<OptionKind> = OnceLock::new();
+static LIST_OPTIONS: OnceLock<OptionKind> = OnceLock::new();
 
 /// By default the space determines the quantizer, and the place of the vectors the layout.
 const UNSET: i32 = -1;
@@ -29,32 +30,25 @@ const MOST_UNCODED_DIMS: u32 = 16;
 
 /// Declares the options; called once when the library is loaded.
 pub fn register() {
-    KINDS.get_or_init(|| {
-        let (graph, lists) = (OptionKind::register(), OptionKind::register());
-        graph.add_int(c"m", c"Neighbours of a node", DEFAULT_M, 2..=100);
-        let description = c"Candidates considered for each new node";
-        graph.add_int(c"ef_construction", description, DEFAULT_EF_CONSTRUCTION, 4..=1000);
-        let layouts = [GraphLayout::Wide, GraphLayout::Compact].map(|layout| (layout.name(), layout as i32));
-        let description = c"Whether a node has its neighbours' codes, or only its own";
-        graph.add_choice(c"layout", description, &layouts, UNSET);
-        let description = c"Posting lists; 0 chooses by the number of rows";
-        lists.add_int(c"lists", description, 0, 0..=MAX_LISTS as i32);
-        lists.add_int(
-            c"bits",
-            c"Bits a dimension of a code",
-            DEFAULT_BITS,
-            1..=rabitq_multibit::MAX_BITS as i32,
-        );
-        for (kind, quantizers) in [(graph, Quantizer::OF_GRAPHS), (lists, Quantizer::OF_LISTS)] {
-            let quantizers: Vec<_> =
-                quantizers.iter().map(|quantizer| (quantizer.name(), *quantizer as i32)).collect();
-            kind.add_choice(c"quantizer", c"How vectors are encoded for search", &quantizers, UNSET);
-            let places = [("index", Rerank::Index as i32), ("heap", Rerank::Heap as i32)];
-            let description = c"Where the exact vectors for the final order are stored";
-            kind.add_choice(c"rerank", description, &places, Rerank::Index as i32);
-        }
-        (graph, lists)
-    });
+    let graph = *GRAPH_OPTIONS.get_or_init(OptionKind::register);
+    let lists = *LIST_OPTIONS.get_or_init(OptionKind::register);
+    graph.add_int(c"m", c"Neighbours of a node", DEFAULT_M, 2..=100);
+    let description = c"Candidates considered for each new node";
+    graph.add_int(c"ef_construction", description, DEFAULT_EF_CONSTRUCTION, 4..=1000);
+    let layouts = [GraphLayout::Wide, GraphLayout::Compact].map(|layout| (layout.name(), layout as i32));
+    let description = c"Whether a node has its neighbours' codes, or only its own";
+    graph.add_choice(c"layout", description, &layouts, UNSET);
+    let description = c"Posting lists; 0 chooses by the number of rows";
+    lists.add_int(c"lists", description, 0, 0..=MAX_LISTS as i32);
+    lists.add_int(c"bits", c"Bits a dimension of a code", DEFAULT_BITS, 1..=rabitq_multibit::MAX_BITS as i32);
+    for (kind, quantizers) in [(graph, Quantizer::OF_GRAPHS), (lists, Quantizer::OF_LISTS)] {
+        let quantizers: Vec<_> =
+            quantizers.iter().map(|quantizer| (quantizer.name(), *quantizer as i32)).collect();
+        kind.add_choice(c"quantizer", c"How vectors are encoded for search", &quantizers, UNSET);
+        let places = [("index", Rerank::Index as i32), ("heap", Rerank::Heap as i32)];
+        let description = c"Where the exact vectors for the final order are stored";
+        kind.add_choice(c"rerank", description, &places, Rerank::Index as i32);
+    }
 }
 
 /// The options of vdb_hnsw, as PostgreSQL stores them parsed.
@@ -71,7 +65,7 @@ struct GraphFields {
 
 #[pg_guard]
 unsafe extern "C-unwind" fn graph_amoptions(options: pg_sys::Datum, validate: bool) -> *mut pg_sys::bytea {
-    let (kind, _) = *KINDS.get().expect("registered when the library was loaded");
+    let kind = *GRAPH_OPTIONS.get().expect("registered when the library was loaded");
     let fields = [
         Field::int(c"m", offset_of!(GraphFields, m)),
         Field::int(c"ef_construction", offset_of!(GraphFields, ef_construction)),
@@ -143,7 +137,7 @@ struct ListFields {
 
 #[pg_guard]
 unsafe extern "C-unwind" fn list_amoptions(options: pg_sys::Datum, validate: bool) -> *mut pg_sys::bytea {
-    let (_, kind) = *KINDS.get().expect("registered when the library was loaded");
+    let kind = *LIST_OPTIONS.get().expect("registered when the library was loaded");
     let fields = [
         Field::int(c"lists", offset_of!(ListFields, lists)),
         Field::choice(c"quantizer", offset_of!(ListFields, quantizer)),

@@ -83,11 +83,11 @@ pub fn is_near(a: f32, b: f32) -> bool {
 pub struct Encoder {
     space: Space,
     rotation: Rotation,
-    target: Estimand,
+    estimand: Estimand,
 }
 
 /// What codes of this space estimate; `None` if its vectors cannot be encoded.
-pub fn target(space: Space) -> Option<Estimand> {
+pub fn estimand(space: Space) -> Option<Estimand> {
     let is_dense = match space.kind {
         ElementKind::F32 | ElementKind::F16 => true,
         ElementKind::Sparse | ElementKind::Bit => false,
@@ -100,14 +100,14 @@ pub fn target(space: Space) -> Option<Estimand> {
 
 /// Whether there are codes for vectors of this kind under this metric.
 pub fn is_supported(space: Space) -> bool {
-    target(space).is_some()
+    estimand(space).is_some()
 }
 
 impl Encoder {
     /// `None` if there are no codes for this space.
     pub fn new(space: Space, seed: u64) -> Option<Self> {
-        let target = target(space)?;
-        Some(Self { space, rotation: Rotation::new(seed, space.dims as usize), target })
+        let estimand = estimand(space)?;
+        Some(Self { space, rotation: Rotation::new(seed, space.dims as usize), estimand })
     }
 
     pub fn rotation(&self) -> &Rotation {
@@ -126,23 +126,23 @@ impl Encoder {
 
     /// Encodes a rotated vector against a rotated centre (see [`rabitq::encode`]).
     pub fn encode(&self, vector: &[f32], centre: &[f32], code: &mut [u8]) -> Factors {
-        rabitq::encode(vector, centre, self.target, code)
+        rabitq::encode(vector, centre, self.estimand, code)
     }
 
     /// Encodes with several bits a dimension (see [`rabitq_multibit::encode`]).
     pub fn encode_fine(&self, vector: &[f32], centre: &[f32], bits: usize, code: &mut [u8]) -> Factors {
-        rabitq_multibit::encode(vector, centre, self.target, bits, code)
+        rabitq_multibit::encode(vector, centre, self.estimand, bits, code)
     }
 
     /// Encodes with four bits a dimension against the origin (see [`rabitq4::encode`]).
     pub fn encode_four_bits(&self, vector: &[f32], code: &mut [u8]) -> Factors {
-        rabitq4::encode(vector, self.target, code)
+        rabitq4::encode(vector, self.estimand, code)
     }
 
     /// The row that a code of four bits a dimension stands for; under cosine its length is
     /// arbitrary.
     pub fn decode_four_bits(&self, code: &[u8], factors: Factors) -> Vec<u8> {
-        let mut vector = rabitq4::decode(code, factors, self.target);
+        let mut vector = rabitq4::decode(code, factors, self.estimand);
         self.rotation.undo(&mut vector);
         vector.truncate(self.space.dims as usize);
         match self.space.kind {

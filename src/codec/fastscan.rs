@@ -203,7 +203,7 @@ mod x86 {
     #[inline]
     #[target_feature(enable = "avx2")]
     pub fn avx2(entries: &[[u8; 16]], block: &[[u8; GROUP_BYTES]]) -> [u16; BLOCK] {
-        let rabitq4 = _mm256_set1_epi8(0x0F);
+        let low_bits = _mm256_set1_epi8(0x0F);
         let even = _mm256_set1_epi16(0x00FF);
         let mut sums = [_mm256_setzero_si256(); 4];
         let (entry_pairs, entry_rest) = entries.as_chunks::<2>();
@@ -213,8 +213,8 @@ mod x86 {
             let (table, codes) = unsafe {
                 (_mm256_loadu_si256(entries.as_ptr().cast()), _mm256_loadu_si256(nibbles.as_ptr().cast()))
             };
-            let low = _mm256_shuffle_epi8(table, _mm256_and_si256(codes, rabitq4));
-            let high = _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16::<4>(codes), rabitq4));
+            let low = _mm256_shuffle_epi8(table, _mm256_and_si256(codes, low_bits));
+            let high = _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16::<4>(codes), low_bits));
             sums[0] = _mm256_add_epi16(sums[0], _mm256_and_si256(low, even));
             sums[1] = _mm256_add_epi16(sums[1], _mm256_srli_epi16::<8>(low));
             sums[2] = _mm256_add_epi16(sums[2], _mm256_and_si256(high, even));
@@ -229,7 +229,7 @@ mod x86 {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx2")]
     pub fn avx512(entries: &[[u8; 16]], block: &[[u8; GROUP_BYTES]]) -> [u16; BLOCK] {
-        let rabitq4 = _mm512_set1_epi8(0x0F);
+        let low_bits = _mm512_set1_epi8(0x0F);
         let even = _mm512_set1_epi16(0x00FF);
         let mut sums = [_mm512_setzero_si512(); 4];
         let (entry_quads, entry_rest) = entries.as_chunks::<4>();
@@ -239,8 +239,8 @@ mod x86 {
             let (table, codes) = unsafe {
                 (_mm512_loadu_si512(entries.as_ptr().cast()), _mm512_loadu_si512(nibbles.as_ptr().cast()))
             };
-            let low = _mm512_shuffle_epi8(table, _mm512_and_si512(codes, rabitq4));
-            let high = _mm512_shuffle_epi8(table, _mm512_and_si512(_mm512_srli_epi16::<4>(codes), rabitq4));
+            let low = _mm512_shuffle_epi8(table, _mm512_and_si512(codes, low_bits));
+            let high = _mm512_shuffle_epi8(table, _mm512_and_si512(_mm512_srli_epi16::<4>(codes), low_bits));
             sums[0] = _mm512_add_epi16(sums[0], _mm512_and_si512(low, even));
             sums[1] = _mm512_add_epi16(sums[1], _mm512_srli_epi16::<8>(low));
             sums[2] = _mm512_add_epi16(sums[2], _mm512_and_si512(high, even));
@@ -263,12 +263,12 @@ mod arm {
     #[inline]
     #[target_feature(enable = "neon")]
     pub fn neon(entries: &[[u8; 16]], block: &[[u8; GROUP_BYTES]]) -> [u16; BLOCK] {
-        let rabitq4 = vdupq_n_u8(0x0F);
+        let low_bits = vdupq_n_u8(0x0F);
         let mut sums = [vdupq_n_u16(0); 4];
         for (entries, nibbles) in entries.iter().zip(block) {
             // SAFETY: both are 16 bytes long; the loads ask for no alignment.
             let (table, codes) = unsafe { (vld1q_u8(entries.as_ptr()), vld1q_u8(nibbles.as_ptr())) };
-            let low = vqtbl1q_u8(table, vandq_u8(codes, rabitq4));
+            let low = vqtbl1q_u8(table, vandq_u8(codes, low_bits));
             let high = vqtbl1q_u8(table, vshrq_n_u8::<4>(codes));
             sums[0] = vaddw_u8(sums[0], vget_low_u8(low));
             sums[1] = vaddw_high_u8(sums[1], low);

@@ -52,7 +52,7 @@ pub const EPSILON: f32 = 2.5;
 
 /// Encodes a rotated vector against a rotated centre. The bits, the lowest of each byte first, go
 /// to `code`, which has a byte for every eight dimensions.
-pub fn encode(vector: &[f32], centre: &[f32], target: Estimand, code: &mut [u8]) -> Factors {
+pub fn encode(vector: &[f32], centre: &[f32], estimand: Estimand, code: &mut [u8]) -> Factors {
     debug_assert_eq!(vector.len(), centre.len());
     debug_assert_eq!(vector.len(), code.len() * 8);
     let [squared, absolute, centre_dot_signs, residual_dot_centre] = signs_and_sums(vector, centre, code);
@@ -65,7 +65,7 @@ pub fn encode(vector: &[f32], centre: &[f32], target: Estimand, code: &mut [u8])
         squared_steps,
         centre_along,
         vector.len(),
-        target,
+        estimand,
     )
 }
 
@@ -149,7 +149,7 @@ impl Products {
         squared_steps: f32,
         centre_along: f32,
         dims: usize,
-        target: Estimand,
+        estimand: Estimand,
     ) -> Factors {
         let Self { is_zero, squared, residual_dot_centre } = self;
         if is_zero {
@@ -163,7 +163,7 @@ impl Products {
         // 1 / cos² of the angle between residual and code, less 1.
         let spread = (ratio * squared_steps / along - 1.0).max(0.0);
         let error = squared.sqrt() * EPSILON * (spread / (dims as f32 - 1.0)).sqrt();
-        let factors = match target {
+        let factors = match estimand {
             Estimand::L2Squared => Factors {
                 add: squared + 2.0 * ratio * centre_along,
                 rescale: -2.0 * ratio,
@@ -262,14 +262,14 @@ pub mod tests {
     /// `estimate` gets the rotated row, centre and query, and the centre's score.
     pub fn sample(
         dims: usize,
-        target: Estimand,
+        estimand: Estimand,
         estimate: impl Fn(&[f32], &[f32], &[f32], f64) -> (f32, Factors),
     ) -> Vec<(f64, f64)> {
         let [row, centre, query] = [0.3, 1.1, 2.9].map(|phase| vector(dims, phase));
         let dot = |a: &[f32], b: &[f32]| -> f64 { a.iter().zip(b).map(|(x, y)| f64::from(x * y)).sum() };
         let l2 =
             |a: &[f32], b: &[f32]| -> f64 { a.iter().zip(b).map(|(x, y)| f64::from(x - y).powi(2)).sum() };
-        let score = |a: &[f32]| match target {
+        let score = |a: &[f32]| match estimand {
             Estimand::L2Squared => l2(a, &query),
             Estimand::NegativeInnerProduct => -dot(a, &query),
         };
@@ -285,11 +285,11 @@ pub mod tests {
 
     #[test]
     fn the_estimate_is_unbiased_and_keeps_its_bound() {
-        for target in [Estimand::L2Squared, Estimand::NegativeInnerProduct] {
+        for estimand in [Estimand::L2Squared, Estimand::NegativeInnerProduct] {
             for dims in [60, 100, 384, 768, 1000] {
-                let errors = sample(dims, target, |row, centre, query, centre_score| {
+                let errors = sample(dims, estimand, |row, centre, query, centre_score| {
                     let mut code = vec![0; row.len() / 8];
-                    let factors = encode(row, centre, target, &mut code);
+                    let factors = encode(row, centre, estimand, &mut code);
                     let (block, query) = (pack(&[&code], row.len()), Query::new(query));
                     (query.estimate(&block, &[factors.add], &[factors.rescale], centre_score)[0], factors)
                 });
@@ -298,10 +298,10 @@ pub mod tests {
                 let mean = relative.iter().sum::<f64>() / count;
                 let deviation = (relative.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / count).sqrt();
                 // The mean of 400 draws lies within four of its standard deviations of zero.
-                assert!(mean.abs() < 4.0 * deviation / count.sqrt(), "{target:?} {dims}: mean {mean}");
+                assert!(mean.abs() < 4.0 * deviation / count.sqrt(), "{estimand:?} {dims}: mean {mean}");
                 let beyond = relative.iter().filter(|x| x.abs() > 1.0).count() as f64 / count;
-                assert!(beyond < 0.025, "{target:?} {dims}: {beyond} of the estimates miss the bound");
-                assert!(deviation > 0.15, "{target:?} {dims}: the bound is not idle: {deviation}");
+                assert!(beyond < 0.025, "{estimand:?} {dims}: {beyond} of the estimates miss the bound");
+                assert!(deviation > 0.15, "{estimand:?} {dims}: the bound is not idle: {deviation}");
             }
         }
     }

@@ -24,9 +24,9 @@ pub fn code_bytes(dims: usize) -> usize {
 }
 
 /// Encodes a rotated vector against the origin into `code`, of [`code_bytes`] bytes.
-pub fn encode(vector: &[f32], target: Estimand, code: &mut [u8]) -> Factors {
+pub fn encode(vector: &[f32], estimand: Estimand, code: &mut [u8]) -> Factors {
     debug_assert_eq!(code.len(), code_bytes(vector.len()));
-    let (steps, factors) = rabitq_multibit::quantize(vector, &vec![0.0; vector.len()], target, BITS);
+    let (steps, factors) = rabitq_multibit::quantize(vector, &vec![0.0; vector.len()], estimand, BITS);
     let (spans, _) = steps.as_chunks::<SPAN>();
     let (bytes, _) = code.as_chunks_mut::<SPAN_BYTES>();
     for (bytes, steps) in bytes.iter_mut().zip(spans) {
@@ -39,8 +39,8 @@ pub fn encode(vector: &[f32], target: Estimand, code: &mut [u8]) -> Factors {
 }
 
 /// The rotated vector that a code against the origin stands for.
-pub fn decode(code: &[u8], factors: Factors, target: Estimand) -> Vec<f32> {
-    let scale = match target {
+pub fn decode(code: &[u8], factors: Factors, estimand: Estimand) -> Vec<f32> {
+    let scale = match estimand {
         Estimand::L2Squared => -factors.rescale / 2.0,
         Estimand::NegativeInnerProduct => -factors.rescale,
     };
@@ -131,11 +131,11 @@ mod tests {
 
     #[test]
     fn estimates_are_near_and_keep_their_bound() {
-        for target in [Estimand::L2Squared, Estimand::NegativeInnerProduct] {
+        for estimand in [Estimand::L2Squared, Estimand::NegativeInnerProduct] {
             for dims in [64, 384, 1536] {
                 let (row, query) = (vector(dims, 0.3), vector(dims, 2.9));
                 let norm = dot_of(&query, &query);
-                let (score, origin_score) = match target {
+                let (score, origin_score) = match estimand {
                     Estimand::L2Squared => (norm + dot_of(&row, &row) - 2.0 * dot_of(&row, &query), norm),
                     Estimand::NegativeInnerProduct => (-dot_of(&row, &query), 0.0),
                 };
@@ -143,7 +143,7 @@ mod tests {
                 for seed in 0..400 {
                     let rotation = Rotation::new(seed, dims);
                     let mut code = vec![0; code_bytes(rotation.dims())];
-                    let factors = encode(&rotation.rotate(&row), target, &mut code);
+                    let factors = encode(&rotation.rotate(&row), estimand, &mut code);
                     let query =
                         Query::new(&rotation.rotate(&query), (origin_score.into(), norm.sqrt().into()));
                     let (estimate, bound) = query.estimate(&code, factors);
@@ -151,22 +151,22 @@ mod tests {
                     squared += (estimate - score).powi(2);
                     bounds += bound;
                 }
-                assert!(beyond <= 12, "{target:?} {dims}: {beyond} of 400 miss their bound");
+                assert!(beyond <= 12, "{estimand:?} {dims}: {beyond} of 400 miss their bound");
                 let (deviation, bound) = ((squared / 400.0).sqrt(), bounds / 400.0);
-                assert!(deviation > 0.15 * bound, "{target:?} {dims}: {deviation} within {bound}");
+                assert!(deviation > 0.15 * bound, "{estimand:?} {dims}: {deviation} within {bound}");
             }
         }
     }
 
     #[test]
     fn a_code_stands_for_a_vector_near_its_own() {
-        for target in [Estimand::L2Squared, Estimand::NegativeInnerProduct] {
+        for estimand in [Estimand::L2Squared, Estimand::NegativeInnerProduct] {
             let row = Rotation::new(5, 384).rotate(&vector(384, 0.3));
             let mut code = vec![0; code_bytes(384)];
-            let factors = encode(&row, target, &mut code);
-            let decoded = decode(&code, factors, target);
+            let factors = encode(&row, estimand, &mut code);
+            let decoded = decode(&code, factors, estimand);
             let off: Vec<f32> = row.iter().zip(&decoded).map(|(x, y)| x - y).collect();
-            assert!(dot_of(&off, &off) < 0.02 * dot_of(&row, &row), "{target:?}");
+            assert!(dot_of(&off, &off) < 0.02 * dot_of(&row, &row), "{estimand:?}");
         }
     }
 

@@ -20,9 +20,9 @@ pub fn code_bytes(dims: usize, bits: usize) -> usize {
 }
 
 /// Encodes a rotated vector against a rotated centre into `code`, of [`code_bytes`] bytes.
-pub fn encode(vector: &[f32], centre: &[f32], target: Estimand, bits: usize, code: &mut [u8]) -> Factors {
+pub fn encode(vector: &[f32], centre: &[f32], estimand: Estimand, bits: usize, code: &mut [u8]) -> Factors {
     debug_assert_eq!(code.len(), code_bytes(vector.len(), bits));
-    let (steps, factors) = quantize(vector, centre, target, bits);
+    let (steps, factors) = quantize(vector, centre, estimand, bits);
     code.fill(0);
     let plane_bytes = vector.len() / 8;
     for (i, step) in steps.iter().enumerate() {
@@ -35,7 +35,7 @@ pub fn encode(vector: &[f32], centre: &[f32], target: Estimand, bits: usize, cod
 
 /// The grid step of each dimension of a rotated vector around a rotated centre, and the numbers
 /// beside a code of these steps.
-pub fn quantize(vector: &[f32], centre: &[f32], target: Estimand, bits: usize) -> (Vec<u8>, Factors) {
+pub fn quantize(vector: &[f32], centre: &[f32], estimand: Estimand, bits: usize) -> (Vec<u8>, Factors) {
     let residual = subtract(vector, centre);
     let grid = Grid::new(&residual, bits);
     let mut steps = vec![0; residual.len()];
@@ -44,7 +44,7 @@ pub fn quantize(vector: &[f32], centre: &[f32], target: Estimand, bits: usize) -
     let [centre_along, residual_dot_centre, squared] = products_of(&residual, centre, grid);
     let is_zero = residual.iter().all(|&x| x == 0.0);
     let products = Products { is_zero, squared, residual_dot_centre };
-    (steps, products.factors(along, squared_steps, centre_along, vector.len(), target))
+    (steps, products.factors(along, squared_steps, centre_along, vector.len(), estimand))
 }
 
 /// The middle of the grid, from which steps are counted.
@@ -175,24 +175,24 @@ mod tests {
     #[test]
     fn vectors_too_small_to_be_squared_are_unknown() {
         let vector: Vec<f32> = (0..64).map(|i| if i % 3 == 0 { -1e-42 } else { 1e-43 }).collect();
-        for target in [Estimand::L2Squared, Estimand::NegativeInnerProduct] {
+        for estimand in [Estimand::L2Squared, Estimand::NegativeInnerProduct] {
             for bits in 1..=MAX_BITS {
                 let mut code = vec![0; code_bytes(64, bits)];
-                let factors = encode(&vector, &[0.0; 64], target, bits, &mut code);
-                assert_eq!(factors, Factors::UNKNOWN, "{target:?} {bits}");
+                let factors = encode(&vector, &[0.0; 64], estimand, bits, &mut code);
+                assert_eq!(factors, Factors::UNKNOWN, "{estimand:?} {bits}");
             }
         }
     }
 
     #[test]
     fn more_bits_are_nearer_and_keep_their_bound() {
-        for target in [Estimand::L2Squared, Estimand::NegativeInnerProduct] {
+        for estimand in [Estimand::L2Squared, Estimand::NegativeInnerProduct] {
             for dims in [100, 384] {
                 let mut before = f64::INFINITY;
                 for bits in 1..=MAX_BITS {
-                    let errors = sample(dims, target, |row, centre, query, centre_score| {
+                    let errors = sample(dims, estimand, |row, centre, query, centre_score| {
                         let mut code = vec![0; code_bytes(row.len(), bits)];
-                        let factors = encode(row, centre, target, bits, &mut code);
+                        let factors = encode(row, centre, estimand, bits, &mut code);
                         (Query::new(query).estimate(&code, bits, factors, (centre_score, 1.0)).0, factors)
                     });
                     let count = errors.len() as f64;
@@ -201,11 +201,14 @@ mod tests {
                     let mean = errors.iter().map(|(error, _)| error).sum::<f64>() / count;
                     assert!(
                         deviation < 0.75 * before,
-                        "{target:?} {dims} {bits}: {deviation} after {before}"
+                        "{estimand:?} {dims} {bits}: {deviation} after {before}"
                     );
-                    assert!(mean.abs() < 4.0 * deviation / count.sqrt(), "{target:?} {dims} {bits}: {mean}");
+                    assert!(
+                        mean.abs() < 4.0 * deviation / count.sqrt(),
+                        "{estimand:?} {dims} {bits}: {mean}"
+                    );
                     let beyond = errors.iter().filter(|(error, bound)| error.abs() > *bound).count();
-                    assert!(beyond as f64 / count < 0.04, "{target:?} {dims} {bits}: {beyond}");
+                    assert!(beyond as f64 / count < 0.04, "{estimand:?} {dims} {bits}: {beyond}");
                     before = deviation;
                 }
             }

@@ -82,7 +82,7 @@ impl Query {
 
     /// The estimated score of a code, and a bound on its error. Under cosine, with unit vectors,
     /// the estimate is the score less 1.
-    pub fn estimate(&self, code: &[u8], grid: &Grid, target: Estimand) -> (f32, f32) {
+    pub fn estimate(&self, code: &[u8], grid: &Grid, estimand: Estimand) -> (f32, f32) {
         let (query, code): (&[i8], &[i8]) = (bytemuck::cast_slice(&self.code), bytemuck::cast_slice(code));
         let product = <i8 as SpatialSimilarity>::dot(query, code).unwrap_or_default();
         // Double precision, as the terms may all but cancel out.
@@ -98,7 +98,7 @@ impl Query {
         // What the numbers beside the codes lose in single precision.
         const ROUNDING: f32 = 1e-5;
         let error = b.lost * self.norm + b.coded_norm * a.lost + ROUNDING * self.norm * b.coded_norm;
-        match target {
+        match estimand {
             Estimand::L2Squared => {
                 let squared = a.squared + b.squared;
                 // What overflows or vanishes in single precision has no bound, except the distance
@@ -141,13 +141,13 @@ mod tests {
             let grid = encode(&b, &mut code);
             let product: f64 = a.iter().zip(&b).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum();
             let l2: f64 = a.iter().zip(&b).map(|(x, y)| f64::from(x - y).powi(2)).sum();
-            for (target, exact) in [(Estimand::NegativeInnerProduct, -product), (Estimand::L2Squared, l2)] {
-                let (estimate, error) = query.estimate(&code, &grid, target);
+            for (estimand, exact) in [(Estimand::NegativeInnerProduct, -product), (Estimand::L2Squared, l2)] {
+                let (estimate, error) = query.estimate(&code, &grid, estimand);
                 let off = (f64::from(estimate) - exact).abs();
-                prop_assert!(off <= f64::from(error) + 1e-6, "{target:?}: off by {off}, bound {error}");
+                prop_assert!(off <= f64::from(error) + 1e-6, "{estimand:?}: off by {off}, bound {error}");
                 // A twentieth of the product of the lengths: the code is worth something.
                 let lengths = f64::from(query.norm * grid.squared.sqrt());
-                prop_assert!(f64::from(error) <= 0.05 * lengths + 1e-3, "{target:?}: {error} of {lengths}");
+                prop_assert!(f64::from(error) <= 0.05 * lengths + 1e-3, "{estimand:?}: {error} of {lengths}");
             }
         }
     }

@@ -24,6 +24,15 @@ impl ElementKind {
     pub const ALL: [Self; 4] = [Self::F32, Self::F16, Self::Bit, Self::Sparse];
 }
 
+// Support functions of operator classes return a kind's place in `ALL`.
+const _: () = {
+    let mut place = 0;
+    while place < ElementKind::ALL.len() {
+        assert!(ElementKind::ALL[place] as usize == place);
+        place += 1;
+    }
+};
+
 /// Element kind, metric and dimensions of one index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Space {

@@ -1,16 +1,21 @@
 //! What unit tests have in place of a server: the symbols of PostgreSQL that their program must
 //! find to be linked.
 
+use std::cell::UnsafeCell;
+
 /// Room for a variable of any type, all zero.
 #[repr(C, align(16))]
-struct Blank([u8; 256]);
+struct Blank(UnsafeCell<[u8; 256]>);
+
+// SAFETY: no test reads or writes a variable through this type.
+unsafe impl Sync for Blank {}
 
 macro_rules! variables {
     ($($name:ident),*) => {$(
         // SAFETY: the test program has no other symbol of this name, as no server is linked to it.
         #[unsafe(no_mangle)]
         #[allow(non_upper_case_globals)]
-        static $name: Blank = Blank([0; 256]);
+        static $name: Blank = Blank(UnsafeCell::new([0; 256]));
     )*};
 }
 

@@ -4,7 +4,7 @@
 
 use crate::codec::rotation::rotated_dims;
 use crate::distance::Space;
-use crate::structure::{CodeShape, GraphLayout, GraphOptions, Quantizer, Rerank};
+use crate::structure::{GraphLayout, GraphOptions, Quantizer, Rerank};
 
 /// In which order rows within some distance are requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,11 +169,8 @@ impl ListFacts {
                 layout: GraphLayout::Wide,
                 rerank: Rerank::Index,
             },
-            codes: match self.codes.shape() {
-                CodeShape::Blocks => GraphCodes::Neighbours,
-                // A byte a dimension is compared as a vector is.
-                CodeShape::None | CodeShape::Rows => GraphCodes::None,
-            },
+            // Codes of single rows are read as vectors are.
+            codes: if self.codes.has_spill() { GraphCodes::Neighbours } else { GraphCodes::None },
             rows: share(self.rows),
             matches: self.matches.map(share),
             range: None,

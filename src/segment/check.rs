@@ -69,7 +69,7 @@ impl Check {
             pages::owned(self.relation, meta, manifest).into_iter().map(|(_, extent)| extent).collect();
         let (lost, overlaps) = gaps(&mut extents, self.blocks);
         let findings = &mut self.findings;
-        let mut find = |block, text| findings.add(None, None, Some(block), text);
+        let mut find = |block, text| findings.of_page(block, text);
         for extent in overlaps {
             let owned = pages::owned(self.relation, meta, manifest);
             let owners = owned.iter().filter(|(_, other)| {

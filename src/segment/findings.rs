@@ -24,12 +24,16 @@ pub struct Findings(Vec<Finding>);
 const MOST_ALIKE: usize = 20;
 
 impl Findings {
+    /// Adds a finding about a page without an owner or with several: all of them, for each is
+    /// another.
+    pub fn of_page(&mut self, block: u32, text: String) {
+        self.0.push(Finding { segment: None, part: None, block: Some(block), text });
+    }
+
     /// Adds a finding, unless there are enough like it.
     pub fn add(&mut self, segment: Option<u32>, part: Option<PageKind>, block: Option<u32>, text: String) {
-        let key = |segment, part, block: Option<u32>| (segment, part, block.is_some());
-        let alike =
-            |found: &&Finding| key(found.segment, found.part, found.block) == key(segment, part, block);
-        let alike = self.0.iter().filter(alike).count();
+        let alike = self.0.iter().filter(|found| (found.segment, found.part) == (segment, part));
+        let alike = alike.filter(|found| segment.is_some() || found.block.is_none()).count();
         if alike < MOST_ALIKE {
             self.0.push(Finding { segment, part, block, text });
         }

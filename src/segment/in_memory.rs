@@ -25,6 +25,24 @@ use std::rc::Rc;
 /// A vector and the key of the filter column.
 pub type Row = (Vec<f32>, u64);
 
+/// How an index is searched.
+#[derive(Clone)]
+pub struct Search {
+    pub limit: usize,
+    /// Candidates of a graph, or lists probed.
+    pub effort: usize,
+    /// On the filter column.
+    pub condition: Option<filter::Test>,
+    pub within: Option<f64>,
+    pub iterative_scan: IterativeScan,
+}
+
+impl Search {
+    pub fn new(limit: usize, effort: usize) -> Self {
+        Self { limit, effort, condition: None, within: None, iterative_scan: IterativeScan::Strict }
+    }
+}
+
 pub struct MemoryIndex {
     pub pages: Rc<MemoryPages>,
     meta: Rc<Meta>,
@@ -145,14 +163,9 @@ impl MemoryIndex {
         self.manifest.codebooks.extend(merged.codebook);
     }
 
-    /// The `limit` nearest rows whose keys meet `condition`.
-    pub fn nearest(
-        &self,
-        query: &[f32],
-        limit: usize,
-        effort: usize,
-        condition: Option<filter::Test>,
-    ) -> Vec<Hit> {
+    /// The first rows of a search, and the names of its steps.
+    pub fn search(&self, query: &[f32], search: Search) -> (Vec<Hit>, Vec<&'static str>) {
+        let Search { limit, effort, condition, within, iterative_scan } = search;
         let (snapshot, prepared) = (self.snapshot(), self.prepared(query));
         let coded = super::coded_query(&self.meta, &prepared);
         let conditions: Vec<_> = condition.into_iter().map(|test| Condition { column: 0, test }).collect();
@@ -169,24 +182,21 @@ impl MemoryIndex {
             coded: coded.as_ref(),
             matching: &matching,
         };
-        let effort = Effort {
-            ef: effort,
-            probes: effort,
-            iterative_scan: IterativeScan::Strict,
-            rows: u64::MAX,
-            bytes: usize::MAX,
-        };
-        let limits = SearchLimits { effort, within: None, leave_out: None };
-        let mut hits = Vec::new();
+        let effort = Effort { ef: effort, probes: effort, iterative_scan, rows: u64::MAX, bytes: usize::MAX };
+        let limits = SearchLimits { effort, within, leave_out: None };
+        let (mut hits, mut steps) = (Vec::new(), Vec::new());
         for mut run in structure_of(&self.meta.structure).runs(view, limits) {
             let mut fetch = |tid: Tid, visit: &mut dyn FnMut(&[u8])| self.fetch(tid, visit);
             let of_run: Vec<Hit> = std::iter::from_fn(|| run.next(view, &mut fetch)).take(limit).collect();
-            assert!(of_run.is_sorted(), "a stream ascends");
+            if iterative_scan == IterativeScan::Strict {
+                assert!(of_run.is_sorted(), "a stream ascends");
+            }
             hits.extend(of_run);
+            steps.extend(run.steps().map(|step| step.step));
         }
         hits.sort_unstable();
         hits.truncate(limit);
-        hits
+        (hits, steps)
     }
 
     /// The rows that a listing finds within a score of a query.

@@ -8,13 +8,14 @@
 
 use super::growing::listing as growing_rows;
 use super::growing::search::GrowingView;
+use super::growing::stream::with_states;
 use super::matching;
 use super::report::StepReport;
 use super::request::{HeapRows, Hit};
 use super::rows::SealedRows;
 use super::structure_of;
 use super::structures::{RangeView, SegmentListing};
-use super::threshold::{Listed, ROWS, Threshold};
+use super::threshold::{Listed, ROWS, STRETCH, Threshold};
 use crate::codec::encoder::CodedQuery;
 use crate::distance::PreparedQuery;
 use crate::filter::{Bitset, Condition};
@@ -41,9 +42,7 @@ impl RangeQuery {
         let coded = super::coded_query(&snapshot.meta, &query);
         Self { query, coded, threshold }
     }
-}
 
-impl RangeQuery {
     fn view<'a>(
         &'a self,
         sealed: SealedRef<'a>,
@@ -55,16 +54,13 @@ impl RangeQuery {
     }
 }
 
-/// Rows of a segment listed together.
-const STRETCH: u32 = 4096;
-
 /// A listing under way. Between two calls it holds neither pins nor locks.
 pub struct Listing {
     snapshot: Snapshot,
     conditions: Vec<Condition>,
     range: Option<RangeQuery>,
     /// Growing segments left, and the next lane of the first of them.
-    growing: Vec<Growing>,
+    growing: Vec<(Growing, &'static str)>,
     lane: usize,
     /// The number of the next sealed segment, and its listing once that has begun.
     segment: usize,
@@ -76,9 +72,9 @@ pub struct Listing {
 
 impl Listing {
     pub fn new(snapshot: Snapshot, conditions: Vec<Condition>, range: Option<RangeQuery>) -> Self {
-        let growing = snapshot.manifest.flushing.iter().chain([&snapshot.meta.growing]);
+        let growing = with_states(&snapshot).map(|(segment, state)| (segment.clone(), state)).collect();
         Self {
-            growing: growing.cloned().collect(),
+            growing,
             snapshot,
             conditions,
             range,
@@ -169,10 +165,9 @@ impl Listing {
 
     /// Lists the next lane of a growing segment.
     fn list_lane(&mut self, relation: Relation) {
-        let segment = &self.growing[0];
+        let (segment, state) = &self.growing[0];
         if self.lane == 0 {
-            let name = if self.growing.len() > 1 { "flushing" } else { "growing" };
-            self.steps.push(StepReport::new(Some(segment.segment), name, "scan"));
+            self.steps.push(StepReport::new(Some(segment.segment), state, "scan"));
         }
         if self.lane >= segment.lanes.len() {
             self.growing.remove(0);

@@ -89,8 +89,8 @@ pub fn structure_of(structure: &Structure) -> &dyn SealedStructure {
 
 /// The query for an index's codes; `None` if the index has none.
 pub fn coded_query(meta: &Meta, query: &PreparedQuery) -> Option<CodedQuery> {
-    let has_codes = structure_of(&meta.structure).has_codes(meta.quantizer);
-    has_codes.then(|| CodedQuery::new(meta.space, meta.seed, query.row()))
+    let is_encoded = structure_of(&meta.structure).encodes_queries(meta.quantizer);
+    is_encoded.then(|| CodedQuery::new(meta.space, meta.seed, query.row()))
 }
 
 /// Rows of an index, less the sealed rows that a vacuum has marked; dead growing rows count.

@@ -11,7 +11,7 @@ use crate::storage::parts::GraphParts;
 use crate::storage::sealed::SealedRef;
 use crate::structure::PageKind;
 
-/// Writes the parts with a new segment's rows. `told` gives heap tuple and attributes of each row
+/// Writes the parts with a new segment's rows. `entries` gives heap tuple and attributes of each row
 /// in the order of the ordinals, for `columns` filter columns.
 pub fn write(
     draft: &mut Draft,

@@ -23,7 +23,7 @@ pub trait SealedStructure {
     fn name(&self) -> &'static str;
 
     /// Whether queries are encoded, for the codes of rows or of centroids.
-    fn has_codes(&self, quantizer: Quantizer) -> bool;
+    fn encodes_queries(&self, quantizer: Quantizer) -> bool;
 
     /// What rows are sealed into; `known` is the present index, `None` while it is being created.
     ///

@@ -1,10 +1,13 @@
 //! Segments of every structure over pages in memory: what is sealed and merged is what is found.
 
-use super::in_memory::{MemoryIndex, Row};
+use super::in_memory::{MemoryIndex, Row, Search};
 use crate::distance::{ElementKind, Metric, Space};
 use crate::filter::Test;
+use crate::search::rerank::IterativeScan;
 use crate::structure::{GraphLayout, GraphOptions, ListOptions, Quantizer, Rerank, Structure};
 use crate::util::random::Random;
+use pgrx::PgSqlErrorCode;
+use pgrx::pg_sys::panic::ErrorReportWithLevel;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 const DIMS: u32 = 24;
@@ -54,14 +57,14 @@ fn rows(random: &mut Random, count: usize) -> Vec<Row> {
 
 /// The share of the true nearest rows that are found, on average of some queries. Every hit must
 /// have its exact score, and no row may be found twice.
-fn recall(index: &MemoryIndex, random: &mut Random, effort: usize, condition: Option<Test>) -> f64 {
+fn recall(index: &MemoryIndex, random: &mut Random, search: Search) -> f64 {
     const QUERIES: usize = 20;
-    const LIMIT: usize = 10;
+    let Search { limit, ref condition, .. } = search;
     let mut found = 0;
     for (query, _) in rows(random, QUERIES) {
         let is_match = |key| condition.as_ref().is_none_or(|test| test.accepts(Some(key)));
         let exact = index.exact(&query, is_match);
-        let hits = index.nearest(&query, LIMIT, effort, condition.clone());
+        let (hits, _) = index.search(&query, search.clone());
         let mut tids: Vec<_> = hits.iter().map(|hit| hit.tid).collect();
         tids.sort_unstable();
         tids.dedup();
@@ -69,10 +72,10 @@ fn recall(index: &MemoryIndex, random: &mut Random, effort: usize, condition: Op
         for hit in &hits {
             assert!(exact.contains(hit), "{hit:?} is no live row that matches, or has another score");
         }
-        let limit = exact[LIMIT - 1].score;
-        found += hits.iter().filter(|hit| hit.score <= limit).count().min(LIMIT);
+        let farthest = exact[limit - 1].score;
+        found += hits.iter().filter(|hit| hit.score <= farthest).count().min(limit);
     }
-    found as f64 / (QUERIES * LIMIT) as f64
+    found as f64 / (QUERIES * limit) as f64
 }
 
 #[test]
@@ -82,7 +85,7 @@ fn sealed_rows_are_found_and_sound() {
             let (mut index, mut random) = (index_of(layout, metric), Random::new(1));
             index.seal(&rows(&mut random, 300));
             assert_eq!(index.findings(), [], "{layout:?} {metric:?}");
-            let recall = recall(&index, &mut random, THOROUGH, None);
+            let recall = recall(&index, &mut random, Search::new(10, THOROUGH));
             assert!(recall >= 0.98, "{layout:?} {metric:?}: {recall}");
         }
     }
@@ -110,7 +113,7 @@ fn merged_segments_have_the_live_rows() {
             assert_eq!(index.segments().len(), 1);
             assert_eq!(index.segments()[0].rows as usize, live, "{layout:?}");
             assert_eq!(index.findings(), [], "{layout:?} {retrain}");
-            let recall = recall(&index, &mut random, THOROUGH, None);
+            let recall = recall(&index, &mut random, Search::new(10, THOROUGH));
             assert!(recall >= 0.98, "{layout:?} {retrain}: {recall}");
         }
     }
@@ -134,7 +137,8 @@ fn conditions_and_dead_rows_shorten_no_answer() {
         index.seal(&rows(&mut random, 400));
         index.seal(&rows(&mut random, 100));
         index.kill(|row| row % 4 == 1);
-        let recall = recall(&index, &mut random, THOROUGH, Some(Test::OneOf(vec![2, 5])));
+        let search = Search { condition: Some(Test::OneOf(vec![2, 5])), ..Search::new(10, THOROUGH) };
+        let recall = recall(&index, &mut random, search);
         assert!(recall >= 0.98, "{layout:?}: {recall}");
     }
 }
@@ -156,28 +160,110 @@ fn a_listing_finds_what_lies_within_a_score() {
     }
 }
 
+/// The layouts of graphs, each over so many rows that a search of little effort walks.
+fn walked_graphs() -> Vec<((Structure, Quantizer), MemoryIndex)> {
+    const ROWS: usize = 8000;
+    let graphs = layouts().into_iter().filter(|(structure, _)| matches!(structure, Structure::Graph(_)));
+    let index = |layout| {
+        let mut index = index_of(layout, Metric::L2);
+        index.seal(&rows(&mut Random::new(7), ROWS));
+        (layout, index)
+    };
+    graphs.map(index).collect()
+}
+
+#[test]
+fn a_graph_is_walked_and_may_be_walked_on() {
+    for (layout, mut index) in walked_graphs() {
+        assert_eq!(index.findings(), [], "{layout:?}");
+        index.kill(|row| row % 10 == 3);
+        let mut random = Random::new(8);
+        let (query, _) = rows(&mut random, 1).remove(0);
+        let (_, steps) = index.search(&query, Search::new(10, 10));
+        assert_eq!(steps, ["graph"], "{layout:?}");
+        let few = recall(&index, &mut random, Search::new(10, 10));
+        assert!(few >= 0.6, "{layout:?}: {few}");
+        // A search that goes on finds what one of more effort finds.
+        let many = recall(&index, &mut random, Search::new(100, 10));
+        assert!(many >= 0.6, "{layout:?}: {many}");
+        let off = |limit| Search { iterative_scan: IterativeScan::Off, ..Search::new(limit, 10) };
+        let (hits, _) = index.search(&query, off(100));
+        assert!((1..=20).contains(&hits.len()), "{layout:?}: {} rows", hits.len());
+        let condition = Some(Test::OneOf(vec![1, 4, 6]));
+        let filtered = recall(&index, &mut random, Search { condition, ..Search::new(10, 10) });
+        assert!(filtered >= 0.6, "{layout:?}: {filtered}");
+    }
+}
+
+#[test]
+fn a_walk_within_a_score_goes_on_past_the_graph() {
+    for (layout, index) in walked_graphs() {
+        let (query, _) = rows(&mut Random::new(9), 1).remove(0);
+        let exact = index.exact(&query, |_| true);
+        let within = exact[150].score;
+        let search = Search { within: Some(within), ..Search::new(usize::MAX, 10) };
+        let (hits, steps) = index.search(&query, search);
+        let has_codes = layout.1.has_codes();
+        // Without codes a walk finds all: nothing past the graph would be faster.
+        assert_eq!(steps, if has_codes { vec!["graph", "flat"] } else { vec!["graph"] }, "{layout:?}");
+        let near = hits.iter().filter(|hit| hit.score <= within).count();
+        // In strict order a walk leaves out what it finds late.
+        let least = if has_codes { 150 } else { 128 };
+        assert!(near >= least, "{layout:?}: {near} of 151");
+        assert!(hits.iter().all(|hit| exact.contains(hit)), "{layout:?}");
+    }
+}
+
+#[test]
+fn few_matches_far_from_a_query_are_found_past_the_graph() {
+    for (layout, mut index) in walked_graphs() {
+        // A cluster of its own, far away, with a key of its own: too many to compare at once.
+        let far: Vec<Row> = (0..4000)
+            .map(|number| {
+                ((0..DIMS).map(|dim| 50.0 + (number * (dim + 1) % 97) as f32 / 50.0).collect(), 100)
+            })
+            .collect();
+        index.seal(&far);
+        index.merge(false);
+        let condition = Some(Test::OneOf(vec![100]));
+        let query = vec![0.0; DIMS as usize];
+        let (hits, steps) = index.search(&query, Search { condition, ..Search::new(10, 10) });
+        assert_eq!(steps.last(), Some(&"flat"), "{layout:?}: {steps:?}");
+        let exact = index.exact(&query, |key| key == 100);
+        assert!(hits.iter().filter(|hit| hit.score <= exact[9].score).count() >= 9, "{layout:?}: {hits:?}");
+    }
+}
+
+/// Whether work ends in the error that an index is corrupt; any other panic fails the test.
+fn is_refused(work: impl FnOnce()) -> bool {
+    let Err(payload) = catch_unwind(AssertUnwindSafe(work)) else { return false };
+    let report = payload.downcast_ref::<ErrorReportWithLevel>().expect("an error, not a fault of the code");
+    assert_eq!(report.sql_error_code(), PgSqlErrorCode::ERRCODE_INDEX_CORRUPTED);
+    true
+}
+
 #[test]
 fn damaged_pages_are_refused_or_found() {
-    let (mut refused, mut found) = (0, 0);
+    let mut refused = 0;
     for layout in layouts() {
+        let mut found = 0;
         let (mut index, mut random) = (index_of(layout, Metric::L2), Random::new(6));
         index.seal(&rows(&mut random, 300));
         let query = rows(&mut random, 1).remove(0).0;
-        let parts: Vec<_> = index.segments()[0]
-            .parts()
-            .into_iter()
-            .flat_map(|(kind, part)| part.pages.blocks().map(move |block| (kind, block)))
-            .collect();
-        for (_, block) in parts {
+        let parts = index.segments()[0].parts();
+        let blocks: Vec<u32> = parts.into_iter().flat_map(|(_, part)| part.pages.blocks()).collect();
+        for &block in &blocks {
             let before = index.pages.page(block);
             index.pages.change(block, |payload| payload.iter_mut().for_each(|byte| *byte = !*byte));
-            let search = AssertUnwindSafe(|| index.nearest(&query, 10, 40, None));
-            refused += usize::from(catch_unwind(search).is_err());
-            let check = AssertUnwindSafe(|| index.findings());
-            found += usize::from(catch_unwind(check).map_or(true, |findings| !findings.is_empty()));
+            refused += usize::from(is_refused(|| drop(index.search(&query, Search::new(10, 40)))));
+            let mut findings = Vec::new();
+            let is_unreadable = is_refused(|| findings = index.findings());
+            found += usize::from(is_unreadable || !findings.is_empty());
             index.pages.replace(block, &before);
         }
+        // Pages of upper layers and of tombstones may have no content.
+        assert!(2 * found >= blocks.len(), "{layout:?}: {found} of {}", blocks.len());
         assert_eq!(index.findings(), [], "what was put back is sound");
-    }
-    assert!(refused >= 10 && found >= 30, "{refused} refused, {found} found");
+    } // Most damage gives wrong estimates or scores; numbers of rows, nodes and lists are refused.
+    assert!(refused >= 5, "{refused} searches were refused");
 }

@@ -70,6 +70,9 @@ impl Threshold {
 /// What memory is asked for.
 pub const ROWS: &str = "rows of a range";
 
+/// Rows of a segment listed together; a multiple of those of a block of codes.
+pub const STRETCH: u32 = 4096;
+
 /// The result of listing a stretch.
 pub struct Listed {
     /// Whether the segment has no further one.
@@ -83,14 +86,14 @@ mod tests {
 
     #[test]
     fn estimates_decide_where_their_errors_leave_no_doubt() {
-        let matching = |within| Threshold { within, exact: false };
-        assert_eq!(matching(5.5).judge(5.0, 0.1), Verdict::Within);
-        assert_eq!(matching(5.2).judge(5.0, 0.1), Verdict::Unknown);
-        assert_eq!(matching(4.5).judge(5.0, 0.1), Verdict::Beyond);
+        let near = |within| Threshold { within, exact: false };
+        assert_eq!(near(5.5).judge(5.0, 0.1), Verdict::Within);
+        assert_eq!(near(5.2).judge(5.0, 0.1), Verdict::Unknown);
+        assert_eq!(near(4.5).judge(5.0, 0.1), Verdict::Beyond);
         let scored = Threshold { within: 5.5, exact: true };
-        assert_eq!(scored.judge(5.0, 0.1), Verdict::Unknown, "its score is matching");
+        assert_eq!(scored.judge(5.0, 0.1), Verdict::Unknown, "its score is requested");
         for nothing in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-            assert_ne!(matching(5.0).judge(nothing, f32::INFINITY), Verdict::Beyond, "{nothing}");
+            assert_ne!(near(5.0).judge(nothing, f32::INFINITY), Verdict::Beyond, "{nothing}");
         }
         assert!(scored.admits(f64::NAN) && scored.admits(5.5) && !scored.admits(5.6));
     }

@@ -1,5 +1,8 @@
 //! The exact vectors of a sealed segment.
 
+use super::request::HeapRows;
+use super::rows::SealedRows;
+use crate::distance::PreparedQuery;
 use crate::storage::part::{Layout, Part};
 use crate::storage::part_reader::PartReader;
 use crate::storage::sealed::SealedRef;
@@ -11,6 +14,43 @@ pub enum VectorPlace<'a> {
     Rows { part: &'a Part, offsets: Option<&'a Part> },
     /// At the head of the graph's slots, which are `stride` bytes apart if they lie on a tape.
     Slots { part: &'a Part, stride: usize },
+}
+
+/// Calls `visit` with the position in `rows` and the exact score of rows; `rows` are pairs of a row
+/// and the ordinal of its vector, a node's for graphs.
+///
+/// Where the index has no vectors, `place` is `None`: only live rows that the scan's snapshot sees
+/// are then visited.
+pub fn compare(
+    sealed: SealedRef,
+    query: &PreparedQuery,
+    place: Option<VectorPlace>,
+    rows: &[(u32, u32)],
+    heap: &mut HeapRows,
+    mut visit: impl FnMut(usize, f64),
+) {
+    let score = |row: u32, bytes: &[u8]| {
+        let invalid = || sealed.corrupt(format!("The vector of row {row} is invalid."));
+        query.score(bytes).unwrap_or_else(invalid)
+    };
+    match place {
+        Some(place) => {
+            let ordinals: Vec<u32> = rows.iter().map(|&(_, ordinal)| ordinal).collect();
+            let mut positions = 0..;
+            Vectors::new(sealed, query.row_bytes(), place).for_each(&ordinals, |_, bytes| {
+                let position = positions.next().expect("a position for each row");
+                visit(position, score(rows[position].0, bytes));
+            });
+        }
+        None => {
+            let mut tids = SealedRows::new(sealed);
+            for (position, &(row, _)) in rows.iter().enumerate() {
+                if let Some(tid) = tids.live_tid(row) {
+                    heap(tid, &mut |bytes| visit(position, score(row, bytes)));
+                }
+            }
+        }
+    }
 }
 
 /// Reads vectors by their ordinals.

@@ -95,7 +95,7 @@ pub trait PageSink {
     fn log(&self, first: u32, pages: u32);
 
     /// Raises an error if the work must end.
-    fn poll(&self);
+    fn give_way(&self);
 }
 
 impl PageSink for Relation {
@@ -107,7 +107,7 @@ impl PageSink for Relation {
         log_new_pages(*self, first, pages);
     }
 
-    fn poll(&self) {
+    fn give_way(&self) {
         interrupts::check();
     }
 }
@@ -187,6 +187,6 @@ pub mod memory {
             assert!((first + pages) as usize <= self.len(), "only pages that exist are logged");
         }
 
-        fn poll(&self) {}
+        fn give_way(&self) {}
     }
 }

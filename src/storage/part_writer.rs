@@ -86,7 +86,7 @@ impl PartWriter {
         self.used = 0;
         page::format(&mut self.page, self.stamp);
         if self.written.is_multiple_of(PAGES_PER_POLL) {
-            self.sink.poll();
+            self.sink.give_way();
             self.log();
         }
     }

@@ -10,7 +10,7 @@ use crate::distance::{Geometry, Space};
 #[derive(Clone, Copy, Debug)]
 pub struct ByteLayout {
     dims: usize,
-    target: Estimand,
+    estimand: Estimand,
     /// What is added to an estimate to make a score.
     base: f32,
 }
@@ -18,12 +18,12 @@ pub struct ByteLayout {
 impl ByteLayout {
     /// `None` if vectors of this space cannot be encoded.
     pub fn new(space: Space) -> Option<Self> {
-        let target = encoder::target(space)?;
+        let estimand = encoder::estimand(space)?;
         let base = match space.metric.geometry() {
             Geometry::Angle => 1.0,
             Geometry::Euclidean | Geometry::Product => 0.0,
         };
-        Some(Self { dims: space.dims as usize, target, base })
+        Some(Self { dims: space.dims as usize, estimand, base })
     }
 }
 
@@ -54,7 +54,7 @@ impl RowQuery for ByteQuery {
     fn estimate(&self, bytes: &[u8]) -> Option<(f32, f32)> {
         let Self { layout, query } = self;
         let (numbers, code) = bytes.get(..layout.bytes())?.split_at(size_of::<Grid>());
-        let (estimate, error) = query.estimate(code, &bytemuck::pod_read_unaligned(numbers), layout.target);
+        let (estimate, error) = query.estimate(code, &bytemuck::pod_read_unaligned(numbers), layout.estimand);
         Some((estimate + layout.base, error))
     }
 }

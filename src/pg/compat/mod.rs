@@ -271,8 +271,8 @@ pub unsafe fn count_scan(relation: pg_sys::Relation) {
     }
 }
 
-/// Has a signal handled by one of PostgreSQL's handlers, through its wrapper, which keeps `errno`
-/// and leaves the signals of a forked child alone.
+/// Has a signal handled by one of PostgreSQL's handlers, as PostgreSQL sets them. From 17 on that
+/// keeps `errno` and ignores the signals of a forked child.
 ///
 /// # Safety
 /// `handler` may run at any time in this process.

@@ -20,7 +20,7 @@ use std::collections::HashSet;
 /// Adds what is wrong with a segment to the findings; `deep` also computes those codes again.
 pub fn check(options: GraphOptions, findings: &mut Findings, sealed: SealedRef, meta: &Meta, deep: bool) {
     let Parts::Graph(parts) = &sealed.segment().parts else {
-        return findings.of_segment(sealed.id, "it has lists, but the index has graphs");
+        return findings.of_segment(sealed.id, "it has another structure than the index");
     };
     let mut graph = StoredGraph::new(sealed, meta, options);
     for node in 0..parts.nodes {

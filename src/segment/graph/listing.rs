@@ -10,12 +10,9 @@ use crate::segment::graph::layout::NodeLayout;
 use crate::segment::graph::node_codes::NodeQuery;
 use crate::segment::request::HeapRows;
 use crate::segment::structures::{RangeView, SegmentListing};
-use crate::segment::threshold::{Listed, ROWS, Threshold, Verdict};
+use crate::segment::threshold::{Listed, ROWS, STRETCH, Threshold, Verdict};
 use crate::structure::GraphOptions;
 use std::ops::Range;
-
-/// Rows of a segment listed together: a multiple of those of a block.
-const STRETCH: u32 = 4096;
 
 /// A listing of one segment.
 pub struct GraphListing {

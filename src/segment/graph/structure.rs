@@ -28,7 +28,7 @@ impl SealedStructure for GraphOptions {
         "graph"
     }
 
-    fn has_codes(&self, quantizer: Quantizer) -> bool {
+    fn encodes_queries(&self, quantizer: Quantizer) -> bool {
         quantizer.has_codes()
     }
 

@@ -7,7 +7,7 @@ use crate::segment::graph::layout::NodeLayout;
 use crate::segment::graph::node_codes::NodeQuery;
 use crate::segment::request::HeapRows;
 use crate::segment::rows::NodeRows;
-use crate::segment::vectors::Vectors;
+use crate::segment::vectors;
 use crate::storage::parts::GraphParts;
 use crate::storage::sealed::SealedRef;
 
@@ -45,29 +45,10 @@ impl<'a> GraphView<'a> {
     /// Where the table has the vectors, only live rows that the scan's snapshot sees are visited.
     pub fn compare(self, heap: &mut HeapRows, rows: &[(u32, u32)], mut visit: impl FnMut(u32, f64)) {
         let Self { sealed, parts, query, .. } = self;
-        let score = |row: u32, bytes: &[u8]| {
-            query
-                .score(bytes)
-                .unwrap_or_else(|| sealed.corrupt(format!("The vector of row {row} is invalid.")))
-        };
-        let nodes: Vec<u32> = rows.iter().map(|&(_, node)| node).collect();
-        self.check(&nodes);
-        match self.layout.vectors(parts) {
-            Some(place) => {
-                let mut rows = rows.iter();
-                Vectors::new(sealed, query.row_bytes(), place).for_each(&nodes, |_, bytes| {
-                    let (row, _) = *rows.next().expect("as many rows as nodes");
-                    visit(row, score(row, bytes));
-                });
-            }
-            None => {
-                let mut tids = self.rows();
-                for &(row, _) in rows {
-                    if let Some(tid) = tids.live_tid(row) {
-                        heap(tid, &mut |bytes| visit(row, score(row, bytes)));
-                    }
-                }
-            }
+        if let Some((_, node)) = rows.iter().find(|&&(_, node)| node >= parts.nodes) {
+            sealed.corrupt(format!("There is no node {node}."));
         }
+        let place = self.layout.vectors(parts);
+        vectors::compare(sealed, query, place, rows, heap, |position, score| visit(rows[position].0, score));
     }
 }

@@ -101,8 +101,8 @@ impl Walk {
         self.search.bytes() + self.rows.bytes() + self.estimates.bytes()
     }
 
-    /// The next nearest row; `None` when every row was returned, when the search gives up, or when
-    /// `onward` stops it.
+    /// The next nearest row; `None` when every row was returned, when the search gives up, or when it
+    /// does not go on after its first rows.
     pub fn next(&mut self, view: GraphView, heap: &mut HeapRows) -> Option<Hit> {
         loop {
             let is_due = matches!(self.state, State::Fresh | State::Round { left: 0 });
@@ -147,8 +147,8 @@ impl Walk {
         }
     }
 
-    /// Makes candidates of the nodes that the graph leads to next; `false` if `onward` stops the
-    /// search, or it gives up.
+    /// Makes candidates of the nodes that the graph leads to next; `false` if the search
+    /// does not go on, or gives up.
     fn go_on(&mut self, view: GraphView) -> bool {
         if self.state != State::Fresh && self.iterative_scan == IterativeScan::Off {
             return false;

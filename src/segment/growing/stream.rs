@@ -33,7 +33,7 @@ pub fn runs(
 }
 
 /// Growing segments, and their names in reports.
-fn with_states(snapshot: &Snapshot) -> impl Iterator<Item = (&Growing, &'static str)> {
+pub fn with_states(snapshot: &Snapshot) -> impl Iterator<Item = (&Growing, &'static str)> {
     let flushing = snapshot.manifest.flushing.iter().map(|segment| (segment, "flushing"));
     flushing.chain([(&snapshot.meta.growing, "growing")])
 }

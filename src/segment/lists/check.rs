@@ -24,7 +24,7 @@ pub fn check(
     deep: bool,
 ) {
     let Parts::Lists(parts) = &sealed.segment().parts else {
-        return findings.of_segment(sealed.id, "it has a graph, but the index has lists");
+        return findings.of_segment(sealed.id, "it has another structure than the index");
     };
     if parts.codebook != 0 && snapshot.codebook_of(parts).is_none() {
         let text = format!("its codebook {} is missing", parts.codebook);

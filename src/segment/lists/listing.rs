@@ -7,10 +7,9 @@ use crate::memory;
 use crate::search::rerank::Work;
 use crate::segment::lists::codebook::CentroidReader;
 use crate::segment::request::HeapRows;
-use crate::segment::rows::SealedRows;
 use crate::segment::structures::{RangeView, SegmentListing};
 use crate::segment::threshold::{Listed, ROWS, Verdict};
-use crate::segment::vectors::{VectorPlace, Vectors};
+use crate::segment::vectors::{self, VectorPlace};
 use crate::storage::parts::ListParts;
 use crate::structure::PageKind;
 
@@ -121,41 +120,12 @@ fn list(source: ListView, list: u32, heap: &mut HeapRows, visit: &mut dyn FnMut(
         return Listed { is_last, work };
     }
     work.compared += unknown.len() as u64;
-    compare(view, parts, &unknown, heap, |row, score| {
+    let unknown: Vec<(u32, u32)> = unknown.into_iter().map(|row| (row, row)).collect();
+    let place = parts.vectors.as_ref().map(|part| VectorPlace::Rows { part, offsets: None });
+    vectors::compare(sealed, view.query, place, &unknown, heap, |position, score| {
         if threshold.admits(score) {
-            visit(row, score);
+            visit(unknown[position].0, score);
         }
     });
     Listed { is_last, work }
-}
-
-/// Calls `visit` with rows' exact scores.
-fn compare(
-    view: RangeView,
-    parts: &ListParts,
-    rows: &[u32],
-    heap: &mut HeapRows,
-    mut visit: impl FnMut(u32, f64),
-) {
-    let RangeView { sealed, query, .. } = view;
-    let mut visit = |row: u32, bytes: &[u8]| {
-        let Some(score) = query.score(bytes) else {
-            sealed.corrupt(format!("The vector of row {row} is invalid."))
-        };
-        visit(row, score);
-    };
-    match &parts.vectors {
-        Some(vectors) => {
-            let place = VectorPlace::Rows { part: vectors, offsets: None };
-            Vectors::new(sealed, query.row_bytes(), place).for_each(rows, visit);
-        }
-        None => {
-            let mut tids = SealedRows::new(sealed);
-            for &row in rows {
-                if let Some(tid) = tids.live_tid(row) {
-                    heap(tid, &mut |bytes| visit(row, bytes));
-                }
-            }
-        }
-    }
 }

@@ -27,11 +27,11 @@ pub fn can_reassign(options: ListOptions) -> bool {
 pub fn wants_codebook(manifest: &Manifest, options: ListOptions) -> bool {
     let sealed = manifest.sealed.iter();
     let rows: u64 = sealed.map(|segment| u64::from(segment.rows - segment.tombstones)).sum();
-    let matching = train::lists_wanted(options.lists, rows);
+    let lists = train::lists_wanted(options.lists, rows);
     can_reassign(options)
         && match manifest.codebook() {
             Some(codebook) => options.lists == 0 && rows >= GROWTH * codebook.rows,
-            None => train::are_enough(matching, rows),
+            None => train::are_enough(lists, rows),
         }
 }
 
@@ -83,8 +83,8 @@ fn train(
     let rows: u64 = sources.iter().map(|source| u64::from(source.sealed.rows)).sum();
     let live: u64 = sources.iter().map(|s| u64::from(s.sealed.rows - s.sealed.tombstones)).sum();
     let lists = train::lists_wanted(options.lists, live);
-    let matching = train::sample_rows(lists, space.dims as usize, SAMPLE_BYTES) as u64;
-    let step = rows.div_ceil(matching).max(1) as usize;
+    let sampled = train::sample_rows(lists, space.dims as usize, SAMPLE_BYTES) as u64;
+    let step = rows.div_ceil(sampled).max(1) as usize;
     let bytes = space.row_bytes().unwrap_or_default();
     let mut sample = Sample::new(space);
     for source in sources {

@@ -104,9 +104,9 @@ impl RankedLists {
         codebook: &Codebook,
         query: &CodedQuery,
     ) -> Vec<(u32, Centre)> {
-        let matching = count * COMPARED_PER_PROBE + COMPARED_AT_LEAST;
+        let compared = count * COMPARED_PER_PROBE + COMPARED_AT_LEAST;
         let promising = std::iter::from_fn(|| self.estimated.pop());
-        let promising = promising.take(matching.saturating_sub(self.compared.len()));
+        let promising = promising.take(compared.saturating_sub(self.compared.len()));
         let mut promising: Vec<u32> = promising.map(|Reverse(ranked)| ranked.value).collect();
         promising.sort_unstable();
         let mut centroids = CentroidReader::new(pages, codebook, self.space.dims as usize);

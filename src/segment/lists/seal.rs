@@ -7,7 +7,8 @@ use crate::filter::Table;
 use crate::memory;
 use crate::pg::progress::{self, Phase};
 use crate::segment::lists::codebook::Lists;
-use crate::segment::{Entry, Plan, TID_BYTES, Tid};
+use crate::segment::structures::Batch;
+use crate::segment::{Entry, Plan, TID_BYTES, Tid, row_layout};
 use crate::storage::draft::Draft;
 use crate::storage::manifest::Sealed;
 use crate::structure::{ListOptions, Rerank};
@@ -48,30 +49,18 @@ impl ListBatch {
         }
     }
 
-    pub fn space(&self) -> Space {
-        self.space
+    /// Gives the recent rows to the assigner.
+    fn assign(&mut self) {
+        let rows = Arc::new(std::mem::replace(&mut self.recent, Arena::new(self.space)));
+        if self.rerank == Rerank::Index {
+            self.chunks.push(Arc::clone(&rows));
+        }
+        self.assigner.assign(rows, &mut self.assigned);
     }
+}
 
-    /// Where the exact vectors are kept.
-    pub fn rerank(&self) -> Rerank {
-        self.rerank
-    }
-
-    pub fn rows(&self) -> usize {
-        self.tids.len()
-    }
-
-    /// Bytes that the rows take, and that ordering them will take.
-    pub fn bytes(&self) -> usize {
-        self.chunks.iter().map(|chunk| chunk.bytes()).sum::<usize>()
-            + self.recent.bytes()
-            + self.assigned.bytes()
-            + self.attributes.bytes()
-            + self.tids.capacity() * (TID_BYTES as usize + write::BYTES_PER_ROW)
-    }
-
-    /// Adds a row; `false` if the bytes are no row of the space.
-    pub fn push(&mut self, entry: Entry) -> bool {
+impl Batch for ListBatch {
+    fn push(&mut self, entry: Entry) -> bool {
         let added = self.recent.push(entry.row);
         if added {
             memory::push(&mut self.tids, entry.tid, "rows of a segment");
@@ -83,17 +72,30 @@ impl ListBatch {
         added
     }
 
-    /// Gives the recent rows to the assigner.
-    fn assign(&mut self) {
-        let rows = Arc::new(std::mem::replace(&mut self.recent, Arena::new(self.space)));
-        if self.rerank == Rerank::Index {
-            self.chunks.push(Arc::clone(&rows));
-        }
-        self.assigner.assign(rows, &mut self.assigned);
+    fn rows(&self) -> usize {
+        self.tids.len()
     }
 
-    /// Writes the segment's pages; the caller adds it to the manifest.
-    pub fn seal(mut self, draft: &mut Draft) -> Sealed {
+    fn bytes(&self) -> usize {
+        self.chunks.iter().map(|chunk| chunk.bytes()).sum::<usize>()
+            + self.recent.bytes()
+            + self.assigned.bytes()
+            + self.attributes.bytes()
+            + self.tids.capacity() * (TID_BYTES as usize + write::BYTES_PER_ROW)
+    }
+
+    /// Those of the vectors of a chunk of rows that threads have just been given.
+    fn pages_ahead(&self) -> u64 {
+        match self.space.row_bytes() {
+            Some(bytes) if self.rerank == Rerank::Index && self.rows().is_multiple_of(CHUNK) => {
+                let layout = row_layout(self.space);
+                layout.pages(layout.size(CHUNK as u64, bytes))
+            }
+            _ => 0,
+        }
+    }
+
+    fn seal(mut self: Box<Self>, draft: &mut Draft) -> Sealed {
         if self.recent.rows() > 0 {
             self.assign();
         }
@@ -107,7 +109,7 @@ impl ListBatch {
         let list_of_row = std::mem::take(&mut self.assigned.own.list_of_row);
         let placed =
             list_of_row.iter().zip(0..).map(|(&list, row)| (list, write::RowPlace { source: 0, row }));
-        write::write(draft, &format, placed, &mut [self])
+        write::write(draft, &format, placed, &mut [*self])
     }
 }
 

@@ -7,8 +7,7 @@ use crate::codec::fastscan::BLOCK;
 use crate::codec::layout::block::Centre;
 use crate::codec::layout::fine::FineLayout;
 use crate::codec::rabitq_multibit;
-use crate::distance::{PreparedQuery, Space};
-use crate::filter::Bitset;
+use crate::distance::Space;
 use crate::memory;
 use crate::search::cost_model::{ListFacts, Probing};
 use crate::search::rerank::{IterativeScan, Reranker, Step, Work};
@@ -19,7 +18,7 @@ use crate::segment::lists::probe_order::RankedLists;
 use crate::segment::request::{HeapRows, Hit, SearchLimits, SeenShare};
 use crate::segment::rows::SealedRows;
 use crate::segment::stream::SearchView;
-use crate::segment::vectors::{VectorPlace, Vectors};
+use crate::segment::vectors::{self, VectorPlace};
 use crate::storage::manifest::{Codebook, Manifest, Sealed};
 use crate::storage::pages::Pages;
 use crate::storage::part::Part;
@@ -29,7 +28,7 @@ use crate::storage::snapshot::Snapshot;
 use crate::structure::ListOptions;
 use crate::structure::PageKind;
 use std::collections::{HashMap, HashSet};
-use std::rc::Rc;
+use std::ops::Deref;
 
 /// The lists of one codebook.
 struct Family {
@@ -40,36 +39,30 @@ struct Family {
     probes: usize,
 }
 
-/// What a search reads.
+/// What a search of lists reads.
 #[derive(Clone, Copy)]
 pub struct ListsView<'a> {
-    pub pages: &'a dyn Pages,
-    pub snapshot: &'a Snapshot,
-    pub query: &'a PreparedQuery,
-    pub coded: &'a CodedQuery,
-    /// The matching rows of each sealed segment; `None` for all.
-    pub matching: &'a [Option<Rc<Bitset>>],
+    view: SearchView<'a>,
+    coded: &'a CodedQuery,
+}
+
+impl<'a> Deref for ListsView<'a> {
+    type Target = SearchView<'a>;
+
+    fn deref(&self) -> &SearchView<'a> {
+        &self.view
+    }
 }
 
 impl<'a> ListsView<'a> {
     pub fn of(view: SearchView<'a>) -> Self {
-        let SearchView { pages, snapshot, query, coded, matching } = view;
-        Self { pages, snapshot, query, coded: coded.expect("an index with lists has it"), matching }
-    }
-
-    /// The matching rows of a segment; `None` for all.
-    fn matching(self, number: u32) -> Option<&'a Bitset> {
-        self.matching.get(number as usize)?.as_deref()
-    }
-
-    fn segment(self, number: u32) -> SealedRef<'a> {
-        SealedRef::new(self.pages, &self.snapshot.manifest.sealed[number as usize])
+        Self { view, coded: view.coded.expect("queries of an index with lists are encoded") }
     }
 
     /// A segment as a scan sees it.
     fn scanned(self, number: u32) -> Scanned<'a> {
-        let sealed = self.segment(number);
-        Scanned { sealed, parts: sealed.lists(), matching: self.matching(number) }
+        let sealed = self.sealed(number as usize);
+        Scanned { sealed, parts: sealed.lists(), matching: self.matching(number as usize) }
     }
 }
 
@@ -111,16 +104,18 @@ pub struct ListSearch {
     probed: usize,
 }
 
+/// Rows scanned before the most promising ones are refined for the first time.
 const FIRST_LOOK: u64 = 512;
+
 impl ListSearch {
     pub fn new(
         options: ListOptions,
         view: ListsView,
-        (facts, step): (ListFacts, ListStrategy),
+        (facts, strategy): (ListFacts, ListStrategy),
         limits: SearchLimits,
     ) -> Self {
-        let ListsView { pages, snapshot, coded, .. } = view;
-        let probing = match step {
+        let (coded, SearchView { pages, snapshot, .. }) = (view.coded, view.view);
+        let probing = match strategy {
             ListStrategy::Lists(probing) => probing,
             ListStrategy::Nothing | ListStrategy::Flat => Probing::default(),
         };
@@ -139,7 +134,7 @@ impl ListSearch {
             families: Vec::new(),
             looked_at: HashSet::new(),
             started: false,
-            is_flat: step == ListStrategy::Flat,
+            is_flat: strategy == ListStrategy::Flat,
             rows: Reranker::new(limits.within, iterative_scan),
             iterative_scan,
             scanned: 0,
@@ -147,7 +142,7 @@ impl ListSearch {
             next_look: FIRST_LOOK,
             returned: 0,
             seen: SeenShare::default(),
-            facts: (step != ListStrategy::Flat).then_some((facts, probing.probes)),
+            facts: (strategy != ListStrategy::Flat).then_some((facts, probing.probes)),
             probed: 0,
         };
         if search.is_flat {
@@ -248,7 +243,7 @@ impl ListSearch {
                     self.probe(view, heap);
                 }
                 Step::Next(ListedRow { segment, row, .. }, score) => {
-                    let segment = view.segment(segment);
+                    let segment = view.sealed(segment as usize);
                     if let Some(tid) = SealedRows::new(segment).live_tid(row) {
                         self.returned += 1;
                         return Some(Hit { score, tid });
@@ -269,8 +264,8 @@ impl ListSearch {
         };
         let rows = facts.matches.unwrap_or(facts.rows);
         let seen = self.seen.of(rows as u64) as usize;
-        let matching = strategy::probe(rows, seen, facts.lists, probes).unwrap_or_default();
-        4 * seen < 3 * rows && self.probed < matching.probes
+        let probing = strategy::probe(rows, seen, facts.lists, probes).unwrap_or_default();
+        4 * seen < 3 * rows && self.probed < probing.probes
     }
 
     /// Compares every matching row.
@@ -278,7 +273,7 @@ impl ListSearch {
         const TOGETHER: usize = 256;
         let mut rows = Vec::with_capacity(TOGETHER);
         for (segment, sealed, _) in list_segments(&view.snapshot.manifest) {
-            let matching: Box<dyn Iterator<Item = u32>> = match view.matching(segment) {
+            let matching: Box<dyn Iterator<Item = u32>> = match view.matching(segment as usize) {
                 Some(matching) => Box::new(matching.iter().take_while(|&row| row < sealed.rows)),
                 None => Box::new(0..sealed.rows),
             };
@@ -476,7 +471,7 @@ impl ListSearch {
         if let Some(centre) = row.centre {
             return self.centres[centre as usize];
         }
-        let ListsView { pages, snapshot, coded, .. } = view;
+        let (coded, SearchView { pages, snapshot, .. }) = (view.coded, view.view);
         let Scanned { sealed, parts, .. } = view.scanned(row.segment);
         let starts = self.starts_of(sealed, snapshot, row.segment, (&parts.starts, Entries::Own));
         let list = starts.partition_point(|&start| start <= row.row).saturating_sub(1);
@@ -487,37 +482,18 @@ impl ListSearch {
 
     /// Compares rows exactly.
     fn compare(&mut self, view: ListsView, heap: &mut HeapRows, rows: &[ListedRow]) {
-        let query = view.query;
         for rows in rows.chunk_by(|a, b| a.segment == b.segment) {
             let Scanned { sealed, parts, .. } = view.scanned(rows[0].segment);
-            let ordinals: Vec<u32> = rows.iter().map(|row| row.row).collect();
-            let reranker = &mut self.rows;
-            let score = |row: u32, bytes: &[u8]| {
-                let invalid = || sealed.corrupt(format!("The vector of row {row} is invalid."));
-                query.score(bytes).unwrap_or_else(invalid)
-            };
-            match &parts.vectors {
-                Some(vectors) => {
-                    let place = VectorPlace::Rows { part: vectors, offsets: None };
-                    let mut rows = rows.iter();
-                    Vectors::new(sealed, query.row_bytes(), place).for_each(&ordinals, |row, bytes| {
-                        let score = score(row, bytes);
-                        reranker.compared(*rows.next().expect("as many rows as ordinals"), score);
-                    });
-                }
-                None => {
-                    let mut tids = SealedRows::new(sealed);
-                    for row in rows {
-                        let mut is_seen = false;
-                        if let Some(tid) = tids.live_tid(row.row) {
-                            heap(tid, &mut |bytes| {
-                                is_seen = true;
-                                reranker.compared(*row, score(row.row, bytes));
-                            });
-                        }
-                        self.seen.note(1, is_seen.into());
-                    }
-                }
+            let ordinals: Vec<(u32, u32)> = rows.iter().map(|row| (row.row, row.row)).collect();
+            let place = parts.vectors.as_ref().map(|part| VectorPlace::Rows { part, offsets: None });
+            let is_fetched = place.is_none();
+            let (reranker, mut seen) = (&mut self.rows, 0);
+            vectors::compare(sealed, view.query, place, &ordinals, heap, |position, score| {
+                seen += 1;
+                reranker.compared(rows[position], score);
+            });
+            if is_fetched {
+                self.seen.note(rows.len() as u64, seen);
             }
         }
     }

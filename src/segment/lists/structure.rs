@@ -1,6 +1,5 @@
 //! Posting lists as a structure of sealed segments.
 
-use super::assign::CHUNK;
 use super::codebook::Lists;
 use super::listing::ListListing;
 use super::seal::ListBatch;
@@ -8,20 +7,20 @@ use super::train::{self, Sample};
 use super::{check, merge, streams};
 use crate::distance::Space;
 use crate::search::cost_model::{Cost, Range};
+use crate::segment::Plan;
 use crate::segment::findings::{Findings, RowVisitor};
 use crate::segment::request::{Effort, SearchLimits};
 use crate::segment::stream::{Run, SearchView};
 use crate::segment::structures::{
     Batch, Merged, RangeView, SealedStructure, SegmentListing, Target, TrainingRows,
 };
-use crate::segment::{Entry, Plan, row_layout};
 use crate::storage::draft::Draft;
 use crate::storage::manifest::{Codebook, Manifest, Sealed};
 use crate::storage::meta::Meta;
 use crate::storage::pages::Pages;
 use crate::storage::sealed::SealedRef;
 use crate::storage::snapshot::Snapshot;
-use crate::structure::{ListOptions, Quantizer, Rerank};
+use crate::structure::{ListOptions, Quantizer};
 
 impl SealedStructure for ListOptions {
     fn name(&self) -> &'static str {
@@ -29,7 +28,7 @@ impl SealedStructure for ListOptions {
     }
 
     /// Centroids have codes, whether rows have any or not.
-    fn has_codes(&self, _quantizer: Quantizer) -> bool {
+    fn encodes_queries(&self, _quantizer: Quantizer) -> bool {
         true
     }
 
@@ -135,35 +134,5 @@ impl Target for ListTarget {
 
     fn take_codebook(&mut self) -> Option<Codebook> {
         self.lists.new.take()
-    }
-}
-
-impl Batch for ListBatch {
-    fn push(&mut self, entry: Entry) -> bool {
-        ListBatch::push(self, entry)
-    }
-
-    fn rows(&self) -> usize {
-        ListBatch::rows(self)
-    }
-
-    fn bytes(&self) -> usize {
-        ListBatch::bytes(self)
-    }
-
-    /// Pages of the vectors of the chunk that threads were just given.
-    fn pages_ahead(&self) -> u64 {
-        let space = self.space();
-        match space.row_bytes() {
-            Some(bytes) if self.rerank() == Rerank::Index && self.rows().is_multiple_of(CHUNK) => {
-                let layout = row_layout(space);
-                layout.pages(layout.size(CHUNK as u64, bytes))
-            }
-            _ => 0,
-        }
-    }
-
-    fn seal(self: Box<Self>, draft: &mut Draft) -> Sealed {
-        ListBatch::seal(*self, draft)
     }
 }

@@ -32,7 +32,7 @@ pub trait RowSource {
     fn spill_list(&mut self, row: u32) -> Option<u32>;
     /// The code of single bits against the second list's centroid, of `bytes` bytes.
     fn spill_bits(&mut self, row: u32, bytes: usize) -> Bits<'_>;
-    /// The code of a byte a dimension, of `bytes` bytes.
+    /// The row's own code, of `bytes` bytes.
     fn code(&mut self, row: u32, bytes: usize) -> &[u8];
     /// The fine code, of `bytes` bytes.
     fn fine(&mut self, row: u32, bytes: usize) -> &[u8];
@@ -83,11 +83,11 @@ pub fn write<S: RowSource>(
     let (starts, order) = order_by_list(placed, format.lists);
     let rows = order.len() as u32;
     let count = u64::from(rows);
-    let tell = |place: &RowPlace| {
+    let entry = |place: &RowPlace| {
         let source = &mut sources[place.source as usize];
         (source.tid(place.row), source.attributes(place.row))
     };
-    let row_parts = rows::write(draft, format.columns, rows, order.iter().map(tell));
+    let row_parts = rows::write(draft, format.columns, rows, order.iter().map(entry));
 
     let starts = write_starts(draft, PageKind::ListStarts, &starts);
 
