@@ -1,9 +1,9 @@
 //! Rows in no particular order: every row that meets the conditions and lies within a score,
 //! whatever the structure.
 //!
-//! Codes decide of most rows whether they are within the threshold. The rest is compared exactly,
-//! if vectors are in the index or scores are requested. The executor checks every row again: a row
-//! too many does no harm, a missing row would. A listing goes through segments stretch by stretch
+//! Codes decide most rows. The rest is compared exactly, if vectors are in the index or scores are
+//! requested. The executor checks every row again, so an extra row is harmless; a missing row is
+//! wrong. A listing goes through segments stretch by stretch
 //! (some rows of a graph, a list, a lane) and keeps only the rows of one.
 
 use super::growing::listing as growing_rows;

@@ -11,8 +11,8 @@ use crate::storage::parts::GraphParts;
 use crate::storage::sealed::SealedRef;
 use crate::structure::PageKind;
 
-/// Writes the parts with a new segment's rows. `entries` gives heap tuple and attributes of each row
-/// in the order of the ordinals, for `columns` filter columns.
+/// Writes the parts with a new segment's rows. `entries` gives heap tuple and attributes of each
+/// row in the order of the ordinals, for `columns` filter columns.
 pub fn write(
     draft: &mut Draft,
     columns: usize,

@@ -160,7 +160,7 @@ fn a_listing_finds_what_lies_within_a_score() {
     }
 }
 
-/// The layouts of graphs, each over so many rows that a search of little effort walks.
+/// The layouts of graphs, each over rows enough that a search of little effort walks.
 fn walked_graphs() -> Vec<((Structure, Quantizer), MemoryIndex)> {
     const ROWS: usize = 8000;
     let graphs = layouts().into_iter().filter(|(structure, _)| matches!(structure, Structure::Graph(_)));
@@ -264,6 +264,7 @@ fn damaged_pages_are_refused_or_found() {
         // Pages of upper layers and of tombstones may have no content.
         assert!(2 * found >= blocks.len(), "{layout:?}: {found} of {}", blocks.len());
         assert_eq!(index.findings(), [], "what was put back is sound");
-    } // Most damage gives wrong estimates or scores; numbers of rows, nodes and lists are refused.
+    }
+    // Most damage gives wrong estimates or scores; numbers of rows, nodes and lists are refused.
     assert!(refused >= 5, "{refused} searches were refused");
 }

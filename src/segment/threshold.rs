@@ -67,7 +67,7 @@ impl Threshold {
     }
 }
 
-/// What memory is asked for.
+/// The purpose that errors about memory name.
 pub const ROWS: &str = "rows of a range";
 
 /// Rows of a segment listed together; a multiple of those of a block of codes.

@@ -72,9 +72,9 @@ fn is_less(distance: f64, radius: f64) -> bool {
     distance < radius || radius.is_nan() && !distance.is_nan()
 }
 
-/// What an operator class has of its own: the function behind the sphere's operator, which says
-/// whether a value is nearer to the centre than the radius, and the support function, which returns
-/// the class's element kind and metric in one number.
+/// The functions of an operator class. The one behind the sphere's operator says whether a value is
+/// nearer to the centre than the radius. The support function returns the class's element kind and
+/// metric in one number.
 macro_rules! operator_classes {
     ($($within:ident, $support:ident: $type:ty, $distance:ident, $kind:ident, $metric:ident;)*) => {$(
         #[pg_extern(sql = false)]

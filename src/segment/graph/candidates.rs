@@ -19,7 +19,7 @@ use rayon::prelude::*;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// What memory is asked for.
+/// The purpose that errors about memory name.
 const LISTS: &str = "lists of near nodes";
 
 /// Rows of a list, on average.

@@ -32,7 +32,7 @@ pub struct FlatSearch {
     limits: Vec<f32>,
 }
 
-/// What memory is asked for.
+/// The purpose that errors about memory name.
 const ROWS: &str = "rows of a search";
 
 /// Rows compared at once where there are no codes.

@@ -23,7 +23,7 @@ use crate::structure::PageKind;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What memory is asked for.
+/// The purpose that errors about memory name.
 const ROWS: &str = "rows of a segment";
 
 /// Rows on their way into one sealed segment.

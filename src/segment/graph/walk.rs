@@ -101,8 +101,8 @@ impl Walk {
         self.search.bytes() + self.rows.bytes() + self.estimates.bytes()
     }
 
-    /// The next nearest row; `None` when every row was returned, when the search gives up, or when it
-    /// does not go on after its first rows.
+    /// The next nearest row; `None` when every row was returned, when the search gives up, or when
+    /// it does not go on after its first rows.
     pub fn next(&mut self, view: GraphView, heap: &mut HeapRows) -> Option<Hit> {
         loop {
             let is_due = matches!(self.state, State::Fresh | State::Round { left: 0 });
@@ -208,7 +208,7 @@ impl Walk {
     }
 }
 
-/// What memory is asked for.
+/// The purpose that errors about memory name.
 const NODES: &str = "candidates of a search";
 
 /// Nodes' scores estimated by their codes, and bounds on the errors.

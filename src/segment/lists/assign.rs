@@ -120,7 +120,7 @@ struct Coder {
     encoder: Option<Encoder>,
 }
 
-/// What memory is asked for.
+/// The purpose that errors about memory name.
 const CODES: &str = "codes of lists";
 
 /// Rows worth assigning at once.
