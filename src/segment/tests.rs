@@ -207,7 +207,8 @@ fn a_walk_within_a_score_goes_on_past_the_graph() {
         // Without codes a walk finds all: nothing past the graph would be faster.
         assert_eq!(steps, if has_codes { vec!["graph", "flat"] } else { vec!["graph"] }, "{layout:?}");
         let near = hits.iter().filter(|hit| hit.score <= within).count();
-        // In strict order a walk leaves out what it finds late; threads build each graph differently.
+        // In strict order a walk leaves out what it finds late. How much varies with the graph,
+        // which threads build differently each time.
         let least = if has_codes { 143 } else { 128 };
         assert!(near >= least, "{layout:?}: {near} of 151");
         assert!(hits.iter().all(|hit| exact.contains(hit)), "{layout:?}");
