@@ -345,7 +345,7 @@ fn files_that_match(of: &str, variants: &[&str]) -> BTreeSet<String> {
         let has_arm = |variant: &&str| {
             words().any(|word| word == format!("{of}::{variant}") || word == format!("Self::{variant}"))
         };
-        code.contains(of) && variants.iter().all(|variant| has_arm(variant))
+        code.contains(of) && variants.iter().all(has_arm)
     };
     let name = |path: PathBuf| format!("src/{}", path.strip_prefix(&source).expect("below src").display());
     files.into_iter().filter(has_arms).map(name).collect()
