@@ -3,6 +3,7 @@
 
 use super::calibrate;
 use crate::maintenance;
+use crate::pg::compat;
 use crate::pg::heap::checked_tid;
 use crate::pg::lock::{IndexLock, Purpose};
 use crate::pg::relation::Relation;
@@ -22,10 +23,11 @@ pub unsafe extern "C-unwind" fn ambulkdelete(
     unsafe {
         let relation = Relation::from_raw((*info).index);
         let callback = callback.expect("a bulk deletion has a callback");
-        let outcome = vacuum::vacuum(relation, |tid: Tid| {
+        let is_dead = |tid: Tid| {
             let mut tid = checked_tid(relation, tid);
             pg_sys::ffi::pg_guard_ffi_boundary(|| callback(&mut tid, callback_state))
-        });
+        };
+        let outcome = vacuum::vacuum(relation, is_dead, compat::vacuum_delay_point);
         let mut stats = result(stats);
         stats.tuples_removed += outcome.marked as f64;
         stats.num_index_tuples = outcome.live as f64;

@@ -271,6 +271,22 @@ pub unsafe fn count_scan(relation: pg_sys::Relation) {
     }
 }
 
+/// Whether a pin by the buffer where a page was seen last raises the buffer's usage count, as other
+/// pins do.
+pub const RECENT_PINS_RAISE_USAGE: bool = cfg!(pg_ge_16);
+
+/// Waits as long as VACUUM's cost settings ask for, if at all.
+pub fn vacuum_delay_point() {
+    // SAFETY: the call waits, or raises an error if the statement is cancelled. The boundary turns
+    // that into a panic.
+    unsafe {
+        #[cfg(not(pg_ge_18))]
+        pg_sys::vacuum_delay_point();
+        #[cfg(pg_ge_18)]
+        pg_sys::vacuum_delay_point(false);
+    }
+}
+
 /// Has a signal handled by one of PostgreSQL's handlers, as PostgreSQL sets them. From 17 on that
 /// keeps `errno` and ignores the signals of a forked child.
 ///
