@@ -1,5 +1,6 @@
 //! Buffers of PostgreSQL's shared page cache: pins and content locks.
 
+use super::compat;
 use super::fault::{self, Fault};
 use super::relation::Relation;
 use crate::util::random::GOLDEN;
@@ -7,6 +8,7 @@ use pgrx::pg_sys;
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::ops::Deref;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Bytes of a page: the block size that PostgreSQL was built with.
 pub const PAGE_SIZE: usize = pg_sys::BLCKSZ as usize;
@@ -60,6 +62,27 @@ pub fn count_pages(pages: usize) {
     unsafe { pg_sys::pgBufferUsage.shared_blks_hit += pages as i64 };
 }
 
+/// The greatest usage count that PostgreSQL gives a buffer, as its header has it.
+pub(super) const MOST_USED: u32 = pg_sys::BM_MAX_USAGE_COUNT * pg_sys::BUF_USAGECOUNT_ONE;
+
+/// The header of a shared buffer, by its number from 0.
+pub(super) fn header(number: usize) -> *const pg_sys::BufferDesc {
+    // SAFETY: a plain read of an address that PostgreSQL sets at server start.
+    unsafe { pg_sys::BufferDescriptors }.wrapping_add(number).cast()
+}
+
+/// Whether no pin raises a buffer's usage count any more. Buffers of temporary tables are the
+/// session's own, and their count does not matter.
+fn is_most_used(buffer: pg_sys::Buffer) -> bool {
+    let Some(number) = usize::try_from(buffer).ok().and_then(|buffer| buffer.checked_sub(1)) else {
+        return true;
+    };
+    // SAFETY: the number is a shared buffer's, so `header` points into the array of descriptors,
+    // which is never unmapped. The state is an atomic number.
+    let state = unsafe { AtomicU32::from_ptr((&raw const (*header(number)).state.value).cast_mut()) };
+    state.load(Ordering::Relaxed) & pg_sys::BUF_USAGECOUNT_MASK >= MOST_USED
+}
+
 /// Calls `visit` with pages and the buffers where this backend last saw them; 0 if it did not.
 pub(super) fn recent_buffers(
     relation: Relation,
@@ -99,7 +122,11 @@ impl Pinned {
     /// page.
     pub fn read_recent(relation: Relation, block: u32) -> Self {
         let guess = RECENT.with_borrow(|recent| recent.get(relation, block));
-        if guess != pg_sys::InvalidBuffer as pg_sys::Buffer && relation.is_in_buffer(block, guess) {
+        let is_known = guess != pg_sys::InvalidBuffer as pg_sys::Buffer;
+        if is_known
+            && (compat::RECENT_PINS_RAISE_USAGE || is_most_used(guess))
+            && relation.is_in_buffer(block, guess)
+        {
             fault::point(Fault::read);
             PINS.set(PINS.get() + 1);
             return Self { id: guess };

@@ -7,11 +7,11 @@
 //! and come back, two reads from disk, while a few hundred bytes are copied. So readers must accept
 //! wrong bytes, as from a damaged page.
 //!
-//! A pin also marks the page as used. Only pages of some usage count are read without one; others
-//! are pinned, which raises the count. So a page that is read now and then keeps its place in the
-//! buffers.
+//! A pin also marks the page as used. Only pages of the greatest usage count are read without one;
+//! others are pinned, which raises the count. So a page that is read keeps its place in the buffers
+//! as a btree's page does.
 
-use crate::pg::buffer::{PAGE_SIZE, recent_buffers};
+use crate::pg::buffer::{MOST_USED, PAGE_SIZE, header, recent_buffers};
 use crate::pg::relation::{FileTag, Relation};
 use crate::util::cpu;
 use pgrx::pg_sys;
@@ -89,21 +89,12 @@ impl BufferHint {
     }
 }
 
-fn header(number: usize) -> *const pg_sys::BufferDesc {
-    // SAFETY: a plain read of an address that PostgreSQL sets at server start.
-    unsafe { pg_sys::BufferDescriptors }.wrapping_add(number).cast()
-}
-
 fn page(number: usize) -> *const u8 {
     // SAFETY: a plain read of an address that PostgreSQL sets at server start.
     unsafe { pg_sys::BufferBlocks }.cast::<u8>().cast_const().wrapping_add(number * PAGE_SIZE)
 }
 
-/// The least usage count of pages that are read without a pin. The clock sweep takes one from each
-/// page per round. So it must pass twice before it gives such a page's buffer away.
-const LEAST_USED: u32 = 2;
-
-/// Whether a buffer holds the page, with enough use.
+/// Whether a buffer holds the page, at the greatest usage count.
 fn holds(header: *const pg_sys::BufferDesc, file: FileTag, block: u32, order: Ordering) -> bool {
     const VALID: u32 = pg_sys::BM_VALID | pg_sys::BM_TAG_VALID;
     // SAFETY: `header` points into the array of descriptors, as its number is a shared buffer's.
@@ -113,7 +104,5 @@ fn holds(header: *const pg_sys::BufferDesc, file: FileTag, block: u32, order: Or
         let state = AtomicU32::from_ptr((&raw const (*header).state.value).cast_mut()).load(order);
         (state, (&raw const (*header).tag).read_volatile())
     };
-    state & VALID == VALID
-        && state & pg_sys::BUF_USAGECOUNT_MASK >= LEAST_USED * pg_sys::BUF_USAGECOUNT_ONE
-        && file.is_of(&tag, block)
+    state & VALID == VALID && state & pg_sys::BUF_USAGECOUNT_MASK >= MOST_USED && file.is_of(&tag, block)
 }
