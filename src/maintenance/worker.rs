@@ -189,7 +189,8 @@ fn look_at(index: u32, flush_rows: u64) -> Outcome {
     match result {
         Ok(outcome) => outcome,
         Err(Failure { code, message }) => {
-            if code == interrupts::YIELD {
+            if code == interrupts::YIELD || worker::is_request_to_end(code) {
+                // The work is done later; it has not failed.
                 return Outcome::Locked;
             }
             pgrx::log!("vdb: {:?} failed: {message}", begun.get());

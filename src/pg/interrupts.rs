@@ -4,6 +4,7 @@
 use super::error::Problem;
 use super::process::IS_BACKEND;
 use super::relation::Relation;
+use super::worker;
 use crate::memory;
 use pgrx::{PgSqlErrorCode, pg_sys};
 use std::cell::Cell;
@@ -31,6 +32,8 @@ pub fn check() {
         && last.elapsed() >= PERIOD
     {
         YIELDS.set(Some((relation, Instant::now())));
+        // A compaction of hours would hold back VACUUM for as long.
+        worker::drop_catalog_snapshot();
         if is_waited_for(relation) {
             Problem::new(YIELD, "gave way to another process that waits for the index").raise();
         }

@@ -109,13 +109,17 @@ pub struct Failure {
     pub message: String,
 }
 
-/// Runs `work` in a transaction, without a snapshot; an error aborts it.
+/// Runs `work` in a transaction, without a snapshot, so that the transaction holds back no VACUUM;
+/// an error aborts it. Reading catalogs takes a snapshot, which [`drop_catalog_snapshot`] gives
+/// back.
 pub fn transaction<T>(work: impl FnOnce() -> T) -> Result<T, Failure> {
     // SAFETY: workers call this outside of transactions only, so one can begin. The snapshot is
     // popped right after it was pushed.
     unsafe {
         pg_sys::SetCurrentStatementStartTimestamp();
         pg_sys::StartTransactionCommand();
+        // Under any other level the transaction would keep its first snapshot.
+        pg_sys::XactIsoLevel = pg_sys::XACT_READ_COMMITTED as i32;
         // Taken and released at once. It lets PostgreSQL see which transactions are over, and so
         // which pages are free.
         pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
@@ -137,6 +141,19 @@ pub fn transaction<T>(work: impl FnOnce() -> T) -> Result<T, Failure> {
         unsafe { pg_sys::AbortCurrentTransaction() };
     }
     result
+}
+
+/// Drops the snapshot with which PostgreSQL read catalogs, which would hold back VACUUM during long
+/// work. The next read of a catalog takes another.
+pub fn drop_catalog_snapshot() {
+    // SAFETY: callers read no catalog at the moment, so nothing uses the snapshot.
+    unsafe { pg_sys::InvalidateCatalogSnapshot() };
+}
+
+/// Whether an error is a request to end the work, by a cancel or a shutdown, and not its failure.
+pub fn is_request_to_end(code: PgSqlErrorCode) -> bool {
+    use PgSqlErrorCode::*;
+    matches!(code, ERRCODE_QUERY_CANCELED | ERRCODE_ADMIN_SHUTDOWN | ERRCODE_CRASH_SHUTDOWN)
 }
 
 fn failure(error: &CaughtError) -> Failure {
