@@ -16,8 +16,8 @@ pub struct Relation {
 /// The file of a relation's pages; a rewrite gives the relation another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FileId {
-    relation: u32,
-    file: u32,
+    pub relation: u32,
+    pub file: u32,
 }
 
 /// How the tags of buffers name a relation. Any thread may use it.
