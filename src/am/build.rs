@@ -171,7 +171,7 @@ pub unsafe fn build(
     }
     build.seal();
     build.edit.manifest.codebooks.extend(build.target.take_codebook());
-    let fresh = growing::open(&mut build.edit, 0);
+    let fresh = growing::open(&mut build.edit, &[]);
     build.edit.meta.growing = fresh;
     build.edit.publish();
 

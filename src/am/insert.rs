@@ -3,6 +3,7 @@
 use super::table::tid_bytes;
 use super::{attributes, opclass};
 use crate::maintenance;
+use crate::pg::context::Context;
 use crate::pg::lock::{IndexLock, Purpose};
 use crate::pg::process::process_id;
 use crate::pg::relation::Relation;
@@ -35,13 +36,16 @@ pub unsafe extern "C-unwind" fn aminsert(
             return false;
         }
         let relation = Relation::from_raw(index);
-        let meta = Meta::read(relation);
-        let space = meta.space;
-        opclass::with_row(space, *values, |row| {
-            if space.is_indexed(row) {
-                let attributes = attributes::of_values(relation, &meta.filters, values, isnull);
-                insert(relation, meta, Entry { tid: tid_bytes(tid), row, attributes: &attributes });
-            }
+        // Frees copies of the row's values after its insertion.
+        Context::new(c"vdb insert").switch_to(|| {
+            let meta = Meta::read(relation);
+            let space = meta.space;
+            opclass::with_row(space, *values, |row| {
+                if space.is_indexed(row) {
+                    let attributes = attributes::of_values(relation, &meta.filters, values, isnull);
+                    insert(relation, meta, Entry { tid: tid_bytes(tid), row, attributes: &attributes });
+                }
+            });
         });
     }
     // PostgreSQL uses the result for unique indexes only.
@@ -65,6 +69,12 @@ fn insert(relation: Relation, mut meta: Meta, entry: Entry) {
                 return;
             }
             Append::Frozen => {}
+            Append::NeedsRuns(runs) => {
+                growing::add_spare_runs(relation, &meta.growing, lane, runs);
+                pgrx::check_for_interrupts!();
+                // The same growing segment, until a lane of it is frozen.
+                continue;
+            }
             Append::Full => {
                 let lock = IndexLock::wait(relation, Purpose::Flush);
                 maintenance::flush(relation, &lock, 1, Priority::Critical);

@@ -1,8 +1,9 @@
 //! Rows of a table, fetched by their addresses as an index scan fetches them.
 
+use super::context::Context;
 use super::owner::AsOwner;
 use super::relation::Relation;
-use pgrx::{PgList, PgMemoryContexts, pg_sys};
+use pgrx::{PgList, pg_sys};
 
 /// Fetches the indexed value of rows that a snapshot sees.
 ///
@@ -14,7 +15,7 @@ pub struct HeapRows {
     index: Relation,
     indexed: Indexed,
     /// Reset after each row, so that detoasted values do not pile up.
-    context: PgMemoryContexts,
+    context: Context,
 }
 
 /// What the index's first column is of.
@@ -64,7 +65,7 @@ impl HeapRows {
                 snapshot,
                 index,
                 indexed: Indexed::of(index),
-                context: PgMemoryContexts::new("vdb heap row"),
+                context: Context::new(c"vdb heap row"),
             }
         }
     }
@@ -85,7 +86,7 @@ impl HeapRows {
             if !seen {
                 return;
             }
-            self.context.switch_to(|_| {
+            self.context.switch_to(|| {
                 let value = match indexed {
                     Indexed::Column(column) => {
                         let mut is_null = false;

@@ -9,6 +9,7 @@ pub mod backtrace;
 pub mod buffer;
 pub mod catalog;
 pub mod compat;
+pub mod context;
 pub mod error;
 pub mod fault;
 pub mod heap;

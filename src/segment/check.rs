@@ -30,7 +30,7 @@ impl Check {
     /// `visit` returns what is wrong with a live row, given its heap tuple, vector and attributes.
     pub fn begin(relation: Relation, visit: &mut RowVisitor) -> Self {
         let lock = IndexLock::wait(relation, Purpose::Manifest);
-        let blocks = relation.blocks();
+        let blocks = pages::settled_blocks(relation);
         let snapshot = Snapshot::read(relation);
         let mut check = Self { relation, snapshot: snapshot.clone(), blocks, findings: Findings::default() };
         check.extents();
@@ -90,10 +90,9 @@ impl Check {
             for block in lost.into_iter().flat_map(|extent| extent.start..extent.start + extent.pages) {
                 // A page that was appended but never listed is free: the next task finds it. It is
                 // blank, or was written for a generation that was not published: a part of its
-                // manifest, or a lane.
+                // manifest, or a lane, or the end of a lane's run.
                 let page = Pinned::read(self.relation, block).share().copy();
-                let is_unpublished =
-                    page::is(&page.0, PageKind::Manifest, 0) || growing::is_unused_root(&page.0);
+                let is_unpublished = page::is(&page.0, PageKind::Manifest, 0) || growing::is_unused(&page.0);
                 if page.0.iter().any(|&byte| byte != 0) && !is_unpublished {
                     find(block, format!("the page, {}, has no owner", page::describe(&page.0)));
                 }

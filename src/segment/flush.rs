@@ -88,8 +88,8 @@ fn freeze(relation: Relation, all: bool, priority: Priority) {
     edit.begin_task(TaskKind::Flush, priority);
     pages::sweep(&mut edit);
     if all {
-        let spare = growing::runs(relation, &edit.meta.growing);
-        let fresh = growing::open(&mut edit, spare);
+        let runs_per_lane = growing::used_runs(relation, &edit.meta.growing);
+        let fresh = growing::open(&mut edit, &runs_per_lane);
         let old = std::mem::replace(&mut edit.meta.growing, fresh);
         edit.manifest.flushing.push(old);
     }

@@ -1,6 +1,7 @@
 //! The owners of an index's pages.
 
 use super::growing;
+use crate::pg::lock::{IndexLock, Purpose};
 use crate::pg::relation::Relation;
 use crate::storage::edit::Edit;
 use crate::storage::extent::{Extent, gaps};
@@ -20,8 +21,8 @@ pub enum Owner {
 /// Every run of pages that the current generation knows of, with its owner; the caller holds the
 /// manifest's lock.
 ///
-/// The caller reads the relation's length before. A page that a writer has appended until then is
-/// in its lane by now. Pages appended while the lanes are read may be missing.
+/// The caller takes the [`settled_blocks`] before. Pages appended while the lanes are read may be
+/// missing.
 pub fn owned(relation: Relation, meta: &Meta, manifest: &Manifest) -> Vec<(Owner, Extent)> {
     let mut owned = vec![(Owner::Meta, Extent { start: meta::BLOCK, pages: 1 })];
     let mut add = |owner, extents: &mut dyn Iterator<Item = Extent>| {
@@ -45,11 +46,17 @@ pub fn owned(relation: Relation, meta: &Meta, manifest: &Manifest) -> Vec<(Owner
     owned
 }
 
+/// The index's length in pages. A lane lists those of them that writers have appended.
+pub fn settled_blocks(relation: Relation) -> u32 {
+    let _lock = IndexLock::wait(relation, Purpose::Extend);
+    relation.blocks()
+}
+
 /// Frees pages without an owner, which an error or a crash between appending and listing has left.
 /// Returns whether there were any.
 pub fn sweep(edit: &mut Edit) -> bool {
     let relation = edit.relation();
-    let blocks = relation.blocks();
+    let blocks = settled_blocks(relation);
     let owned = owned(relation, &edit.meta, &edit.manifest);
     let mut extents: Vec<Extent> = owned.into_iter().map(|(_, extent)| extent).collect();
     let (lost, _) = gaps(&mut extents, blocks);

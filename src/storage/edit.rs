@@ -15,6 +15,11 @@ use crate::pg::wal::{Record, log_new_pages};
 use crate::storage::snapshot::Snapshot;
 use crate::structure::PageKind;
 
+/// Whether pages may be given to a new owner: no snapshot reads what was on them.
+pub fn may_be_reused(freed: &Freed) -> bool {
+    freed.is_usable() || is_before_all_snapshots(freed.since)
+}
+
 /// The next generation of an index, in the making.
 ///
 /// If it is dropped without being published, the index stays as it was. Pages it took from the free
@@ -32,7 +37,16 @@ pub struct Edit {
 impl Edit {
     /// Begins a change of an existing index. Waits for the manifest's lock.
     pub fn open(relation: Relation) -> Self {
-        let lock = IndexLock::wait(relation, Purpose::Manifest);
+        Self::under(relation, IndexLock::wait(relation, Purpose::Manifest))
+    }
+
+    /// Begins a change of an existing index if the manifest's lock is free.
+    pub fn try_open(relation: Relation) -> Option<Self> {
+        let lock = IndexLock::try_take(relation, Purpose::Manifest)?;
+        Some(Self::under(relation, lock))
+    }
+
+    fn under(relation: Relation, lock: IndexLock) -> Self {
         let snapshot = Snapshot::read(relation);
         let meta = Meta::clone(&snapshot.meta);
         let mut manifest = Manifest::clone(&snapshot.manifest);

@@ -1,16 +1,22 @@
 //! Appending a row to a lane.
 
 use super::group::GroupLayout;
-use super::{MAX_GROUP_RUNS, MAX_ROW_RUNS, RUN_PAGES, Root, TAPE_ALIGNMENT, block_in, root_of};
+use super::{
+    MAX_GROUP_RUNS, MAX_ROW_RUNS, MAX_SPARE_RUNS, RUN_PAGES, Root, TAPE_ALIGNMENT, block_in, root_of,
+};
 use crate::codec::encoder::{Code, Encoder};
 use crate::pg::buffer::{self, Exclusive, Pinned};
+use crate::pg::lock::{IndexLock, Purpose};
 use crate::pg::relation::Relation;
-use crate::pg::wal::{RECORD_PAGES, Record};
+use crate::pg::wal::{RECORD_PAGES, Record, log_new_pages};
 use crate::segment::{Entry, row_layout};
+use crate::storage::edit::{Edit, may_be_reused};
+use crate::storage::extent::{Extent, Freed};
 use crate::storage::meta::{self, Growing, Meta};
 use crate::storage::page::{self, Stamp};
 use crate::storage::part::Layout;
 use crate::storage::part_reader::page_to_change;
+use crate::storage::snapshot::Snapshot;
 use crate::structure::PageKind;
 use std::ops::Range;
 
@@ -27,8 +33,67 @@ pub enum Append {
     Done { rows: u32 },
     /// The segment is being sealed: read the meta page again.
     Frozen,
+    /// The lane needs this many more spare runs (see [`add_spare_runs`]).
+    NeedsRuns(usize),
     /// The lane has no room: the segment must be sealed first.
     Full,
+}
+
+/// Free runs that a lane gets at least, because each request writes the whole manifest.
+const RUNS_AT_ONCE: usize = 4;
+
+/// Gives a lane at least `count` spare runs: the index's free pages, else new ones. The lane's lock
+/// is held for a moment only, after the pages are there.
+pub fn add_spare_runs(relation: Relation, growing: &Growing, lane: usize, count: usize) {
+    let is_run = |freed: &Freed| freed.extent.pages >= RUN_PAGES && may_be_reused(freed);
+    let mut left = count;
+    if Snapshot::read(relation).manifest.free.iter().any(is_run)
+        // A vacuum or a publication is not waited for.
+        && let Some(mut edit) = Edit::try_open(relation)
+    {
+        let runs = std::iter::from_fn(|| edit.allocate_run(RUN_PAGES));
+        let runs: Vec<u32> = runs.take(count.max(RUNS_AT_ONCE)).collect();
+        if !runs.is_empty() {
+            // Publishes before the lane lists the runs. After a crash between, a sweep finds pages
+            // without an owner; nothing repairs pages with two. A check waits for this edit's lock.
+            edit.publish();
+            if !put_spare_runs(relation, growing, lane, &runs) {
+                edit.free_at_once(runs.iter().map(|&start| Extent { start, pages: RUN_PAGES }));
+                edit.publish();
+                return;
+            }
+            left = left.saturating_sub(runs.len());
+        }
+    }
+    if left > 0 {
+        let _lock = IndexLock::share(relation, Purpose::Extend);
+        let start = buffer::extend(relation, left as u32 * RUN_PAGES);
+        let runs: Vec<u32> = (0..left as u32).map(|run| start + run * RUN_PAGES).collect();
+        let stamp = Stamp { kind: PageKind::GrowingRows, segment: growing.segment, generation: 0 };
+        for &start in &runs {
+            // Replay extends the file this far, too.
+            let last = start + RUN_PAGES - 1;
+            Pinned::overwrite(relation, last).fill(|page| page::format(page, stamp));
+            log_new_pages(relation, last, 1);
+        }
+        // The next sweep frees what the lane does not take, as it is frozen or full.
+        put_spare_runs(relation, growing, lane, &runs);
+    }
+}
+
+/// Lists runs as a lane's spare ones; `false` if the lane is frozen or has room for no more.
+fn put_spare_runs(relation: Relation, growing: &Growing, lane: usize, runs: &[u32]) -> bool {
+    let block = growing.lanes[lane % growing.lanes.len()];
+    let buffer = Pinned::read(relation, block).exclusive();
+    let mut root = root_of(relation, block, growing.segment, &buffer);
+    if root.is_frozen || root.spare_runs.len() + runs.len() > MAX_SPARE_RUNS {
+        return false;
+    }
+    root.spare_runs.extend(runs);
+    let mut record = Record::begin(relation);
+    record.edit(&buffer, false, |page| root.write(page));
+    record.commit();
+    true
 }
 
 /// Appends a row to a lane, in WAL records of its own.
@@ -55,8 +120,10 @@ pub fn append(relation: Relation, meta: &Meta, lane: usize, entry: Entry, code: 
             (page, at, last)
         }
     };
-    if !lane.make_room(group_page, last as usize) {
-        return Append::Full;
+    match lane.make_room(group_page, last as usize) {
+        Room::Ready => {}
+        Room::NeedsRuns(runs) => return Append::NeedsRuns(runs),
+        Room::Full => return Append::Full,
     }
     let pieces = lane.pieces(entry.row, first as usize..last as usize + 1, at);
     let group_block = lane.block(&lane.root.group_runs, group_page);
@@ -72,6 +139,14 @@ pub fn append(relation: Relation, meta: &Meta, lane: usize, entry: Entry, code: 
         record.commit();
     }
     lane.publish(with_root, group_block, layout, entry, code)
+}
+
+/// Whether a lane has room for a row.
+enum Room {
+    Ready,
+    /// It needs this many more spare runs.
+    NeedsRuns(usize),
+    Full,
 }
 
 /// A lane while a row is appended to it, under the lock of its root.
@@ -96,27 +171,31 @@ impl Lane<'_> {
         Stamp { kind, segment: self.growing.segment, generation: 0 }
     }
 
-    /// Extends the lane to these pages of groups and of rows; `false` if it has no room.
-    fn make_room(&mut self, group_page: usize, row_page: usize) -> bool {
-        while block_in(&self.root.group_runs, group_page).is_none() {
-            if self.root.group_runs.len() == MAX_GROUP_RUNS {
-                return false;
-            }
+    /// Adds the runs that the lane needs for these pages of groups and of rows from its spare ones.
+    fn make_room(&mut self, group_page: usize, row_page: usize) -> Room {
+        let runs_up_to = |page: usize| page / RUN_PAGES as usize + 1;
+        let (groups, rows) = (runs_up_to(group_page), runs_up_to(row_page));
+        if groups > MAX_GROUP_RUNS || rows > MAX_ROW_RUNS {
+            return Room::Full;
+        }
+        let needed =
+            groups.saturating_sub(self.root.group_runs.len()) + rows.saturating_sub(self.root.row_runs.len());
+        if needed > self.root.spare_runs.len() {
+            return Room::NeedsRuns(needed - self.root.spare_runs.len());
+        }
+        while self.root.group_runs.len() < groups {
             self.add_run(PageKind::GrowingGroups);
         }
-        while block_in(&self.root.row_runs, row_page).is_none() {
-            if self.root.row_runs.len() == MAX_ROW_RUNS {
-                return false;
-            }
+        while self.root.row_runs.len() < rows {
             self.add_run(PageKind::GrowingRows);
         }
-        true
+        Room::Ready
     }
 
-    /// Adds a run of pages, listed by the record that writes the last of them.
+    /// Adds a spare run of pages, listed by the record that writes the last of them.
     fn add_run(&mut self, kind: PageKind) {
-        let Self { relation, root, .. } = self;
-        let start = root.spare_runs.pop().unwrap_or_else(|| buffer::extend(*relation, RUN_PAGES));
+        let Self { root, .. } = self;
+        let start = root.spare_runs.pop().expect("as many spare runs as are added");
         let runs = if kind == PageKind::GrowingGroups { &mut root.group_runs } else { &mut root.row_runs };
         runs.push(start);
         let Some(end) = start.checked_add(RUN_PAGES) else { self.corrupt_runs() };

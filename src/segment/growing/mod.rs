@@ -4,8 +4,10 @@
 //! root page, pages of [`group`]s (heap tuples and codes) and pages of rows. Invariants:
 //! - The record that raises the root's `rows` publishes a row. From then on only the row's
 //!   tombstone changes.
-//! - Every page that a root lists exists after a crash and on a standby. The record that lists a
-//!   page writes it, or a later page of the same run: replay extends the file at least as far.
+//! - Every page that a root lists exists after a crash and on a standby. The last page of an
+//!   appended run is logged before the lane lists the run: replay extends the file as far.
+//! - A writer appends pages under [`crate::pg::lock::Purpose::Extend`], which it holds until its
+//!   lane lists them.
 //! - A lane is written under its root's exclusive lock, and never after the root was frozen.
 
 mod append;
@@ -15,7 +17,7 @@ mod read;
 pub mod search;
 pub mod stream;
 
-pub use append::{Append, append, encoder};
+pub use append::{Append, add_spare_runs, append, encoder};
 pub use read::{for_each_row, for_each_tid, mark_dead};
 
 use crate::pg::buffer::{Page, Pinned};
@@ -51,7 +53,7 @@ struct Root {
     /// First block of each run of pages.
     group_runs: Vec<u32>,
     row_runs: Vec<u32>,
-    /// Free runs that the lane was opened with: they are used before the relation is extended.
+    /// Runs that the lane may use. Their content is arbitrary.
     spare_runs: Vec<u32>,
 }
 
@@ -132,26 +134,28 @@ fn read_root(relation: Relation, block: u32, segment: u32) -> Root {
     root_of(relation, block, segment, &page.0)
 }
 
-/// Number of runs of pages that the fullest lane of a segment uses.
-pub fn runs(relation: Relation, growing: &Growing) -> usize {
+/// Runs of pages that each lane of a segment uses.
+pub fn used_runs(relation: Relation, growing: &Growing) -> Vec<usize> {
     let used = |&block| {
         let root = read_root(relation, block, growing.segment);
         root.group_runs.len() + root.row_runs.len()
     };
-    growing.lanes.iter().map(used).max().unwrap_or(0)
+    growing.lanes.iter().map(used).collect()
 }
 
-/// Opens a new growing segment in the next generation, with up to `spare` runs of free pages for
-/// each lane.
-pub fn open(edit: &mut Edit, spare: usize) -> Growing {
+/// Opens a new growing segment in the next generation. Lane *i* gets up to `runs_per_lane[i]` runs
+/// of free pages; other lanes get none.
+pub fn open(edit: &mut Edit, runs_per_lane: &[usize]) -> Growing {
     let relation = edit.relation();
     let segment = edit.new_segment();
     let stamp = Stamp { kind: PageKind::Lane, segment, generation: edit.generation() as u32 };
     let count = if relation.is_temporary() { 1 } else { LANES };
     let pages = edit.allocate(count as u64);
+    let mut runs_per_lane = runs_per_lane.iter();
     for block in pages.blocks() {
         let runs = std::iter::from_fn(|| edit.allocate_run(RUN_PAGES));
-        let root = Root::new(runs.take(spare.min(MAX_SPARE_RUNS)).collect());
+        let most = runs_per_lane.next().map_or(0, |&runs| runs.min(MAX_SPARE_RUNS));
+        let root = Root::new(runs.take(most).collect());
         Pinned::overwrite(relation, block).fill(|page| {
             page::format(page, stamp);
             root.write(page);
@@ -168,13 +172,15 @@ pub fn rows(relation: Relation, growing: &Growing) -> u64 {
     growing.lanes.iter().map(|&block| u64::from(read_root(relation, block, growing.segment).rows)).sum()
 }
 
-/// Whether a page is a lane's root to which nothing was ever appended. An error before its segment
-/// was published leaves such a page.
-pub fn is_unused_root(page: &Page) -> bool {
-    page::is_of(page, PageKind::Lane)
-        && Root::read(page::payload(page)).is_some_and(|root| {
-            !root.is_frozen && root.rows == 0 && root.group_runs.is_empty() && root.row_runs.is_empty()
-        })
+/// Whether nothing was ever written to a page of a growing segment but its stamp. An error leaves
+/// such a page: a lane's root before its segment was published, or the last one of an appended run
+/// before the lane listed it.
+pub fn is_unused(page: &Page) -> bool {
+    let is_unused_root = |root: Root| {
+        !root.is_frozen && root.rows == 0 && root.group_runs.is_empty() && root.row_runs.is_empty()
+    };
+    page::is_of(page, PageKind::Lane) && Root::read(page::payload(page)).is_some_and(is_unused_root)
+        || page::is_of(page, PageKind::GrowingRows) && page::payload(page).iter().all(|&byte| byte == 0)
 }
 
 /// Closes every lane to writers. A writer that holds a lane's lock finishes first.
@@ -207,17 +213,21 @@ mod tests {
     use crate::pg::buffer::PAGE_SIZE;
 
     #[test]
-    fn a_root_with_rows_or_runs_is_in_use() {
+    fn a_page_with_rows_or_runs_is_in_use() {
         let mut page = [0; PAGE_SIZE];
-        assert!(!is_unused_root(&page), "a blank page");
+        assert!(!is_unused(&page), "a blank page");
         page::format(&mut page, Stamp { kind: PageKind::Lane, segment: 3, generation: 1 });
         let mut root = Root::new(vec![100]);
         root.write(&mut page);
-        assert!(is_unused_root(&page));
+        assert!(is_unused(&page));
         root.row_runs.push(116);
         root.write(&mut page);
-        assert!(!is_unused_root(&page));
+        assert!(!is_unused(&page));
         page::format(&mut page, Stamp { kind: PageKind::Vectors, segment: 3, generation: 1 });
-        assert!(!is_unused_root(&page), "a page of another kind");
+        assert!(!is_unused(&page), "a page of another kind");
+        page::format(&mut page, Stamp { kind: PageKind::GrowingRows, segment: 3, generation: 0 });
+        assert!(is_unused(&page));
+        page::payload_mut(&mut page)[9] = 1;
+        assert!(!is_unused(&page), "a page with rows");
     }
 }
