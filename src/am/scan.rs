@@ -5,6 +5,7 @@ use super::planner::reuse_distance;
 use super::{attributes, opclass};
 use crate::distance::PreparedQuery;
 use crate::pg::compat;
+use crate::pg::context::Context;
 use crate::pg::error::Problem;
 use crate::pg::heap::{HeapRows, checked_tid};
 use crate::pg::relation::Relation;
@@ -99,7 +100,10 @@ pub unsafe extern "C-unwind" fn amgettuple(
         let state = &mut *(*scan).opaque.cast::<State>();
         let tid = loop {
             match state {
-                State::Idle => *state = begin(scan, relation),
+                // Frees copies of the keys: a search keeps no pointer to them.
+                State::Idle => {
+                    *state = Context::new(c"vdb scan keys").switch_to(|| begin(scan, relation));
+                }
                 State::Searching(search, query) => {
                     let space = search.space();
                     let mut heap = None;
