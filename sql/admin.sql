@@ -26,7 +26,7 @@ CREATE FUNCTION vdb_compact(index pg_catalog.regclass) RETURNS bigint
     AS 'MODULE_PATHNAME', 'vdb_compact_wrapper' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
 
 COMMENT ON FUNCTION vdb_compact(pg_catalog.regclass) IS
-    'merges the sealed segments of a vdb index without their dead rows; returns the rows of the new segment';
+    'seals the growing segment of a vdb index, merges segments without their dead rows; returns the rows of the new one';
 
 CREATE FUNCTION vdb_segment_parts(index pg_catalog.regclass)
     RETURNS TABLE (

@@ -1,7 +1,7 @@
 //! Functions that do at once what otherwise happens in the background.
 
 use crate::am;
-use crate::maintenance;
+use crate::maintenance::{self, Compacted};
 use crate::pg::error::Problem;
 use crate::pg::lock::{IndexLock, Purpose};
 use crate::pg::open::OpenIndex;
@@ -17,11 +17,21 @@ fn vdb_flush(index: pg_sys::Oid) -> i64 {
     maintenance::flush(index.relation(), &lock, 1, Priority::High).unwrap_or(0) as i64
 }
 
-/// Merges the sealed segments; returns the rows of the new one.
+/// Seals the growing segment and merges the sealed ones; returns the rows of the new one.
 #[pg_extern(sql = false)]
 fn vdb_compact(index: pg_sys::Oid) -> i64 {
     let index = OpenIndex::of_owner(index, c"vdb_compact()");
-    maintenance::compact_all(index.relation()).unwrap_or(0) as i64
+    let Compacted { rows, segments, live, most_rows } = maintenance::compact_all(index.relation());
+    if segments > 1 && live > most_rows {
+        Problem::new(
+            PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION,
+            format!("index \"{}\" still has {segments} segments", index.relation().name()),
+        )
+        .detail(format!("They have {live} rows; vdb.compact_mem has room to merge {most_rows}."))
+        .hint("Increase vdb.compact_mem, and call vdb_compact again.")
+        .notice();
+    }
+    rows as i64
 }
 
 /// Most rows of the table that a calibration keeps in memory, and compares with all others.

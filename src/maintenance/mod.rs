@@ -122,9 +122,23 @@ pub fn flush(relation: Relation, lock: &IndexLock, limit: u64, priority: Priorit
     })
 }
 
-/// Merges all segments of an index that fit into memory, in this backend. It returns the rows of
-/// the new segment, or `None` if there was nothing to gain.
-pub fn compact_all(relation: Relation) -> Option<u64> {
+/// What a [`compact_all`] has done.
+pub struct Compacted {
+    /// Rows of the new segment; 0 if there was nothing to gain.
+    pub rows: u64,
+    /// Segments that there are now, and their live rows.
+    pub segments: usize,
+    pub live: u64,
+    /// Most rows of a merged segment: as many as fit into memory.
+    pub most_rows: u64,
+}
+
+/// Seals the growing segment, and merges all segments of an index that fit into memory, in this
+/// backend.
+pub fn compact_all(relation: Relation) -> Compacted {
+    let lock = IndexLock::wait(relation, Purpose::Flush);
+    let flushed = flush(relation, &lock, 1, Priority::High);
+    drop(lock);
     let lock = IndexLock::wait(relation, Purpose::Compact);
     let everything = |meta: &Meta, manifest: &Manifest| {
         let limits = Limits { segments: 2, dead_share: f64::MIN_POSITIVE, ..limits(relation, meta) };
@@ -132,7 +146,14 @@ pub fn compact_all(relation: Relation) -> Option<u64> {
         choose(meta, manifest, Limits { flush_rows: u64::MAX, ..limits })
     };
     let plan = |meta: &Meta| plan(meta, threads::maintenance_threads(), settings::compact_bytes(), false);
-    compaction::compact(relation, &lock, everything, plan)
+    let merged = compaction::compact(relation, &lock, everything, plan);
+    let Snapshot { meta, manifest } = Snapshot::read(relation);
+    Compacted {
+        rows: merged.or(flushed).unwrap_or(0),
+        segments: manifest.sealed.len(),
+        live: manifest.sealed.iter().map(|segment| u64::from(segment.rows - segment.tombstones)).sum(),
+        most_rows: limits(relation, &meta).merged_rows,
+    }
 }
 
 /// Does the most urgent task if its lock is free and it has not failed recently; calls `noted`

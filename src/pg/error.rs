@@ -46,6 +46,11 @@ impl Problem {
         self.report(PgLogLevel::WARNING);
     }
 
+    /// Reports it as a NOTICE; the command goes on.
+    pub fn notice(self) {
+        self.report(PgLogLevel::NOTICE);
+    }
+
     fn report(self, level: PgLogLevel) {
         let mut report = ErrorReport::new(self.code, self.message, "");
         if let Some(detail) = self.detail {

@@ -203,7 +203,10 @@ fn two_flushes_and_two_compactions_do_not_get_in_each_others_way() {
             std::thread::spawn(move || number(&mut client, &format!("SELECT {call}('items_v')")))
         });
         let rows = calls.map(|call| call.join().expect("no call fails"));
-        assert_eq!(rows[0] + rows[1], 900, "one of the flushes did it");
+        // Each of them seals what is growing, and one was first.
+        assert!(rows.iter().any(|&rows| rows >= 900), "{rows:?}");
+        let growing = "SELECT growing_rows FROM vdb_index_stats('items_v')";
+        assert_eq!(number(&mut client, growing), 0);
         expect_sound(&mut client, "after two of each");
     }
 }
