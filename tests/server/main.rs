@@ -22,6 +22,7 @@ mod soak;
 mod standby;
 #[path = "../support/mod.rs"]
 mod support;
+mod tenant;
 mod trust;
 
 use postgres::Client;
