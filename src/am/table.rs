@@ -3,6 +3,7 @@
 use super::{attributes, opclass};
 use crate::distance::Space;
 use crate::filter::key::KeyKind;
+use crate::pg::context::Context;
 use crate::pg::error::Problem;
 use crate::pg::owner::AsOwner;
 use crate::pg::relation::Relation;
@@ -17,8 +18,6 @@ pub struct TableRows<'a> {
     pub info: *mut pg_sys::IndexInfo,
     pub space: Space,
     pub kinds: &'a [KeyKind],
-    /// Reset after each row, so that detoasted values do not pile up.
-    row_context: pg_sys::MemoryContext,
 }
 
 /// The part of a table that is scanned.
@@ -44,13 +43,14 @@ impl<'a> TableRows<'a> {
         space: Space,
         kinds: &'a [KeyKind],
     ) -> Self {
-        Self { heap, index, info, space, kinds, row_context: new_row_context() }
+        Self { heap, index, info, space, kinds }
     }
 
     /// Calls `visit` with every row that the index has a place for; returns the number of the
     /// table's rows. `show_progress` is for a scan of all.
     pub fn scan(self, extent: TableExtent, show_progress: bool, visit: &mut dyn FnMut(Entry)) -> f64 {
-        let mut state = Scan { source: self, visit };
+        let row_context = Context::new(c"vdb index build row");
+        let mut state = Scan { source: self, row_context, visit };
         let (first, count, scan) = match extent {
             TableExtent::All => (0, pg_sys::InvalidBlockNumber, std::ptr::null_mut()),
             TableExtent::Blocks { first, count } => (first, count, std::ptr::null_mut()),
@@ -111,24 +111,11 @@ pub fn for_each_visible_row(index: Relation, visit: &mut dyn FnMut(Entry)) {
     }
 }
 
-/// A child of the current context, for the memory of a row's value.
-fn new_row_context() -> pg_sys::MemoryContext {
-    // SAFETY: the current context is valid, and the new one lives as long as it. The name is a
-    // literal, as PostgreSQL requires.
-    unsafe {
-        pg_sys::AllocSetContextCreateInternal(
-            pg_sys::CurrentMemoryContext,
-            c"vdb index build row".as_ptr(),
-            pg_sys::ALLOCSET_DEFAULT_MINSIZE as usize,
-            pg_sys::ALLOCSET_DEFAULT_INITSIZE as usize,
-            pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
-        )
-    }
-}
-
 /// The state that a scan of the table passes to its callback.
 struct Scan<'a> {
     source: TableRows<'a>,
+    /// Reset after each row, so that detoasted values do not pile up.
+    row_context: Context,
     visit: &'a mut dyn FnMut(Entry<'_>),
 }
 
@@ -149,21 +136,21 @@ unsafe extern "C-unwind" fn add_row(
     // PostgreSQL passes a valid address, and a value and a null flag per column, of the operator
     // classes' types. The first is not null when it is read.
     unsafe {
-        let Scan { source, visit } = &mut *state.cast::<Scan>();
+        let Scan { source, row_context, visit } = &mut *state.cast::<Scan>();
         if *isnull {
             return;
         }
-        let before = pg_sys::MemoryContextSwitchTo(source.row_context);
-        let space = source.space;
-        opclass::with_row(space, *values, |row| {
-            if space.is_indexed(row) {
-                let index = Relation::from_raw(index);
-                let attributes = attributes::of_values(index, source.kinds, values, isnull);
-                visit(Entry { tid: tid_bytes(tid), row, attributes: &attributes });
-            }
+        let (space, kinds) = (source.space, source.kinds);
+        row_context.switch_to(|| {
+            opclass::with_row(space, *values, |row| {
+                if space.is_indexed(row) {
+                    let index = Relation::from_raw(index);
+                    let attributes = attributes::of_values(index, kinds, values, isnull);
+                    visit(Entry { tid: tid_bytes(tid), row, attributes: &attributes });
+                }
+            });
         });
-        pg_sys::MemoryContextSwitchTo(before);
-        pg_sys::MemoryContextReset(source.row_context);
+        row_context.reset();
     }
 }
 
