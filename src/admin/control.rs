@@ -3,7 +3,6 @@
 use crate::am;
 use crate::maintenance::{self, Compacted};
 use crate::pg::error::Problem;
-use crate::pg::lock::{IndexLock, Purpose};
 use crate::pg::open::OpenIndex;
 use crate::storage::tasks::Priority;
 use pgrx::iter::TableIterator;
@@ -13,8 +12,7 @@ use pgrx::{PgSqlErrorCode, name, pg_extern, pg_sys};
 #[pg_extern(sql = false)]
 fn vdb_flush(index: pg_sys::Oid) -> i64 {
     let index = OpenIndex::of_owner(index, c"vdb_flush()");
-    let lock = IndexLock::wait(index.relation(), Purpose::Flush);
-    maintenance::flush(index.relation(), &lock, 1, Priority::High).unwrap_or(0) as i64
+    maintenance::flush_now(index.relation(), Priority::High).unwrap_or(0) as i64
 }
 
 /// Seals the growing segment and merges the sealed ones; returns the rows of the new one.

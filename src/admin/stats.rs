@@ -40,7 +40,7 @@ fn vdb_index_stats(
     let index = OpenIndex::to_tell_of(index);
     let relation = index.relation();
     let Snapshot { meta, manifest } = Snapshot::read(relation);
-    let growing = manifest.flushing.iter().chain([&meta.growing]);
+    let growing = manifest.unsealed(&meta);
     let growing_rows: u64 = growing.map(|segment| growing::rows(relation, segment)).sum();
     let sum = |count: fn(&Sealed) -> u32| -> i64 {
         manifest.sealed.iter().map(|segment| i64::from(count(segment))).sum()

@@ -23,7 +23,7 @@ const LONGEST_IN_LINE: usize = 2000;
 fn sealed_cost(snapshot: &Snapshot, share: Option<f64>, range: Option<Range>) -> Cost {
     // Of a segment, the rows that a search must select, unless these are nearly all.
     let matches = |segment: &Sealed| {
-        let live = segment.rows.saturating_sub(segment.tombstones);
+        let live = segment.live();
         let share = share.or_else(|| segment.is_thinned().then_some(1.0))?;
         Some((f64::from(live) * share).ceil() as usize)
     };

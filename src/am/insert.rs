@@ -4,7 +4,6 @@ use super::table::tid_bytes;
 use super::{attributes, opclass};
 use crate::maintenance;
 use crate::pg::context::Context;
-use crate::pg::lock::{IndexLock, Purpose};
 use crate::pg::process::process_id;
 use crate::pg::relation::Relation;
 use crate::segment::Entry;
@@ -71,13 +70,9 @@ fn insert(relation: Relation, mut meta: Meta, entry: Entry) {
             Append::Frozen => {}
             Append::NeedsRuns(runs) => {
                 growing::add_spare_runs(relation, &meta.growing, lane, runs);
-                pgrx::check_for_interrupts!();
-                // The same growing segment, until a lane of it is frozen.
-                continue;
             }
             Append::Full => {
-                let lock = IndexLock::wait(relation, Purpose::Flush);
-                maintenance::flush(relation, &lock, 1, Priority::Critical);
+                maintenance::flush_now(relation, Priority::Critical);
             }
         }
         pgrx::check_for_interrupts!();

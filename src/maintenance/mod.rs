@@ -85,7 +85,7 @@ fn survey(relation: Relation, limits: Limits) -> (Snapshot, Due) {
 fn choose(meta: &Meta, manifest: &Manifest, limits: Limits) -> Option<Job> {
     let shapes = shapes(manifest, |_| true);
     let all = || shapes.iter().map(|shape| shape.id).collect();
-    let live: u64 = shapes.iter().map(|shape| shape.rows - shape.tombstones).sum();
+    let live: u64 = shapes.iter().map(|shape| shape.live()).sum();
     let structure = structure_of(&meta.structure);
     if live <= limits.merged_rows && structure.wants_codebook(manifest) {
         return Some(Job { segments: all(), retrain: true, priority: Priority::High });
@@ -122,6 +122,12 @@ pub fn flush(relation: Relation, lock: &IndexLock, limit: u64, priority: Priorit
     })
 }
 
+/// Seals whatever is growing, in this backend; waits for the flush lock. `None` if there was nothing.
+pub fn flush_now(relation: Relation, priority: Priority) -> Option<u64> {
+    let lock = IndexLock::wait(relation, Purpose::Flush);
+    flush(relation, &lock, 1, priority)
+}
+
 /// What a [`compact_all`] has done.
 pub struct Compacted {
     /// Rows of the new segment; 0 if there was nothing to gain.
@@ -136,9 +142,7 @@ pub struct Compacted {
 /// Seals the growing segment, and merges all segments of an index that fit into memory, in this
 /// backend.
 pub fn compact_all(relation: Relation) -> Compacted {
-    let lock = IndexLock::wait(relation, Purpose::Flush);
-    let flushed = flush(relation, &lock, 1, Priority::High);
-    drop(lock);
+    let flushed = flush_now(relation, Priority::High);
     let lock = IndexLock::wait(relation, Purpose::Compact);
     let everything = |meta: &Meta, manifest: &Manifest| {
         let limits = Limits { segments: 2, dead_share: f64::MIN_POSITIVE, ..limits(relation, meta) };
@@ -151,7 +155,7 @@ pub fn compact_all(relation: Relation) -> Compacted {
     Compacted {
         rows: merged.or(flushed).unwrap_or(0),
         segments: manifest.sealed.len(),
-        live: manifest.sealed.iter().map(|segment| u64::from(segment.rows - segment.tombstones)).sum(),
+        live: manifest.sealed.iter().map(|segment| u64::from(segment.live())).sum(),
         most_rows: limits(relation, &meta).merged_rows,
     }
 }

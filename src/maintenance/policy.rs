@@ -18,7 +18,7 @@ pub struct Shape {
 }
 
 impl Shape {
-    fn live(self) -> u64 {
+    pub fn live(self) -> u64 {
         self.rows - self.tombstones
     }
 

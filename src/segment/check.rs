@@ -40,7 +40,7 @@ impl Check {
                 check.tombstones(segment);
             }
         }
-        for segment in snapshot.manifest.flushing.iter().chain([&snapshot.meta.growing]) {
+        for segment in snapshot.manifest.unsealed(&snapshot.meta) {
             let mut wrong = Vec::new();
             growing::for_each_row(relation, &snapshot.meta, segment, |entry| {
                 wrong.extend(visit(entry.tid, Some(entry.row), entry.attributes));

@@ -96,8 +96,7 @@ pub fn coded_query(meta: &Meta, query: &PreparedQuery) -> Option<CodedQuery> {
 /// Rows of an index, less the sealed rows that a vacuum has marked; dead growing rows count.
 pub fn rows(relation: Relation) -> u64 {
     let Snapshot { meta, manifest } = Snapshot::read(relation);
-    let sealed =
-        manifest.sealed.iter().map(|segment| u64::from(segment.rows.saturating_sub(segment.tombstones)));
-    let growing = manifest.flushing.iter().chain([&meta.growing]);
+    let sealed = manifest.sealed.iter().map(|segment| u64::from(segment.live()));
+    let growing = manifest.unsealed(&meta);
     sealed.chain(growing.map(|segment| growing::rows(relation, segment))).sum()
 }

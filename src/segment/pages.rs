@@ -29,7 +29,7 @@ pub fn owned(relation: Relation, meta: &Meta, manifest: &Manifest) -> Vec<(Owner
         owned.extend(extents.map(|extent| (owner, extent)));
     };
     add(Owner::Manifest, &mut meta.manifest.pages.iter());
-    for segment in manifest.flushing.iter().chain([&meta.growing]) {
+    for segment in manifest.unsealed(meta) {
         add(Owner::Segment(segment.segment), &mut growing::extents(relation, segment).into_iter());
     }
     for segment in &manifest.sealed {

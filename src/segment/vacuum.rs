@@ -42,7 +42,7 @@ pub fn vacuum(relation: Relation, mut is_dead: impl FnMut(Tid) -> bool, pause: i
     loop {
         let mut edit = Edit::open(relation);
         let is_left = |segment: &&Growing| !live_of.contains_key(&segment.segment);
-        let left = edit.manifest.flushing.iter().chain([&edit.meta.growing]).find(is_left).cloned();
+        let left = edit.manifest.unsealed(&edit.meta).find(is_left).cloned();
         if let Some(segment) = left {
             let (live, dead) = growing::mark_dead(relation, &edit.meta, &segment, &mut is_dead);
             live_of.insert(segment.segment, live);
@@ -60,9 +60,14 @@ pub fn vacuum(relation: Relation, mut is_dead: impl FnMut(Tid) -> bool, pause: i
                 }
             }
         } else {
-            let all_growing = edit.manifest.flushing.iter().chain([&edit.meta.growing]);
             let ids = edit.manifest.sealed.iter().map(|segment| segment.id);
-            let live = all_growing.map(|segment| segment.segment).chain(ids).map(|id| live_of[&id]).sum();
+            let live = edit
+                .manifest
+                .unsealed(&edit.meta)
+                .map(|segment| segment.segment)
+                .chain(ids)
+                .map(|id| live_of[&id])
+                .sum();
             return Outcome { live, marked };
         }
         drop(edit);

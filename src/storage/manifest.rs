@@ -1,7 +1,7 @@
 //! The manifest: every segment and where its parts lie.
 
 use super::extent::{Extent, Freed};
-use super::meta::{self, Growing};
+use super::meta::{self, Growing, Meta};
 use super::part::Part;
 use super::parts::Parts;
 use super::tasks::{TaskKind, TaskLog};
@@ -41,6 +41,11 @@ impl Sealed {
     /// Whether enough rows are dead that a search checks which ones are alive.
     pub fn is_thinned(&self) -> bool {
         self.tombstones > 0 && self.tombstones >= self.rows / THINNED
+    }
+
+    /// Rows that no tombstone marks.
+    pub fn live(&self) -> u32 {
+        self.rows.saturating_sub(self.tombstones)
     }
 
     /// Every part with the kind of its pages.
@@ -184,6 +189,11 @@ pub struct Manifest {
 }
 
 impl Manifest {
+    /// The segments that are not sealed yet: those being flushed, and the growing one.
+    pub fn unsealed<'a>(&'a self, meta: &'a Meta) -> impl Iterator<Item = &'a Growing> {
+        self.flushing.iter().chain([&meta.growing])
+    }
+
     /// The codebook whose lists new rows are assigned to, once there is one.
     pub fn codebook(&self) -> Option<&Codebook> {
         self.codebooks.last()

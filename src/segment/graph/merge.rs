@@ -29,12 +29,11 @@ pub fn merge(
 ) -> Option<Sealed> {
     let mut batch = GraphRows::new(meta.space, plan.columns, options);
     let mut sources = sources.to_vec();
-    let live = |segment: &Sealed| segment.rows - segment.tombstones;
-    sources.sort_by_key(|segment| std::cmp::Reverse(live(segment)));
+    sources.sort_by_key(|segment| std::cmp::Reverse(segment.live()));
     let largest = sources.first()?;
-    let all: u32 = sources.iter().map(|segment| live(segment)).sum();
+    let all: u32 = sources.iter().map(|segment| segment.live()).sum();
     let is_worth_more =
-        is_bulky(meta.space, all) && f64::from(all - live(largest)) > MOST_NEW * f64::from(all);
+        is_bulky(meta.space, all) && f64::from(all - largest.live()) > MOST_NEW * f64::from(all);
     let take_over = !is_worth_more && f64::from(largest.tombstones) <= MOST_DEAD * f64::from(largest.rows);
     let mut taken = PriorGraphLists::default();
     for (number, segment) in sources.iter().enumerate() {

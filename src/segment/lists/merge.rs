@@ -26,7 +26,7 @@ pub fn can_reassign(options: ListOptions) -> bool {
 /// Whether new centroids would be better than those of the index: it has none, or it has grown.
 pub fn wants_codebook(manifest: &Manifest, options: ListOptions) -> bool {
     let sealed = manifest.sealed.iter();
-    let rows: u64 = sealed.map(|segment| u64::from(segment.rows - segment.tombstones)).sum();
+    let rows: u64 = sealed.map(|segment| u64::from(segment.live())).sum();
     let lists = train::lists_wanted(options.lists, rows);
     can_reassign(options)
         && match manifest.codebook() {
@@ -81,7 +81,7 @@ fn train(
     draft: &mut dyn FnMut() -> Draft<'static>,
 ) -> Lists {
     let rows: u64 = sources.iter().map(|source| u64::from(source.sealed.rows)).sum();
-    let live: u64 = sources.iter().map(|s| u64::from(s.sealed.rows - s.sealed.tombstones)).sum();
+    let live: u64 = sources.iter().map(|s| u64::from(s.sealed.live())).sum();
     let lists = train::lists_wanted(options.lists, live);
     let sampled = train::sample_rows(lists, space.dims as usize, SAMPLE_BYTES) as u64;
     let step = rows.div_ceil(sampled).max(1) as usize;
