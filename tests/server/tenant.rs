@@ -29,22 +29,25 @@ fn pages_of_a_searched_index_rise_to_the_greatest_usage_count() {
     assert!(all > 20 && 10 * most >= 8 * all, "{most} of {all} pages are at the greatest usage count");
 }
 
+/// A function that returns the kilobytes of its session's memory contexts.
+const KB: &str = "CREATE FUNCTION kb() RETURNS int LANGUAGE sql VOLATILE
+    AS $$ SELECT (sum(total_bytes) / 1024)::int FROM pg_backend_memory_contexts $$";
+
 #[test]
 fn inserts_with_arrays_take_constant_memory() {
     let server = Server::start(&[]);
     let mut client = server.connect();
     client
-        .batch_execute(
+        .batch_execute(&format!(
             "CREATE EXTENSION vdb;
              CREATE TABLE items (id int, tags int[], v vector(3));
              CREATE INDEX items_v ON items USING vdb_hnsw (v vector_l2_ops, tags);
-             CREATE FUNCTION kb() RETURNS int LANGUAGE sql VOLATILE
-                 AS $$ SELECT (sum(total_bytes) / 1024)::int FROM pg_backend_memory_contexts $$;
+             {KB};
              SET vdb.flush_rows = 1000000;
              INSERT INTO items SELECT i, CASE WHEN i % 2000 = 0 THEN array[kb()]
                  ELSE array(SELECT j FROM generate_series(1, 100) j) END, array[i, 1, 2]::vector
-                 FROM generate_series(1, 12000) i",
-        )
+                 FROM generate_series(1, 12000) i"
+        ))
         .expect("inserts");
     let after = |id: i32| format!("SELECT tags[1]::bigint FROM items WHERE id = {id}");
     let grown = number(&mut client, &after(12_000)) - number(&mut client, &after(2000));
@@ -56,7 +59,7 @@ fn rescans_take_constant_memory() {
     let server = Server::start(&[]);
     let mut client = server.connect();
     client
-        .batch_execute(
+        .batch_execute(&format!(
             "CREATE EXTENSION vdb;
              CREATE TABLE items (id int, tags int[], v vector(3));
              INSERT INTO items SELECT i, array[i % 7, i % 11], array[i % 13, i % 17, 2]::vector
@@ -65,10 +68,9 @@ fn rescans_take_constant_memory() {
              CREATE TABLE asked (n int, tags int[], v vector(3));
              INSERT INTO asked SELECT i, array(SELECT (i + j) % 200 FROM generate_series(0, 99) j),
                  array[i % 5, i % 3, 1]::vector FROM generate_series(1, 8000) i;
-             CREATE FUNCTION kb() RETURNS int LANGUAGE sql VOLATILE
-                 AS $$ SELECT (sum(total_bytes) / 1024)::int FROM pg_backend_memory_contexts $$;
-             SET enable_seqscan = off; SET jit = off",
-        )
+             {KB};
+             SET enable_seqscan = off; SET jit = off"
+        ))
         .expect("set-up");
     let sampled = client
         .query(
