@@ -122,7 +122,7 @@ pub fn flush(relation: Relation, lock: &IndexLock, limit: u64, priority: Priorit
     })
 }
 
-/// Seals whatever is growing, in this backend; waits for the flush lock. `None` if there was nothing.
+/// Seals what is growing, in this backend; waits for the flush lock. `None` if there was nothing.
 pub fn flush_now(relation: Relation, priority: Priority) -> Option<u64> {
     let lock = IndexLock::wait(relation, Purpose::Flush);
     flush(relation, &lock, 1, priority)
